@@ -1,0 +1,167 @@
+"""What every backbone is: a network with its front end, and a fingerprint of everything that shapes its numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Literal
+
+import torch
+
+from audiogen_metrics.errors import DataError, InsufficientDataError
+
+Output = Literal["embeddings", "windows", "logits"]
+"""``embeddings``: one row per clip; ``windows``: one row per window; ``logits``: class logits per clip."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """Outputs for a batch of clips of one length, float32; None for what the backbone does not give.
+
+    Parameters
+    ----------
+    embeddings
+        ``(batch, d)``, clip rows.
+    windows
+        ``(batch, windows, d)``, window rows in time order.
+    logits
+        ``(batch, classes)``, before softmax or sigmoid.
+    """
+
+    embeddings: torch.Tensor | None = None
+    windows: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+
+    def named(self) -> dict[Output, torch.Tensor]:
+        """Return the outputs that are there, by name."""
+        every: dict[Output, torch.Tensor | None] = {
+            "embeddings": self.embeddings,
+            "windows": self.windows,
+            "logits": self.logits,
+        }
+        return {name: tensor for name, tensor in every.items() if tensor is not None}
+
+
+class Backbone(ABC):
+    """A network with its front end, loaded when first used.
+
+    A subclass sets the class attributes, gives `load` and `weights_sha256`, and is registered under its name in
+    `BACKBONES` or announced by an entry point.
+
+    Parameters
+    ----------
+    device
+        Where it runs.
+    autocast
+        Lower precision for the network (not for its front end), for example ``torch.bfloat16``; None is float32.
+
+    Attributes
+    ----------
+    name
+        Registered name, part of every report.
+    sample_rate
+        Rate in Hz of the waveforms it takes.
+    outputs
+        What it gives. FD needs ``embeddings``, FAD ``windows``, IS and KL ``logits``.
+    minimum_samples
+        Shortest waveform it takes; shorter clips are zero-padded to it.
+    numerics_version
+        Raised by hand whenever a change of code changes numbers: outdates cached embeddings.
+    """
+
+    name: ClassVar[str]
+    sample_rate: ClassVar[int]
+    outputs: ClassVar[frozenset[Output]]
+    minimum_samples: ClassVar[int] = 1
+    numerics_version: ClassVar[int] = 1
+
+    def __init__(self, device: str | torch.device = "cpu", autocast: torch.dtype | None = None) -> None:
+        self.device = torch.device(device)
+        self.autocast = autocast
+
+    @abstractmethod
+    def load(self) -> torch.nn.Module:
+        """Return the network: waveforms ``(batch, time)`` to `Features`. Called once, when first needed."""
+
+    @property
+    @abstractmethod
+    def weights_sha256(self) -> str:
+        """SHA-256 of the weights file, hex; found without loading the network."""
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """Class names in the order of the logits; None where there are no logits."""
+        return None
+
+    def usable_samples(self, samples: int) -> int:
+        """Return how many of a clip's first ``samples`` samples can reach the outputs.
+
+        A backbone that drops an incomplete last window says so here: clips are then cut to fewer distinct
+        lengths, and larger batches form, with the same numbers.
+        """
+        return samples
+
+    @cached_property
+    def network(self) -> torch.nn.Module:
+        """The network on its device, in evaluation mode."""
+        return self.load().eval().requires_grad_(False).to(self.device)
+
+    @property
+    def settings(self) -> dict[str, str | int]:
+        """Everything that shapes this backbone's numbers, for reports and cache keys."""
+        settings: dict[str, str | int] = {
+            "name": self.name,
+            "weights_sha256": self.weights_sha256,
+            "numerics_version": self.numerics_version,
+            "device_type": self.device.type,
+            "dtype": "float32" if self.autocast is None else str(self.autocast).removeprefix("torch."),
+        }
+        if self.device.type == "cuda":
+            settings["tf32"] = int(torch.backends.cuda.matmul.allow_tf32) + 2 * int(
+                torch.backends.cudnn.allow_tf32
+            )
+        return settings
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of `settings`."""
+        return hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()
+
+    def __call__(self, waveforms: torch.Tensor) -> Features:
+        """Return the features of clips of one length.
+
+        Parameters
+        ----------
+        waveforms
+            ``(batch, time)``, floating, at `sample_rate`, full scale ±1, ``time ≥ minimum_samples``.
+
+        Raises
+        ------
+        DataError
+            Another shape or type.
+        InsufficientDataError
+            Clips that are too short.
+        """
+        if waveforms.ndim != 2 or not waveforms.is_floating_point():
+            raise DataError(
+                f"waveforms of shape {tuple(waveforms.shape)} and type {waveforms.dtype}",
+                where=self.name,
+                fix="Pass floating-point (batch, time)",
+            )
+        if waveforms.shape[1] < self.minimum_samples:
+            raise InsufficientDataError(
+                f"clips of {waveforms.shape[1]} samples, fewer than {self.minimum_samples}",
+                where=self.name,
+                fix="Zero-pad them on the right",
+            )
+        waveforms = waveforms.to(self.device, torch.float32, non_blocking=True)
+        with (
+            torch.inference_mode(),
+            torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None),
+        ):
+            features = self.network(waveforms)
+        assert isinstance(features, Features)
+        return features

@@ -1,0 +1,164 @@
+"""Gaussian statistics of a set of embeddings, kept as a factor of the covariance."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from audiogen_metrics.errors import DataError, InsufficientDataError, NumericsError
+from audiogen_metrics.functional.validation import Array, float64_tensor
+
+ROWS_PER_BLOCK = 16_384
+"""Rows reduced at a time, so that a million embeddings need no second copy in float64."""
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianStatistics:
+    """Mean and covariance of ``count`` embeddings of dimension ``d``, in float64.
+
+    The covariance ``C`` (ddof 1) is held as a factor ``F`` with ``FᵀF = C``. With fewer embeddings than
+    dimensions the factor is the centred embeddings themselves: smaller than ``C``, and free of the error that
+    a square root of a rank-deficient ``C`` would add.
+
+    Parameters
+    ----------
+    mean
+        ``(d,)``, float64.
+    factor
+        ``(k, d)`` with ``k ≤ d``, float64. ``k = 0`` for a single embedding, whose covariance is undefined.
+    count
+        Number of embeddings (rows), at least 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> statistics = GaussianStatistics.from_embeddings(torch.tensor([[0.0, 0.0], [2.0, 0.0]]))
+    >>> statistics.mean.tolist(), statistics.covariance.tolist(), statistics.count
+    ([1.0, 0.0], [[2.0, 0.0], [0.0, 0.0]], 2)
+    """
+
+    mean: torch.Tensor
+    factor: torch.Tensor
+    count: int
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise InsufficientDataError("statistics of no embeddings", fix="Pass at least one row")
+        if self.mean.ndim != 1 or self.factor.ndim != 2 or self.factor.shape[1] != self.mean.shape[0]:
+            raise DataError(
+                f"mean {tuple(self.mean.shape)} and factor {tuple(self.factor.shape)} do not belong together",
+                fix="Shapes must be (d,) and (k, d)",
+            )
+
+    @classmethod
+    def from_embeddings(cls, embeddings: Array) -> GaussianStatistics:
+        """Fit to the rows of ``embeddings``, ``(n, d)`` with ``n ≥ 1``.
+
+        Raises
+        ------
+        DataError
+            Not two-dimensional, empty, or with NaN or infinite values.
+        """
+        if not isinstance(embeddings, torch.Tensor):
+            embeddings = torch.as_tensor(embeddings)
+        if embeddings.ndim == 2 and embeddings.shape[0] > ROWS_PER_BLOCK:
+            first, *others = embeddings.split(ROWS_PER_BLOCK)
+            statistics = cls.from_embeddings(first)
+            for block in others:
+                statistics = statistics.merge(cls.from_embeddings(block))
+            return statistics
+        rows = float64_tensor(embeddings, "embeddings", ndim=2)
+        count, dimension = rows.shape
+        if count == 0 or dimension == 0:
+            raise InsufficientDataError("there are no embeddings", fix="Pass at least one row")
+        mean = rows.mean(dim=0)
+        return cls(mean, _scaled(rows[:0] if count == 1 else rows - mean, count), count)
+
+    @classmethod
+    def from_covariance(cls, mean: Array, covariance: Array, count: int) -> GaussianStatistics:
+        """Take over statistics of which only mean ``(d,)`` and covariance ``(d, d)`` are known.
+
+        The factor comes from an eigendecomposition, so a rank-deficient covariance costs accuracy that
+        `from_embeddings` would keep: prefer embeddings where they exist.
+
+        Raises
+        ------
+        DataError
+            Shapes that do not match, a covariance that is not symmetric, or one that is not positive
+            semi-definite (an eigenvalue below −1e-6 of the largest).
+        """
+        mean = float64_tensor(mean, "mean", ndim=1)
+        covariance = float64_tensor(covariance, "covariance", ndim=2)
+        if covariance.shape != (mean.shape[0], mean.shape[0]):
+            raise DataError(
+                f"mean {tuple(mean.shape)} and covariance {tuple(covariance.shape)} do not belong together",
+                fix="Shapes must be (d,) and (d, d)",
+            )
+        scale = float(covariance.abs().max()) if covariance.numel() else 0.0
+        if not torch.allclose(covariance, covariance.T, rtol=1e-6, atol=1e-6 * scale):
+            raise DataError("covariance is not symmetric", fix="Pass the covariance, not a factor of it")
+        eigenvalues, eigenvectors = torch.linalg.eigh((covariance + covariance.T) / 2)
+        if float(eigenvalues[0]) < -1e-6 * max(float(eigenvalues[-1]), 0.0):
+            raise DataError(
+                f"covariance has the eigenvalue {float(eigenvalues[0]):.3g}",
+                fix="A covariance has none below 0: compute it in float64",
+            )
+        return cls(mean, eigenvalues.clamp(min=0).sqrt()[:, None] * eigenvectors.T, count)
+
+    @property
+    def dimension(self) -> int:
+        """Dimension ``d`` of the embeddings."""
+        return self.mean.shape[0]
+
+    @property
+    def covariance(self) -> torch.Tensor:
+        """Covariance ``(d, d)``, ddof 1. Raises InsufficientDataError for a single embedding."""
+        self.require_covariance()
+        return self.factor.T @ self.factor
+
+    def require_covariance(self) -> None:
+        """Raise InsufficientDataError unless there are the two embeddings that a covariance needs."""
+        if self.count < 2:
+            raise InsufficientDataError(
+                "the covariance of one embedding is undefined", fix="Score at least two clips or windows"
+            )
+
+    def merge(self, other: GaussianStatistics) -> GaussianStatistics:
+        """Return the statistics of both sets together, exactly, as if fitted to all rows at once.
+
+        Examples
+        --------
+        >>> import torch
+        >>> rows = torch.arange(12.0).reshape(6, 2) ** 2
+        >>> halves = [GaussianStatistics.from_embeddings(half) for half in rows.split(3)]
+        >>> merged, whole = halves[0].merge(halves[1]), GaussianStatistics.from_embeddings(rows)
+        >>> torch.allclose(merged.covariance, whole.covariance, rtol=1e-12)
+        True
+        """
+        if self.dimension != other.dimension:
+            raise DataError(
+                f"statistics of dimension {self.dimension} and {other.dimension} cannot be merged",
+                fix="Both must come from one backbone",
+            )
+        count = self.count + other.count
+        shift = other.mean.to(self.mean.device) - self.mean
+        scatter = torch.cat(
+            [
+                self.factor * math.sqrt(self.count - 1),
+                other.factor.to(self.factor.device) * math.sqrt(other.count - 1),
+                shift[None] * math.sqrt(self.count * other.count / count),
+            ]
+        )
+        return type(self)(self.mean + shift * (other.count / count), _scaled(scatter, count), count)
+
+
+def _scaled(scatter: torch.Tensor, count: int) -> torch.Tensor:
+    """Return a factor of the covariance, at most ``d`` rows, from any factor of the scatter matrix."""
+    if scatter.shape[0] > scatter.shape[1]:
+        scatter = torch.linalg.qr(scatter, mode="r").R
+    factor = scatter / math.sqrt(max(count - 1, 1))
+    if not bool(torch.isfinite(factor).all()):
+        raise NumericsError("the covariance exceeds float64", fix="Check the scale of the embeddings")
+    return factor

@@ -1,0 +1,93 @@
+"""Named things that are loaded when first used."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable
+from typing import Generic, TypeVar, cast
+
+from audiogen_metrics.errors import UsageError
+
+T = TypeVar("T")
+
+
+def unknown_name(kind: str, name: str, known: list[str]) -> UsageError:
+    """Return the error for a name that is not known, with the nearest known ones."""
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"Did you mean {near[0]!r}? " if near else ""
+    return UsageError(f"unknown {kind} {name!r}", fix=f"{hint}Known: {', '.join(known)}")
+
+
+class Registry(Generic[T]):
+    """Map names to objects, importing the code behind a name only when it is asked for.
+
+    Parameters
+    ----------
+    kind
+        What the registry holds, for messages: ``"backbone"``.
+    entry_point_group
+        Group under which other packages announce their own; read once, when a name is first looked up.
+        A broken package breaks its own name only.
+
+    Examples
+    --------
+    >>> registry = Registry[type]("shape")
+    >>> registry.add("path", "pathlib:PurePosixPath")
+    >>> registry.get("path").__name__
+    'PurePosixPath'
+    >>> registry.get("pth")
+    Traceback (most recent call last):
+    audiogen_metrics.errors.UsageError: unknown shape 'pth'. Did you mean 'path'? Known: path
+    """
+
+    def __init__(self, kind: str, entry_point_group: str | None = None) -> None:
+        self._kind = kind
+        self._group = entry_point_group
+        self._loaders: dict[str, Callable[[], T]] = {}
+
+    def add(self, name: str, target: T | str) -> None:
+        """Register ``target``, an object or its ``"module:attribute"`` address.
+
+        Raises
+        ------
+        UsageError
+            The name is taken: a second meaning for one name would make scores ambiguous.
+        """
+        if name in self._loaders:
+            raise UsageError(f"{self._kind} {name!r} is registered already", fix="Choose another name")
+        self._loaders[name] = (lambda: self._load(target)) if isinstance(target, str) else (lambda: target)
+
+    def get(self, name: str) -> T:
+        """Return the object called ``name``."""
+        if name not in self._loaders:
+            self._discover()
+        if name not in self._loaders:
+            raise unknown_name(self._kind, name, self.names())
+        return self._loaders[name]()
+
+    def names(self) -> list[str]:
+        """Return all names, sorted."""
+        self._discover()
+        return sorted(self._loaders)
+
+    def _load(self, address: str) -> T:
+        module, _, attribute = address.partition(":")
+        return cast("T", getattr(importlib.import_module(module), attribute))
+
+    def _discover(self) -> None:
+        if self._group is None:
+            return
+        # importlib.metadata costs 30 ms, which `import audiogen_metrics` need not pay.
+        from importlib.metadata import entry_points
+
+        found = entry_points(group=self._group)
+        clash = next((e.name for e in found if e.name in self._loaders), None)
+        if clash is not None:
+            raise UsageError(
+                f"an installed package announces the {self._kind} {clash!r}, which is registered already",
+                fix="Uninstall that package, or ask its authors for another name",
+            )
+        self._group = None
+        for entry in found:
+            self.add(entry.name, f"{entry.module}:{entry.attr}")

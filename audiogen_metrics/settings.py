@@ -1,0 +1,43 @@
+"""What the environment decides: where files go and which device runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from audiogen_metrics.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def cache_dir() -> Path:
+    """Return the cache folder: ``AGM_CACHE_DIR``, else the platform's cache folder. It may not exist yet."""
+    chosen = os.environ.get("AGM_CACHE_DIR")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("audiogen-metrics", appauthor=False))
+
+
+def resolve_device(device: str | torch.device = "auto") -> torch.device:
+    """Return the torch device for a name; ``"auto"`` takes CUDA where there is one, else the CPU.
+
+    Raises
+    ------
+    UsageError
+        The device does not exist here.
+    """
+    import torch
+
+    if str(device) == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        raise UsageError(f"unknown device {str(device)!r}", fix="Use auto, cpu, cuda, cuda:1, mps") from error
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(f"device {str(device)!r} is not on this machine", fix="Use --device cpu or auto")
+    return resolved
