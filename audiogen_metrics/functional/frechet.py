@@ -72,9 +72,7 @@ def frechet_distance(gen: GaussianStatistics, ref: GaussianStatistics) -> Freche
     try:
         root_trace = float(torch.linalg.svdvals(gen_factor @ ref_factor.T).sum())
     except RuntimeError as error:
-        raise NumericsError(
-            f"singular values did not converge ({error})", fix="Check the embeddings"
-        ) from error
+        raise NumericsError(f"singular values did not converge ({error})", fix="Check the embeddings") from error
     covariance_term = traces - 2 * root_trace
     # AM–GM makes the term ≥ 0; below it there can only be rounding, which is far under 1e-9 of the traces.
     if not covariance_term >= -1e-9 * traces:
