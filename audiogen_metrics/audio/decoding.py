@@ -42,9 +42,7 @@ def decode(path: Path, content: bytes) -> Audio:
     if not content:
         raise AudioFileError("the file is empty", path)
     if path.suffix.lower() in UNDECODABLE:
-        raise AudioFileError(
-            f"{path.suffix} cannot be decoded", path, "Convert it first: ffmpeg -i IN OUT.flac"
-        )
+        raise AudioFileError(f"{path.suffix} cannot be decoded", path, "Convert it first: ffmpeg -i IN OUT.flac")
     try:
         with soundfile.SoundFile(io.BytesIO(content)) as file:
             declared, report = file.frames, file.extra_info
