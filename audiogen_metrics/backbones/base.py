@@ -120,9 +120,7 @@ class Backbone(ABC):
             "dtype": "float32" if self.autocast is None else str(self.autocast).removeprefix("torch."),
         }
         if self.device.type == "cuda":
-            settings["tf32"] = int(torch.backends.cuda.matmul.allow_tf32) + 2 * int(
-                torch.backends.cudnn.allow_tf32
-            )
+            settings["tf32"] = int(torch.backends.cuda.matmul.allow_tf32) + 2 * int(torch.backends.cudnn.allow_tf32)
         return settings
 
     @property

