@@ -157,11 +157,7 @@ def read_credits(samples_dir: Path) -> dict[str, Credit]:
     )
     authors = {name: author.strip() for name, author in stanzas}
     entries = re.findall(r"^\* `:(\w+)`\s*- (\S+)(.*)$", readme, re.MULTILINE)
-    return {
-        name: Credit(authors[name], link, "deprecated" in rest)
-        for name, link, rest in entries
-        if name in authors
-    }
+    return {name: Credit(authors[name], link, "deprecated" in rest) for name, link, rest in entries if name in authors}
 
 
 def clip_rng(clip_id: str) -> np.random.Generator:
