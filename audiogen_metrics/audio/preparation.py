@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import ModuleType
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, cast
 
 from audiogen_metrics.errors import AudioFileError, MissingDependencyError
@@ -80,19 +81,20 @@ def resample(
             f"cannot resample {sample_rate} Hz to {target_rate} Hz: the rates share no large factor",
             fix="Convert the file to a standard rate first",
         )
-    resampled: torch.Tensor = torchaudio_functional().resample(waveform, sample_rate, target_rate)
+    resampled: torch.Tensor = _resampler(sample_rate, target_rate)(waveform)
     return resampled
 
 
-def torchaudio_functional() -> ModuleType:
-    """Import torchaudio, naming the mismatch where it does not fit the installed torch."""
-    try:
-        import torchaudio.functional
-    except (ImportError, OSError, RuntimeError) as error:
-        import torch
+@lru_cache(maxsize=16)
+def _resampler(sample_rate: int, target_rate: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return ``torchaudio.functional.resample`` for one pair of rates, bit for bit, its kernel computed once."""
+    import torch
 
+    try:
+        from torchaudio.transforms import Resample
+    except (ImportError, OSError, RuntimeError) as error:
         raise MissingDependencyError(
             f"torchaudio cannot be loaded beside torch {torch.__version__} ({error})",
             fix="Install a matching pair: pip install --force-reinstall torch torchaudio",
         ) from error
-    return cast("ModuleType", torchaudio.functional)
+    return cast("Callable[[torch.Tensor], torch.Tensor]", Resample(sample_rate, target_rate, dtype=torch.float32))

@@ -1,0 +1,1 @@
+"""From audio files to embeddings: batched extraction and its cache."""

@@ -1,0 +1,363 @@
+"""Embed a set of clips: decode once for all backbones, in worker threads; batch by length; cache."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from audiogen_metrics.audio.decoding import DECODER_VERSION, decode
+from audiogen_metrics.audio.files import AudioFile, AudioFolder
+from audiogen_metrics.audio.preflight import ClipFacts, inspect
+from audiogen_metrics.audio.preparation import Preprocessing, prepare
+from audiogen_metrics.backbones.base import Backbone, Output
+from audiogen_metrics.embedding.cache import CachedClip, ClipFeatures, EmbeddingCache
+from audiogen_metrics.embedding.memo import HashMemo, digest_of, identity_of
+from audiogen_metrics.errors import AudioFileError, DataError, NumericsError
+from audiogen_metrics.settings import cache_dir
+
+MAX_BATCH_SAMPLES = 2**23
+"""Bound on the samples of one batch (32 MB): long clips go in smaller batches."""
+
+MAX_WAITING_SAMPLES = 2**26
+"""Bound on the samples that wait for clips of their length (256 MB)."""
+
+
+@dataclass(frozen=True)
+class ExtractionOptions:
+    """How embeddings are computed; none of it changes what they are (beyond 1e-5 by batch shape).
+
+    Parameters
+    ----------
+    batch_size
+        Clips per forward pass, at most.
+    workers
+        Decoding threads; None takes one per core, at most 8.
+    cache
+        Read and write the cache.
+    verify
+        Hash every file again instead of trusting its size, times and inode.
+    progress
+        Show a progress bar on stderr.
+    """
+
+    batch_size: int = 16
+    workers: int | None = None
+    cache: bool = True
+    verify: bool = False
+    progress: bool = False
+
+
+@dataclass(frozen=True)
+class ClipFailure:
+    """A clip that is not scored, and why."""
+
+    clip_id: str
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class EmbeddingSet:
+    """Features of a set of clips by one backbone, in the order of their clip ids."""
+
+    features: dict[str, ClipFeatures]
+    left_out: tuple[ClipFailure, ...] = ()
+
+    @property
+    def clip_ids(self) -> tuple[str, ...]:
+        """Ids of the clips, sorted."""
+        return tuple(self.features)
+
+    def rows(self, output: Output) -> torch.Tensor:
+        """Return all rows of an output: ``(clips, d)``, or ``(windows of all clips, d)``."""
+        columns = [clip[output] for clip in self.features.values()]
+        return torch.cat(columns) if output == "windows" else torch.stack(columns)
+
+    def select(self, clip_ids: Iterable[str]) -> EmbeddingSet:
+        """Return the set with these clips only, in this order."""
+        return EmbeddingSet({clip_id: self.features[clip_id] for clip_id in clip_ids}, self.left_out)
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What became of a folder: its features by backbone name, and what was seen on the way."""
+
+    folder: AudioFolder
+    sets: dict[str, EmbeddingSet]
+    facts: dict[str, ClipFacts]
+    digests: dict[str, str]
+    failures: tuple[ClipFailure, ...]
+    from_cache: int
+    problems: tuple[str, ...]
+
+
+def extract(
+    folder: AudioFolder,
+    backbones: Sequence[Backbone],
+    preprocessing: Preprocessing,
+    options: ExtractionOptions = ExtractionOptions(),
+) -> Extraction:
+    """Return the features of every clip by every backbone.
+
+    The result does not depend on the order of the files, on workers or on the cache; batch shape changes it by
+    less than 1e-5. Whatever was computed is in the cache also when the call is interrupted.
+
+    Raises
+    ------
+    DataError
+        No clip of the folder can be used; names the first reasons.
+    NumericsError
+        A backbone gave NaN or infinity for a sound clip.
+    """
+    run = _Run(folder, backbones, preprocessing, options)
+    try:
+        run.process(folder.clips)
+    finally:
+        run.close()
+    return run.result()
+
+
+@dataclass
+class _Loaded:
+    """One clip after decoding: a waveform if any backbone needs it, else a failure or neither."""
+
+    clip: AudioFile
+    digest: str = ""
+    waveform: torch.Tensor | None = None
+    facts: ClipFacts | None = None
+    failure: str | None = None
+
+
+class _Run:
+    """State of one extraction."""
+
+    def __init__(
+        self,
+        folder: AudioFolder,
+        backbones: Sequence[Backbone],
+        preprocessing: Preprocessing,
+        options: ExtractionOptions,
+    ) -> None:
+        self.folder, self.preprocessing, self.options = folder, preprocessing, options
+        self.memo = HashMemo(cache_dir() / "memo", folder.root) if options.cache else None
+        self.lanes = [_Lane(backbone, preprocessing, options) for backbone in backbones]
+        self.digests: dict[str, str] = {}
+        self.facts: dict[str, ClipFacts] = {}
+        self.failures: list[ClipFailure] = []
+        self.problems: list[str] = []
+        self.decoded: set[str] = set()
+
+    def process(self, clips: Sequence[AudioFile]) -> None:
+        """Compute or recall every clip; clips of damaged cache shards go round again."""
+        while clips:
+            for loaded in tqdm(
+                self.load_all(clips),
+                total=len(clips),
+                desc=str(self.folder.root),
+                unit="clip",
+                file=sys.stderr,
+                disable=not self.options.progress,
+            ):
+                self.take(loaded)
+            for lane in self.lanes:
+                lane.run_all()
+            clips = self.recall(clips)
+
+    def load_all(self, clips: Sequence[AudioFile]) -> Iterator[_Loaded]:
+        """Yield the clips in order, loaded ahead by worker threads, a bounded number at a time."""
+        workers = min(8, os.cpu_count() or 1) if self.options.workers is None else self.options.workers
+        if workers == 0:
+            yield from map(self.load, clips)
+            return
+        waiting: deque[Future[_Loaded]] = deque()
+        with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
+            try:
+                for clip in clips:
+                    waiting.append(pool.submit(self.load, clip))
+                    if len(waiting) > 2 * workers + self.options.batch_size:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def load(self, clip: AudioFile) -> _Loaded:
+        """Read, hash and decode one clip, as far as its features are not cached."""
+        try:
+            if self.memo is not None and not self.options.verify:
+                digest = self.memo.recall(clip.path)
+                if digest is not None and all(digest in lane for lane in self.lanes):
+                    return _Loaded(clip, digest)
+            identity = identity_of(clip.path)
+            content = clip.path.read_bytes()
+        except OSError as error:
+            return _Loaded(clip, failure=f"cannot be read ({error.strerror})")
+        digest = digest_of(content)
+        if self.memo is not None:
+            self.memo.remember(clip.path, identity, digest)
+        if all(digest in lane for lane in self.lanes):
+            return _Loaded(clip, digest)
+        try:
+            audio = decode(clip.path, content)
+            return _Loaded(clip, digest, prepare(audio, self.preprocessing), inspect(audio))
+        except AudioFileError as error:
+            return _Loaded(clip, failure=error.what)
+
+    def take(self, loaded: _Loaded) -> None:
+        """Hand one loaded clip to the lanes that lack it."""
+        clip = loaded.clip
+        if loaded.failure is not None:
+            self.digests.pop(clip.clip_id, None)
+            self.failures.append(ClipFailure(clip.clip_id, clip.path, loaded.failure))
+            return
+        self.digests[clip.clip_id] = loaded.digest
+        if loaded.waveform is None or loaded.facts is None:
+            return
+        self.decoded.add(clip.clip_id)
+        self.facts[clip.clip_id] = loaded.facts
+        for lane in self.lanes:
+            lane.add(clip, loaded.digest, loaded.waveform, loaded.facts)
+
+    def recall(self, clips: Sequence[AudioFile]) -> list[AudioFile]:
+        """Fetch what the cache holds; return the clips that must be computed after all."""
+        missing = set()
+        for lane in self.lanes:
+            wanted = {clip.clip_id: self.digests[clip.clip_id] for clip in clips if clip.clip_id in self.digests}
+            for clip_id, cached in lane.recall(wanted).items():
+                self.facts.setdefault(clip_id, cached.facts)
+            missing |= {clip_id for clip_id in wanted if not lane.knows(clip_id)}
+        return [clip for clip in clips if clip.clip_id in missing]
+
+    def close(self) -> None:
+        """Write what is worth keeping, also after an error."""
+        for lane in self.lanes:
+            lane.close()
+        if self.memo is not None:
+            try:
+                self.memo.save()
+            except OSError as error:
+                self.problems.append(f"the memo of file hashes cannot be written ({error.strerror})")
+
+    def result(self) -> Extraction:
+        if not self.digests:
+            reasons = "; ".join(f"{failure.path.name}: {failure.reason}" for failure in self.failures[:3])
+            raise DataError(
+                f"none of {len(self.folder.clips)} audio files can be used ({reasons})",
+                where=self.folder.root,
+                fix="Repair the files or pass another folder",
+            )
+        order = sorted(self.digests)
+        return Extraction(
+            folder=self.folder,
+            sets={lane.backbone.name: lane.result(order) for lane in self.lanes},
+            facts={clip_id: self.facts[clip_id] for clip_id in order},
+            digests={clip_id: self.digests[clip_id] for clip_id in order},
+            failures=tuple(sorted(self.failures, key=lambda failure: failure.clip_id)),
+            from_cache=len(set(order) - self.decoded),
+            problems=tuple(self.problems + [problem for lane in self.lanes for problem in lane.problems]),
+        )
+
+
+@dataclass
+class _Waiting:
+    clip: AudioFile
+    digest: str
+    waveform: torch.Tensor
+    facts: ClipFacts
+
+
+@dataclass
+class _Lane:
+    """One backbone's share of a run: buckets of equal length, its cache, its results."""
+
+    backbone: Backbone
+    preprocessing: Preprocessing
+    options: ExtractionOptions
+    features: dict[str, ClipFeatures] = field(default_factory=dict)
+    left_out: dict[str, ClipFailure] = field(default_factory=dict)
+    buckets: dict[int, list[_Waiting]] = field(default_factory=lambda: defaultdict(list))
+    waiting_samples: int = 0
+
+    def __post_init__(self) -> None:
+        space = {
+            "decoder": DECODER_VERSION,
+            "preprocessing": asdict(self.preprocessing),
+            "backbone": self.backbone.settings,
+        }
+        self.cache = EmbeddingCache(space, self.backbone.name) if self.options.cache else None
+
+    def __contains__(self, digest: str) -> bool:
+        return self.cache is not None and digest in self.cache
+
+    def knows(self, clip_id: str) -> bool:
+        """Tell whether the clip has been dealt with."""
+        return clip_id in self.features or clip_id in self.left_out
+
+    @property
+    def problems(self) -> list[str]:
+        return self.cache.problems if self.cache is not None else []
+
+    def add(self, clip: AudioFile, digest: str, waveform: torch.Tensor, facts: ClipFacts) -> None:
+        """Queue a clip, and run its bucket once it is full."""
+        if digest in self or self.knows(clip.clip_id):
+            return
+        if len(waveform) < self.backbone.minimum_samples:
+            shortest = self.backbone.minimum_samples / self.backbone.sample_rate
+            reason = f"shorter than the {shortest:g} s that {self.backbone.name} needs, and the protocol does not pad"
+            self.left_out[clip.clip_id] = ClipFailure(clip.clip_id, clip.path, reason)
+            return
+        # A copy, so that a view does not keep the untrimmed waveform alive.
+        waveform = waveform[: self.backbone.usable_samples(len(waveform))].clone()
+        length = len(waveform)
+        self.buckets[length].append(_Waiting(clip, digest, waveform, facts))
+        self.waiting_samples += length
+        if len(self.buckets[length]) >= max(1, min(self.options.batch_size, MAX_BATCH_SAMPLES // length)):
+            self.run(length)
+        while self.waiting_samples > MAX_WAITING_SAMPLES:
+            self.run(max(self.buckets, key=lambda length: length * len(self.buckets[length])))
+
+    def run_all(self) -> None:
+        for length in sorted(self.buckets):
+            self.run(length)
+
+    def run(self, length: int) -> None:
+        """Embed one bucket as a batch."""
+        members = self.buckets.pop(length)
+        self.waiting_samples -= length * len(members)
+        batch = torch.stack([member.waveform for member in members])
+        if self.backbone.device.type == "cuda":
+            batch = batch.pin_memory()
+        outputs = {name: tensor.float().cpu() for name, tensor in self.backbone(batch).named().items()}
+        for index, member in enumerate(members):
+            features: ClipFeatures = {name: tensor[index].clone() for name, tensor in outputs.items()}
+            if not all(bool(tensor.isfinite().all()) for tensor in features.values()):
+                raise NumericsError(f"{self.backbone.name} gave NaN or infinity", where=member.clip.path)
+            self.features[member.clip.clip_id] = features
+            if self.cache is not None:
+                self.cache.put(member.digest, CachedClip(features, member.facts))
+
+    def recall(self, wanted: dict[str, str]) -> dict[str, CachedClip]:
+        """Take the wanted clips (clip id to digest) from the cache, as far as they are there and not computed."""
+        if self.cache is None:
+            return {}
+        missing = {clip_id: digest for clip_id, digest in wanted.items() if not self.knows(clip_id)}
+        cached = self.cache.get(set(missing.values()))
+        found = {clip_id: cached[digest] for clip_id, digest in missing.items() if digest in cached}
+        self.features |= {clip_id: clip.features for clip_id, clip in found.items()}
+        return found
+
+    def close(self) -> None:
+        if self.cache is not None:
+            self.cache.flush()
+
+    def result(self, order: Sequence[str]) -> EmbeddingSet:
+        features = {clip_id: self.features[clip_id] for clip_id in order if clip_id in self.features}
+        return EmbeddingSet(features, tuple(self.left_out[clip_id] for clip_id in sorted(self.left_out)))

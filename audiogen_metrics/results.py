@@ -1,0 +1,159 @@
+"""What a run returns: scores with their n, protocol and backbone, and everything needed to judge them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from audiogen_metrics.registry import unknown_name
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number, or the reason why there is none.
+
+    Parameters
+    ----------
+    id
+        Metric and backbone: ``fd_panns``.
+    metric, backbone
+        Their names.
+    value
+        The score; None if it could not be computed, and then `reason` says why. Never NaN.
+    higher_is_better
+        Direction.
+    n_gen, n_ref
+        Clips it was computed on; ``n_ref`` is None for a metric that looks at the generated set only.
+    std
+        Standard deviation over splits (inception score), else None.
+    ci95
+        95 % confidence interval, where one was asked for.
+    details
+        What else shapes or explains the number: rows, splits, pairs, the two terms of a Fréchet distance.
+    reason
+        Why there is no value.
+    """
+
+    id: str
+    metric: str
+    backbone: str
+    value: float | None
+    higher_is_better: bool
+    n_gen: int
+    n_ref: int | None
+    std: float | None = None
+    ci95: tuple[float, float] | None = None
+    details: Mapping[str, float | int] = field(default_factory=dict)
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class InputSummary:
+    """One of the two sets: what was found, scored, skipped.
+
+    Parameters
+    ----------
+    path
+        The folder as given.
+    found, scored
+        Audio files below it, and those that were scored.
+    ignored
+        Files without an audio suffix.
+    seconds
+        Length of the scored audio.
+    digest
+        Hash over clip ids and file contents: equal for equal sets, whatever the order and place of the files.
+    skipped
+        The files that could not be scored: ``{"clip", "path", "reason"}``.
+    left_out
+        By backbone, clips that only this backbone could not take; same fields.
+    """
+
+    path: str
+    found: int
+    scored: int
+    ignored: int
+    seconds: float
+    digest: str
+    skipped: tuple[dict[str, str], ...] = ()
+    left_out: Mapping[str, tuple[dict[str, str], ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ScoreReport:
+    """Scores of one generated set against one reference set.
+
+    Examples
+    --------
+    >>> score = Score("fd_panns", "fd", "panns-cnn14-16k", 24.1, False, 400, 400)
+    >>> summary = InputSummary("gen", 400, 400, 0, 2000.0, "00")
+    >>> report = ScoreReport({"fd_panns": score}, "audioldm", summary, summary)
+    >>> report["fd_panns"].value
+    24.1
+    """
+
+    scores: Mapping[str, Score]
+    protocol: str
+    gen: InputSummary
+    ref: InputSummary
+    caveat: str = ""
+    pairing: Mapping[str, Any] = field(default_factory=dict)
+    backbones: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    device: str = "cpu"
+    warnings: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def __getitem__(self, score_id: str) -> Score:
+        if score_id not in self.scores:
+            raise unknown_name("score", score_id, [*self.scores])
+        return self.scores[score_id]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain data, ready for strict JSON."""
+        content = asdict(self)
+        inputs = {"gen": content.pop("gen"), "ref": content.pop("ref")}
+        return {"schema_version": SCHEMA_VERSION, **content, "inputs": inputs}
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """Return the report as JSON, and write it to ``path`` if one is given."""
+        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        if path is not None:
+            Path(path).write_text(text, encoding="utf-8")
+        return text
+
+    def __str__(self) -> str:
+        lines = [f"protocol {self.protocol} on {self.device}"]
+        for name, summary in (("gen", self.gen), ("ref", self.ref)):
+            lines.append(f"{name}  {summary.path}: {summary.scored} of {summary.found} clips, {summary.seconds:.1f} s")
+        rows = [("score", "value", "n gen", "n ref", "better", "backbone", ""), *map(_row, self.scores.values())]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        lines += ["", *("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)]
+        notes = [f"note: {self.caveat}."] if self.caveat else []
+        notes += [f"warning: {warning}" for warning in self.warnings]
+        return "\n".join([*lines, "", *notes] if notes else lines)
+
+
+def _row(score: Score) -> tuple[str, ...]:
+    value = "null" if score.value is None else f"{score.value:.4g}"
+    if score.std is not None:
+        value += f" ± {score.std:.2g}"
+    n_ref = "-" if score.n_ref is None else str(score.n_ref)
+    better = "higher" if score.higher_is_better else "lower"
+    return score.id, value, str(score.n_gen), n_ref, better, score.backbone, score.reason or _remark(score)
+
+
+def _remark(score: Score) -> str:
+    """Return what belongs beside the number for people."""
+    details = score.details
+    if "splits" in details:
+        return f"{details['splits']} splits (± over splits)"
+    if "pairs" in details:
+        return f"{details['pairs']} pairs of {score.n_gen} clips"
+    if details.get("rows_gen", score.n_gen) != score.n_gen:
+        return f"{details['rows_gen']} and {details['rows_ref']} windows"
+    return ""
