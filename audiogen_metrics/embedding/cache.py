@@ -191,3 +191,17 @@ def _checksum(tensors: Mapping[str, torch.Tensor], digests: str, facts: str) -> 
         checksum.update(f"{name} {tuple(tensors[name].shape)}\n".encode())
         checksum.update(tensors[name].contiguous().numpy().tobytes())
     return checksum.hexdigest()
+
+
+def summarise(folder: Path) -> list[dict[str, str | int]]:
+    """Return name, clips, shards and bytes of each space below the folder of all cached features."""
+    spaces = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    return [
+        {
+            "name": space.name,
+            "clips": len({digest for shard in shards(space) for digest in read_shard_digests(shard)}),
+            "shards": len(shards(space)),
+            "bytes": sum(shard.stat().st_size for shard in shards(space)),
+        }
+        for space in spaces
+    ]

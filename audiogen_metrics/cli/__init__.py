@@ -1,0 +1,1 @@
+"""The command line: ``agm``, also installed as ``audiogen-metrics``."""

@@ -1,0 +1,49 @@
+"""Options and output that subcommands share."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TypeAlias
+
+from audiogen_metrics.embedding.files import write_atomically
+from audiogen_metrics.errors import UsageError
+
+Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def add_extraction_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of every command that embeds audio."""
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, … (default: %(default)s)")
+    parser.add_argument(
+        "--batch-size", type=int, default=16, metavar="N", help="clips per forward pass, at most (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="decoding threads; 0: none (default: one per core, at most 8)"
+    )
+    parser.add_argument("--no-cache", action="store_true", help="neither read nor write cached embeddings")
+    parser.add_argument(
+        "--verify", action="store_true", help="read every file again instead of trusting its size, times and inode"
+    )
+
+
+def add_format_options(parser: argparse.ArgumentParser, formats: list[str]) -> None:
+    """Add ``--format`` and ``-o``."""
+    parser.add_argument("--format", choices=formats, default=formats[0], help="of the result (default: %(default)s)")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the result to FILE, not to stdout")
+
+
+def write_result(text: str, output: Path | None) -> None:
+    """Write a result to stdout, or whole to a file."""
+    if output is None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        return
+    try:
+        write_atomically(output, text.encode())
+    except OSError as error:
+        sys.stdout.write(text)
+        raise UsageError(
+            f"cannot be written ({error.strerror}); the result is on stdout instead", where=output
+        ) from error

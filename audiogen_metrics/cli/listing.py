@@ -1,0 +1,69 @@
+"""``agm list metrics|backbones|protocols``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from audiogen_metrics.backbones import BACKBONES
+from audiogen_metrics.cli.common import Subparsers, add_format_options, write_result
+from audiogen_metrics.protocols import METRICS, PROTOCOLS
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "list", help="list what there is", description="List what there is, by the names used everywhere."
+    )
+    parser.add_argument("what", choices=list(_LISTS), help="what to list")
+    add_format_options(parser, ["table", "json"])
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print one list."""
+    rows = _LISTS[arguments.what]()
+    if arguments.format == "json":
+        write_result(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", arguments.output)
+    else:
+        write_result("".join(_entry(row) for row in rows), arguments.output)
+    return 0
+
+
+def _entry(row: dict[str, str]) -> str:
+    name, *others = row.items()
+    return f"{name[1]}\n" + "".join(f"    {key}: {value}\n" for key, value in others if value)
+
+
+def _metrics() -> list[dict[str, str]]:
+    return [
+        {
+            "name": metric.name,
+            "title": metric.title,
+            "better": "higher" if metric.higher_is_better else "lower",
+            "computed on": metric.output,
+            "reading": metric.reading,
+        }
+        for metric in METRICS.values()
+    ]
+
+
+def _backbones() -> list[dict[str, str]]:
+    return [{"name": name} for name in BACKBONES.names()]
+
+
+def _protocols() -> list[dict[str, str]]:
+    return [
+        {
+            "name": protocol.name,
+            "summary": protocol.summary,
+            "scores": ", ".join(recipe.score_id for recipe in protocol.recipes.values()),
+            "source": protocol.source,
+            "note": protocol.caveat,
+            "known defects": "; ".join(protocol.defects),
+        }
+        for protocol in PROTOCOLS.values()
+    ]
+
+
+_LISTS = {"metrics": _metrics, "backbones": _backbones, "protocols": _protocols}

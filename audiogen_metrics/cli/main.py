@@ -1,0 +1,55 @@
+"""Parse the command line, run one subcommand, turn errors into exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from audiogen_metrics import __version__
+from audiogen_metrics.cli import cache, doctor, listing, scoring
+from audiogen_metrics.errors import AudiogenMetricsError
+
+EXIT_CODES = """\
+exit codes: 0 ok, 1 bug, 2 usage, 3 bad or insufficient data, 4 missing weights, extra or connection,
+5 a requested check failed, 6 numerics, 130 interrupted"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="agm",
+        description="Measure audio generators: FD, FAD, IS and KL, exact, cached, honest about what was scored.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"audiogen-metrics {__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in (scoring, listing, cache, doctor):
+        command.add_parser(subparsers)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    parsed = build_parser().parse_args(arguments)
+    try:
+        code: int = parsed.run(parsed)
+    except AudiogenMetricsError as error:
+        print(f"agm: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("agm: interrupted; embeddings computed so far are in the cache", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of stdout has gone (agm … | head): point it at nothing, so that the exit is quiet.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def entry() -> None:
+    """Console script."""
+    sys.exit(main())

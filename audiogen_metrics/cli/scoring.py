@@ -1,0 +1,131 @@
+"""``agm score GEN REF``."""
+
+from __future__ import annotations
+
+import argparse
+import operator
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from audiogen_metrics.cli.common import Subparsers, add_extraction_options, add_format_options, write_result
+from audiogen_metrics.errors import CheckFailedError, UsageError
+from audiogen_metrics.evaluation import score
+from audiogen_metrics.protocols import METRICS, PROTOCOLS, get_protocol
+from audiogen_metrics.registry import unknown_name
+
+if TYPE_CHECKING:
+    from audiogen_metrics.results import ScoreReport
+
+_CHECK = re.compile(r"\s*(?P<score>\w+)\s*(?P<sign><=|>=|<|>)\s*(?P<bound>[-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*")
+_SIGNS: dict[str, Callable[[float, float], bool]] = {
+    "<": operator.lt,
+    ">": operator.gt,
+    "<=": operator.le,
+    ">=": operator.ge,
+}
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "score",
+        help="score a folder of generated audio against a folder of references",
+        description="Score a folder of generated audio against a folder of references. "
+        "Clips pair by clip id: the path below the folder, without suffix.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("gen", metavar="GEN", help="folder of generated audio")
+    parser.add_argument("ref", metavar="REF", help="folder of reference audio")
+    parser.add_argument(
+        "-m",
+        "--metrics",
+        default=None,
+        metavar="LIST",
+        help=f"comma-separated: {','.join(METRICS)}, or all; named metrics must be computable (default: what can be)",
+    )
+    parser.add_argument(
+        "--protocol", default="audioldm", metavar="NAME", help=f"{', '.join(PROTOCOLS)} (default: %(default)s)"
+    )
+    add_extraction_options(parser)
+    parser.add_argument(
+        "--pairing",
+        choices=["auto", "id", "none"],
+        default="auto",
+        help="auto: pair what matches; id: every clip must match; none: no KL (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="score the first N clips of each set only, paired ones first"
+    )
+    parser.add_argument("--strict", action="store_true", help="a file that must be skipped is an error")
+    parser.add_argument(
+        "--fail-if",
+        action="append",
+        default=[],
+        metavar="'ID>X'",
+        help="exit with 5 if this holds, for example 'fad_vggish>5' (repeatable)",
+    )
+    add_format_options(parser, ["table", "json"])
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Score, write the result, check the bounds."""
+    metrics = None if arguments.metrics in (None, "all") else arguments.metrics.split(",")
+    recipes = get_protocol(arguments.protocol).select(metrics)
+    checks = [Check.parse(text, [recipe.score_id for recipe in recipes]) for text in arguments.fail_if]
+    report = score(
+        arguments.gen,
+        arguments.ref,
+        metrics=metrics if arguments.metrics != "all" else [recipe.metric for recipe in recipes],
+        protocol=arguments.protocol,
+        device=arguments.device,
+        batch_size=arguments.batch_size,
+        workers=arguments.workers,
+        pairing=arguments.pairing,
+        limit=arguments.limit,
+        strict=arguments.strict,
+        cache=not arguments.no_cache,
+        verify=arguments.verify,
+        progress=sys.stderr.isatty(),
+    )
+    for name, summary in (("gen", report.gen), ("ref", report.ref)):
+        print(f"{name}: scored {summary.scored} of {summary.found} clips in {summary.path}", file=sys.stderr)
+    if arguments.format == "json":
+        for warning in report.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+    write_result(report.to_json() if arguments.format == "json" else f"{report}\n", arguments.output)
+    failed = [text for check in checks if (text := check.failure(report)) is not None]
+    if failed:
+        raise CheckFailedError("; ".join(failed))
+    return 0
+
+
+@dataclass(frozen=True)
+class Check:
+    """A bound that must not be crossed: ``fad_vggish>5`` fails if the score is above 5, or has no value."""
+
+    score_id: str
+    sign: str
+    bound: float
+
+    @classmethod
+    def parse(cls, text: str, score_ids: list[str]) -> Check:
+        """Read a check; UsageError if it is malformed or about a score that is not computed."""
+        match = _CHECK.fullmatch(text)
+        if match is None:
+            raise UsageError(f"cannot read the check {text!r}", where="--fail-if", fix="Write it like 'fad_vggish>5'")
+        if match["score"] not in score_ids:
+            raise unknown_name("score", match["score"], score_ids)
+        return cls(match["score"], match["sign"], float(match["bound"]))
+
+    def failure(self, report: ScoreReport) -> str | None:
+        """Return what failed, or None."""
+        value = report[self.score_id].value
+        if value is None:
+            return f"{self.score_id} has no value ({report[self.score_id].reason})"
+        if _SIGNS[self.sign](value, self.bound):
+            return f"{self.score_id} = {value:.6g} is {self.sign} {self.bound:g}"
+        return None
