@@ -41,8 +41,6 @@ def decode(path: Path, content: bytes) -> Audio:
     """
     if not content:
         raise AudioFileError("the file is empty", path)
-    if path.suffix.lower() in UNDECODABLE:
-        raise AudioFileError(f"{path.suffix} cannot be decoded", path, "Convert it first: ffmpeg -i IN OUT.flac")
     try:
         with soundfile.SoundFile(io.BytesIO(content)) as file:
             declared, report = file.frames, file.extra_info
@@ -50,7 +48,9 @@ def decode(path: Path, content: bytes) -> Audio:
             sample_rate, container = int(file.samplerate), file.format
     except (soundfile.LibsndfileError, RuntimeError, ValueError) as error:
         reason = str(getattr(error, "error_string", error)).rstrip(".")
-        raise AudioFileError(f"cannot be decoded ({reason})", path, "Is it audio, and complete?") from error
+        foreign = path.suffix.lower() in UNDECODABLE
+        fix = "Convert it first: ffmpeg -i IN OUT.flac" if foreign else "Is it audio, and complete?"
+        raise AudioFileError(f"cannot be decoded ({reason})", path, fix) from error
     if _is_truncated(content, container, report, declared, len(samples)):
         raise AudioFileError("the file is truncated", path, "Write or copy it again")
     if samples.size == 0:
@@ -65,8 +65,15 @@ def _is_truncated(content: bytes, container: str, report: str, declared: int, de
     if decoded < declared:
         return True
     if container == "OGG":
-        # The last page of a whole stream carries the end-of-stream flag (RFC 3533, header type bit 2).
-        last_page = content.rfind(b"OggS")
-        return len(content) < last_page + 27 or not content[last_page + 5] & 4
+        return not _ends_ogg_stream(content)
     short = _SHORT_CHUNK.search(report)
     return short is not None and int(short[1], 0) < _STREAMED
+
+
+def _ends_ogg_stream(content: bytes) -> bool:
+    """Tell whether the last page is whole and flagged as the end of its stream (RFC 3533, section 6)."""
+    page = content[content.rfind(b"OggS") :]
+    if len(page) < 27 or not page[5] & 4:
+        return False
+    segments = page[26]
+    return len(page) >= 27 + segments + sum(page[27 : 27 + segments])

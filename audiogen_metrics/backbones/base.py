@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Literal
@@ -163,3 +164,9 @@ class Backbone(ABC):
             features = self.network(waveforms)
         assert isinstance(features, Features)
         return features
+
+
+def full_precision(tensor: torch.Tensor) -> AbstractContextManager[None]:
+    """Return a context without autocast for the device of ``tensor``; front ends run in it."""
+    # The meta device knows no autocast, not even to turn it off.
+    return nullcontext() if tensor.is_meta else torch.autocast(tensor.device.type, enabled=False)

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from audiogen_metrics.backbones.base import Backbone, Features, Output
+from audiogen_metrics.backbones.base import Backbone, Features, Output, full_precision
 from audiogen_metrics.backbones.mel import htk_mel_filterbank
 from audiogen_metrics.errors import MissingDependencyError, MissingWeightsError
 
@@ -110,7 +110,7 @@ class Network(nn.Module):
 
     def patches(self, waveforms: torch.Tensor) -> torch.Tensor:
         """Return log-mel patches ``(batch, patches, 96, 64)`` of ``(batch, time)``."""
-        with torch.autocast(waveforms.device.type, enabled=False):
+        with full_precision(waveforms):
             frames = waveforms.unfold(1, FRAME, HOP) * self.window
             magnitude = torch.fft.rfft(frames, n=FFT).abs()
             log_mel = torch.log(magnitude @ self.filterbank + 0.001)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -75,7 +76,10 @@ def frechet_distance(gen: GaussianStatistics, ref: GaussianStatistics) -> Freche
         raise NumericsError(f"singular values did not converge ({error})", fix="Check the embeddings") from error
     covariance_term = traces - 2 * root_trace
     # AM–GM makes the term ≥ 0; below it there can only be rounding, which is far under 1e-9 of the traces.
-    if not covariance_term >= -1e-9 * traces:
-        raise NumericsError(f"covariance term {covariance_term:.3g} at a total variance of {traces:.3g}")
+    if not (math.isfinite(mean_term) and covariance_term >= -1e-9 * traces):
+        raise NumericsError(
+            f"mean term {mean_term:.3g}, covariance term {covariance_term:.3g} at a total variance of {traces:.3g}",
+            fix="Check the scale of the embeddings",
+        )
     covariance_term = max(covariance_term, 0.0)
     return FrechetDistance(mean_term + covariance_term, mean_term, covariance_term)

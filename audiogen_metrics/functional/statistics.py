@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from audiogen_metrics.errors import DataError, InsufficientDataError, NumericsError
-from audiogen_metrics.functional.validation import Array, float64_tensor
+from audiogen_metrics.functional.validation import Array, as_tensor, float64_tensor
 
 ROWS_PER_BLOCK = 16_384
 """Rows reduced at a time, so that a million embeddings need no second copy in float64."""
@@ -61,8 +61,7 @@ class GaussianStatistics:
         DataError
             Not two-dimensional, empty, or with NaN or infinite values.
         """
-        if not isinstance(embeddings, torch.Tensor):
-            embeddings = torch.as_tensor(embeddings)
+        embeddings = as_tensor(embeddings)
         if embeddings.ndim == 2 and embeddings.shape[0] > ROWS_PER_BLOCK:
             first, *others = embeddings.split(ROWS_PER_BLOCK)
             statistics = cls.from_embeddings(first)
@@ -106,6 +105,32 @@ class GaussianStatistics:
                 fix="A covariance has none below 0: compute it in float64",
             )
         return cls(mean, eigenvalues.clamp(min=0).sqrt()[:, None] * eigenvectors.T, count)
+
+    @classmethod
+    def from_folded(cls, folded: torch.Tensor, count: int) -> GaussianStatistics:
+        """Take over the statistics of ``count`` embeddings that went through `fold`.
+
+        Parameters
+        ----------
+        folded
+            ``(k, 1 + d)``, float64: the results of `fold`, one below the other; which rows were folded together,
+            and in which order, changes the statistics by rounding only (1e-12).
+        count
+            Number of embeddings that went in, at least 1.
+
+        Examples
+        --------
+        >>> import torch
+        >>> rows = torch.arange(12.0).reshape(6, 2).double() ** 2
+        >>> folded = torch.cat([fold(with_ones(half)) for half in rows.split(3)])
+        >>> streamed, whole = GaussianStatistics.from_folded(folded, 6), GaussianStatistics.from_embeddings(rows)
+        >>> torch.allclose(streamed.covariance, whole.covariance, rtol=1e-12)
+        True
+        """
+        if folded.ndim != 2 or folded.shape[0] < 1 or folded.shape[1] < 2:
+            raise InsufficientDataError("statistics of no embeddings", fix="Pass at least one row")
+        triangle = torch.linalg.qr(folded, mode="r").R
+        return cls(triangle[0, 1:] / triangle[0, 0], _scaled(triangle[1:count, 1:], count), count)
 
     @property
     def dimension(self) -> int:
@@ -152,6 +177,22 @@ class GaussianStatistics:
             ]
         )
         return type(self)(self.mean + shift * (other.count / count), _scaled(scatter, count), count)
+
+
+def with_ones(rows: torch.Tensor) -> torch.Tensor:
+    """Return rows ``(n, d)`` behind a column of ones, ``(n, 1 + d)``: what `fold` takes."""
+    return torch.cat([rows.new_ones(rows.shape[0], 1), rows], dim=1)
+
+
+def fold(rows: torch.Tensor) -> torch.Tensor:
+    """Return at most ``1 + d`` rows that carry the mean and covariance of all ``rows`` ``(n, 1 + d)``.
+
+    The result is the R of a QR decomposition of ``[1 | X]``: its first row is ``√n (1, mean)`` and the rest a
+    factor of the centred scatter matrix, up to signs. Unlike a running sum of outer products it loses nothing
+    to cancellation where the mean is large against the spread, and squares no condition number. Folded rows may
+    be concatenated with others and folded again; see `GaussianStatistics.from_folded`.
+    """
+    return rows if rows.shape[0] <= rows.shape[1] else torch.linalg.qr(rows, mode="r").R
 
 
 def _scaled(scatter: torch.Tensor, count: int) -> torch.Tensor:

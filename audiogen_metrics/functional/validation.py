@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
 from audiogen_metrics.errors import DataError
 
 Array = torch.Tensor | ArrayLike
+
+
+def as_tensor(values: Array) -> torch.Tensor:
+    """Return ``values`` as a detached tensor; numbers that are not one yet keep their precision."""
+    return values.detach() if isinstance(values, torch.Tensor) else torch.as_tensor(np.asarray(values))
 
 
 def float64_tensor(values: Array, name: str, ndim: int) -> torch.Tensor:
@@ -20,7 +26,7 @@ def float64_tensor(values: Array, name: str, ndim: int) -> torch.Tensor:
     DataError
         Another number of dimensions, complex values, NaN or infinity.
     """
-    tensor = values.detach() if isinstance(values, torch.Tensor) else torch.as_tensor(values)
+    tensor = as_tensor(values)
     if tensor.ndim != ndim:
         raise DataError(f"{name} has shape {tuple(tensor.shape)}", fix=f"It must have {ndim} dimension(s)")
     if tensor.is_complex():

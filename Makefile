@@ -1,0 +1,37 @@
+# Each target sets up what it needs in .venv; PYTHON chooses the interpreter it is made from.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint format docs bench clean
+
+demo: .venv/yamnet
+	$(BIN)/agm score examples/generated examples/reference --protocol yamnet
+
+test: .venv/dev
+	$(BIN)/pytest
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: .venv/docs
+	$(BIN)/sphinx-build -W --keep-going -n -q docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+bench: .venv/yamnet
+	$(BIN)/python benchmarks/frechet.py
+
+clean:
+	rm -rf .venv dist build docs/_build
+
+# A stamp per extra: an environment is installed once, and again when the project file changes.
+.venv/%: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing into .venv; the first time this downloads about 3 GB"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
+	touch $@

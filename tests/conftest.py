@@ -1,0 +1,64 @@
+"""Fixtures: one torch thread, a cache of its own for every test, real recordings."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import soundfile
+import torch
+
+# Beside another busy process, two torch threads on two cores can be sixty times slower than one.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGM_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def agm() -> Run:
+    """Run the command line in a process of its own."""
+
+    def run(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "audiogen_metrics", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **options)  # type: ignore[call-overload,no-any-return]
+
+    return run
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> tuple[Path, Path]:
+    """Return two folders of the same 12 clip ids, real recordings in mixed formats, as gen and ref."""
+    folders = tmp_path / "gen", tmp_path / "ref"
+    for source, target in zip(("generated", "reference"), folders, strict=True):
+        clips = sorted(path for path in (EXAMPLES / source).rglob("*") if path.is_file())[::3][:12]
+        for clip in clips:
+            copy = target / clip.relative_to(EXAMPLES / source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(clip, copy)
+    return folders
+
+
+def write_tone(path: Path, seconds: float = 1.0, rate: int = 16_000, **options: object) -> npt.NDArray[np.float32]:
+    """Write a quiet tone with noise, different for each name; return its samples."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    generator = np.random.default_rng(list(path.name.encode()))
+    time = np.arange(int(seconds * rate)) / rate
+    tone = 0.3 * np.sin(2 * np.pi * generator.uniform(200, 2000) * time)
+    samples: npt.NDArray[np.float32] = (tone + 0.01 * generator.normal(size=time.shape)).astype(np.float32)
+    soundfile.write(path, samples, rate, **options)
+    return samples

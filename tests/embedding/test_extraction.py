@@ -1,0 +1,199 @@
+"""Extraction: the same features whatever the batch, workers, order or cache; bad files by name."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from audiogen_metrics.audio.files import AudioFolder, scan
+from audiogen_metrics.audio.preparation import Preprocessing, prepare
+from audiogen_metrics.backbones.base import Backbone, Features, Output
+from audiogen_metrics.backbones.yamnet import YAMNet
+from audiogen_metrics.embedding import extraction
+from audiogen_metrics.embedding.extraction import EmbeddingSet, Extraction, ExtractionOptions, extract
+from audiogen_metrics.errors import DataError, NumericsError
+from tests.conftest import write_tone
+
+AUDIO = Preprocessing(16_000, "mean", minimum_samples=15_600)
+UNCACHED = ExtractionOptions(cache=False, workers=0)
+
+
+@pytest.fixture(scope="module")
+def backbone() -> YAMNet:
+    return YAMNet()
+
+
+def run(folder: AudioFolder, backbone: Backbone, **options: object) -> EmbeddingSet:
+    return extract(folder, [backbone], AUDIO, replace(UNCACHED, **options)).sets[backbone.name]  # type: ignore[arg-type]
+
+
+def assert_same(one: EmbeddingSet, other: EmbeddingSet, rel: float) -> None:
+    assert one.clip_ids == other.clip_ids
+    for output in ("embeddings", "windows", "logits"):
+        a, b = one.rows(output), other.rows(output)  # type: ignore[arg-type]
+        assert a.shape == b.shape
+        assert float((a - b).norm() / a.norm()) <= rel
+
+
+def test_features_are_the_backbones_own(small: tuple[Path, Path], backbone: YAMNet) -> None:
+    from audiogen_metrics.audio.decoding import decode
+
+    folder = scan(small[1])
+    features = run(folder, backbone)
+    assert features.clip_ids == tuple(clip.clip_id for clip in folder.clips)
+    for clip in folder.clips[:4]:
+        waveform = prepare(decode(clip.path, clip.path.read_bytes()), AUDIO)
+        alone = backbone(waveform[None]).named()
+        for output, value in features.features[clip.clip_id].items():
+            torch.testing.assert_close(value, alone[output][0], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 1}, {"batch_size": 5}, {"workers": 3}, {"workers": 1}], ids=str)
+def test_batch_and_workers_do_not_matter(small: tuple[Path, Path], backbone: YAMNet, options: dict[str, int]) -> None:
+    folder = scan(small[0])
+    assert_same(run(folder, backbone), run(folder, backbone, **options), rel=0 if "workers" in options else 1e-5)
+
+
+def test_file_order_and_place_do_not_matter(small: tuple[Path, Path], backbone: YAMNet, tmp_path: Path) -> None:
+    folder = scan(small[0])
+    clips = list(folder.clips)
+    random.Random(0).shuffle(clips)
+    assert_same(run(folder, backbone), run(replace(folder, clips=tuple(clips)), backbone), rel=1e-5)
+    moved = shutil.copytree(small[0], tmp_path / "elsewhere")
+    assert_same(run(folder, backbone), run(scan(moved), backbone), rel=0)
+
+
+@pytest.mark.parametrize("limit", ["MAX_BATCH_SAMPLES", "MAX_WAITING_SAMPLES"])
+def test_memory_bounds_do_not_matter(
+    small: tuple[Path, Path], backbone: YAMNet, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    folder = scan(small[0])
+    unbounded = run(folder, backbone)
+    monkeypatch.setattr(extraction, limit, 20_000)
+    assert_same(unbounded, run(folder, backbone), rel=1e-5)
+
+
+def break_ten_ways(folder: Path) -> dict[str, str]:
+    """Add ten kinds of bad file; return clip id to the expected reason."""
+    tone = write_tone(folder / "sound.wav")
+    (folder / "b01_empty.wav").write_bytes(b"")
+    (folder / "b02_text.wav").write_text("this is not audio " * 50)
+    (folder / "b03_html.mp3").write_text("<html><body>404 not found</body></html>")
+    whole = (folder / "sound.wav").read_bytes()
+    (folder / "b04_cut.wav").write_bytes(whole[: len(whole) // 2])
+    for suffix in ("flac", "ogg", "mp3"):
+        soundfile.write(folder / f"whole.{suffix}", tone, 16_000)
+        content = (folder / f"whole.{suffix}").read_bytes()
+        (folder / f"b05_cut_{suffix}.{suffix}").write_bytes(content[: len(content) // 2])
+        (folder / f"whole.{suffix}").unlink()
+    for name, value in (("b06_nan", np.nan), ("b07_inf", np.inf)):
+        soundfile.write(folder / f"{name}.wav", np.where(np.arange(16_000) == 9, value, tone), 16_000, subtype="FLOAT")
+    soundfile.write(folder / "b08_zero.wav", tone[:0], 16_000)
+    (folder / "b09_gone.wav").symlink_to(folder / "nowhere.wav")
+    (folder / "b10_other.m4a").write_bytes(b"\0\0\0\x18ftypM4A " + whole)
+    soundfile.write(folder / "b11_rate.wav", tone, 44_101)
+    return {
+        "b01_empty": "the file is empty",
+        "b02_text": "cannot be decoded",
+        "b03_html": "cannot be decoded",
+        "b04_cut": "truncated",
+        "b05_cut_flac": "cannot be decoded",
+        "b05_cut_ogg": "truncated",
+        "b05_cut_mp3": "truncated",
+        "b06_nan": "NaN or infinite",
+        "b07_inf": "NaN or infinite",
+        "b08_zero": "no samples",
+        "b09_gone": "cannot be read",
+        "b10_other": "cannot be decoded",
+        "b11_rate": "cannot resample 44101 Hz",
+    }
+
+
+def test_bad_files_are_named_and_the_rest_is_scored(tmp_path: Path, backbone: YAMNet) -> None:
+    expected = break_ten_ways(tmp_path)
+    for workers in (0, 2):
+        result = extract(scan(tmp_path), [backbone], AUDIO, ExtractionOptions(workers=workers))
+        found = {failure.clip_id: failure.reason for failure in result.failures}
+        assert found.keys() == expected.keys()
+        for clip_id, reason in expected.items():
+            assert reason in found[clip_id]
+        assert result.sets["yamnet"].clip_ids == ("sound",)
+
+
+def test_nothing_usable_is_an_error(tmp_path: Path, backbone: YAMNet) -> None:
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(DataError, match=r"none of 2 audio files can be used \(a.wav: the file is empty; b.wav"):
+        run(scan(tmp_path), backbone)
+
+
+class Loudness(Backbone):
+    """A backbone of one number, to see how often and with what it is called."""
+
+    name = "loudness"
+    sample_rate = 16_000
+    outputs = frozenset[Output]({"embeddings"})
+    minimum_samples = 8000
+    weights_sha256 = "none"
+
+    def __init__(self, value: float | None = None) -> None:
+        super().__init__()
+        self.value, self.batches = value, list[tuple[int, ...]]()
+
+    def load(self) -> torch.nn.Module:
+        outer = self
+
+        class Mean(torch.nn.Module):
+            def forward(self, waveforms: torch.Tensor) -> Features:
+                outer.batches.append(tuple(waveforms.shape))
+                rows = waveforms.abs().mean(dim=1, keepdim=True)
+                return Features(rows if outer.value is None else torch.full_like(rows, outer.value))
+
+        return Mean()
+
+
+def lengths(folder: Path, *seconds: float) -> AudioFolder:
+    for index, length in enumerate(seconds):
+        write_tone(folder / f"{index}.wav", length)
+    return scan(folder)
+
+
+def test_only_equal_lengths_share_a_batch(tmp_path: Path) -> None:
+    meter = Loudness()
+    extract(lengths(tmp_path, 1, 2, 1, 2, 1), [meter], Preprocessing(16_000), UNCACHED)
+    assert sorted(meter.batches) == [(2, 32_000), (3, 16_000)]
+
+
+def test_clips_too_short_for_one_backbone_are_left_out_there_only(tmp_path: Path, backbone: YAMNet) -> None:
+    folder = lengths(tmp_path, 0.3, 1.0)
+    result = extract(folder, [Loudness(), backbone], AUDIO, UNCACHED)
+    assert result.sets["loudness"].clip_ids == result.sets["yamnet"].clip_ids == ("0", "1")
+    unpadded = extract(folder, [Loudness()], Preprocessing(16_000), UNCACHED)
+    assert unpadded.sets["loudness"].clip_ids == ("1",)
+    assert [failure.clip_id for failure in unpadded.sets["loudness"].left_out] == ["0"]
+    assert "shorter than the 0.5 s" in unpadded.sets["loudness"].left_out[0].reason
+
+
+def test_a_backbone_that_fails_is_named_with_the_clip(tmp_path: Path) -> None:
+    with pytest.raises(NumericsError, match=r"0\.wav: loudness gave NaN or infinity"):
+        extract(lengths(tmp_path, 1), [Loudness(float("nan"))], Preprocessing(16_000), UNCACHED)
+
+
+def count(result: Extraction) -> tuple[int, int]:
+    return len(result.digests), result.from_cache
+
+
+def test_each_backbone_runs_once_and_not_at_all_when_cached(tmp_path: Path) -> None:
+    folder = lengths(tmp_path, 1, 1, 1)
+    meter = Loudness()
+    assert count(extract(folder, [meter], Preprocessing(16_000))) == (3, 0)
+    assert meter.batches == [(3, 16_000)]
+    assert count(extract(folder, [meter], Preprocessing(16_000))) == (3, 3)
+    assert meter.batches == [(3, 16_000)]

@@ -1,0 +1,195 @@
+"""The command line, each flag in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from audiogen_metrics.cli.main import main
+from audiogen_metrics.cli.scoring import Check
+from audiogen_metrics.errors import UsageError
+from tests.conftest import EXAMPLES, Run
+
+YAMNET = ("--protocol", "yamnet", "--device", "cpu")
+
+
+def test_score_prints_the_table_and_nothing_else(agm: Run, small: tuple[Path, Path]) -> None:
+    done = agm("score", *small, *YAMNET)
+    assert done.returncode == 0, done.stderr
+    for expected in ("fd_yamnet", "fad_yamnet", "is_yamnet", "kl_yamnet", "12 pairs of 12", "not comparable"):
+        assert expected in done.stdout
+    assert "gen: scored 12 of 12" in done.stderr
+    assert "\r" not in done.stderr  # no progress bar off a terminal
+
+
+def test_score_json_and_every_option(agm: Run, small: tuple[Path, Path], tmp_path: Path) -> None:
+    output = tmp_path / "out" / "scores.json"
+    options = ("-m", "fd,kl", "--batch-size", "4", "--workers", "1", "--pairing", "id", "--limit", "8", "--strict")
+    more = ("--no-cache", "--verify", "--fail-if", "fd_yamnet<0", "--format", "json", "-o", output)
+    done = agm("score", *small, *YAMNET, *options, *more)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    content = json.loads(output.read_text())
+    assert list(content["scores"]) == ["fd_yamnet", "kl_yamnet"]
+    assert content["inputs"]["gen"]["scored"] == 8
+    assert not list(Path(os.environ["AGM_CACHE_DIR"]).rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["score", "a", "b", "--protcol", "yamnet"], 2, "unrecognized arguments: --protcol"),
+        (["score", "a", "b", "--strct"], 2, "unrecognized arguments"),
+        (["score", "a"], 2, "required"),
+        (["scor"], 2, "invalid choice"),
+        ([], 2, "required"),
+        (["score", "nowhere", "nowhere", *YAMNET], 3, "nowhere: folder does not exist"),
+        (["score", "a", "b", "--protocol", "yamnett"], 2, "Did you mean 'yamnet'"),
+        (["score", "a", "b", *YAMNET, "-m", "fda"], 2, "unknown metric 'fda'"),
+        (["score", "a", "b", *YAMNET, "--fail-if", "fd_yamnet=3"], 2, "cannot read the check"),
+        (["score", "a", "b", *YAMNET, "--fail-if", "fd_panns>3"], 2, "unknown score 'fd_panns'"),
+        (["score", "a", "b", *YAMNET, "--batch-size", "x"], 2, "invalid int value"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_errors(arguments: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        found = main(arguments)
+    except SystemExit as exit_:
+        found = exit_.code  # type: ignore[assignment]
+    printed = capsys.readouterr()
+    assert found == code
+    assert message in printed.err
+    assert printed.out == ""
+
+
+def test_a_typo_in_a_flag_exits_2(agm: Run) -> None:
+    assert agm("score", "a", "b", "--protcol", "yamnet").returncode == 2
+
+
+def test_fail_if_exits_5_and_still_gives_the_result(agm: Run, small: tuple[Path, Path]) -> None:
+    done = agm("score", *small, *YAMNET, "-m", "fd", "--fail-if", "fd_yamnet>1", "--fail-if", "fd_yamnet>=1e9")
+    assert done.returncode == 5
+    assert "fd_yamnet" in done.stdout
+    assert "is > 1" in done.stderr
+    assert "1e+09" not in done.stderr
+
+
+def test_named_metrics_must_be_computable(agm: Run, small: tuple[Path, Path]) -> None:
+    limited = ("score", *small, *YAMNET, "--limit", "5")
+    assert agm(*limited).returncode == 0
+    for metrics in ("is", "all"):
+        done = agm(*limited, "-m", metrics)
+        assert done.returncode == 3
+        assert "is_yamnet: inception score over 10 splits needs at least 10 clips, got 5" in done.stderr
+        assert done.stdout == ""
+
+
+def test_strict_exits_3(agm: Run, small: tuple[Path, Path]) -> None:
+    (small[0] / "bad.wav").write_bytes(b"")
+    assert "scored 12 of 13" in agm("score", *small, *YAMNET, "-m", "fd").stderr
+    done = agm("score", *small, *YAMNET, "--strict")
+    assert done.returncode == 3
+    assert "bad: the file is empty" in done.stderr
+
+
+def test_default_protocol_without_weights_is_quick_and_helpful(agm: Run, tmp_path: Path) -> None:
+    environment = {**os.environ, "HOME": str(tmp_path), "AGM_OFFLINE": "1"}
+    start = time.monotonic()
+    done = agm("score", EXAMPLES / "generated", EXAMPLES / "reference", env=environment)
+    assert done.returncode == 4
+    for way in ("agm weights fetch", "--weights", "--protocol yamnet"):
+        assert way in done.stderr
+    assert time.monotonic() - start < 20  # two seconds on an idle machine; this one may be busy
+
+
+def test_an_unwritable_output_does_not_lose_the_result(agm: Run, small: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = agm("score", *small, *YAMNET, "-m", "kl", "-o", tmp_path / "file" / "scores.txt")
+    assert done.returncode == 2
+    assert "kl_yamnet" in done.stdout
+    assert "on stdout instead" in done.stderr
+
+
+@pytest.mark.parametrize("what", ["metrics", "backbones", "protocols"])
+@pytest.mark.parametrize("format_", ["table", "json"])
+def test_list(agm: Run, what: str, format_: str, tmp_path: Path) -> None:
+    done = agm("list", what, "--format", format_)
+    assert done.returncode == 0, done.stderr
+    assert "fd" in done.stdout or "yamnet" in done.stdout
+    if format_ == "json":
+        assert {row["name"] for row in json.loads(done.stdout)} & {"fd", "yamnet"}
+    assert agm("list", what, "--format", format_, "-o", tmp_path / "list").stdout == ""
+    assert (tmp_path / "list").read_text() == done.stdout
+
+
+def test_cache_info(agm: Run, small: tuple[Path, Path]) -> None:
+    assert "empty" in agm("cache", "info").stdout
+    assert agm("score", *small, *YAMNET).returncode == 0
+    assert "yamnet-" in agm("cache", "info").stdout
+    (space,) = json.loads(agm("cache", "info", "--format", "json").stdout)["spaces"]
+    assert space["clips"] == 24
+
+
+def test_doctor(agm: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    done = agm("doctor")
+    assert done.returncode == 0, done.stdout
+    assert "ok       backbone yamnet" in done.stdout
+    (tmp_path / "blocked").touch()
+    monkeypatch.setenv("AGM_CACHE_DIR", str(tmp_path / "blocked"))
+    done = agm("doctor")
+    assert done.returncode == 4
+    assert "MISSING  cache" in done.stdout
+
+
+def test_help_and_version(agm: Run) -> None:
+    assert "exit codes: 0 ok" in agm("--help").stdout
+    assert "--fail-if" in agm("score", "--help").stdout
+    assert agm("--version").stdout.startswith("audiogen-metrics ")
+
+
+@pytest.mark.parametrize("name", ["agm", "audiogen-metrics"])
+def test_console_scripts(name: str) -> None:
+    script = Path(sys.executable).parent / name
+    done = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("audiogen-metrics ")
+
+
+def test_names_with_spaces_and_leading_dashes(agm: Run, small: tuple[Path, Path], tmp_path: Path) -> None:
+    odd = [shutil.copytree(folder, tmp_path / name) for folder, name in zip(small, ("- gen", "ref é"), strict=True)]
+    done = agm("score", *YAMNET, "-m", "fd", "--", odd[0].name, odd[1].name, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_interrupt_exits_130(small: tuple[Path, Path], tmp_path: Path) -> None:
+    for copy in range(30):
+        shutil.copytree(small[0], tmp_path / "many" / str(copy))
+    command = [sys.executable, "-m", "audiogen_metrics", "score", tmp_path / "many", small[1], *YAMNET, "--no-cache"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    time.sleep(6)
+    process.send_signal(signal.SIGINT)
+    _, printed = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "interrupted" in printed
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    command = f"{sys.executable} -m audiogen_metrics list metrics | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 0
+
+
+def test_check_reads_numbers() -> None:
+    assert Check.parse("fd_yamnet >= -1.5e3", ["fd_yamnet"]) == Check("fd_yamnet", ">=", -1500.0)
+    with pytest.raises(UsageError):
+        Check.parse("fd_yamnet>1.2.3", ["fd_yamnet"])

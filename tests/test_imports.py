@@ -1,0 +1,105 @@
+"""What an import costs, and in which direction imports run."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import audiogen_metrics
+
+PACKAGE = Path(audiogen_metrics.__file__).parent
+HEAVY = ("torch", "torchaudio", "torchmetrics", "numpy", "scipy", "soundfile", "matplotlib", "librosa", "numba", "onnx")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import audiogen_metrics",
+        "from audiogen_metrics import score",
+        "from audiogen_metrics.cli.main import build_parser; build_parser().format_help()",
+        "from audiogen_metrics.cli.main import main; main(['list', 'protocols'])",
+    ],
+)
+def test_light_things_import_nothing_heavy(code: str) -> None:
+    probe = f"{code}\nimport sys; loaded = sorted({HEAVY!r} & sys.modules.keys()); assert not loaded, loaded"
+    probe = probe.replace(repr(HEAVY), repr(set(HEAVY)))
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_works_without_torch(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise ImportError('this torch cannot be imported')")
+    command = [sys.executable, "-m", "audiogen_metrics", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(tmp_path)})
+    assert done.returncode == 0, done.stderr
+    assert "score" in done.stdout
+
+
+def test_every_public_name_exists() -> None:
+    for name in audiogen_metrics.__all__:
+        assert getattr(audiogen_metrics, name) is not None
+    assert set(audiogen_metrics.__all__) <= set(dir(audiogen_metrics))
+    with pytest.raises(AttributeError, match="no attribute 'FDA'"):
+        _ = audiogen_metrics.FDA
+
+
+# Layers from the bottom up. A module may import from layers below its own and from its own package.
+LAYERS = [
+    {"errors"},
+    {"registry", "settings"},
+    {"results", "functional", "audio"},
+    {"backbones", "protocols"},
+    {"embedding"},
+    {"evaluation"},
+    {"metrics", "report"},
+    {"testing"},
+    {"cli"},
+    {"__main__"},
+]
+RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
+
+# protocols are data and need only the light half of audio; functional must stand alone.
+FORBIDDEN = {("functional", "registry"), ("functional", "settings"), ("evaluation", "metrics")}
+
+
+def imports_of(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("audiogen_metrics."):
+            found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {name.name.split(".")[1] for name in node.names if name.name.startswith("audiogen_metrics.")}
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_imports_run_one_way(path: Path) -> None:
+    relative = path.relative_to(PACKAGE)
+    here = relative.parts[0].removesuffix(".py")
+    if here == "__init__":
+        return  # names only, loaded on use
+    for imported in imports_of(path) - {here}:
+        assert RANK[imported] < RANK[here], f"{relative} imports {imported}, which is not below {here}"
+        assert (here, imported) not in FORBIDDEN
+
+
+@pytest.mark.parametrize(("library", "home"), [("torchmetrics", {"metrics"}), ("matplotlib", {"report"})])
+def test_only_one_package_imports(library: str, home: set[str]) -> None:
+    users = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = (
+                [node.module or ""]
+                if isinstance(node, ast.ImportFrom)
+                else [name.name for name in node.names]
+                if isinstance(node, ast.Import)
+                else []
+            )
+            if any(name.split(".")[0] == library for name in names):
+                users.add(path.relative_to(PACKAGE).parts[0].removesuffix(".py"))
+    assert users <= home
