@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from audiogen_metrics.registry import Registry
 
 if TYPE_CHECKING:
     from audiogen_metrics.backbones.base import Backbone
+    from audiogen_metrics.backbones.custom import from_callable
+
+__all__ = ["BACKBONES", "from_callable"]
 
 BACKBONES: Registry[type[Backbone]] = Registry("backbone", entry_point_group="audiogen_metrics.backbones")
 """All backbones; an installed package adds its own under this entry-point group, loaded on use."""
 
+BACKBONES.add("panns-cnn14-16k", "audiogen_metrics.backbones.panns:Cnn14At16k")
+BACKBONES.add("panns-cnn14-32k", "audiogen_metrics.backbones.panns:Cnn14At32k")
+BACKBONES.add("vggish", "audiogen_metrics.backbones.vggish:VGGish")
 BACKBONES.add("yamnet", "audiogen_metrics.backbones.yamnet:YAMNet")
+
+
+def __getattr__(name: str) -> Any:
+    # The helper needs torch, which listing the backbones does not.
+    if name == "from_callable":
+        from audiogen_metrics.backbones.custom import from_callable
+
+        return from_callable
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

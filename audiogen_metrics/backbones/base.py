@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Literal
@@ -157,16 +157,8 @@ class Backbone(ABC):
                 fix="Zero-pad them on the right",
             )
         waveforms = waveforms.to(self.device, torch.float32, non_blocking=True)
-        with (
-            torch.inference_mode(),
-            torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None),
-        ):
+        lowered = nullcontext() if self.autocast is None else torch.autocast(self.device.type, self.autocast)
+        with torch.inference_mode(), lowered:
             features = self.network(waveforms)
         assert isinstance(features, Features)
         return features
-
-
-def full_precision(tensor: torch.Tensor) -> AbstractContextManager[None]:
-    """Return a context without autocast for the device of ``tensor``; front ends run in it."""
-    # The meta device knows no autocast, not even to turn it off.
-    return nullcontext() if tensor.is_meta else torch.autocast(tensor.device.type, enabled=False)

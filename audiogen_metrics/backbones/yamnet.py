@@ -18,7 +18,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from audiogen_metrics.backbones.base import Backbone, Features, Output, full_precision
+from audiogen_metrics.backbones.base import Backbone, Features, Output
+from audiogen_metrics.backbones.frontend import full_precision, power_spectrogram
 from audiogen_metrics.backbones.mel import htk_mel_filterbank
 from audiogen_metrics.errors import MissingDependencyError, MissingWeightsError
 
@@ -93,10 +94,8 @@ class Network(nn.Module):
             channels = wider
         self.convolutions = nn.Sequential(*layers)
         self.classifier = nn.Linear(channels, CLASSES)
-        self.register_buffer("window", torch.hann_window(FRAME), persistent=False)
         filterbank = htk_mel_filterbank(FFT // 2 + 1, YAMNet.sample_rate, 64, 125.0, 7500.0)
         self.register_buffer("filterbank", filterbank, persistent=False)
-        self.window: torch.Tensor
         self.filterbank: torch.Tensor
 
     def forward(self, waveforms: torch.Tensor) -> Features:
@@ -111,8 +110,7 @@ class Network(nn.Module):
     def patches(self, waveforms: torch.Tensor) -> torch.Tensor:
         """Return log-mel patches ``(batch, patches, 96, 64)`` of ``(batch, time)``."""
         with full_precision(waveforms):
-            frames = waveforms.unfold(1, FRAME, HOP) * self.window
-            magnitude = torch.fft.rfft(frames, n=FFT).abs()
+            magnitude = power_spectrogram(waveforms, FFT, HOP, FRAME).sqrt()
             log_mel = torch.log(magnitude @ self.filterbank + 0.001)
             return log_mel.unfold(1, PATCH_FRAMES, PATCH_HOP_FRAMES).transpose(2, 3)
 

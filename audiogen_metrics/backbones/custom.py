@@ -1,0 +1,145 @@
+"""A backbone of one's own, from any torch module or function."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import re
+from collections.abc import Callable, Collection, Mapping
+from typing import get_args
+
+import torch
+from torch import nn
+
+from audiogen_metrics.backbones.base import Backbone, Features, Output
+from audiogen_metrics.errors import DataError, UsageError
+
+Result = torch.Tensor | Mapping[str, torch.Tensor] | Features
+
+
+def from_callable(
+    name: str,
+    function: Callable[[torch.Tensor], Result],
+    *,
+    sample_rate: int,
+    outputs: Collection[Output] = ("embeddings",),
+    minimum_samples: int = 1,
+    version: str | None = None,
+    labels: Collection[str] | None = None,
+    device: str | torch.device = "cpu",
+) -> CallableBackbone:
+    """Return a backbone that calls ``function``, for ``FD(backbone=…)`` and the other metrics.
+
+    Parameters
+    ----------
+    name
+        Lower-case letters, digits, ``_`` and ``-``; the score id ends in it.
+    function
+        Takes waveforms ``(batch, time)`` float32 at ``sample_rate``, gives the single output as a tensor, or
+        several as a dict by name: ``embeddings (batch, d)``, ``windows (batch, windows, d)``,
+        ``logits (batch, classes)``. A `torch.nn.Module` is copied as it is now; training it further changes nothing.
+    sample_rate
+        Hz.
+    outputs
+        What the function gives. FD needs ``embeddings``, FAD ``windows``, IS and KL ``logits``.
+    minimum_samples
+        Shortest waveform it takes.
+    version
+        Anything that names the state of the function, needed unless it is a module: part of the fingerprint that
+        keeps cached embeddings apart. A module is identified by a hash over its state dict, and ``version``.
+    labels
+        Class names in the order of the logits.
+    device
+        Where a module runs until a metric moves it.
+
+    Raises
+    ------
+    UsageError
+        A name, outputs or version that would make scores ambiguous.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from audiogen_metrics.backbones import from_callable
+    >>> levels = from_callable("levels", lambda x: x.abs().unfold(1, 100, 100).mean(2)[:, :4], sample_rate=8000,
+    ...                        minimum_samples=400, version="1")
+    >>> levels(torch.ones(2, 400)).embeddings.shape
+    torch.Size([2, 4])
+    """
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
+        raise UsageError(f"{name!r} cannot name a backbone", fix="Use lower-case letters, digits, _ and -")
+    unknown = set(outputs) - set(get_args(Output))
+    if unknown or not outputs:
+        raise UsageError(f"outputs {sorted(outputs)}", fix=f"Choose from {', '.join(get_args(Output))}")
+    if version is None and not isinstance(function, nn.Module):
+        raise UsageError(
+            "a function has no weights that tell its versions apart", where=name, fix="Pass version='1', and raise it"
+        )
+    return CallableBackbone(
+        name, function, sample_rate, frozenset(outputs), minimum_samples, version or "", labels, device
+    )
+
+
+class CallableBackbone(Backbone):
+    """What `from_callable` returns."""
+
+    def __init__(
+        self,
+        name: str,
+        function: Callable[[torch.Tensor], Result],
+        sample_rate: int,
+        outputs: frozenset[Output],
+        minimum_samples: int,
+        version: str,
+        labels: Collection[str] | None,
+        device: str | torch.device,
+    ) -> None:
+        super().__init__(device)
+        # The class attributes of other backbones are this one's own.
+        vars(self).update(name=name, sample_rate=sample_rate, outputs=outputs, minimum_samples=minimum_samples)
+        self._function = copy.deepcopy(function) if isinstance(function, nn.Module) else function
+        self._labels = None if labels is None else tuple(labels)
+        self._sha256 = _identity(self._function, version)
+
+    def load(self) -> nn.Module:
+        """Return a module around the function, or around a copy of the module."""
+        return _Adapter(copy.deepcopy(self._function), self.outputs)
+
+    @property
+    def weights_sha256(self) -> str:
+        """SHA-256 over the module's state dict and the version."""
+        return self._sha256
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """Class names in the order of the logits."""
+        return self._labels
+
+
+class _Adapter(nn.Module):
+    def __init__(self, function: Callable[[torch.Tensor], Result], outputs: frozenset[Output]) -> None:
+        super().__init__()
+        self.function = function
+        self._outputs = outputs
+
+    def forward(self, waveforms: torch.Tensor) -> Features:
+        result = self.function(waveforms)
+        if isinstance(result, Features):
+            return result
+        if isinstance(result, torch.Tensor):
+            if len(self._outputs) > 1:
+                raise DataError(
+                    f"one tensor for the outputs {sorted(self._outputs)}", fix="Return a dict by output name"
+                )
+            result = {next(iter(self._outputs)): result}
+        return Features(**{name: tensor.float() for name, tensor in result.items()})
+
+
+def _identity(function: object, version: str) -> str:
+    digest = hashlib.sha256(version.encode())
+    if isinstance(function, nn.Module):
+        digest.update(repr(function).encode())
+        for name, tensor in function.state_dict().items():
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,214 @@
+"""PANNs CNN14 at 16 and 32 kHz: panns-inference's network behind a front end in torch.
+
+Kong et al., "PANNs: Large-Scale Pretrained Audio Neural Networks for Audio Pattern Recognition", 2020. The front
+end is the one that torchlibrosa computes by convolution, here by FFT.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from audiogen_metrics.backbones.base import Features, Output
+from audiogen_metrics.backbones.frontend import full_precision, power_spectrogram
+from audiogen_metrics.backbones.pretrained import PretrainedBackbone, PretrainedNetwork, checked, definitions
+from audiogen_metrics.errors import MissingWeightsError
+
+CLASSES = 527
+BANDS = 64
+LABELS_FILE = "class_labels_indices.csv"
+POOLED_FRAMES = 32
+"""Frames that become one: five of the six blocks halve the time axis."""
+
+FRONT_END = {
+    "real": "spectrogram_extractor.stft.conv_real.weight",
+    "imaginary": "spectrogram_extractor.stft.conv_imag.weight",
+    "filterbank": "logmel_extractor.melW",
+}
+"""Where a checkpoint keeps its front end's constants."""
+
+
+class Cnn14(PretrainedBackbone):
+    """CNN14: 527 AudioSet classes, 2048-d embeddings, one row per clip.
+
+    ``embeddings`` are what panns-inference calls so, the ReLU of the last but one layer; ``logits`` are the last
+    layer before its sigmoid.
+
+    Attributes
+    ----------
+    fft
+        Window and FFT length in samples.
+    hop
+        Samples between frames.
+    high_hz
+        Upper edge of the last mel band in Hz; the lower edge of the first is 50 Hz.
+    """
+
+    outputs = frozenset[Output]({"embeddings", "logits"})
+    fft: ClassVar[int]
+    hop: ClassVar[int]
+    low_hz: ClassVar[float] = 50.0
+    high_hz: ClassVar[float]
+
+    def build(self) -> Network:
+        """Return the network, its weights still on the meta device."""
+        return Network(self.sample_rate, self.fft, self.hop, self.low_hz, self.high_hz)
+
+    def unwrap(self, checkpoint: object, path: Path) -> Mapping[str, object]:
+        """Return the network's tensors, after proof that the checkpoint was trained with this front end."""
+        state = checkpoint.get("model") if isinstance(checkpoint, Mapping) else None
+        if not isinstance(state, Mapping):
+            raise MissingWeightsError("the checkpoint has no state dict under 'model'", where=path, fix=_FORMAT)
+        constants = LogMel(self.sample_rate, self.fft, self.hop, self.low_hz, self.high_hz).constants()
+        stored = {name: value for name, value in state.items() if name in constants}
+        tensors = checked(stored, {name: tensor.shape for name, tensor in constants.items()}, path)
+        for name, expected in constants.items():
+            if (tensors[name] - expected).abs().max() > 1e-3 * expected.abs().max():
+                raise MissingWeightsError(f"{name} is not that of {self.name}", where=path, fix=_FORMAT)
+        return {name: value for name, value in state.items() if name not in constants}
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The 527 class names."""
+        return _read_labels()
+
+
+class Cnn14At16k(Cnn14):
+    """CNN14 at 16 kHz, the backbone of FD, IS and KL in the AudioLDM papers."""
+
+    name = "panns-cnn14-16k"
+    sample_rate = 16_000
+    fft, hop, high_hz = 512, 160, 8_000.0
+    minimum_samples = (POOLED_FRAMES - 1) * hop
+
+
+class Cnn14At32k(Cnn14):
+    """CNN14 at 32 kHz, panns-inference's own default."""
+
+    name = "panns-cnn14-32k"
+    sample_rate = 32_000
+    fft, hop, high_hz = 1024, 320, 14_000.0
+    minimum_samples = (POOLED_FRAMES - 1) * hop
+
+
+class Network(PretrainedNetwork):
+    """Log-mel front end, then panns-inference's ``Cnn14`` as it is.
+
+    Parameters
+    ----------
+    sample_rate, fft, hop, low_hz, high_hz
+        As for `LogMel`.
+    """
+
+    def __init__(self, sample_rate: int, fft: int, hop: int, low_hz: float, high_hz: float) -> None:
+        with torch.device("meta"):  # 80 million random numbers would be drawn for nothing
+            body = _definitions()["Cnn14"](sample_rate, fft, hop, BANDS, low_hz, high_hz, CLASSES)
+        super().__init__(body)
+        self.classifier = body.fc_audioset
+        self.log_mel = LogMel(sample_rate, fft, hop, low_hz, high_hz)
+
+    def forward(self, waveforms: torch.Tensor) -> Features:
+        """Return the features of ``(batch, time)``."""
+        embeddings: torch.Tensor = self.body(self.log_mel(waveforms)[:, None])["embedding"]
+        logits: torch.Tensor = self.classifier(embeddings)
+        return Features(embeddings=embeddings.float(), logits=logits.float())
+
+
+class LogMel(nn.Module):
+    """Mel power spectrogram in dB, ``10 log10(max(S, 1e-10))``: centred frames, reflected edges, periodic Hann.
+
+    Parameters
+    ----------
+    sample_rate
+        Hz.
+    fft, hop
+        Samples per frame and between frames.
+    low_hz, high_hz
+        Edges of the 64 mel bands in Hz.
+    """
+
+    def __init__(self, sample_rate: int, fft: int, hop: int, low_hz: float, high_hz: float) -> None:
+        super().__init__()
+        self.fft, self.hop = fft, hop
+        filterbank = slaney_mel_filterbank(fft // 2 + 1, sample_rate, BANDS, low_hz, high_hz)
+        self.register_buffer("filterbank", filterbank, persistent=False)
+        self.filterbank: torch.Tensor
+
+    def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
+        """Return ``(batch, 1 + time // hop, 64)`` in dB of ``(batch, time)``."""
+        with full_precision(waveforms):
+            padded = F.pad(waveforms, (self.fft // 2, self.fft // 2), mode="reflect")
+            mel = power_spectrogram(padded, self.fft, self.hop) @ self.filterbank
+            return 10 * torch.log10(mel.clamp(min=1e-10))
+
+    def constants(self) -> dict[str, torch.Tensor]:
+        """Return the front end as torchlibrosa stores it: convolution kernels of a windowed DFT, and the filters."""
+        samples = torch.arange(self.fft, dtype=torch.float64)
+        angles = 2 * math.pi / self.fft * samples[: self.fft // 2 + 1, None] * samples
+        window = torch.hann_window(self.fft, dtype=torch.float64)
+        return {
+            FRONT_END["real"]: (angles.cos() * window)[:, None].float(),
+            FRONT_END["imaginary"]: (-angles.sin() * window)[:, None].float(),
+            FRONT_END["filterbank"]: self.filterbank,
+        }
+
+
+def slaney_mel_filterbank(bins: int, sample_rate: int, bands: int, low_hz: float, high_hz: float) -> torch.Tensor:
+    """Return ``librosa.filters.mel`` with its defaults, transposed: ``(bins, bands)`` float32.
+
+    Triangles are linear in Hz, spaced on Slaney's mel scale (linear to 1 kHz, logarithmic above), and have an area
+    of 1.
+
+    Parameters
+    ----------
+    bins
+        Number of FFT bins, ``n_fft // 2 + 1``.
+    sample_rate
+        Rate in Hz; the last bin is at half of it.
+    bands, low_hz, high_hz
+        Number of bands, lower edge of the first and upper edge of the last in Hz.
+    """
+    frequencies = torch.linspace(0, sample_rate / 2, bins, dtype=torch.float64)[:, None]
+    points = _mel_to_hz(torch.linspace(_hz_to_mel(low_hz), _hz_to_mel(high_hz), bands + 2, dtype=torch.float64))
+    lower, centre, upper = points[:-2], points[1:-1], points[2:]
+    rising, falling = (frequencies - lower) / (centre - lower), (upper - frequencies) / (upper - centre)
+    return (torch.minimum(rising, falling).clamp(min=0) * 2 / (upper - lower)).float()
+
+
+_LOG_STEP = math.log(6.4) / 27
+"""Slaney's scale: 27 bands from 1 to 6.4 kHz; below 1 kHz, the 15th band, they are 200/3 Hz wide."""
+
+
+def _hz_to_mel(hertz: float) -> float:
+    return 15 + math.log(hertz / 1000) / _LOG_STEP if hertz >= 1000 else hertz * 3 / 200
+
+
+def _mel_to_hz(mel: torch.Tensor) -> torch.Tensor:
+    return torch.where(mel >= 15, 1000 * torch.exp(_LOG_STEP * (mel - 15)), mel * 200 / 3)
+
+
+_FORMAT = "A PANNs checkpoint is {'model': state dict, …}; agm weights list names the published files"
+
+
+@cache
+def _definitions() -> dict[str, Any]:
+    """Return panns-inference's classes, with nothing where they would put torchlibrosa's front end and noise."""
+    names = {"torch": torch, "nn": nn, "F": F}
+    absent = dict.fromkeys(("Spectrogram", "LogmelFilterBank", "SpecAugmentation"), nn.Identity)
+    return definitions("panns_inference", "models.py", {**names, **absent})
+
+
+@cache
+def _read_labels() -> tuple[str, ...]:
+    file = resources.files("audiogen_metrics.backbones") / "data" / LABELS_FILE
+    rows = csv.DictReader(file.read_text(encoding="utf-8").splitlines())
+    return tuple(row["display_name"] for row in rows)

@@ -1,0 +1,272 @@
+"""Backbones whose weights are files: found, verified, read without running them, converted once."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import io
+import re
+import warnings
+from abc import abstractmethod
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from audiogen_metrics.backbones.base import Backbone
+from audiogen_metrics.backbones.weights import WEIGHTS, find, read_json, sha256_of, write_json, written_whole
+from audiogen_metrics.errors import MissingDependencyError, MissingWeightsError
+from audiogen_metrics.settings import cache_dir
+
+State = dict[str, torch.Tensor]
+
+CONVERTER_VERSION = 1
+"""Raised by hand whenever converted files would come out otherwise."""
+
+
+class PretrainedBackbone(Backbone):
+    """A backbone whose weights are a published file, or a file of the user's.
+
+    A subclass gives `build` and, where its checkpoint is more than a state dict, `unwrap`.
+
+    Parameters
+    ----------
+    device, autocast
+        As for `Backbone`.
+    weights
+        A file in the published format, of any digest: its own is recorded. None takes the published file from this
+        machine (see `audiogen_metrics.backbones.weights.candidates`), digest verified. Nothing is downloaded.
+    """
+
+    def __init__(
+        self,
+        device: str | torch.device = "cpu",
+        autocast: torch.dtype | None = None,
+        weights: str | Path | None = None,
+    ) -> None:
+        super().__init__(device, autocast)
+        self._given = None if weights is None else Path(weights).expanduser().absolute()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the network out: its class comes from another package's file, and its weights from theirs."""
+        return {name: value for name, value in self.__dict__.items() if name != "network"}
+
+    @abstractmethod
+    def build(self) -> PretrainedNetwork:
+        """Return the network, its weights still on the meta device."""
+
+    def unwrap(self, checkpoint: object, path: Path) -> Mapping[str, object]:
+        """Return the state dict inside a checkpoint, without what only the front end needs."""
+        if not isinstance(checkpoint, Mapping):
+            raise _unusable(f"holds a {type(checkpoint).__name__} where a state dict belongs", path)
+        return checkpoint
+
+    @cached_property
+    def weights_file(self) -> Path:
+        """The weights file in use.
+
+        Raises
+        ------
+        MissingWeightsError
+            There is none.
+        """
+        if self._given is None:
+            return find(WEIGHTS.get(self.name))
+        if not self._given.is_file():
+            raise MissingWeightsError("there is no such weights file", where=self._given)
+        return self._given
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """SHA-256 of the weights file."""
+        try:
+            return sha256_of(self.weights_file)
+        except OSError as error:
+            if isinstance(error, MissingWeightsError):
+                raise
+            raise MissingWeightsError(f"cannot be read ({error.strerror})", where=self.weights_file) from error
+
+    def load(self) -> PretrainedNetwork:
+        """Return the network with its weights.
+
+        Raises
+        ------
+        MissingWeightsError
+            A checkpoint that is damaged, would run code, or has other tensors than the network.
+        """
+        network = self.build()
+        network.body.load_state_dict(self._state(network.layout()), assign=True)
+        return network
+
+    def _state(self, layout: dict[str, torch.Size]) -> State:
+        """Return the tensors for ``layout``, from the converted file where there is one."""
+        digest = self.weights_sha256
+        state = _read_converted(digest, layout)
+        if state is None:
+            checkpoint = read_checkpoint(self.weights_file, digest)
+            state = checked(self.unwrap(checkpoint, self.weights_file), layout, self.weights_file)
+            _write_converted(digest, state)
+        return state
+
+
+class PretrainedNetwork(nn.Module):
+    """Another package's network, ``body``, behind this library's own front end."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def layout(self) -> dict[str, torch.Size]:
+        """Return name and shape of each tensor that the checkpoint must have."""
+        return {name: tensor.shape for name, tensor in self.body.state_dict().items() if not _is_counter(name)}
+
+
+def definitions(package: str, file: str, names: Mapping[str, object]) -> dict[str, Any]:
+    """Return what a module of an installed package defines, without running any import, the package's or its own.
+
+    Importing panns_inference downloads into the home folder; importing torchvggish compiles a resampler with
+    numba, which may write there too. Neither is needed for the network that they define.
+
+    Parameters
+    ----------
+    package, file
+        Import name of the package, and the module's file in it.
+    names
+        What the definitions take from imports.
+
+    Raises
+    ------
+    MissingDependencyError
+        The package is not installed, or its file is not what it was.
+    """
+    fix = f"pip install --force-reinstall --no-deps {package.replace('_', '-')}"
+    spec = importlib.util.find_spec(package)
+    folders = spec.submodule_search_locations if spec is not None else None
+    if not folders:
+        raise MissingDependencyError(f"the package {package} is not installed", fix=fix)
+    path = Path(next(iter(folders)), file)
+    namespace: dict[str, Any] = {"__name__": f"{__name__}.{package}", **names}
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+        tree.body = [node for node in tree.body if not isinstance(node, ast.Import | ast.ImportFrom)]
+        exec(compile(tree, str(path), "exec"), namespace)
+    except (OSError, SyntaxError, NameError) as error:
+        raise MissingDependencyError(f"cannot be used ({error})", where=path, fix=fix) from error
+    return namespace
+
+
+def read_checkpoint(path: Path, digest: str) -> object:
+    """Return what is in a checkpoint that torch saved, running nothing of it.
+
+    Tensors, Python's plain types and numpy numbers and arrays are read; anything else is refused.
+
+    Parameters
+    ----------
+    path, digest
+        The file, and the SHA-256 under which it goes into reports: the bytes read are the bytes hashed.
+
+    Raises
+    ------
+    MissingWeightsError
+        It cannot be read, changed meanwhile, is damaged, or refers to code.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise _unusable(f"cannot be read ({error.strerror})", path) from error
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise _unusable("the file changed while it was read", path)
+    try:
+        # Warnings about old formats are for whoever saves checkpoints.
+        with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(_numpy_globals()):
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file makes torch raise nearly anything
+        forbidden = re.search(r"GLOBAL (\S+)", str(error))
+        if forbidden:
+            raise _unusable(f"the checkpoint refers to code ({forbidden[1]}) and was not loaded", path) from error
+        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}" if str(error).strip() else repr(error)
+        raise _unusable(f"the file is damaged or is no checkpoint ({reason[:160]})", path) from error
+
+
+def checked(state: Mapping[str, object], layout: Mapping[str, torch.Size], path: Path) -> State:
+    """Return the tensors of ``state`` as float32, after proof that they are exactly those of ``layout``.
+
+    Raises
+    ------
+    MissingWeightsError
+        Missing or unexpected tensors, other shapes, or values that are not finite numbers.
+    """
+    # How many batches the training saw means nothing here, and the oldest checkpoints lack it.
+    state = {name: value for name, value in state.items() if not _is_counter(name)}
+    missing, unexpected = sorted(layout.keys() - state.keys()), sorted(map(str, state.keys() - layout.keys()))
+    if missing or unexpected:
+        faults = [
+            f"{len(names)} {kind} tensors ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+            for kind, names in (("missing", missing), ("unexpected", unexpected))
+            if names
+        ]
+        raise _unusable("the checkpoint is of another network: " + ", ".join(faults), path)
+    return {name: _checked_tensor(name, state[name], shape, path) for name, shape in layout.items()}
+
+
+def _checked_tensor(name: str, value: object, shape: torch.Size, path: Path) -> torch.Tensor:
+    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+        kind = f"{value.dtype}" if isinstance(value, torch.Tensor) else type(value).__name__
+        raise _unusable(f"{name} is of type {kind}, not a floating-point tensor", path)
+    if value.shape != shape:
+        raise _unusable(f"{name} has the shape {tuple(value.shape)} where {tuple(shape)} belongs", path)
+    lowest, highest = value.aminmax()  # NaN passes through both
+    if not bool(lowest.isfinite() & highest.isfinite()):
+        raise _unusable(f"{name} has values that are not finite", path)
+    return value.detach().float().contiguous()
+
+
+def _is_counter(name: object) -> bool:
+    return str(name).endswith("num_batches_tracked")
+
+
+def _unusable(what: str, path: Path) -> MissingWeightsError:
+    return MissingWeightsError(what, where=path, fix="Fetch the published file with agm weights fetch")
+
+
+def _numpy_globals() -> list[Any]:
+    """Return what the published 16 kHz PANNs file needs beyond tensors: its training sampler's numpy integers."""
+    functions = [(np.int64(0).__reduce__()[0], "scalar"), (np.empty(0).__reduce__()[0], "_reconstruct")]
+    modules = ("numpy.core.multiarray", "numpy._core.multiarray")  # before and since numpy 2
+    kinds = {type(np.dtype(code)) for code in ("i4", "i8", "f4", "f8")}
+    return [(f, f"{module}.{name}") for f, name in functions for module in modules] + [np.ndarray, np.dtype, *kinds]
+
+
+def _converted(digest: str) -> tuple[Path, Path]:
+    """Return the safetensors file made from a checkpoint and the record of how."""
+    stem = cache_dir() / "weights" / "converted" / digest
+    return stem.with_suffix(".safetensors"), stem.with_suffix(".json")
+
+
+def _read_converted(digest: str, layout: Mapping[str, torch.Size]) -> State | None:
+    file, record = _converted(digest)
+    try:
+        known = {"source_sha256": digest, "converter": CONVERTER_VERSION, "sha256": sha256_of(file)}
+        state = load_file(file) if read_json(record) == known else None
+    except (OSError, SafetensorError):
+        return None
+    fits = state is not None and {name: tensor.shape for name, tensor in state.items()} == dict(layout)
+    return state if fits else None
+
+
+def _write_converted(digest: str, state: State) -> None:
+    """Keep ``state`` as safetensors: faster to load, and nothing in it can run. A full disk is no reason to stop."""
+    file, record = _converted(digest)
+    try:
+        with written_whole(file) as part:
+            save_file(state, part)
+        write_json(record, {"source_sha256": digest, "converter": CONVERTER_VERSION, "sha256": sha256_of(file)})
+    except (OSError, SafetensorError):
+        return

@@ -1,0 +1,330 @@
+"""Published network weights: what they are, where they may lie, and how they get there.
+
+Nothing here reads what is inside a file: `audiogen_metrics.backbones.pretrained` does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from audiogen_metrics.errors import MissingWeightsError, UsageError
+from audiogen_metrics.registry import Registry, unknown_name
+from audiogen_metrics.settings import cache_dir
+
+RACY_NS = 2_000_000_000
+"""A file changed this shortly before it was hashed may change again without a new time stamp."""
+
+STALE_PART_SECONDS = 86_400
+"""An unfinished download of this age was left by a killed process."""
+
+
+@dataclass(frozen=True)
+class WeightsEntry:
+    """One published weights file.
+
+    Parameters
+    ----------
+    name
+        Name of the backbone that takes it.
+    file_name
+        Name of the published file.
+    urls
+        Where to download it: the authors' own place first, then mirrors.
+    sha256
+        SHA-256 of the file, hex.
+    licence, citation
+        What its authors ask for.
+    size
+        Bytes; None where nobody published it.
+    """
+
+    name: str
+    file_name: str
+    urls: tuple[str, ...]
+    sha256: str
+    licence: str
+    citation: str
+    size: int | None = None
+
+
+PANNS_CITATION = (
+    "Kong et al., PANNs: Large-Scale Pretrained Audio Neural Networks for Audio Pattern Recognition, "
+    "IEEE/ACM TASLP 28, 2020; doi:10.5281/zenodo.3987831"
+)
+VGGISH_CITATION = "Hershey et al., CNN Architectures for Large-Scale Audio Classification, ICASSP 2017"
+
+# The digests were published by people who downloaded the files, not by the authors: VGGish's begins with the
+# digits that the authors put into its name, and two projects give the same 64 (a d3m primitive, an installer).
+WEIGHTS: Registry[WeightsEntry] = Registry("weights")
+"""All published weights, by backbone."""
+
+for _entry in (
+    WeightsEntry(
+        name="panns-cnn14-16k",
+        file_name="Cnn14_16k_mAP=0.438.pth",
+        urls=("https://zenodo.org/record/3987831/files/Cnn14_16k_mAP%3D0.438.pth",),
+        sha256="e2ee543a27919542c2ea03eabaa70b24dcd4e6c8e05621de6b67a94e4c5058e6",
+        size=358_668_570,
+        licence="CC-BY-4.0 (Zenodo record 3987831)",
+        citation=PANNS_CITATION,
+    ),
+    WeightsEntry(
+        name="panns-cnn14-32k",
+        file_name="Cnn14_mAP=0.431.pth",
+        urls=(
+            "https://zenodo.org/record/3987831/files/Cnn14_mAP%3D0.431.pth",
+            "https://huggingface.co/thelou1s/panns-inference/resolve/main/Cnn14_mAP%3D0.431.pth",
+        ),
+        sha256="0dc499e40e9761ef5ea061ffc77697697f277f6a960894903df3ada000e34b31",
+        size=327_428_481,
+        licence="CC-BY-4.0 (Zenodo record 3987831)",
+        citation=PANNS_CITATION,
+    ),
+    WeightsEntry(
+        name="vggish",
+        file_name="vggish-10086976.pth",
+        urls=("https://github.com/harritaylor/torchvggish/releases/download/v0.1/vggish-10086976.pth",),
+        sha256="10086976245803799d9194e9a73d9b6c1549c71d1b80106f5cade5608a561f4b",
+        licence="Apache-2.0",
+        citation=VGGISH_CITATION,
+    ),
+):
+    WEIGHTS.add(_entry.name, _entry)
+
+
+def offline() -> bool:
+    """Tell whether ``AGM_OFFLINE`` forbids downloads."""
+    return os.environ.get("AGM_OFFLINE", "0") not in {"", "0"}
+
+
+def weights_dir() -> Path:
+    """Return where downloads go: ``AGM_WEIGHTS_DIR``, else ``weights`` in the cache folder. It may not exist yet."""
+    chosen = os.environ.get("AGM_WEIGHTS_DIR")
+    return Path(chosen).expanduser().absolute() if chosen else cache_dir() / "weights"
+
+
+def candidates(entry: WeightsEntry) -> list[Path]:
+    """Return the files that may be ``entry``, in the order in which they are tried; most do not exist.
+
+    First this library's own folders, then those of panns-inference, audioldm_eval and torch hub (torchvggish,
+    fadtk), so that nobody downloads 300 MB twice.
+    """
+    user_cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    torch_home = Path(os.environ.get("TORCH_HOME") or user_cache / "torch").expanduser()
+    folders = [
+        weights_dir(),
+        cache_dir() / "weights",
+        Path("~/panns_data").expanduser(),
+        Path("~/.cache/audioldm_eval/ckpt").expanduser(),
+        torch_home / "hub" / "checkpoints",
+    ]
+    return [folder / entry.file_name for folder in dict.fromkeys(folders)]
+
+
+def find(entry: WeightsEntry) -> Path:
+    """Return the first file on this machine that is ``entry``, its digest verified. Never downloads.
+
+    Raises
+    ------
+    MissingWeightsError
+        There is none; the message names files that were there but are something else.
+    """
+    rejected = []
+    for path in candidates(entry):
+        problem = examine(entry, path)
+        if problem is None:
+            return path
+        if problem:
+            rejected.append(f"{path} {problem}")
+    raise MissingWeightsError(
+        f"the weights {entry.file_name} are not on this machine" + "".join(f"; {reason}" for reason in rejected),
+        where=entry.name,
+        fix=f"Download them: agm weights fetch {entry.name}; or use a file you have: --weights {entry.name}=FILE; "
+        "or score without them: --protocol yamnet (its scores are not comparable)",
+    )
+
+
+def examine(entry: WeightsEntry, path: Path, *, memo: bool = True) -> str | None:
+    """Return None if ``path`` is ``entry``, ``""`` if there is no such file, else what is wrong with it.
+
+    Parameters
+    ----------
+    entry, path
+        What it should be, and where.
+    memo
+        Believe the digest of an earlier run where the file has not changed since.
+    """
+    try:
+        size = path.stat().st_size
+        if entry.size is not None and size != entry.size:
+            return f"has {size} bytes, not {entry.size}"
+        digest = sha256_of(path, memo=memo)
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return None if digest == entry.sha256 else f"has the SHA-256 {digest[:12]}…, not {entry.sha256[:12]}…"
+
+
+def fetch(entry: WeightsEntry, *, progress: bool | None = None) -> Path:
+    """Download ``entry`` into `weights_dir` and return the file; a verified one that is there already is kept.
+
+    The file appears under its name only when it is whole and its digest is right. An interrupted download leaves
+    nothing behind and starts anew.
+
+    Parameters
+    ----------
+    entry
+        What to download.
+    progress
+        Show a progress bar on stderr; None shows it on a terminal only.
+
+    Raises
+    ------
+    MissingWeightsError
+        Offline, or every address failed: the message says how each did.
+    """
+    target = weights_dir() / entry.file_name
+    if examine(entry, target) is None:
+        return target
+    if offline():
+        raise MissingWeightsError(
+            "nothing is downloaded while AGM_OFFLINE is set",
+            where=entry.name,
+            fix=f"Unset it, or use a file you have: --weights {entry.name}=FILE",
+        )
+    _remove_stale_parts(target)
+    failures = []
+    for url in entry.urls:
+        try:
+            with written_whole(target) as part:
+                _download(url, part, sys.stderr.isatty() if progress is None else progress)
+                problem = examine(entry, part, memo=False)
+                if problem is not None:
+                    raise OSError(f"the file {problem or 'vanished'}")
+            return target
+        except OSError as error:  # requests' errors are OSErrors too
+            failures.append(f"{url}: {error}")
+    raise MissingWeightsError(
+        "download failed (" + "; ".join(failures) + ")",
+        where=entry.name,
+        fix=f"Try again, or download it yourself and pass --weights {entry.name}=FILE",
+    )
+
+
+def _download(url: str, part: Path, progress: bool) -> None:
+    import pooch  # type: ignore[import-untyped]  # it ships no types
+
+    pooch.HTTPDownloader(progressbar=progress, chunk_size=2**20, timeout=30)(url, str(part), None)
+
+
+def _remove_stale_parts(target: Path) -> None:
+    for part in target.parent.glob(f".{target.name}.*.part"):
+        with contextlib.suppress(OSError):
+            if time.time() - part.stat().st_mtime > STALE_PART_SECONDS:
+                part.unlink()
+
+
+@contextlib.contextmanager
+def written_whole(target: Path) -> Iterator[Path]:
+    """Give a temporary file beside ``target`` that takes its name at the end, or goes away after an error."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        part.chmod(0o644)  # mkstemp's 0600 would hide a shared folder's files from colleagues
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def sha256_of(path: Path, *, memo: bool = True) -> str:
+    """Return the SHA-256 of a file, hex.
+
+    Hashing 300 MB takes about a second, so the digest is noted in the cache folder together with the file's size,
+    inode and times of change, and believed while these stay the same. A file that changed within two seconds
+    before it was hashed is not noted, since it may change again within one tick of its time stamp.
+
+    Parameters
+    ----------
+    path
+        The file.
+    memo
+        False hashes in any case.
+    """
+    path = path.absolute()
+    status = path.stat()
+    stamp = [str(path), status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns]
+    note = cache_dir() / "weights" / "digests" / (hashlib.sha256(str(path).encode()).hexdigest()[:32] + ".json")
+    known = read_json(note) if memo else {}
+    if known.get("stamp") == stamp and isinstance(known.get("sha256"), str):
+        return str(known["sha256"])
+    now = time.time_ns()
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if now - max(status.st_mtime_ns, status.st_ctime_ns) > RACY_NS:
+        write_json(note, {"stamp": stamp, "sha256": digest})
+    return digest
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a JSON object from a cache file; empty where it is missing or damaged, since a cache may be."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON object to a cache file; a folder that cannot be written only costs the time saved by it."""
+    with contextlib.suppress(OSError), written_whole(path) as part:
+        part.write_text(json.dumps(content), encoding="utf-8")
+
+
+def parse_weights(values: list[str]) -> dict[str, Path]:
+    """Return the files given as ``--weights NAME=FILE``, by backbone.
+
+    Raises
+    ------
+    UsageError
+        No ``=``, an unknown or repeated name, or no such file.
+
+    Examples
+    --------
+    >>> parse_weights(["vggish"])  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    audiogen_metrics.errors.UsageError: --weights vggish: not of the form NAME=FILE. For example --weights vggish=...
+    """
+    files: dict[str, Path] = {}
+    for value in values:
+        where = f"--weights {value}"
+        # File names hold "=" too ("Cnn14_mAP=0.431.pth"), names of backbones do not.
+        name, equals, file = value.partition("=")
+        if not (name and equals and file):
+            entry = WEIGHTS.get(name if name in WEIGHTS.names() else "vggish")
+            example = f"For example --weights {entry.name}={entry.file_name}"
+            raise UsageError("not of the form NAME=FILE", where, example)
+        if name not in WEIGHTS.names():
+            raise unknown_name("weights", name, WEIGHTS.names())
+        if name in files:
+            raise UsageError(f"a second file for {name}", where, f"Give one; the first was {files[name]}")
+        path = Path(file).expanduser().absolute()
+        if not path.is_file():
+            raise UsageError("is a folder, not a file" if path.is_dir() else "there is no such file", where)
+        files[name] = path
+    return files
