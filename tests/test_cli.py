@@ -111,6 +111,18 @@ def test_default_protocol_without_weights_is_quick_and_helpful(agm: Run, tmp_pat
     assert time.monotonic() - start < 20  # two seconds on an idle machine; this one may be busy
 
 
+def test_given_weights_must_be_used_and_there(agm: Run, small: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "vggish.pth").write_bytes(b"no checkpoint")
+    given = ("--weights", f"vggish={tmp_path / 'vggish.pth'}")
+    done = agm("score", *small, *YAMNET, *given)
+    assert done.returncode == 2
+    assert "weights for 'vggish', which is not used here" in done.stderr
+    done = agm("score", *small, "-m", "fad", *given)
+    assert done.returncode == 4
+    assert "damaged or is no checkpoint" in done.stderr
+    assert agm("score", *small, "--weights", "vggish=nowhere.pth").returncode == 2
+
+
 def test_an_unwritable_output_does_not_lose_the_result(agm: Run, small: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = agm("score", *small, *YAMNET, "-m", "kl", "-o", tmp_path / "file" / "scores.txt")

@@ -49,7 +49,16 @@ def _metrics() -> list[dict[str, str]]:
 
 
 def _backbones() -> list[dict[str, str]]:
-    return [{"name": name} for name in BACKBONES.names()]
+    classes = {name: BACKBONES.get(name) for name in BACKBONES.names()}
+    return [
+        {
+            "name": name,
+            "summary": (backbone.__doc__ or "").strip().splitlines()[0].rstrip("."),
+            "sample rate": f"{backbone.sample_rate} Hz",
+            "gives": ", ".join(sorted(backbone.outputs)),
+        }
+        for name, backbone in classes.items()
+    ]
 
 
 def _protocols() -> list[dict[str, str]]:
