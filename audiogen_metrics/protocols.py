@@ -181,7 +181,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                 ),
                 caveat=(
                     "YAMNet scores are not comparable with published PANNs or VGGish numbers; "
-                    "for those use the default protocol, audioldm, with its weights"
+                    "for those run the default protocol after: agm weights fetch panns-cnn14-16k vggish"
                 ),
             ),
         )

@@ -65,15 +65,19 @@ def _is_truncated(content: bytes, container: str, report: str, declared: int, de
     if decoded < declared:
         return True
     if container == "OGG":
-        return not _ends_ogg_stream(content)
+        return not _last_ogg_page_is_whole(content)
     short = _SHORT_CHUNK.search(report)
     return short is not None and int(short[1], 0) < _STREAMED
 
 
-def _ends_ogg_stream(content: bytes) -> bool:
-    """Tell whether the last page is whole and flagged as the end of its stream (RFC 3533, section 6)."""
+def _last_ogg_page_is_whole(content: bytes) -> bool:
+    """Tell whether the last page is as long as its own header says (RFC 3533, section 6).
+
+    The end-of-stream flag would say more, but some encoders never set it: it is missing in 548 of the 1836 sound
+    recordings of Debian's klettres-data.
+    """
     page = content[content.rfind(b"OggS") :]
-    if len(page) < 27 or not page[5] & 4:
+    if len(page) < 27:
         return False
     segments = page[26]
     return len(page) >= 27 + segments + sum(page[27 : 27 + segments])
