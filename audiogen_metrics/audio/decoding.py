@@ -6,16 +6,24 @@ import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
 
+from audiogen_metrics.audio import mp3
 from audiogen_metrics.audio.files import UNDECODABLE
 from audiogen_metrics.errors import AudioFileError
 
 DECODER_VERSION = f"libsndfile-{soundfile.__libsndfile_version__}"
 """Part of every cache key: another decoder may give other samples."""
+
+BLOCK_FRAMES = 2**20
+"""Frames read at a time: memory follows the data, not a header's claim."""
+
+UNKNOWN_FRAMES = 2**62
+"""libsndfile gives its largest number for a FLAC stream that was written to a pipe."""
 
 _SHORT_CHUNK = re.compile(r"^\s*(?:data|SSND)\s*:\s*(\d+|0x[0-9A-Fa-f]+) \(should be \d+\)", re.MULTILINE)
 _STREAMED = 0xFFFF_FFFF - 2**16
@@ -42,17 +50,18 @@ def decode(path: Path, content: bytes) -> Audio:
     if not content:
         raise AudioFileError("the file is empty", path)
     try:
-        with soundfile.SoundFile(io.BytesIO(content)) as file:
+        with _Stream(io.BytesIO(content)) as file:
             declared, report = file.frames, file.extra_info
-            samples = file.read(dtype="float32", always_2d=True)
+            samples = file.read_all()
             sample_rate, container = int(file.samplerate), file.format
     except (soundfile.LibsndfileError, RuntimeError, ValueError) as error:
         reason = str(getattr(error, "error_string", error)).rstrip(".")
         foreign = path.suffix.lower() in UNDECODABLE
         fix = "Convert it first: ffmpeg -i IN OUT.flac" if foreign else "Is it audio, and complete?"
         raise AudioFileError(f"cannot be decoded ({reason})", path, fix) from error
-    if _is_truncated(content, container, report, declared, len(samples)):
-        raise AudioFileError("the file is truncated", path, "Write or copy it again")
+    problem = _incompleteness(content, container, report, declared, len(samples))
+    if problem:
+        raise AudioFileError(problem, path, "Write it again, or convert it: ffmpeg -i IN OUT.flac")
     if samples.size == 0:
         raise AudioFileError("the file has no samples", path)
     if not np.isfinite(samples).all():
@@ -60,14 +69,40 @@ def decode(path: Path, content: bytes) -> Audio:
     return Audio(samples, sample_rate)
 
 
-def _is_truncated(content: bytes, container: str, report: str, declared: int, decoded: int) -> bool:
-    """Tell whether a file ends before its own headers say; libsndfile decodes most such files in silence."""
-    if decoded < declared:
-        return True
+class _Stream(soundfile.SoundFile):  # type: ignore[misc]  # it has no types
+    """A file that is read from its beginning to its end, whatever length its header claims."""
+
+    def seekable(self) -> bool:
+        """Say no: otherwise each read is cut to the claimed length and followed by a seek, which may fail."""
+        return False
+
+    def read_all(self) -> npt.NDArray[np.float32]:
+        """Return all samples, ``(time, channels)``."""
+        blocks = [self._read_block()]
+        while len(blocks[-1]):
+            blocks.append(self._read_block())
+        return np.concatenate(blocks)
+
+    def _read_block(self) -> npt.NDArray[np.float32]:
+        return cast("npt.NDArray[np.float32]", self.read(BLOCK_FRAMES, dtype="float32", always_2d=True))
+
+
+def _incompleteness(content: bytes, container: str, report: str, declared: int, decoded: int) -> str | None:
+    """Return how a file falls short of what its own headers say; libsndfile decodes most such files in silence."""
+    truncated = "the file is truncated"
+    if container == "MP3":
+        stream = mp3.walk(content)
+        if stream.has_length:
+            return truncated if decoded < declared else None
+        # The decoder's delay may cost a frame or two.
+        short = decoded < stream.samples - 3 * 1152
+        return truncated if stream.is_cut else "MP3 without a length header, decoded in part only" if short else None
+    if decoded < declared < UNKNOWN_FRAMES:
+        return truncated
     if container == "OGG":
-        return not _last_ogg_page_is_whole(content)
-    short = _SHORT_CHUNK.search(report)
-    return short is not None and int(short[1], 0) < _STREAMED
+        return None if _last_ogg_page_is_whole(content) else truncated
+    chunk = _SHORT_CHUNK.search(report)
+    return truncated if chunk is not None and int(chunk[1], 0) < _STREAMED else None
 
 
 def _last_ogg_page_is_whole(content: bytes) -> bool:

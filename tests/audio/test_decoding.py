@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from audiogen_metrics.audio import mp3
 from audiogen_metrics.audio.decoding import Audio, decode
 from audiogen_metrics.audio.preflight import inspect
 from audiogen_metrics.errors import AudioFileError
@@ -89,6 +90,59 @@ def test_a_stream_of_unknown_length_is_whole(tmp_path: Path) -> None:
     data = content.index(b"data")
     content[4:8] = content[data + 4 : data + 8] = struct.pack("<I", 0xFFFFFFFF)
     assert decode(tmp_path / "clip.wav", bytes(content)).samples.shape == SAMPLES.shape
+
+
+def test_a_flac_stream_of_unknown_length_is_whole(tmp_path: Path) -> None:
+    """What `ffmpeg -f flac -` writes: no count of samples (36 bits) and no MD5 in the header."""
+    content = bytearray(write(tmp_path, ".flac", "FLAC", "PCM_16").read_bytes())
+    content[21] &= 0xF0
+    content[22:42] = bytes(20)
+    assert decode(tmp_path / "clip.flac", bytes(content)).samples.shape == SAMPLES.shape
+    with pytest.raises(AudioFileError, match="cannot be decoded"):
+        decode(tmp_path / "clip.flac", bytes(content[: len(content) // 2]))
+
+
+def test_a_format_that_cannot_seek(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "gsm.wav", SAMPLES[:8000, 0], 8000, subtype="GSM610")
+    assert read(tmp_path / "gsm.wav").samples.shape[0] == pytest.approx(8000, abs=320)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("rate", [16_000, 44_100, 48_000])
+def test_mp3_frames_are_counted(tmp_path: Path, level: float, rate: int) -> None:
+    path = tmp_path / "clip.mp3"
+    soundfile.write(path, SAMPLES, rate, bitrate_mode="VARIABLE", compression_level=level)
+    content = path.read_bytes()
+    stream = mp3.walk(content)
+    assert stream.has_length
+    assert not stream.is_cut
+    assert len(SAMPLES) <= stream.samples <= len(SAMPLES) + 5 * 1152
+    tagged = b"ID3\x04\0\0\0\0\x02\x01" + bytes(257) + content + b"TAG" + bytes(125)
+    assert mp3.walk(tagged) == stream
+    assert mp3.walk(content[:-50]).is_cut
+    assert mp3.walk(b"no frames here").samples == 0
+
+
+def without_length(content: bytes) -> bytes:
+    """Drop the first frame, which is the length header."""
+    length, _ = mp3._frame(content, 0) or (0, 0)
+    return content[length:]
+
+
+def test_mp3_without_a_length_header(tmp_path: Path) -> None:
+    """Constant bit rate decodes whole; variable may be cut by libsndfile's estimate, and must not be in silence."""
+    quiet_then_loud = np.concatenate([0.001 * SAMPLES, np.random.default_rng(0).normal(0, 0.2, SAMPLES.shape)])
+    path = tmp_path / "clip.mp3"
+    soundfile.write(path, quiet_then_loud, 48_000, bitrate_mode="CONSTANT", compression_level=0.5)
+    content = without_length(path.read_bytes())
+    assert len(decode(path, content).samples) >= len(quiet_then_loud)
+    with pytest.raises(AudioFileError, match="truncated"):
+        decode(path, content[: int(0.7 * len(content)) + 1])
+    soundfile.write(path, quiet_then_loud, 48_000, bitrate_mode="VARIABLE", compression_level=0.5)
+    try:
+        assert len(decode(path, without_length(path.read_bytes())).samples) >= len(quiet_then_loud)
+    except AudioFileError as error:
+        assert "decoded in part only" in str(error)  # noqa: PT017 (either is right, silence is not)
 
 
 @pytest.mark.parametrize(
