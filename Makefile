@@ -8,7 +8,7 @@ demo: .venv/yamnet
 	$(BIN)/agm score examples/generated examples/reference --protocol yamnet
 
 test: .venv/dev
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 lint: .venv/dev
 	$(BIN)/ruff check .

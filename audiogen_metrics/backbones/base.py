@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Literal
 
 import torch
 
+from audiogen_metrics.backbones.frontend import full_precision
 from audiogen_metrics.errors import DataError, InsufficientDataError
 
 Output = Literal["embeddings", "windows", "logits"]
@@ -157,8 +157,11 @@ class Backbone(ABC):
                 fix="Zero-pad them on the right",
             )
         waveforms = waveforms.to(self.device, torch.float32, non_blocking=True)
-        lowered = nullcontext() if self.autocast is None else torch.autocast(self.device.type, self.autocast)
-        with torch.inference_mode(), lowered:
+        # A host's autocast must not reach the network: precision is this backbone's own choice.
+        precision = (
+            full_precision(waveforms) if self.autocast is None else torch.autocast(self.device.type, self.autocast)
+        )
+        with torch.inference_mode(), precision:
             features = self.network(waveforms)
         assert isinstance(features, Features)
         return features

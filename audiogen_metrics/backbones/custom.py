@@ -6,7 +6,7 @@ import copy
 import hashlib
 import re
 from collections.abc import Callable, Collection, Mapping
-from typing import get_args
+from typing import cast, get_args
 
 import torch
 from torch import nn
@@ -22,7 +22,7 @@ def from_callable(
     function: Callable[[torch.Tensor], Result],
     *,
     sample_rate: int,
-    outputs: Collection[Output] = ("embeddings",),
+    outputs: Output | Collection[Output] = "embeddings",
     minimum_samples: int = 1,
     version: str | None = None,
     labels: Collection[str] | None = None,
@@ -68,16 +68,15 @@ def from_callable(
     """
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
         raise UsageError(f"{name!r} cannot name a backbone", fix="Use lower-case letters, digits, _ and -")
-    unknown = set(outputs) - set(get_args(Output))
-    if unknown or not outputs:
-        raise UsageError(f"outputs {sorted(outputs)}", fix=f"Choose from {', '.join(get_args(Output))}")
+    given = frozenset[str]([outputs] if isinstance(outputs, str) else outputs)
+    if not given or not given <= set(get_args(Output)):
+        raise UsageError(f"outputs {sorted(given)}", fix=f"Choose from {', '.join(get_args(Output))}")
     if version is None and not isinstance(function, nn.Module):
         raise UsageError(
             "a function has no weights that tell its versions apart", where=name, fix="Pass version='1', and raise it"
         )
-    return CallableBackbone(
-        name, function, sample_rate, frozenset(outputs), minimum_samples, version or "", labels, device
-    )
+    known = cast("frozenset[Output]", given)
+    return CallableBackbone(name, function, sample_rate, known, minimum_samples, version or "", labels, device)
 
 
 class CallableBackbone(Backbone):
