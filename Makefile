@@ -19,8 +19,8 @@ format: .venv/dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: .venv/docs
-	$(BIN)/sphinx-build -W --keep-going -n -q docs docs/_build/html
+docs: .venv/dev
+	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
 bench: .venv/yamnet

@@ -55,7 +55,7 @@ def kl_divergence(
 
     References
     ----------
-    .. [1] S. Kullback, R. Leibler, "On information and sufficiency", 1951.
+    S. Kullback, R. Leibler, "On information and sufficiency", 1951.
 
     Examples
     --------

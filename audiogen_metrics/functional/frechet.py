@@ -47,8 +47,8 @@ def frechet_distance(gen: GaussianStatistics, ref: GaussianStatistics) -> Freche
 
     References
     ----------
-    .. [1] D. Dowson, B. Landau, "The Fréchet distance between multivariate normal distributions", 1982.
-    .. [2] K. Kilgour et al., "Fréchet Audio Distance", Interspeech 2019.
+    D. Dowson, B. Landau, "The Fréchet distance between multivariate normal distributions", 1982;
+    K. Kilgour et al., "Fréchet Audio Distance", Interspeech 2019.
 
     Examples
     --------

@@ -50,7 +50,7 @@ def inception_score(logits: Array, *, splits: int = 10, seed: int | None = 2020)
 
     References
     ----------
-    .. [1] T. Salimans et al., "Improved techniques for training GANs", NeurIPS 2016.
+    T. Salimans et al., "Improved techniques for training GANs", NeurIPS 2016.
 
     Examples
     --------
