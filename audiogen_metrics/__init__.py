@@ -10,11 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from audiogen_metrics.evaluation import score
+    from audiogen_metrics.metrics import FAD, FD, IS, KL, MetricSuite
     from audiogen_metrics.results import Score, ScoreReport
 
-__all__ = ["Score", "ScoreReport", "__version__", "score"]
+__all__ = ["FAD", "FD", "IS", "KL", "MetricSuite", "Score", "ScoreReport", "__version__", "score"]
 
 _HOME = {
+    "FAD": "audiogen_metrics.metrics",
+    "FD": "audiogen_metrics.metrics",
+    "IS": "audiogen_metrics.metrics",
+    "KL": "audiogen_metrics.metrics",
+    "MetricSuite": "audiogen_metrics.metrics",
     "Score": "audiogen_metrics.results",
     "ScoreReport": "audiogen_metrics.results",
     "score": "audiogen_metrics.evaluation",

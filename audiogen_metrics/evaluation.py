@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audiogen_metrics.audio.files import AudioFile, AudioFolder, scan
 from audiogen_metrics.audio.pairing import Pairing, PairingMode, pair
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
-from audiogen_metrics.protocols import METRICS, MetricName, Recipe, get_protocol
-from audiogen_metrics.results import InputSummary, Score, ScoreReport
+from audiogen_metrics.protocols import METRICS, MetricName, Protocol, Recipe, get_protocol
+from audiogen_metrics.results import Score, ScoreReport
 from audiogen_metrics.settings import resolve_device
 
 if TYPE_CHECKING:
     import torch
 
-    from audiogen_metrics.audio.preparation import Preprocessing
     from audiogen_metrics.backbones.base import Backbone
-    from audiogen_metrics.embedding.extraction import ClipFailure, EmbeddingSet, Extraction, ExtractionOptions
+    from audiogen_metrics.embedding.extraction import ExtractionOptions
+    from audiogen_metrics.embedding.reference import FeatureSource, ReferenceStatistics
+    from audiogen_metrics.embedding.sides import FolderSide, Side
 
 
 def score(
@@ -31,6 +30,7 @@ def score(
     metrics: Sequence[str] | None = None,
     protocol: str = "audioldm",
     device: str | torch.device = "auto",
+    weights: Mapping[str, str | Path] | None = None,
     batch_size: int = 16,
     workers: int | None = None,
     pairing: PairingMode = "auto",
@@ -40,13 +40,13 @@ def score(
     verify: bool = False,
     progress: bool = False,
 ) -> ScoreReport:
-    """Score a folder of generated audio against a folder of references.
+    """Score a folder of generated audio against a folder of references, or their statistics.
 
     Parameters
     ----------
     gen, ref
         Folders of audio files, searched recursively. Clips pair by clip id: the path below the folder without
-        its suffix.
+        its suffix. ``ref`` may be a statistics file.
     metrics
         Names such as ``["fd", "kl"]``. None computes all of the protocol; one that cannot be computed is then
         None with its reason, where a metric asked for by name raises.
@@ -54,6 +54,9 @@ def score(
         Named recipe; see ``agm list protocols``.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"``, …
+    weights
+        Files to use for backbones by name, in the published format; whatever their digest, it goes into the report.
+        By default the published files, found on this machine and verified.
     batch_size
         Clips per forward pass, at most.
     workers
@@ -97,67 +100,248 @@ def score(
     chosen = get_protocol(protocol)
     recipes = chosen.select(metrics)
     _check_options(batch_size=batch_size, workers=workers, limit=limit, pairing=pairing)
-    gen_folder, ref_folder = _limited(scan(gen), scan(ref), limit)
+    gen_set, ref_set = _limited(scan(gen), open_reference(ref), limit)
+    if not isinstance(ref_set, AudioFolder):
+        ref_set.check(recipes, chosen.name)
+    require_weights(recipes, weights or {})
 
     from audiogen_metrics.embedding.extraction import ExtractionOptions
 
-    options = ExtractionOptions(batch_size, workers, cache, verify, progress)
-    backbones = create_backbones(recipes, resolve_device(device))
-    gen_side = _Side.extract("gen", gen_folder, recipes, backbones, options)
-    ref_side = _Side.extract("ref", ref_folder, recipes, backbones, options)
+    return evaluate(
+        gen_set,
+        ref_set,
+        recipes,
+        create_backbones(recipes, resolve_device(device), weights),
+        chosen,
+        ExtractionOptions(batch_size, workers, cache, verify, progress),
+        by_name=metrics is not None,
+        pairing=pairing,
+        strict=strict,
+    )
+
+
+def evaluate(
+    gen: AudioFolder,
+    ref: AudioFolder | ReferenceStatistics,
+    recipes: Sequence[Recipe],
+    backbones: Mapping[str, Backbone],
+    protocol: Protocol,
+    options: ExtractionOptions,
+    *,
+    by_name: bool = False,
+    pairing: PairingMode = "auto",
+    strict: bool = False,
+) -> ScoreReport:
+    """Score two sets by recipes and backbones that are there already; `score` finds them by name.
+
+    With ``by_name``, a score that cannot be computed is an error; else it is None with its reason.
+    """
+    from audiogen_metrics.embedding.sides import FolderSide, StatisticsSide
+
+    settings = {name: backbone.settings for name, backbone in backbones.items()}
+    ref_side: Side
+    if isinstance(ref, AudioFolder):
+        gen_side = FolderSide.extract("gen", gen, recipes, backbones, options)
+        ref_side = FolderSide.extract("ref", ref, recipes, backbones, options)
+    else:
+        ref_side = StatisticsSide(ref, protocol.name, settings)
+        ref.check(recipes, protocol.name, settings)
+        gen_side = FolderSide.extract("gen", gen, recipes, backbones, options)
     if strict:
         gen_side.require_all()
         ref_side.require_all()
-    pairs = pair(gen_side.digests, ref_side.digests)
+    pairs = pair(gen_side.clip_ids, ref_side.clip_ids)
     if pairing == "id":
         _require_pairs(pairs)
     scores = {}
     for recipe in recipes:
-        computed = compute(recipe, gen_side.sets[recipe], ref_side.sets[recipe], paired=pairing != "none")
-        if computed.reason is not None and metrics is not None:
+        computed = compute(recipe, gen_side.features(recipe), ref_side.features(recipe), paired=pairing != "none")
+        if computed.reason is not None and by_name:
             raise InsufficientDataError(computed.reason, where=recipe.score_id)
         scores[recipe.score_id] = computed
     return ScoreReport(
         scores=scores,
-        protocol=chosen.name,
+        protocol=protocol.name,
         gen=gen_side.summary(),
         ref=ref_side.summary(),
-        caveat=chosen.caveat,
+        caveat=protocol.caveat,
         pairing={
             "mode": pairing,
             "paired": len(pairs.paired),
             "gen_only": list(pairs.gen_only),
             "ref_only": list(pairs.ref_only),
         },
-        backbones={name: backbone.settings for name, backbone in backbones.items()},
-        device=str(resolve_device(device)),
+        backbones=settings,
+        device=str(next(iter(backbones.values())).device),
         warnings=tuple(_warnings(gen_side, ref_side, pairs, pairing, scores)),
         versions=tool_versions(),
     )
 
 
-def create_backbones(recipes: Sequence[Recipe], device: torch.device) -> dict[str, Backbone]:
+def reference_statistics(
+    folder: str | Path,
+    *,
+    metrics: Sequence[str] | None = None,
+    protocol: str = "audioldm",
+    device: str | torch.device = "auto",
+    weights: Mapping[str, str | Path] | None = None,
+    batch_size: int = 16,
+    workers: int | None = None,
+    limit: int | None = None,
+    strict: bool = False,
+    cache: bool = True,
+    verify: bool = False,
+    progress: bool = False,
+) -> ReferenceStatistics:
+    """Return everything that scores need to know of a reference folder, ready to be saved as one file.
+
+    Parameters
+    ----------
+    folder
+        Folder of audio files.
+    metrics, protocol, device, weights, batch_size, workers, limit, strict, cache, verify, progress
+        As in `score`. IS looks at the generated set only, so it leaves nothing in the file.
+
+    Raises
+    ------
+    DataError, MissingWeightsError, MissingDependencyError, UsageError
+        As in `score`.
+
+    Examples
+    --------
+    >>> from audiogen_metrics import score
+    >>> from audiogen_metrics.evaluation import reference_statistics
+    >>> reference_statistics("examples/reference", protocol="yamnet").save("ref.stats")  # doctest: +SKIP
+    >>> report = score("examples/generated", "ref.stats", protocol="yamnet")  # doctest: +SKIP
+    """
+    if metrics is not None and [*metrics] == ["is"]:
+        raise UsageError("IS needs no reference", fix="Name other metrics too")
+    side, backbones = embed_folder(
+        folder,
+        name="ref",
+        metrics=metrics,
+        protocol=protocol,
+        device=device,
+        weights=weights,
+        batch_size=batch_size,
+        workers=workers,
+        limit=limit,
+        strict=strict,
+        cache=cache,
+        verify=verify,
+        progress=progress,
+    )
+    from audiogen_metrics.embedding.reference import ReferenceStatistics
+
+    return ReferenceStatistics.collect(
+        protocol=protocol,
+        summary=side.summary(),
+        warnings=side.warnings(),
+        clip_ids=side.clip_ids,
+        sources={recipe: features for recipe, features in side.sets.items() if recipe.metric != "is"},
+        outputs={recipe: METRICS[recipe.metric].output for recipe in side.sets},
+        settings={name: backbone.settings for name, backbone in backbones.items()},
+        versions=tool_versions(),
+    )
+
+
+def embed_folder(
+    folder: str | Path,
+    *,
+    name: str = "set",
+    metrics: Sequence[str] | None = None,
+    protocol: str = "audioldm",
+    device: str | torch.device = "auto",
+    weights: Mapping[str, str | Path] | None = None,
+    batch_size: int = 16,
+    workers: int | None = None,
+    limit: int | None = None,
+    strict: bool = False,
+    cache: bool = True,
+    verify: bool = False,
+    progress: bool = False,
+) -> tuple[FolderSide, dict[str, Backbone]]:
+    """Return the features of one folder by recipe, and the backbones that gave them by name.
+
+    ``name`` is what warnings call the folder; the other parameters and the errors are those of `score`.
+    """
+    recipes = get_protocol(protocol).select(metrics)
+    _check_options(batch_size=batch_size, workers=workers, limit=limit, pairing="auto")
+    require_weights(recipes, weights or {})
+    found = scan(folder)
+    found = replace(found, clips=found.clips[:limit])
+
+    from audiogen_metrics.embedding.extraction import ExtractionOptions
+    from audiogen_metrics.embedding.sides import FolderSide
+
+    backbones = create_backbones(recipes, resolve_device(device), weights)
+    options = ExtractionOptions(batch_size, workers, cache, verify, progress)
+    side = FolderSide.extract(name, found, recipes, backbones, options)
+    if strict:
+        side.require_all()
+    return side, backbones
+
+
+def open_reference(ref: str | Path) -> AudioFolder | ReferenceStatistics:
+    """Return the reference set behind a path: the clips of a folder, or the content of a statistics file."""
+    if not Path(ref).expanduser().is_file():
+        return scan(ref)
+    from audiogen_metrics.embedding.reference import ReferenceStatistics
+
+    return ReferenceStatistics.load(ref)
+
+
+def require_weights(recipes: Sequence[Recipe], given: Mapping[str, str | Path]) -> None:
+    """Raise MissingWeightsError unless the recipes' published weights are here; needs no torch, so it is quick.
+
+    UsageError for a file that no recipe needs.
+    """
+    from audiogen_metrics.backbones.weights import WEIGHTS, find
+
+    needed = {recipe.backbone for recipe in recipes}
+    for name in given:
+        if name not in needed:
+            raise UsageError(
+                f"weights for {name!r}, which is not used here", fix=f"In use: {', '.join(sorted(needed))}"
+            )
+    for name in sorted(needed - given.keys()):
+        if name in WEIGHTS.names():
+            find(WEIGHTS.get(name))
+
+
+def create_backbones(
+    recipes: Sequence[Recipe], device: torch.device, weights: Mapping[str, str | Path] | None = None
+) -> dict[str, Backbone]:
     """Return one instance of each backbone that the recipes need; weights are found, not yet loaded."""
     from audiogen_metrics.backbones import BACKBONES
 
     backbones = {}
     for recipe in recipes:
         if recipe.backbone not in backbones:
-            backbone = BACKBONES.get(recipe.backbone)(device)
-            output = METRICS[recipe.metric].output
-            if output not in backbone.outputs:
-                raise UsageError(
-                    f"{recipe.metric} needs {output}, which {recipe.backbone} does not give",
-                    where=recipe.score_id,
-                    fix=f"It gives {', '.join(sorted(backbone.outputs))}",
-                )
+            options = {"weights": weights[recipe.backbone]} if weights and recipe.backbone in weights else {}
+            backbone = BACKBONES.get(recipe.backbone)(device, **options)  # type: ignore[arg-type]
+            require_output(recipe, backbone)
             _ = backbone.weights_sha256
             backbones[recipe.backbone] = backbone
     return backbones
 
 
-def compute(recipe: Recipe, gen: EmbeddingSet, ref: EmbeddingSet, paired: bool = True) -> Score:
-    """Return one score of two sets of features; without a value but with a reason where there is too little data."""
+def require_output(recipe: Recipe, backbone: Backbone | type[Backbone]) -> None:
+    """Raise UsageError unless the backbone gives the output that the recipe's metric is computed on."""
+    output = METRICS[recipe.metric].output
+    if output not in backbone.outputs:
+        raise UsageError(
+            f"{recipe.metric} needs {output}, which {recipe.backbone} does not give",
+            where=recipe.score_id,
+            fix=f"It gives {', '.join(sorted(backbone.outputs))}",
+        )
+
+
+def compute(recipe: Recipe, gen: FeatureSource, ref: FeatureSource | None, paired: bool = True) -> Score:
+    """Return one score of two sets of features; without a value but with a reason where there is too little data.
+
+    ``ref`` may be None for a metric that looks at the generated set only.
+    """
     metric = METRICS[recipe.metric]
     blank = Score(
         id=recipe.score_id,
@@ -165,8 +349,8 @@ def compute(recipe: Recipe, gen: EmbeddingSet, ref: EmbeddingSet, paired: bool =
         backbone=recipe.backbone,
         value=None,
         higher_is_better=metric.higher_is_better,
-        n_gen=len(gen.clip_ids),
-        n_ref=None if recipe.metric == "is" else len(ref.clip_ids),
+        n_gen=len(gen),
+        n_ref=None if recipe.metric == "is" or ref is None else len(ref),
     )
     try:
         return _COMPUTE[recipe.metric](recipe, blank, gen, ref, paired)
@@ -174,12 +358,11 @@ def compute(recipe: Recipe, gen: EmbeddingSet, ref: EmbeddingSet, paired: bool =
         return replace(blank, reason=str(error))
 
 
-def _frechet(recipe: Recipe, blank: Score, gen: EmbeddingSet, ref: EmbeddingSet, _paired: bool) -> Score:
-    from audiogen_metrics.functional import GaussianStatistics, frechet_distance
+def _frechet(recipe: Recipe, blank: Score, gen: FeatureSource, ref: FeatureSource | None, _paired: bool) -> Score:
+    from audiogen_metrics.functional import frechet_distance
 
     output = METRICS[recipe.metric].output
-    gen_statistics = GaussianStatistics.from_embeddings(gen.rows(output))
-    ref_statistics = GaussianStatistics.from_embeddings(ref.rows(output))
+    gen_statistics, ref_statistics = gen.statistics(output), _required(ref).statistics(output)
     distance = frechet_distance(gen_statistics, ref_statistics)
     details = {
         "rows_gen": gen_statistics.count,
@@ -191,29 +374,40 @@ def _frechet(recipe: Recipe, blank: Score, gen: EmbeddingSet, ref: EmbeddingSet,
     return replace(blank, value=distance.value, details=details)
 
 
-def _inception(recipe: Recipe, blank: Score, gen: EmbeddingSet, _ref: EmbeddingSet, _paired: bool) -> Score:
+def _inception(recipe: Recipe, blank: Score, gen: FeatureSource, _ref: FeatureSource | None, _paired: bool) -> Score:
     from audiogen_metrics.functional import inception_score
 
-    result = inception_score(gen.rows("logits"), splits=recipe.splits, seed=recipe.seed)
+    result = inception_score(gen.logits(), splits=recipe.splits, seed=recipe.seed)
     return replace(blank, value=result.mean, std=result.std, details={"splits": recipe.splits, "seed": recipe.seed})
 
 
-def _divergence(recipe: Recipe, blank: Score, gen: EmbeddingSet, ref: EmbeddingSet, paired: bool) -> Score:
+def _divergence(recipe: Recipe, blank: Score, gen: FeatureSource, ref: FeatureSource | None, paired: bool) -> Score:
     from audiogen_metrics.functional import kl_divergence
 
     if not paired:
         raise InsufficientDataError("KL compares pairs, and pairing is off", fix="Use pairing auto or id")
+    ref = _required(ref)
     common = pair(gen.clip_ids, ref.clip_ids).paired
     if not common:
         raise InsufficientDataError(
-            f"no clip id is in both sets (gen has {gen.clip_ids[0]!r}, ref has {ref.clip_ids[0]!r})",
+            f"no clip id is in both sets ({_first_id('gen', gen)}, {_first_id('ref', ref)})",
             fix="Give each generated file the name of its reference",
         )
-    result = kl_divergence(gen.select(common).rows("logits"), ref.select(common).rows("logits"), eps=recipe.eps)
+    result = kl_divergence(gen.logits(common), ref.logits(common), eps=recipe.eps)
     return replace(blank, value=result.mean, details={"pairs": len(common), "eps": recipe.eps})
 
 
-_COMPUTE: Mapping[MetricName, Callable[[Recipe, Score, EmbeddingSet, EmbeddingSet, bool], Score]] = {
+def _required(ref: FeatureSource | None) -> FeatureSource:
+    if ref is None:
+        raise InsufficientDataError("there is no reference set", fix="Pass ref")
+    return ref
+
+
+def _first_id(name: str, source: FeatureSource) -> str:
+    return f"{name} has {source.clip_ids[0]!r}" if source.clip_ids else f"{name} is empty"
+
+
+_COMPUTE: Mapping[MetricName, Callable[[Recipe, Score, FeatureSource, FeatureSource | None, bool], Score]] = {
     "fd": _frechet,
     "fad": _frechet,
     "is": _inception,
@@ -221,89 +415,16 @@ _COMPUTE: Mapping[MetricName, Callable[[Recipe, Score, EmbeddingSet, EmbeddingSe
 }
 
 
-@dataclass(frozen=True)
-class _Side:
-    """One of the two sets with its features, by recipe."""
-
-    name: str
-    folder: AudioFolder
-    sets: dict[Recipe, EmbeddingSet]
-    extractions: tuple[Extraction, ...]
-    window_seconds: float
-
-    @classmethod
-    def extract(
-        cls,
-        name: str,
-        folder: AudioFolder,
-        recipes: Sequence[Recipe],
-        backbones: Mapping[str, Backbone],
-        options: ExtractionOptions,
-    ) -> _Side:
-        """Run each backbone once per preprocessing; backbones of one preprocessing share the decoded audio."""
-        from audiogen_metrics.embedding.extraction import extract
-
-        groups: dict[Preprocessing, list[Recipe]] = defaultdict(list)
-        for recipe in recipes:
-            groups[recipe.preprocessing].append(recipe)
-        sets: dict[Recipe, EmbeddingSet] = {}
-        extractions = []
-        for preprocessing, members in groups.items():
-            needed = {recipe.backbone: backbones[recipe.backbone] for recipe in members}
-            extraction = extract(folder, [*needed.values()], preprocessing, options)
-            sets |= {recipe: extraction.sets[recipe.backbone] for recipe in members}
-            extractions.append(extraction)
-        window = max(
-            max(recipe.preprocessing.minimum_samples, backbones[recipe.backbone].minimum_samples)
-            / recipe.preprocessing.sample_rate
-            for recipe in recipes
-        )
-        return cls(name, folder, sets, tuple(extractions), window)
-
-    @property
-    def digests(self) -> dict[str, str]:
-        return self.extractions[0].digests
-
-    @property
-    def failures(self) -> tuple[ClipFailure, ...]:
-        return self.extractions[0].failures
-
-    def require_all(self) -> None:
-        """Raise unless every file was scored."""
-        if self.failures:
-            named = "; ".join(f"{failure.clip_id}: {failure.reason}" for failure in self.failures[:5])
-            raise DataError(
-                f"{len(self.failures)} of {len(self.folder.clips)} files cannot be scored ({named})",
-                where=self.folder.root,
-                fix="Repair or remove them, or run without strict",
-            )
-
-    def summary(self) -> InputSummary:
-        listing = "\n".join(f"{digest} {clip_id}" for clip_id, digest in self.digests.items())
-        return InputSummary(
-            path=str(self.folder.root),
-            found=len(self.folder.clips),
-            scored=len(self.digests),
-            ignored=self.folder.ignored,
-            seconds=sum(fact.seconds for fact in self.extractions[0].facts.values()),
-            digest=hashlib.sha256(listing.encode()).hexdigest(),
-            skipped=tuple(_describe(failure) for failure in self.failures),
-            left_out={
-                recipe.backbone: tuple(_describe(failure) for failure in embedded.left_out)
-                for recipe, embedded in self.sets.items()
-                if embedded.left_out
-            },
-        )
-
-
-def _describe(failure: ClipFailure) -> dict[str, str]:
-    return {"clip": failure.clip_id, "path": str(failure.path), "reason": failure.reason}
-
-
-def _limited(gen: AudioFolder, ref: AudioFolder, limit: int | None) -> tuple[AudioFolder, AudioFolder]:
+def _limited(
+    gen: AudioFolder, ref: AudioFolder | ReferenceStatistics, limit: int | None
+) -> tuple[AudioFolder, AudioFolder | ReferenceStatistics]:
     """Cut both sets to ``limit`` clips, paired ones first, so that every metric sees the same files."""
     if limit is None:
         return gen, ref
+    if not isinstance(ref, AudioFolder):
+        raise UsageError(
+            "a statistics file cannot be limited", where=ref.path, fix="Pass the folder, or build it with --limit"
+        )
     paired = set(pair((clip.clip_id for clip in gen.clips), (clip.clip_id for clip in ref.clips)).paired)
 
     def first(clips: tuple[AudioFile, ...]) -> tuple[AudioFile, ...]:
@@ -332,18 +453,12 @@ def _require_pairs(pairs: Pairing) -> None:
         )
 
 
-def _warnings(gen: _Side, ref: _Side, pairs: Pairing, pairing: PairingMode, scores: Mapping[str, Score]) -> list[str]:
+def _warnings(
+    gen: FolderSide, ref: Side, pairs: Pairing, pairing: PairingMode, scores: Mapping[str, Score]
+) -> list[str]:
     """Return what to know before the scores are believed: about the files, the sets, the numbers."""
-    from audiogen_metrics.audio.preflight import set_warnings
-
-    found: list[str] = []
-    for side in (gen, ref):
-        found += [f"{side.name}: skipped {failure.path}: {failure.reason}" for failure in side.failures]
-        found += set_warnings(side.name, side.extractions[0].facts, side.digests, side.window_seconds)
-        for backbone, left_out in side.summary().left_out.items():
-            found.append(f"{side.name}: {backbone} left out {len(left_out)} clips: {left_out[0]['reason']}")
-        found += [problem for extraction in side.extractions for problem in extraction.problems]
-    n_gen, n_ref = len(gen.digests), len(ref.digests)
+    found = gen.warnings() + ref.warnings() + gen.problems() + ref.problems()
+    n_gen, n_ref = len(gen.clip_ids), len(ref.clip_ids)
     if n_gen != n_ref:
         found.append(f"gen has {n_gen} clips and ref {n_ref}: Fréchet distances depend on both")
     unmatched = len(pairs.gen_only) + len(pairs.ref_only)

@@ -130,12 +130,36 @@ class ScoreReport:
         lines = [f"protocol {self.protocol} on {self.device}"]
         for name, summary in (("gen", self.gen), ("ref", self.ref)):
             lines.append(f"{name}  {summary.path}: {summary.scored} of {summary.found} clips, {summary.seconds:.1f} s")
-        rows = [("score", "value", "n gen", "n ref", "better", "backbone", ""), *map(_row, self.scores.values())]
+        rows = self.rows()
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         lines += ["", *("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)]
-        notes = [f"note: {self.caveat}."] if self.caveat else []
-        notes += [f"warning: {warning}" for warning in self.warnings]
-        return "\n".join([*lines, "", *notes] if notes else lines)
+        return "\n".join([*lines, "", *self.notes()] if self.notes() else lines)
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Return the table of scores as text for people, its header first."""
+        return [("score", "value", "n gen", "n ref", "better", "backbone", ""), *map(_row, self.scores.values())]
+
+    def notes(self) -> list[str]:
+        """Return what must be read beside the scores."""
+        caveat = [f"note: {self.caveat}."] if self.caveat else []
+        return caveat + [f"warning: {warning}" for warning in self.warnings]
+
+    def _repr_html_(self) -> str:
+        """Return the report as an HTML fragment; notebooks show it instead of the text."""
+        from html import escape
+
+        header, *rows = self.rows()
+        head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+        body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+        listed = "".join(f"<li>{escape(note)}</li>" for note in self.notes())
+        sets = "<br>".join(
+            f"{name}: {escape(summary.path)}, {summary.scored} of {summary.found} clips, {summary.seconds:.1f} s"
+            for name, summary in (("gen", self.gen), ("ref", self.ref))
+        )
+        return (
+            f"<p>protocol <b>{escape(self.protocol)}</b> on {escape(self.device)}<br>{sets}</p>"
+            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>" + f"<ul>{listed}</ul>" * bool(listed)
+        )
 
 
 def _row(score: Score) -> tuple[str, ...]:

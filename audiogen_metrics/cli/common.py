@@ -9,8 +9,16 @@ from typing import TypeAlias
 
 from audiogen_metrics.embedding.files import write_atomically
 from audiogen_metrics.errors import UsageError
+from audiogen_metrics.protocols import PROTOCOLS
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def add_protocol_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--protocol``."""
+    parser.add_argument(
+        "--protocol", default="audioldm", metavar="NAME", help=f"{', '.join(PROTOCOLS)} (default: %(default)s)"
+    )
 
 
 def add_extraction_options(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +29,13 @@ def add_extraction_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--workers", type=int, metavar="N", help="decoding threads; 0: none (default: one per core, at most 8)"
+    )
+    parser.add_argument(
+        "--weights",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="use this file for a backbone, whatever its digest, which goes into the report (repeatable)",
     )
     parser.add_argument("--no-cache", action="store_true", help="neither read nor write cached embeddings")
     parser.add_argument(

@@ -8,23 +8,37 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from audiogen_metrics.cli.common import Subparsers, add_extraction_options, add_format_options, write_result
+from audiogen_metrics.backbones.weights import parse_weights
+from audiogen_metrics.cli.common import (
+    Subparsers,
+    add_extraction_options,
+    add_format_options,
+    add_protocol_option,
+    write_result,
+)
 from audiogen_metrics.errors import CheckFailedError, UsageError
 from audiogen_metrics.evaluation import score
-from audiogen_metrics.protocols import METRICS, PROTOCOLS, get_protocol
+from audiogen_metrics.protocols import METRICS, get_protocol
 from audiogen_metrics.registry import unknown_name
+from audiogen_metrics.report.tables import to_csv, to_markdown
+from audiogen_metrics.results import ScoreReport
 
-if TYPE_CHECKING:
-    from audiogen_metrics.results import ScoreReport
-
-_CHECK = re.compile(r"\s*(?P<score>\w+)\s*(?P<sign><=|>=|<|>)\s*(?P<bound>[-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*")
+_CHECK = re.compile(
+    r"\s*(?P<score>\w+)\s*(?P<sign><=|>=|<|>)\s*(?P<bound>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*"
+)
 _SIGNS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     ">": operator.gt,
     "<=": operator.le,
     ">=": operator.ge,
+}
+
+_FORMATS: dict[str, Callable[[ScoreReport], str]] = {
+    "table": lambda report: f"{report}\n",
+    "json": ScoreReport.to_json,
+    "csv": to_csv,
+    "markdown": to_markdown,
 }
 
 
@@ -33,12 +47,12 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "score",
         help="score a folder of generated audio against a folder of references",
-        description="Score a folder of generated audio against a folder of references. "
+        description="Score a folder of generated audio against a folder of references, or their statistics. "
         "Clips pair by clip id: the path below the folder, without suffix.",
         allow_abbrev=False,
     )
     parser.add_argument("gen", metavar="GEN", help="folder of generated audio")
-    parser.add_argument("ref", metavar="REF", help="folder of reference audio")
+    parser.add_argument("ref", metavar="REF", help="folder of reference audio, or a file made by agm stats build")
     parser.add_argument(
         "-m",
         "--metrics",
@@ -46,9 +60,7 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="LIST",
         help=f"comma-separated: {','.join(METRICS)}, or all; named metrics must be computable (default: what can be)",
     )
-    parser.add_argument(
-        "--protocol", default="audioldm", metavar="NAME", help=f"{', '.join(PROTOCOLS)} (default: %(default)s)"
-    )
+    add_protocol_option(parser)
     add_extraction_options(parser)
     parser.add_argument(
         "--pairing",
@@ -67,7 +79,7 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="'ID>X'",
         help="exit with 5 if this holds, for example 'fad_vggish>5' (repeatable)",
     )
-    add_format_options(parser, ["table", "json"])
+    add_format_options(parser, list(_FORMATS))
     parser.set_defaults(run=run)
 
 
@@ -82,6 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         metrics=metrics if arguments.metrics != "all" else [recipe.metric for recipe in recipes],
         protocol=arguments.protocol,
         device=arguments.device,
+        weights=parse_weights(arguments.weights),
         batch_size=arguments.batch_size,
         workers=arguments.workers,
         pairing=arguments.pairing,
@@ -93,10 +106,10 @@ def run(arguments: argparse.Namespace) -> int:
     )
     for name, summary in (("gen", report.gen), ("ref", report.ref)):
         print(f"{name}: scored {summary.scored} of {summary.found} clips in {summary.path}", file=sys.stderr)
-    if arguments.format == "json":
+    if arguments.format in ("json", "csv"):
         for warning in report.warnings:
             print(f"warning: {warning}", file=sys.stderr)
-    write_result(report.to_json() if arguments.format == "json" else f"{report}\n", arguments.output)
+    write_result(_FORMATS[arguments.format](report), arguments.output)
     failed = [text for check in checks if (text := check.failure(report)) is not None]
     if failed:
         raise CheckFailedError("; ".join(failed))

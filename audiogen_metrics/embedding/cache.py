@@ -8,6 +8,7 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import cast
@@ -19,11 +20,14 @@ from safetensors.torch import load_file, save
 from audiogen_metrics.audio.preflight import ClipFacts
 from audiogen_metrics.backbones.base import Output
 from audiogen_metrics.embedding.files import write_atomically
+from audiogen_metrics.errors import UsageError
 from audiogen_metrics.settings import cache_dir
 
 SHARD_BYTES = 64 * 2**20
 SHARD_SECONDS = 30.0
 """A shard is written when it holds this much data, or this much time of work: what a killed process can lose."""
+
+SECONDS_PER_DAY = 86_400
 
 DESCRIPTION = "space.json"
 
@@ -155,7 +159,7 @@ def read_shard(shard: Path) -> dict[str, CachedClip]:
     with safe_open(shard, framework="pt") as file:
         metadata = file.metadata() or {}
     tensors = load_file(shard)
-    if metadata["checksum"] != _checksum(tensors, metadata["digests"], metadata["facts"]):
+    if metadata["checksum"] != checksum_of(tensors, metadata["digests"], metadata["facts"]):
         raise ValueError("checksum mismatch")
     digests, facts = json.loads(metadata["digests"]), json.loads(metadata["facts"])
     columns: dict[str, tuple[torch.Tensor, ...]] = {}
@@ -181,12 +185,13 @@ def _serialise(clips: Mapping[str, CachedClip]) -> bytes:
         tensors["window_counts"] = torch.tensor([len(clip["windows"]) for clip in features])
     digests = json.dumps(list(clips))
     facts = json.dumps([asdict(clip.facts) for clip in clips.values()])
-    metadata = {"digests": digests, "facts": facts, "checksum": _checksum(tensors, digests, facts)}
+    metadata = {"digests": digests, "facts": facts, "checksum": checksum_of(tensors, digests, facts)}
     return save(tensors, metadata)
 
 
-def _checksum(tensors: Mapping[str, torch.Tensor], digests: str, facts: str) -> str:
-    checksum = hashlib.blake2b(f"{digests}\n{facts}\n".encode(), digest_size=20)
+def checksum_of(tensors: Mapping[str, torch.Tensor], *texts: str) -> str:
+    """Return a hash over named tensors and texts: what detects a damaged file."""
+    checksum = hashlib.blake2b("".join(f"{text}\n" for text in texts).encode(), digest_size=20)
     for name in sorted(tensors):
         checksum.update(f"{name} {tuple(tensors[name].shape)}\n".encode())
         checksum.update(tensors[name].contiguous().numpy().tobytes())
@@ -205,3 +210,72 @@ def summarise(folder: Path) -> list[dict[str, str | int]]:
         }
         for space in spaces
     ]
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What `prune` removed, or would remove: number of files and their bytes."""
+
+    files: int
+    size: int
+
+
+def prune(folder: Path, older_than_days: float, everything: bool = False, dry_run: bool = False) -> Pruned:
+    """Remove shards that were written long ago, what killed writers left behind, and spaces without shards.
+
+    Parameters
+    ----------
+    folder
+        The folder of all cached features.
+    older_than_days
+        Age in days; at least one, since a younger shard may be in use.
+    everything
+        Remove shards of any age.
+    dry_run
+        Count only.
+
+    Raises
+    ------
+    UsageError
+        Less than a day.
+    """
+    if older_than_days < 1 and not everything:
+        raise UsageError(
+            f"shards of {older_than_days:g} days may be in use", fix="Use at least one day, or --all when nothing runs"
+        )
+    limit = time.time() - older_than_days * SECONDS_PER_DAY
+    leftovers = [path for path in folder.rglob(".*.tmp") if path.is_file()] if folder.is_dir() else []
+    files = size = 0
+    for path in shards(folder) + leftovers:
+        try:
+            status = path.stat()
+            if everything or status.st_mtime < limit:
+                if not dry_run:
+                    path.unlink()
+                files, size = files + 1, size + status.st_size
+        except FileNotFoundError:  # another process pruned it
+            continue
+    if not dry_run:
+        _remove_empty(folder)
+    return Pruned(files, size)
+
+
+def _remove_empty(folder: Path) -> None:
+    for space in folder.iterdir() if folder.is_dir() else ():
+        if space.is_dir() and {path.name for path in space.iterdir()} <= {DESCRIPTION}:
+            (space / DESCRIPTION).unlink(missing_ok=True)
+            with suppress(OSError):  # a writer has just come back
+                space.rmdir()
+
+
+def damaged_shards(folder: Path) -> dict[Path, str]:
+    """Read every shard below ``folder`` and return those that do not match their checksum, with the reason."""
+    damaged = {}
+    for shard in shards(folder):
+        try:
+            read_shard(shard)
+        except FileNotFoundError:
+            continue
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+            damaged[shard] = str(error)
+    return damaged

@@ -20,7 +20,8 @@ from audiogen_metrics.audio.preparation import Preprocessing, prepare
 from audiogen_metrics.backbones.base import Backbone, Output
 from audiogen_metrics.embedding.cache import CachedClip, ClipFeatures, EmbeddingCache
 from audiogen_metrics.embedding.memo import HashMemo, digest_of, identity_of
-from audiogen_metrics.errors import AudioFileError, DataError, NumericsError
+from audiogen_metrics.errors import AudioFileError, DataError, InsufficientDataError, NumericsError
+from audiogen_metrics.functional.statistics import GaussianStatistics
 from audiogen_metrics.settings import cache_dir
 
 MAX_BATCH_SAMPLES = 2**23
@@ -76,10 +77,24 @@ class EmbeddingSet:
         """Ids of the clips, sorted."""
         return tuple(self.features)
 
+    def __len__(self) -> int:
+        return len(self.features)
+
     def rows(self, output: Output) -> torch.Tensor:
         """Return all rows of an output: ``(clips, d)``, or ``(windows of all clips, d)``."""
         columns = [clip[output] for clip in self.features.values()]
+        if not columns:
+            reason = f": {self.left_out[0].reason}" if self.left_out else ""
+            raise InsufficientDataError(f"no clip is left{reason}", fix="Score longer clips")
         return torch.cat(columns) if output == "windows" else torch.stack(columns)
+
+    def statistics(self, output: Output) -> GaussianStatistics:
+        """Return mean and covariance of all rows of an output."""
+        return GaussianStatistics.from_embeddings(self.rows(output))
+
+    def logits(self, clip_ids: Iterable[str] | None = None) -> torch.Tensor:
+        """Return the logits of these clips, in this order; of all clips by default."""
+        return self.select(self.clip_ids if clip_ids is None else clip_ids).rows("logits")
 
     def select(self, clip_ids: Iterable[str]) -> EmbeddingSet:
         """Return the set with these clips only, in this order."""

@@ -1,0 +1,105 @@
+"""``agm embed DIR``: embeddings, windows and logits of a folder as one file of arrays."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from audiogen_metrics.backbones.weights import parse_weights
+from audiogen_metrics.cli.common import Subparsers, add_extraction_options, add_protocol_option
+from audiogen_metrics.embedding.files import write_atomically
+from audiogen_metrics.errors import UsageError
+from audiogen_metrics.evaluation import embed_folder
+
+if TYPE_CHECKING:
+    import torch
+
+    from audiogen_metrics.embedding.extraction import EmbeddingSet
+
+FORMATS = (".safetensors", ".npz")
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "embed",
+        help="write the embeddings of a folder to a file",
+        description="Write what a protocol's backbones give for each clip, float32, under names such as "
+        "yamnet.embeddings, yamnet.windows with yamnet.window_counts, yamnet.logits; clip ids are yamnet.ids "
+        "(.npz) or in the metadata (.safetensors).",
+        allow_abbrev=False,
+    )
+    parser.add_argument("folder", metavar="DIR", help="folder of audio")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", required=True, help="FILE.safetensors or FILE.npz")
+    add_protocol_option(parser)
+    add_extraction_options(parser)
+    parser.add_argument("--limit", type=int, metavar="N", help="take the first N clips only")
+    parser.add_argument("--strict", action="store_true", help="a file that must be skipped is an error")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Embed a folder and write the arrays."""
+    if arguments.output.suffix not in FORMATS:
+        raise UsageError(f"unknown format {arguments.output.suffix!r}", where="-o", fix=f"Use {' or '.join(FORMATS)}")
+    side, backbones = embed_folder(
+        arguments.folder,
+        protocol=arguments.protocol,
+        device=arguments.device,
+        weights=parse_weights(arguments.weights),
+        batch_size=arguments.batch_size,
+        workers=arguments.workers,
+        limit=arguments.limit,
+        strict=arguments.strict,
+        cache=not arguments.no_cache,
+        verify=arguments.verify,
+        progress=sys.stderr.isatty(),
+    )
+    arrays: dict[str, torch.Tensor] = {}
+    ids: dict[str, list[str]] = {}
+    described: dict[str, Any] = {"protocol": arguments.protocol, "backbones": {}}
+    for recipe, embedded in side.sets.items():
+        if recipe.backbone not in ids:
+            arrays |= {f"{recipe.backbone}.{name}": array for name, array in _arrays(embedded).items()}
+            ids[recipe.backbone] = list(embedded.clip_ids)
+            stamp = {"preprocessing": asdict(recipe.preprocessing), "settings": backbones[recipe.backbone].settings}
+            described["backbones"][recipe.backbone] = stamp
+    try:
+        write_atomically(arguments.output, _serialise(arguments.output.suffix, arrays, ids, described))
+    except OSError as error:
+        raise UsageError(f"cannot be written ({error.strerror})", where=arguments.output) from error
+    for warning in side.warnings():
+        print(f"warning: {warning}", file=sys.stderr)
+    print(f"{arguments.output}: {len(side.clip_ids)} of {len(side.folder.clips)} clips", file=sys.stderr)
+    return 0
+
+
+def _arrays(embedded: EmbeddingSet) -> dict[str, torch.Tensor]:
+    import torch
+
+    clips = list(embedded.features.values())
+    arrays = {str(name): embedded.rows(name) for name in (clips[0] if clips else ())}
+    if "windows" in arrays:
+        arrays["window_counts"] = torch.tensor([len(clip["windows"]) for clip in clips])
+    return arrays
+
+
+def _serialise(
+    suffix: str, arrays: dict[str, torch.Tensor], ids: dict[str, list[str]], described: dict[str, Any]
+) -> bytes:
+    if suffix == ".safetensors":
+        from safetensors.torch import save
+
+        return save(arrays, {"description": json.dumps(described), "ids": json.dumps(ids)})
+    import numpy as np
+
+    file = io.BytesIO()
+    content: dict[str, Any] = {name: array.numpy() for name, array in arrays.items()}
+    content |= {f"{name}.ids": np.array(clips, dtype=np.str_) for name, clips in ids.items()}
+    np.savez(file, **content, description=np.array(json.dumps(described)))
+    return file.getvalue()

@@ -1,0 +1,119 @@
+"""``agm stats build|show``: a reference set as one portable file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from audiogen_metrics.backbones.weights import parse_weights
+from audiogen_metrics.cli.common import (
+    Subparsers,
+    add_extraction_options,
+    add_format_options,
+    add_protocol_option,
+    write_result,
+)
+from audiogen_metrics.errors import UsageError
+from audiogen_metrics.evaluation import reference_statistics
+from audiogen_metrics.protocols import METRICS
+
+if TYPE_CHECKING:
+    from audiogen_metrics.embedding.reference import ReferenceStatistics
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "stats",
+        help="keep a reference set as one file",
+        description="Keep everything that scores need to know of a reference set in one file, stamped with protocol "
+        "and weights: agm score GEN FILE. It is refused where either differs.",
+        allow_abbrev=False,
+    )
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    build = actions.add_parser("build", help="make a statistics file of a folder", allow_abbrev=False)
+    build.add_argument("folder", metavar="FOLDER", help="folder of reference audio")
+    build.add_argument("-o", "--output", type=Path, metavar="FILE", required=True, help="the file; any suffix or none")
+    build.add_argument(
+        "-m", "--metrics", metavar="LIST", help=f"comma-separated: {','.join(METRICS)} (default: all of the protocol)"
+    )
+    add_protocol_option(build)
+    add_extraction_options(build)
+    build.add_argument("--limit", type=int, metavar="N", help="take the first N clips only")
+    build.add_argument("--strict", action="store_true", help="a file that must be skipped is an error")
+    build.set_defaults(run=run_build)
+    show = actions.add_parser("show", help="say what a statistics file holds", allow_abbrev=False)
+    show.add_argument("file", type=Path, metavar="FILE", help="a statistics file")
+    add_format_options(show, ["table", "json"])
+    show.set_defaults(run=run_show)
+
+
+def run_build(arguments: argparse.Namespace) -> int:
+    """Embed a folder and write its statistics."""
+    statistics = reference_statistics(
+        arguments.folder,
+        metrics=arguments.metrics.split(",") if arguments.metrics else None,
+        protocol=arguments.protocol,
+        device=arguments.device,
+        weights=parse_weights(arguments.weights),
+        batch_size=arguments.batch_size,
+        workers=arguments.workers,
+        limit=arguments.limit,
+        strict=arguments.strict,
+        cache=not arguments.no_cache,
+        verify=arguments.verify,
+        progress=sys.stderr.isatty(),
+    )
+    try:
+        statistics.save(arguments.output)
+    except OSError as error:
+        raise UsageError(f"cannot be written ({error.strerror})", where=arguments.output) from error
+    summary = statistics.summary
+    for clip in summary.skipped:
+        print(f"warning: skipped {clip['path']}: {clip['reason']}", file=sys.stderr)
+    print(f"{arguments.output}: statistics of {summary.scored} of {summary.found} clips", file=sys.stderr)
+    return 0
+
+
+def run_show(arguments: argparse.Namespace) -> int:
+    """Print protocol, origin, recipes and versions of a file."""
+    from audiogen_metrics.embedding.reference import ReferenceStatistics
+
+    content = _content(ReferenceStatistics.load(arguments.file))
+    if arguments.format == "json":
+        write_result(json.dumps(content, indent=2, ensure_ascii=False) + "\n", arguments.output)
+        return 0
+    origin = content["summary"]
+    lines = [
+        f"protocol {content['protocol']}",
+        f"from {origin['path']}: {origin['scored']} of {origin['found']} clips, {origin['seconds']:.1f} s",
+    ]
+    for score_id, record in content["scores"].items():
+        backbone = record["backbone"]
+        lines.append(
+            f"    {score_id}: {record['kind']} of {record['rows']} rows, dimension {record['dimension']}; "
+            f"{backbone['name']} on {backbone['device_type']}, weights {str(backbone['weights_sha256'])[:16]}…"
+        )
+    lines.append("made with " + ", ".join(f"{name} {version}" for name, version in content["versions"].items()))
+    write_result("\n".join(lines) + "\n", arguments.output)
+    return 0
+
+
+def _content(statistics: ReferenceStatistics) -> dict[str, Any]:
+    scores = {}
+    for score_id, given in statistics.features.items():
+        if given.gaussian is not None:
+            described = {"kind": "statistics", "rows": given.gaussian.count, "dimension": given.gaussian.dimension}
+        else:
+            described = {"kind": "logits", "rows": len(given), "dimension": given.logits().shape[1]}
+        scores[score_id] = {**described, "clips": len(given), **statistics.stamps[score_id]}
+    return {
+        "protocol": statistics.protocol,
+        "summary": asdict(statistics.summary),
+        "scores": scores,
+        "versions": dict(statistics.versions),
+    }

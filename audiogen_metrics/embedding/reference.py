@@ -1,0 +1,335 @@
+"""Reference statistics: a reference set in one portable file, stamped with everything that shapes its numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+
+from audiogen_metrics.backbones.base import Output
+from audiogen_metrics.embedding.cache import checksum_of
+from audiogen_metrics.embedding.files import write_atomically
+from audiogen_metrics.errors import DataError, InsufficientDataError
+from audiogen_metrics.functional.statistics import GaussianStatistics
+from audiogen_metrics.results import InputSummary
+
+if TYPE_CHECKING:
+    from audiogen_metrics.protocols import Recipe
+
+FORMAT = "audiogen-metrics reference statistics"
+FORMAT_VERSION = 1
+MAX_HEADER = 100_000_000
+"""The largest header that safetensors reads."""
+
+MACHINE_SETTINGS = frozenset({"device_type", "tf32"})
+"""Backbone settings in which file and run may differ: another device changes scores by at most 1e-5 relative."""
+
+
+class FeatureSource(Protocol):
+    """What a score needs to know of one set, wherever its features come from: a folder, a file, a metric's state."""
+
+    @property
+    def clip_ids(self) -> tuple[str, ...]:
+        """Ids of the clips, sorted."""
+
+    def __len__(self) -> int:
+        """Return the number of clips."""
+
+    def statistics(self, output: Output) -> GaussianStatistics:
+        """Return mean and covariance of the rows of an output."""
+
+    def logits(self, clip_ids: Iterable[str] | None = None) -> torch.Tensor:
+        """Return ``(n, classes)``: the logits of these clips in this order, or of all clips."""
+
+
+@dataclass(frozen=True, eq=False)
+class GivenFeatures:
+    """Features that are known as such, not computed from audio here.
+
+    Parameters
+    ----------
+    clip_ids
+        Ids of the clips, in the order of the logits.
+    gaussian
+        Mean and covariance of the rows that a Fréchet distance is computed on; None if they are not known.
+    class_logits
+        ``(n, classes)``; None if they are not known.
+    size
+        Number of clips where it is not the number of ids.
+    """
+
+    clip_ids: tuple[str, ...]
+    gaussian: GaussianStatistics | None = None
+    class_logits: torch.Tensor | None = None
+    size: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.clip_ids) if self.size is None else self.size
+
+    def statistics(self, output: Output) -> GaussianStatistics:
+        """Return mean and covariance; InsufficientDataError if they are not known."""
+        if self.gaussian is None:
+            raise InsufficientDataError(f"there are no statistics of {output}", fix="Build them for this metric too")
+        return self.gaussian
+
+    def logits(self, clip_ids: Iterable[str] | None = None) -> torch.Tensor:
+        """Return the logits of these clips; InsufficientDataError if they are not known."""
+        if self.class_logits is None:
+            raise InsufficientDataError("there are no logits", fix="Build the statistics for this metric too")
+        if clip_ids is None:
+            return self.class_logits
+        place = {clip_id: row for row, clip_id in enumerate(self.clip_ids)}
+        return self.class_logits[[place[clip_id] for clip_id in clip_ids]]
+
+
+@dataclass(frozen=True, eq=False)
+class ReferenceStatistics:
+    """A reference set without its audio: statistics and logits by score id, with their provenance.
+
+    Parameters
+    ----------
+    protocol
+        Name of the protocol.
+    summary
+        The folder they come from.
+    warnings
+        What was to know about its files.
+    clip_ids
+        All clips that were read.
+    features
+        By score id.
+    stamps
+        By score id, the recipe's ``preprocessing`` and the ``backbone`` settings.
+    versions
+        Of the tools that took part.
+    path
+        The file, if they come from one.
+
+    Examples
+    --------
+    >>> from audiogen_metrics.evaluation import reference_statistics
+    >>> built = reference_statistics("examples/reference", protocol="yamnet")  # doctest: +SKIP
+    >>> built.save("reference.stats")  # doctest: +SKIP
+    >>> ReferenceStatistics.load("reference.stats").summary.scored  # doctest: +SKIP
+    40
+    """
+
+    protocol: str
+    summary: InputSummary
+    warnings: tuple[str, ...]
+    clip_ids: tuple[str, ...]
+    features: Mapping[str, GivenFeatures]
+    stamps: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    versions: Mapping[str, str]
+    path: Path | None = None
+
+    @classmethod
+    def collect(
+        cls,
+        protocol: str,
+        summary: InputSummary,
+        warnings: Sequence[str],
+        clip_ids: Sequence[str],
+        sources: Mapping[Recipe, FeatureSource],
+        outputs: Mapping[Recipe, Output],
+        settings: Mapping[str, Mapping[str, str | int]],
+        versions: Mapping[str, str],
+    ) -> ReferenceStatistics:
+        """Take what the recipes need from features: logits as they are, of other outputs mean and covariance."""
+        features, stamps = {}, {}
+        for recipe, source in sources.items():
+            if outputs[recipe] == "logits":
+                given = GivenFeatures(source.clip_ids, class_logits=source.logits())
+            else:
+                given = GivenFeatures(source.clip_ids, gaussian=source.statistics(outputs[recipe]))
+            features[recipe.score_id] = given
+            stamps[recipe.score_id] = {
+                "preprocessing": asdict(recipe.preprocessing),
+                "backbone": dict(settings[recipe.backbone]),
+            }
+        return cls(protocol, summary, tuple(warnings), tuple(clip_ids), features, stamps, versions)
+
+    def select(self, recipe: Recipe, protocol: str, settings: Mapping[str, str | int] | None = None) -> GivenFeatures:
+        """Return the features for a recipe, once it is sure that they were made the way the recipe says.
+
+        Parameters
+        ----------
+        recipe, protocol
+            What is to be computed.
+        settings
+            Settings of the backbone of the other set; None if its features were brought along ready-made.
+
+        Raises
+        ------
+        DataError
+            Another protocol, preprocessing, backbone, weights, precision or version of the numerics.
+        """
+        if protocol != self.protocol:
+            raise self._mismatch("protocol", self.protocol, protocol)
+        if recipe.score_id not in self.features:
+            return GivenFeatures(self.clip_ids)
+        stamp = self.stamps[recipe.score_id]
+        self._compare("preprocessing", stamp["preprocessing"], asdict(recipe.preprocessing))
+        if stamp["backbone"].get("name") != recipe.backbone:
+            raise self._mismatch("backbone", stamp["backbone"].get("name"), recipe.backbone)
+        if settings is not None:
+            self._compare("backbone", stamp["backbone"], settings)
+        return self.features[recipe.score_id]
+
+    def check(
+        self,
+        recipes: Iterable[Recipe],
+        protocol: str,
+        settings: Mapping[str, Mapping[str, str | int]] | None = None,
+    ) -> None:
+        """Raise DataError as `select` does, for several recipes; ``settings`` by backbone name."""
+        for recipe in recipes:
+            self.select(recipe, protocol, settings[recipe.backbone] if settings is not None else None)
+
+    def save(self, path: str | Path) -> None:
+        """Write the file, whole or not at all; its name needs no suffix.
+
+        Raises
+        ------
+        OSError
+            It cannot be written.
+        """
+        tensors: dict[str, torch.Tensor] = {}
+        records: dict[str, dict[str, Any]] = {}
+        for score_id, given in self.features.items():
+            records[score_id] = {"clips": list(given.clip_ids), **self.stamps[score_id]}
+            if given.class_logits is not None:
+                tensors[f"{score_id}.logits"] = given.class_logits.cpu().contiguous()
+            if given.gaussian is not None:
+                tensors[f"{score_id}.mean"] = given.gaussian.mean.cpu().contiguous()
+                tensors[f"{score_id}.factor"] = given.gaussian.factor.cpu().contiguous()
+                records[score_id]["rows"] = given.gaussian.count
+        content = json.dumps(
+            {
+                "protocol": self.protocol,
+                "summary": asdict(self.summary),
+                "warnings": list(self.warnings),
+                "clips": list(self.clip_ids),
+                "scores": records,
+                "versions": dict(self.versions),
+            }
+        )
+        metadata = {
+            "format": FORMAT,
+            "format_version": str(FORMAT_VERSION),
+            "content": content,
+            "checksum": checksum_of(tensors, content),
+        }
+        write_atomically(Path(path).expanduser(), save(tensors, metadata))
+
+    @classmethod
+    def load(cls, path: str | Path) -> ReferenceStatistics:
+        """Read a file.
+
+        Raises
+        ------
+        DataError
+            Not reference statistics, of a newer format, or damaged.
+        """
+        path = Path(path).expanduser()
+        metadata = _metadata(path)
+        if metadata is None:
+            raise DataError(
+                "is a file, but not one of reference statistics",
+                where=path,
+                fix="Pass a folder of audio, or a file made by: agm stats build FOLDER -o FILE",
+            )
+        if metadata.get("format_version") != str(FORMAT_VERSION):
+            raise DataError(
+                f"statistics of format {metadata.get('format_version')}, where this version reads {FORMAT_VERSION}",
+                where=path,
+                fix="Upgrade audiogen-metrics, or build the statistics again",
+            )
+        try:
+            tensors = load_file(path)
+            if metadata["checksum"] != checksum_of(tensors, metadata["content"]):
+                raise ValueError("checksum mismatch")
+            return cls._parse(json.loads(metadata["content"]), tensors, path)
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"damaged statistics ({error})", where=path, fix="Build or copy them again") from error
+
+    @classmethod
+    def _parse(cls, content: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], path: Path) -> ReferenceStatistics:
+        features, stamps = {}, {}
+        for score_id, record in content["scores"].items():
+            gaussian = None
+            if "rows" in record:
+                gaussian = GaussianStatistics(
+                    tensors[f"{score_id}.mean"], tensors[f"{score_id}.factor"], int(record["rows"])
+                )
+            features[score_id] = GivenFeatures(tuple(record["clips"]), gaussian, tensors.get(f"{score_id}.logits"))
+            stamps[score_id] = {"preprocessing": record["preprocessing"], "backbone": record["backbone"]}
+        summary = InputSummary(**content["summary"])
+        summary = replace(
+            summary,
+            skipped=tuple(summary.skipped),
+            left_out={name: tuple(clips) for name, clips in summary.left_out.items()},
+        )
+        return cls(
+            content["protocol"],
+            summary,
+            tuple(content["warnings"]),
+            tuple(content["clips"]),
+            features,
+            stamps,
+            content["versions"],
+            path,
+        )
+
+    def _compare(self, what: str, made: Mapping[str, object], wanted: Mapping[str, object]) -> None:
+        for key in sorted({*made, *wanted} - MACHINE_SETTINGS):
+            if made.get(key) != wanted.get(key):
+                raise self._mismatch(f"{what} {key}", made.get(key), wanted.get(key))
+
+    def _mismatch(self, what: str, made: object, wanted: object) -> DataError:
+        return DataError(
+            f"these statistics were made with {what} {_short(made)}, and this run has {_short(wanted)}",
+            where=self.path,
+            fix="Build them again: agm stats build FOLDER --protocol NAME -o FILE",
+        )
+
+
+def is_statistics(path: str | Path) -> bool:
+    """Tell by its content whether a file holds reference statistics."""
+    path = Path(path).expanduser()
+    return path.is_file() and _metadata(path) is not None
+
+
+def _metadata(path: Path) -> dict[str, str] | None:
+    """Return the metadata of a statistics file; None if it is something else."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = cast("dict[str, str]", file.metadata() or {})
+    except FileNotFoundError as error:
+        raise DataError("does not exist", where=path, fix="Pass a folder of audio or a statistics file") from error
+    except (OSError, SafetensorError) as error:
+        if _announces_format(path):
+            raise DataError(f"damaged statistics ({error})", where=path, fix="Build or copy them again") from error
+        return None
+    return metadata if metadata.get("format") == FORMAT else None
+
+
+def _announces_format(path: Path) -> bool:
+    """Tell whether a file that is not whole began as statistics."""
+    try:
+        with path.open("rb") as file:
+            header = int.from_bytes(file.read(8), "little")
+            return FORMAT.encode() in file.read(min(header, MAX_HEADER))
+    except OSError:
+        return False
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return f"{text[:12]}…" if len(text) > 40 else text

@@ -1,0 +1,112 @@
+"""FD and FAD as metric objects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+import torch
+
+from audiogen_metrics.errors import DataError
+from audiogen_metrics.functional.validation import Array, as_tensor, float64_tensor
+from audiogen_metrics.metrics.base import AudioMetric, Side
+from audiogen_metrics.metrics.runner import Waveforms
+from audiogen_metrics.metrics.state import Clips, check_ids
+
+
+class FrechetMetric(AudioMetric):
+    """What `FD` and `FAD` share: their ways in."""
+
+    def update(
+        self,
+        gen: Waveforms | None = None,
+        ref: Waveforms | None = None,
+        sample_rate: int | None = None,
+        ids: Sequence[str] | None = None,
+        gen_embeddings: Array | None = None,
+        ref_embeddings: Array | None = None,
+    ) -> None:
+        """Add clips to one or both sets.
+
+        Parameters
+        ----------
+        gen, ref
+            Waveforms ``(batch, time)`` or ``(time,)``, floating, full scale ±1, mono; clips of unequal length as a
+            sequence of ``(time,)``. They are prepared as the protocol prepares files.
+        sample_rate
+            Of the waveforms, in Hz.
+        ids
+            One clip id per clip, the same for both sets; clips with one id are counted once.
+        gen_embeddings, ref_embeddings
+            Ready embeddings ``(clips, d)`` instead of waveforms.
+
+        Raises
+        ------
+        DataError
+            Shapes, types, NaN or infinite values that cannot be scored.
+        UsageError
+            A missing sample rate, or arguments that do not go together.
+        """
+        self._add({"gen": gen, "ref": ref}, {"gen": gen_embeddings, "ref": ref_embeddings}, sample_rate, ids)
+
+
+class FD(FrechetMetric):
+    """Fréchet distance between two sets of clips, one embedding per clip. Lower is better; it depends on n.
+
+    Takes the arguments of `AudioMetric`: ``protocol``, ``backbone``, ``ref``, ``streaming``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from audiogen_metrics import FD
+    >>> rows = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
+    >>> fd = FD(protocol="yamnet", ref=rows)
+    >>> for batch in rows.split(20):
+    ...     fd.update(gen_embeddings=batch + torch.tensor([3.0] + 7 * [0.0]))
+    >>> round(float(fd.compute()), 4)  # the squared length of the shift
+    9.0
+    """
+
+    metric_name = "fd"
+    higher_is_better = False
+
+
+class FAD(FrechetMetric):
+    """Fréchet audio distance: the same over windows, pooled over all clips. Lower is better; it depends on n.
+
+    Streams by default. Ready embeddings are ``(clips, windows, d)``, or ``(rows, d)`` with one id per *row*: rows
+    of one clip stand together and repeat its id. Without ids, each row counts as a clip.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from audiogen_metrics import FAD
+    >>> windows = torch.randn(30, 5, 4, generator=torch.Generator().manual_seed(0))
+    >>> fad = FAD(protocol="yamnet", ref=windows)
+    >>> fad.update(gen_embeddings=windows)
+    >>> round(float(fad.compute()), 9)
+    0.0
+    >>> fad.compute_score().n_gen
+    30
+    """
+
+    metric_name = "fad"
+    higher_is_better = False
+    streams_by_default = True
+
+    def _from_rows(self, side: Side, rows: Array, ids: Any) -> Clips:
+        tensor = as_tensor(rows)
+        if tensor.ndim == 3:
+            clips, windows = tensor.shape[:2]
+            checked = float64_tensor(tensor.flatten(0, 1), f"{side}_embeddings", ndim=2)
+            names = check_ids(ids, clips, f"{side} clips")
+            return Clips(checked, torch.full((clips,), windows), names)
+        checked = float64_tensor(tensor, f"{side}_embeddings", ndim=2)
+        names = check_ids(ids, len(checked), f"{side} rows")
+        if ids is None:
+            return Clips(checked, torch.ones(len(checked), dtype=torch.int64), names)
+        runs = [(clip_id, len(list(group))) for clip_id, group in groupby(names)]
+        if len({clip_id for clip_id, _ in runs}) < len(runs):
+            raise DataError(f"rows of one clip are apart in {side}_embeddings", fix="Put the rows of a clip together")
+        return Clips(checked, torch.tensor([count for _, count in runs], dtype=torch.int64), [name for name, _ in runs])

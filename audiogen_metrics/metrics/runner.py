@@ -1,0 +1,175 @@
+"""Run a backbone on waveforms: one instance per process, one pass per batch, however many metrics ask."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections import OrderedDict, defaultdict
+from collections.abc import Sequence
+from weakref import WeakValueDictionary
+
+import numpy as np
+import torch
+
+from audiogen_metrics.audio.decoding import Audio
+from audiogen_metrics.audio.preparation import Preprocessing, prepare
+from audiogen_metrics.backbones import BACKBONES
+from audiogen_metrics.backbones.base import Backbone
+from audiogen_metrics.embedding.cache import ClipFeatures
+from audiogen_metrics.embedding.extraction import MAX_BATCH_SAMPLES
+from audiogen_metrics.errors import DataError, InsufficientDataError, NumericsError, UsageError
+
+REMEMBERED_BATCHES = 4
+"""Batches whose features are kept for the next metric that is given the same samples."""
+
+Waveforms = torch.Tensor | np.ndarray | Sequence[torch.Tensor | np.ndarray]
+
+
+class Runner:
+    """A backbone that remembers its last batches by content.
+
+    Metrics of one collection are updated one after the other with the same samples. They are recognised by a
+    hash over the samples themselves: a buffer that has been refilled since is another batch.
+
+    Parameters
+    ----------
+    backbone
+        Loaded when first used.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        self.backbone = backbone
+        self._remembered: OrderedDict[bytes, list[ClipFeatures]] = OrderedDict()
+
+    def features(
+        self, clips: Sequence[torch.Tensor], sample_rate: int, preprocessing: Preprocessing
+    ) -> list[ClipFeatures]:
+        """Return the features of each clip ``(time,)`` float32 on the CPU: those that its file would give.
+
+        Raises
+        ------
+        InsufficientDataError
+            A clip is too short for the backbone and the protocol does not pad.
+        NumericsError
+            The backbone gave NaN or infinity.
+        """
+        key = _content(clips, sample_rate, preprocessing)
+        if key not in self._remembered:
+            # A host's CPU autocast would also round the resampler's convolution.
+            with torch.autocast("cpu", enabled=False):
+                waveforms = [prepare(Audio(clip.numpy()[:, None], sample_rate), preprocessing) for clip in clips]
+            self._remembered[key] = self._run(waveforms)
+            while len(self._remembered) > REMEMBERED_BATCHES:
+                self._remembered.popitem(last=False)
+        self._remembered.move_to_end(key)
+        return self._remembered[key]
+
+    def _run(self, waveforms: Sequence[torch.Tensor]) -> list[ClipFeatures]:
+        buckets: dict[int, list[int]] = defaultdict(list)
+        for index, waveform in enumerate(waveforms):
+            if len(waveform) < self.backbone.minimum_samples:
+                raise InsufficientDataError(
+                    f"clip {index} has {len(waveform)} samples at {self.backbone.sample_rate} Hz, "
+                    f"fewer than {self.backbone.minimum_samples}",
+                    where=self.backbone.name,
+                    fix="Generate longer clips; this protocol does not pad",
+                )
+            buckets[self.backbone.usable_samples(len(waveform))].append(index)
+        features: dict[int, ClipFeatures] = {}
+        for length, members in sorted(buckets.items()):
+            size = max(1, MAX_BATCH_SAMPLES // length)
+            for start in range(0, len(members), size):
+                part = members[start : start + size]
+                outputs = self.backbone(torch.stack([waveforms[index][:length] for index in part])).named()
+                rows = {name: tensor.to("cpu", torch.float64) for name, tensor in outputs.items()}
+                features |= {index: {name: rows[name][row] for name in rows} for row, index in enumerate(part)}
+        for index in range(len(waveforms)):
+            if not all(bool(tensor.isfinite().all()) for tensor in features[index].values()):
+                raise NumericsError(f"{self.backbone.name} gave NaN or infinity for clip {index}")
+        return [features[index] for index in range(len(waveforms))]
+
+
+_RUNNERS: WeakValueDictionary[tuple[str, str, str], Runner] = WeakValueDictionary()
+
+
+def shared_runner(backbone: str | Backbone, device: torch.device) -> Runner:
+    """Return the runner of a backbone on a device; all metrics that need the same one share it while they live.
+
+    Raises
+    ------
+    MissingWeightsError, MissingDependencyError
+        The backbone is not on this machine.
+    """
+    wanted = BACKBONES.get(backbone)(device) if isinstance(backbone, str) else on_device(backbone, device)
+    key = (f"{type(wanted).__module__}.{type(wanted).__qualname__}", str(device), wanted.fingerprint)
+    runner = _RUNNERS.get(key)
+    if runner is None:
+        runner = _RUNNERS[key] = Runner(wanted)
+    return runner
+
+
+def on_device(backbone: Backbone, device: torch.device) -> Backbone:
+    """Return the backbone itself where it is on this device, else a copy of it there, to be loaded anew."""
+    if backbone.device == device:
+        return backbone
+    moved = unloaded(backbone)
+    moved.device = device
+    return moved
+
+
+def unloaded(backbone: Backbone) -> Backbone:
+    """Return a copy of a backbone without its network, which is loaded again when needed."""
+    twin = copy.copy(backbone)
+    twin.__dict__.pop("network", None)
+    return twin
+
+
+def as_clips(waveforms: Waveforms, name: str, channel: str) -> list[torch.Tensor]:
+    """Return the clips of ``(time,)``, ``(batch, time)`` or a sequence of ``(time,)``, as float32 on the CPU.
+
+    Raises
+    ------
+    DataError
+        Another shape, integers, no samples, NaN or infinity.
+    """
+    if isinstance(waveforms, (torch.Tensor, np.ndarray)):
+        tensor = torch.as_tensor(waveforms).detach().cpu()
+        if tensor.ndim not in (1, 2):
+            raise DataError(
+                f"{name} has shape {tuple(tensor.shape)}",
+                fix=f"Pass mono, (batch, time) or (time,); this protocol takes the {channel} of several channels",
+            )
+        clips = [tensor] if tensor.ndim == 1 else list(tensor)
+    else:
+        clips = [torch.as_tensor(waveform).detach().cpu() for waveform in waveforms]
+    if not clips:
+        raise DataError(f"{name} has no clips", fix="Skip this update")
+    return [_checked(clip, f"{name}[{index}]") for index, clip in enumerate(clips)]
+
+
+def _checked(clip: torch.Tensor, name: str) -> torch.Tensor:
+    if clip.ndim != 1 or clip.shape[0] == 0:
+        raise DataError(f"{name} has shape {tuple(clip.shape)}", fix="Each clip must be (time,) with samples in it")
+    if not clip.is_floating_point():
+        raise DataError(f"{name} has the type {clip.dtype}", fix="Pass floats, full scale ±1: int16 / 32768")
+    clip = clip.to(torch.float32).contiguous()
+    if not bool(clip.isfinite().all()):
+        raise DataError(f"{name} has NaN or infinite samples", fix="Drop that clip, or mend the generator")
+    return clip
+
+
+def check_sample_rate(sample_rate: int | None) -> int:
+    """Return a sample rate that is one; UsageError if it is missing or not a positive whole number."""
+    if sample_rate is None:
+        raise UsageError("sample_rate is missing", fix="Say at which rate in Hz the waveforms are: sample_rate=16000")
+    if int(sample_rate) != sample_rate or sample_rate < 1:
+        raise UsageError(f"sample_rate={sample_rate}", fix="Pass a positive whole number of Hz")
+    return int(sample_rate)
+
+
+def _content(clips: Sequence[torch.Tensor], sample_rate: int, preprocessing: Preprocessing) -> bytes:
+    lengths = [len(clip) for clip in clips]
+    digest = hashlib.blake2b(f"{sample_rate} {preprocessing} {lengths}".encode(), digest_size=20)
+    for clip in clips:
+        digest.update(clip.numpy().data)
+    return digest.digest()

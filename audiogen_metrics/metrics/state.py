@@ -1,0 +1,166 @@
+"""What a metric accumulates of one of its two sets, as lists of tensors that merge by concatenation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from audiogen_metrics.embedding.reference import GivenFeatures
+from audiogen_metrics.errors import DataError, UsageError
+from audiogen_metrics.functional.statistics import GaussianStatistics, fold, with_ones
+
+HELD_CLIPS = 16
+"""Clips of each process that streaming keeps unfolded. ``DistributedSampler`` evens out its shares with repeats of
+clips from their beginnings; these can then be found and counted once."""
+
+SAME_CLIP = 1e-3
+"""Largest difference, relative to the largest feature, between two passes over one clip."""
+
+
+@dataclass
+class Clips:
+    """Rows of some clips, one after the other.
+
+    Parameters
+    ----------
+    rows
+        ``(rows, d)``, float64.
+    counts
+        ``(clips,)``, int64: rows of each clip.
+    ids
+        Clip ids; an empty string where a clip has none.
+    """
+
+    rows: torch.Tensor
+    counts: torch.Tensor
+    ids: list[str]
+
+    def take(self, places: Sequence[int]) -> Clips:
+        """Return the clips at these places, in this order."""
+        blocks = self.rows.split(self.counts.tolist())
+        rows = torch.cat([blocks[place] for place in places]) if places else self.rows[:0]
+        return Clips(rows, self.counts[list(places)], [self.ids[place] for place in places])
+
+
+class Folded(NamedTuple):
+    """Rows that were folded away, the number of rows they stand for, and the ids of their clips."""
+
+    rows: torch.Tensor
+    stands_for: int
+    ids: list[str]
+
+
+def encode_ids(ids: Sequence[str]) -> torch.Tensor:
+    """Return clip ids as one uint8 tensor ``(bytes,)``: UTF-8, each closed by a zero byte.
+
+    Tensors are all that travels between processes. This form is exact, needs no common width, keeps the order
+    of the ids and joins by concatenation.
+    """
+    content = b"".join(clip_id.encode() + b"\0" for clip_id in ids)
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8) if content else torch.zeros(0, dtype=torch.uint8)
+
+
+def decode_ids(encoded: torch.Tensor) -> list[str]:
+    """Return the clip ids of `encode_ids`.
+
+    Examples
+    --------
+    >>> decode_ids(torch.cat([encode_ids(["dog/1", "öl"]), encode_ids([""])]))
+    ['dog/1', 'öl', '']
+    """
+    return encoded.cpu().numpy().tobytes().decode().split("\0")[:-1]
+
+
+def check_ids(ids: Sequence[str] | str | None, clips: int, what: str) -> list[str]:
+    """Return one id per clip, empty strings if there are none.
+
+    Raises
+    ------
+    UsageError
+        Ids that are not text, or not one per clip.
+    """
+    if ids is None:
+        return [""] * clips
+    listed = [ids] if isinstance(ids, str) else list(ids)
+    if not all(isinstance(clip_id, str) and clip_id and "\0" not in clip_id for clip_id in listed):
+        raise UsageError("ids must be non-empty strings", fix="Pass ids=[str(index) for index in …]")
+    if len(listed) != clips:
+        raise UsageError(f"{len(listed)} ids for {clips} {what}", fix="Pass one id per clip; update gen and ref apart")
+    return listed
+
+
+def unique(clips: Clips, known: Sequence[str] = ()) -> Clips:
+    """Return the clips without repeats of an id, sorted by id, and without those whose id is known already.
+
+    Clips without ids are returned as they are.
+
+    Raises
+    ------
+    DataError
+        Some clips have ids and some have none, or two different clips have one id.
+    """
+    if not any(clips.ids) and not any(known):
+        return clips
+    first = _first_places(clips, known)
+    return clips.take([first[clip_id] for clip_id in sorted(set(first) - set(known))])
+
+
+def fold_clips(clips: Clips, folded: Folded) -> tuple[Clips, Folded]:
+    """Return the first clips as they are, and the others folded together with what was folded before."""
+    if any(clips.ids) or any(folded.ids):
+        known = set(folded.ids)
+        first = _first_places(clips, folded.ids)
+        clips = clips.take([place for clip_id, place in first.items() if clip_id not in known])
+    held = clips.take(range(min(HELD_CLIPS, len(clips.ids))))
+    others = clips.take(range(len(held.ids), len(clips.ids)))
+    rows = fold(torch.cat([folded.rows, with_ones(others.rows)]))
+    return held, Folded(rows, folded.stands_for + len(others.rows), folded.ids + others.ids)
+
+
+def summarise(clips: Clips, folded: Folded, output_is_logits: bool) -> GivenFeatures | None:
+    """Return what scores need to know of all clips; None if there are none.
+
+    Raises
+    ------
+    DataError
+        As in `unique`; also repeats that were folded away by two processes.
+    """
+    if len(set(folded.ids)) < len(folded.ids) and any(folded.ids):
+        repeated = next(clip_id for clip_id in folded.ids if folded.ids.count(clip_id) > 1)
+        raise DataError(
+            f"clip {repeated!r} was streamed by two processes and cannot be taken out again",
+            fix="Give each process clips of its own, or construct the metric with streaming=False",
+        )
+    clips = unique(clips, folded.ids)
+    if not clips.ids and not folded.ids:
+        return None
+    size = len(clips.ids) + len(folded.ids)
+    ids = (*folded.ids, *clips.ids)
+    named = tuple(sorted(ids)) if all(ids) else tuple(f"{place:09d}" for place in range(size))
+    if output_is_logits:
+        return GivenFeatures(named, class_logits=clips.rows)
+    if not folded.ids:
+        return GivenFeatures(named, gaussian=GaussianStatistics.from_embeddings(clips.rows))
+    rows = torch.cat([folded.rows, with_ones(clips.rows)])
+    return GivenFeatures(named, gaussian=GaussianStatistics.from_folded(rows, folded.stands_for + len(clips.rows)))
+
+
+def _first_places(clips: Clips, known: Sequence[str]) -> dict[str, int]:
+    """Return where each id comes first; DataError if ids are missing or two different clips have one."""
+    if not all(clips.ids) or not all(known):
+        raise DataError("some clips have ids and some have none", fix="Pass ids in every update, or in none")
+    blocks = clips.rows.split(clips.counts.tolist())
+    first: dict[str, int] = {}
+    for place, clip_id in enumerate(clips.ids):
+        if not _same(blocks[first.setdefault(clip_id, place)], blocks[place]):
+            raise DataError(f"two different clips have the id {clip_id!r}", fix="Give each clip its own id")
+    return first
+
+
+def _same(first: torch.Tensor, second: torch.Tensor) -> bool:
+    if first is second or first.numel() == second.numel() == 0:
+        return True
+    return first.shape == second.shape and bool((first - second).abs().max() <= SAME_CLIP * first.abs().max())

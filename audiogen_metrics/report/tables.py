@@ -1,0 +1,62 @@
+"""Reports as CSV and Markdown."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from audiogen_metrics.results import ScoreReport
+
+COLUMNS = ("score", "value", "std", "n_gen", "n_ref", "better", "metric", "backbone", "protocol", "reason")
+
+
+def to_csv(report: ScoreReport) -> str:
+    """Return one line per score, behind a header; numbers in full, empty where there is none.
+
+    Examples
+    --------
+    >>> from audiogen_metrics.results import InputSummary, Score, ScoreReport
+    >>> summary = InputSummary("gen", 4, 4, 0, 20.0, "00")
+    >>> score = Score("fd_panns", "fd", "panns-cnn14-16k", 24.5, False, 4, 4)
+    >>> print(to_csv(ScoreReport({"fd_panns": score}, "audioldm", summary, summary)), end="")
+    score,value,std,n_gen,n_ref,better,metric,backbone,protocol,reason
+    fd_panns,24.5,,4,4,lower,fd,panns-cnn14-16k,audioldm,
+    """
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for score in report.scores.values():
+        better = "higher" if score.higher_is_better else "lower"
+        counts = (score.n_gen, score.n_ref, better, score.metric, score.backbone, report.protocol)
+        writer.writerow((score.id, score.value, score.std, *counts, score.reason))
+    return file.getvalue()
+
+
+def to_markdown(report: ScoreReport) -> str:
+    """Return the table of scores with its notes, as GitHub's Markdown.
+
+    Examples
+    --------
+    >>> from audiogen_metrics.results import InputSummary, Score, ScoreReport
+    >>> summary = InputSummary("gen", 4, 4, 0, 20.0, "00")
+    >>> score = Score("fd_panns", "fd", "panns-cnn14-16k", 24.5, False, 4, 4)
+    >>> print(to_markdown(ScoreReport({"fd_panns": score}, "audioldm", summary, summary)), end="")
+    | score | value | n gen | n ref | better | backbone |  |
+    |---|---|---|---|---|---|---|
+    | fd_panns | 24.5 | 4 | 4 | lower | panns-cnn14-16k |  |
+    <BLANKLINE>
+    Protocol audioldm; gen: 4 clips, 20.0 s; ref: 4 clips, 20.0 s.
+    """
+    header, *rows = (_line(row) for row in report.rows())
+    rule = "|" + "---|" * len(report.rows()[0]) + "\n"
+    sets = "; ".join(
+        f"{name}: {summary.scored} clips, {summary.seconds:.1f} s"
+        for name, summary in (("gen", report.gen), ("ref", report.ref))
+    )
+    notes = "".join(f"- {note}\n" for note in report.notes())
+    text = f"{header}{rule}{''.join(rows)}\nProtocol {report.protocol}; {sets}.\n"
+    return f"{text}\n{notes}" if notes else text
+
+
+def _line(cells: tuple[str, ...]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
