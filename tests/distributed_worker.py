@@ -1,0 +1,115 @@
+"""One process of `test_distributed`: score its share of the clips together with the other processes."""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from audiogen_metrics import FAD, FD, IS, KL, MetricSuite
+from audiogen_metrics.errors import AudiogenMetricsError
+
+
+def suite():
+    return MetricSuite([metric(protocol="yamnet") for metric in (FD, FAD, IS, KL)])
+
+
+def features(count=30):
+    """Return rows of 6 windows per clip, and logits, for two sets; also the ids."""
+    generator = torch.Generator().manual_seed(1)
+    sides = {
+        side: {
+            "windows": torch.randn(count, 6, 12, generator=generator).double(),
+            "logits": torch.randn(count, 9, generator=generator).double(),
+        }
+        for side in ("gen", "ref")
+    }
+    return sides, [f"clip/{index:02d} ö" for index in range(count)]
+
+
+def update(metrics, places, with_ids=True):
+    sides, ids = features()
+    for start in range(0, len(places), 4):
+        part = list(places[start : start + 4])
+        names = [ids[place] for place in part] if with_ids else None
+        for side in ("gen", "ref"):
+            windows, logits = sides[side]["windows"][part], sides[side]["logits"][part]
+            metrics["fad_yamnet"].update(**{f"{side}_embeddings": windows}, ids=names)
+            metrics["fd_yamnet"].update(**{f"{side}_embeddings": windows.mean(dim=1)}, ids=names)
+            if side == "gen":
+                metrics["is_yamnet"].update(gen_logits=logits, ids=names)
+            metrics["kl_yamnet"].update(**{f"{side}_logits": logits}, ids=names)
+
+
+def values(metrics):
+    return {name: float(value) for name, value in metrics.compute().items()}
+
+
+def message(call):
+    try:
+        call()
+    except AudiogenMetricsError as error:
+        return str(error)
+    return ""
+
+
+def audio_values(rank, root):
+    """Score real audio, the first rank taking two clips of three, in batches of one clip."""
+    import soundfile
+
+    from audiogen_metrics.audio.files import scan
+
+    metrics = suite()
+    for side in ("gen", "ref"):
+        folder = {"gen": "generated", "ref": "reference"}[side]
+        clips = [clip for clip in scan(root / folder).clips if clip.clip_id.startswith(("bd/", "drum/", "elec/"))]
+        for place, clip in enumerate(clips):
+            if (place % 3 == 0) == (rank == 1):
+                samples, rate = soundfile.read(clip.path, dtype="float32", always_2d=True)
+                metrics.update(**{side: torch.from_numpy(samples).mean(dim=1)}, sample_rate=rate, ids=[clip.clip_id])
+    return values(metrics)
+
+
+def main(rank, rendezvous, examples):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
+    results = {}
+    for name, shares in {
+        "uneven": [range(23), range(23, 30)],
+        "empty": [range(30), range(0)],
+        "swapped": [range(29, 9, -1), range(10)],
+        # 31 clips over two processes: the sampler repeats the very first one at the end of the second share.
+        "repeats": [range(0, 30, 2), [*range(1, 30, 2), 0]],
+    }.items():
+        metrics = suite()
+        update(metrics, list(shares[rank])[:12])
+        values(metrics)  # in between, as at the end of each epoch
+        update(metrics, list(shares[rank])[12:])
+        results[name] = values(metrics)
+
+    nameless = suite()
+    update(nameless, list([range(23), range(23, 30)][rank]), with_ids=False)
+    results["nameless fd"] = float(nameless["fd_yamnet"].compute())
+    results["nameless is"] = message(nameless["is_yamnet"].compute)
+    results["nameless kl"] = message(nameless["kl_yamnet"].compute)
+    update(nameless, [3], with_ids=False)
+    results["goes on"] = [metric._is_synced for metric in nameless.members.values()]
+
+    folded = FAD(protocol="yamnet")
+    windows = features()[0]["gen"]["windows"]
+    for repeat in range(2):  # a whole set on each process: most of it was folded away
+        folded.update(gen_embeddings=windows, ref_embeddings=windows, ids=[f"{index}-{repeat}" for index in range(30)])
+    results["folded repeats"] = message(folded.compute)
+
+    widths = FD(protocol="yamnet")
+    widths.update(gen_embeddings=torch.ones(2, 3 + rank))
+    results["widths"] = message(widths.compute)
+    if examples:
+        results["audio"] = audio_values(rank, Path(examples))
+    dist.destroy_process_group()
+    return results
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(int(sys.argv[1]), sys.argv[2], sys.argv[3])))

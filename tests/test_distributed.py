@@ -1,0 +1,97 @@
+"""Two real processes give the numbers of one."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import distributed_worker as worker
+
+# torchmetrics warns on a process that has no clips of its own.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The ``compute`` method of metric:UserWarning"),
+    pytest.mark.slow,  # two processes that import torch
+]
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """What each of two processes computed."""
+    rendezvous = tmp_path_factory.mktemp("ddp") / "rendezvous"
+    command = [sys.executable, "-W", "ignore", "-m", "tests.distributed_worker"]
+    processes = [
+        subprocess.Popen(
+            [*command, str(rank), str(rendezvous), str(ROOT / "examples")],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        outputs = [process.communicate(timeout=180) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    for process, (_, errors) in zip(processes, outputs, strict=True):
+        assert process.returncode == 0, errors
+    return [json.loads(text) for text, _ in outputs]
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """What one process computes."""
+    metrics = worker.suite()
+    worker.update(metrics, list(range(30)))
+    return worker.values(metrics)
+
+
+@pytest.mark.parametrize("case", ["uneven", "empty", "swapped", "repeats"])
+def test_two_processes_give_the_numbers_of_one(results, alone, case):
+    for rank in range(2):
+        assert results[rank][case] == pytest.approx(alone, rel=1e-9)
+
+
+def test_real_audio_gives_the_numbers_of_one_process(results):
+    assert results[0]["audio"] == results[1]["audio"]
+    metrics = worker.suite()
+    alone = metrics_of_all_audio(metrics)
+    assert results[0]["audio"] == pytest.approx(alone, rel=1e-9)
+
+
+def metrics_of_all_audio(metrics):
+    import soundfile
+    import torch
+
+    from audiogen_metrics.audio.files import scan
+
+    for side, folder in {"gen": "generated", "ref": "reference"}.items():
+        for clip in scan(ROOT / "examples" / folder).clips:
+            if clip.clip_id.startswith(("bd/", "drum/", "elec/")):
+                samples, rate = soundfile.read(clip.path, dtype="float32", always_2d=True)
+                metrics.update(**{side: torch.from_numpy(samples).mean(dim=1)}, sample_rate=rate, ids=[clip.clip_id])
+    return worker.values(metrics)
+
+
+def test_is_and_kl_without_ids_are_an_error_and_fd_is_not(results, alone):
+    for rank in range(2):
+        assert "is_yamnet on 2 processes" in results[rank]["nameless is"]
+        assert "Pass ids" in results[rank]["nameless kl"]
+        assert results[rank]["nameless fd"] == pytest.approx(alone["fd_yamnet"], rel=1e-9)
+
+
+def test_repeats_that_were_folded_on_two_processes_are_an_error(results):
+    assert all("streaming=False" in result["folded repeats"] for result in results)
+
+
+def test_another_width_on_another_process_is_an_error_and_no_hang(results):
+    assert all("dimensions [3, 4]" in result["widths"] for result in results)
+
+
+def test_metrics_go_on_after_an_error(results):
+    assert not any(any(result["goes on"]) for result in results)

@@ -1,0 +1,160 @@
+"""Statistics files: the numbers of the folder, and refused where they were made in another way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from audiogen_metrics import FAD, FD, IS, KL, MetricSuite, score
+from audiogen_metrics.embedding import reference
+from audiogen_metrics.embedding.reference import ReferenceStatistics, is_statistics
+from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
+from audiogen_metrics.evaluation import reference_statistics
+from audiogen_metrics.protocols import get_protocol
+from tests.test_metrics import read
+
+
+@pytest.fixture
+def built(small):
+    """Statistics of the reference folder."""
+    return reference_statistics(small[1], protocol="yamnet")
+
+
+@pytest.fixture
+def saved(built, tmp_path):
+    """Their file."""
+    built.save(tmp_path / "ref.stats")
+    return tmp_path / "ref.stats"
+
+
+def test_scores_are_those_of_the_folder(small, saved):
+    """Bit for bit: the file holds the very factor and logits."""
+    folder, file = (score(small[0], ref, protocol="yamnet") for ref in (small[1], saved))
+    assert folder.scores == file.scores
+    assert folder.warnings == file.warnings
+    assert folder.to_dict() == file.to_dict()
+
+
+@pytest.mark.parametrize("metric", [FD, FAD, IS, KL])
+def test_metrics_take_the_file(small, saved, metric):
+    kept, plain = metric(protocol="yamnet", ref=saved), metric(protocol="yamnet")
+    expected = plain.score(*small).value
+    assert kept.score(small[0]).value == plain.score(small[0], saved).value == expected
+    for clip_id, waveform, rate in read(small[0]):
+        kept.update(gen=waveform, sample_rate=rate, ids=[clip_id])
+    assert float(kept.compute()) == pytest.approx(expected, rel=1e-5)
+    kept.reset()
+    with pytest.raises(InsufficientDataError, match="has no gen clips"), pytest.warns(UserWarning, match="before"):
+        kept.compute()
+
+
+def test_suite_takes_the_file(small, saved):
+    suite = MetricSuite([metric(protocol="yamnet") for metric in (FD, FAD, IS, KL)])
+    assert suite.score(small[0], saved).scores == suite.score(*small).scores
+
+
+def test_round_trip(built, saved):
+    loaded = ReferenceStatistics.load(saved)
+    assert is_statistics(saved)
+    assert not is_statistics(saved.parent)
+    assert (loaded.protocol, loaded.summary, loaded.clip_ids) == (built.protocol, built.summary, built.clip_ids)
+    assert loaded.features.keys() == {"fd_yamnet", "fad_yamnet", "kl_yamnet"}
+    assert torch.equal(loaded.features["fd_yamnet"].gaussian.factor, built.features["fd_yamnet"].gaussian.factor)
+    assert not list(saved.parent.glob(".*.tmp"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"backbone": {"weights_sha256": 64 * "0"}},
+            "weights_sha256 000000000000…, and this run has eff9",
+        ),
+        ({"backbone": {"numerics_version": 99}}, "numerics_version 99"),
+        ({"backbone": {"dtype": "bfloat16"}}, "dtype bfloat16"),
+        ({"backbone": {"name": "other"}}, "with backbone other"),
+        ({"preprocessing": {"channel": "first"}}, "preprocessing channel first, and this run has mean"),
+        ({"preprocessing": {"minimum_samples": 0}}, "minimum_samples 0"),
+    ],
+)
+def test_another_recipe_is_refused(small, built, tmp_path, change, message):
+    stamps = {
+        score_id: {part: {**values, **change.get(part, {})} for part, values in stamp.items()}
+        for score_id, stamp in built.stamps.items()
+    }
+    replace(built, stamps=stamps).save(tmp_path / "other.stats")
+    with pytest.raises(DataError, match=message):
+        score(small[0], tmp_path / "other.stats", protocol="yamnet")
+    with pytest.raises(DataError, match=message):
+        FD(protocol="yamnet", ref=tmp_path / "other.stats").update(gen=torch.zeros(1, 16_000), sample_rate=16_000)
+
+
+def test_another_protocol_is_refused(small, saved):
+    with pytest.raises(DataError, match="protocol yamnet, and this run has audioldm"):
+        score(small[0], saved)
+    with pytest.raises(DataError, match="protocol yamnet, and this run has audioldm"):
+        FD(backbone="yamnet", ref=saved)
+
+
+def test_another_device_is_a_warning(small, built, tmp_path):
+    stamps = {
+        score_id: {**stamp, "backbone": {**stamp["backbone"], "device_type": "cuda", "tf32": 2}}
+        for score_id, stamp in built.stamps.items()
+    }
+    replace(built, stamps=stamps).save(tmp_path / "gpu.stats")
+    report = score(small[0], tmp_path / "gpu.stats", protocol="yamnet")
+    assert any("made on cuda, this run is on cpu" in warning for warning in report.warnings)
+
+
+def test_damage_is_found(small, saved):
+    content = bytearray(saved.read_bytes())
+    for name, changed in {
+        "flipped": bytes(content[:-9]) + bytes([content[-9] ^ 1]) + bytes(content[-8:]),
+        "cut": bytes(content[: len(content) // 2]),
+    }.items():
+        (saved.parent / name).write_bytes(changed)
+        with pytest.raises(DataError, match="damaged statistics"):
+            score(small[0], saved.parent / name, protocol="yamnet")
+
+
+def test_other_files_and_formats_are_refused(small, saved, monkeypatch):
+    (saved.parent / "text").write_text("hello")
+    with pytest.raises(DataError, match="not one of reference statistics"):
+        score(small[0], saved.parent / "text", protocol="yamnet")
+    monkeypatch.setattr(reference, "FORMAT_VERSION", 2)
+    with pytest.raises(DataError, match="statistics of format 1"):
+        ReferenceStatistics.load(saved)
+
+
+def test_what_is_not_in_the_file(small, tmp_path):
+    reference_statistics(small[1], protocol="yamnet", metrics=["fd"]).save(tmp_path / "fd.stats")
+    report = score(small[0], tmp_path / "fd.stats", protocol="yamnet")
+    assert report["fd_yamnet"].value is not None
+    assert "there are no statistics of windows" in report["fad_yamnet"].reason
+    assert "there are no logits" in report["kl_yamnet"].reason
+    with pytest.raises(InsufficientDataError, match="there are no logits"):
+        score(small[0], tmp_path / "fd.stats", protocol="yamnet", metrics=["kl"])
+    with pytest.raises(UsageError, match="IS needs no reference"):
+        reference_statistics(small[1], protocol="yamnet", metrics=["is"])
+
+
+def test_limit_strict_and_skipped(small, saved, tmp_path):
+    with pytest.raises(UsageError, match="cannot be limited"):
+        score(small[0], saved, protocol="yamnet", limit=3)
+    (small[1] / "broken.wav").write_bytes(b"RIFF")
+    with pytest.raises(DataError, match="1 of 13 files cannot be scored"):
+        reference_statistics(small[1], protocol="yamnet", strict=True)
+    reference_statistics(small[1], protocol="yamnet").save(tmp_path / "skipped.stats")
+    report = score(small[0], tmp_path / "skipped.stats", protocol="yamnet")
+    assert any("ref: skipped" in warning for warning in report.warnings)
+    with pytest.raises(DataError, match="1 files were skipped when these statistics were made"):
+        score(small[0], tmp_path / "skipped.stats", protocol="yamnet", strict=True)
+    assert len(reference_statistics(small[1], protocol="yamnet", limit=3).clip_ids) == 3
+
+
+def test_selection_without_settings_trusts_the_rest(built):
+    """Ready-made embeddings have no weights to compare."""
+    recipe = get_protocol("yamnet").recipes["fd"]
+    assert built.select(recipe, "yamnet") is built.features["fd_yamnet"]

@@ -1,0 +1,86 @@
+"""The shipped JSON Schema describes real reports, and nothing else."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from importlib.resources import files
+
+import jsonschema
+import pytest
+
+from audiogen_metrics import score
+from tests.conftest import EXAMPLES
+
+SCHEMA = json.loads((files("audiogen_metrics") / "schemas" / "score_report.schema.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def validator():
+    """The schema, itself checked."""
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    return jsonschema.Draft202012Validator(SCHEMA)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Twelve references; of the generated clips a broken one, and five under other names."""
+    root = tmp_path_factory.mktemp("schema")
+    for source, name, count in (("generated", "gen", 5), ("reference", "ref", 12)):
+        for clip in sorted(path for path in (EXAMPLES / source).rglob("*") if path.is_file())[:count]:
+            copied = root / name / clip.relative_to(EXAMPLES / source)
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(clip, copied.with_stem(f"{clip.stem}-other" if name == "gen" else clip.stem))
+    (root / "gen" / "broken.wav").write_bytes(b"RIFF")
+    return root / "gen", root / "ref"
+
+
+@pytest.fixture(scope="module")
+def report(folders):
+    """A report with a skipped file, unmatched clips, and two scores without a value."""
+    return json.loads(score(*folders, protocol="yamnet", cache=False).to_json())
+
+
+def test_real_reports(validator, report, folders):
+    assert report["scores"]["is_yamnet"]["value"] is None
+    assert report["scores"]["kl_yamnet"]["value"] is None
+    assert report["inputs"]["gen"]["skipped"]
+    validator.validate(report)
+    validator.validate(json.loads(score(folders[1], folders[1], protocol="yamnet").to_json()))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (["schema_version"], 2),
+        (["new"], 1),
+        (["scores"], {}),
+        (["scores", "fd_yamnet", "value"], "29.7"),
+        (["scores", "fd_yamnet", "value"], None),  # no value and no reason
+        (["scores", "is_yamnet", "reason"], None),
+        (["scores", "fd_yamnet", "reason"], "a value and a reason"),
+        (["scores", "fd_yamnet", "n_gen"], -1),
+        (["scores", "fd_yamnet", "metric"], "fid"),
+        (["scores", "fd_yamnet", "extra"], 1),
+        (["scores", "fd_yamnet", "ci95"], [1.0]),
+        (["backbones", "yamnet", "weights_sha256"], "eff9"),
+        (["inputs", "gen", "digest"], "00"),
+        (["inputs", "gen", "skipped", 0, "reason"], 3),
+        (["pairing", "mode"], "maybe"),
+        (["warnings"], "one"),
+    ],
+)
+def test_corrupted_reports_fail(validator, report, path, value):
+    corrupted = copy.deepcopy(report)
+    *parents, last = path
+    place = corrupted
+    for key in parents:
+        place = place[key]
+    place[last] = value
+    assert not validator.is_valid(corrupted)
+
+
+@pytest.mark.parametrize("key", SCHEMA["required"])
+def test_every_part_is_required(validator, report, key):
+    assert not validator.is_valid({name: part for name, part in report.items() if name != key})
