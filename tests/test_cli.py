@@ -48,6 +48,8 @@ def test_score_json_and_every_option(agm: Run, small: tuple[Path, Path], tmp_pat
     [
         (["score", "a", "b", "--protcol", "yamnet"], 2, "unrecognized arguments: --protcol"),
         (["score", "a", "b", "--strct"], 2, "unrecognized arguments"),
+        (["list", "metrics", "--form", "json"], 2, "unrecognized arguments"),
+        (["weights", "list", "--form", "json"], 2, "unrecognized arguments"),
         (["score", "a"], 2, "required"),
         (["scor"], 2, "invalid choice"),
         ([], 2, "required"),
@@ -181,17 +183,31 @@ def test_names_with_spaces_and_leading_dashes(agm: Run, small: tuple[Path, Path]
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.slow
-def test_interrupt_exits_130(small: tuple[Path, Path], tmp_path: Path) -> None:
-    for copy in range(30):
-        shutil.copytree(small[0], tmp_path / "many" / str(copy))
-    command = [sys.executable, "-m", "audiogen_metrics", "score", tmp_path / "many", small[1], *YAMNET, "--no-cache"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    time.sleep(6)
-    process.send_signal(signal.SIGINT)
-    _, printed = process.communicate(timeout=30)
+SLOW_DECODER = """
+import sys, time
+from audiogen_metrics.cli.main import entry
+from audiogen_metrics.embedding import extraction
+decode = extraction.decode
+def slowly(path, content):
+    sys.stderr.write("decoding\\n")
+    time.sleep(1)
+    return decode(path, content)
+extraction.decode = slowly
+entry()
+"""
+
+
+def test_interrupt_exits_130(small: tuple[Path, Path]) -> None:
+    """Interrupted as soon as it decodes, of which it has many seconds to do."""
+    command = [sys.executable, "-c", SLOW_DECODER, "score", *map(str, small), *YAMNET]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("decoding")
+        process.send_signal(signal.SIGINT)
+        _, printed = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "interrupted" in printed
+    assert "Traceback" not in printed
 
 
 def test_a_reader_that_leaves_is_no_error() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+from audiogen_metrics.backbones.weights import parse_weights
 from audiogen_metrics.embedding.files import write_atomically
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.protocols import PROTOCOLS
@@ -41,6 +42,19 @@ def add_extraction_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--verify", action="store_true", help="read every file again instead of trusting its size, times and inode"
     )
+
+
+def extraction_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return those options as the keyword arguments that `score` and its kin share."""
+    return {
+        "device": arguments.device,
+        "weights": parse_weights(arguments.weights),
+        "batch_size": arguments.batch_size,
+        "workers": arguments.workers,
+        "cache": not arguments.no_cache,
+        "verify": arguments.verify,
+        "progress": sys.stderr.isatty(),
+    }
 
 
 def add_format_options(parser: argparse.ArgumentParser, formats: list[str]) -> None:

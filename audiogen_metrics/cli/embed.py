@@ -10,8 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audiogen_metrics.backbones.weights import parse_weights
-from audiogen_metrics.cli.common import Subparsers, add_extraction_options, add_protocol_option
+from audiogen_metrics.cli.common import Subparsers, add_extraction_options, add_protocol_option, extraction_arguments
 from audiogen_metrics.embedding.files import write_atomically
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.evaluation import embed_folder
@@ -50,15 +49,9 @@ def run(arguments: argparse.Namespace) -> int:
     side, backbones = embed_folder(
         arguments.folder,
         protocol=arguments.protocol,
-        device=arguments.device,
-        weights=parse_weights(arguments.weights),
-        batch_size=arguments.batch_size,
-        workers=arguments.workers,
         limit=arguments.limit,
         strict=arguments.strict,
-        cache=not arguments.no_cache,
-        verify=arguments.verify,
-        progress=sys.stderr.isatty(),
+        **extraction_arguments(arguments),
     )
     arrays: dict[str, torch.Tensor] = {}
     ids: dict[str, list[str]] = {}

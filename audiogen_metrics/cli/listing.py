@@ -13,7 +13,10 @@ from audiogen_metrics.protocols import METRICS, PROTOCOLS
 def add_parser(subparsers: Subparsers) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
-        "list", help="list what there is", description="List what there is, by the names used everywhere."
+        "list",
+        help="list what there is",
+        description="List what there is, by the names used everywhere.",
+        allow_abbrev=False,
     )
     parser.add_argument("what", choices=list(_LISTS), help="what to list")
     add_format_options(parser, ["table", "json"])

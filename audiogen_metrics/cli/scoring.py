@@ -9,12 +9,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from audiogen_metrics.backbones.weights import parse_weights
 from audiogen_metrics.cli.common import (
     Subparsers,
     add_extraction_options,
     add_format_options,
     add_protocol_option,
+    extraction_arguments,
     write_result,
 )
 from audiogen_metrics.errors import CheckFailedError, UsageError
@@ -93,16 +93,10 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.ref,
         metrics=metrics if arguments.metrics != "all" else [recipe.metric for recipe in recipes],
         protocol=arguments.protocol,
-        device=arguments.device,
-        weights=parse_weights(arguments.weights),
-        batch_size=arguments.batch_size,
-        workers=arguments.workers,
         pairing=arguments.pairing,
         limit=arguments.limit,
         strict=arguments.strict,
-        cache=not arguments.no_cache,
-        verify=arguments.verify,
-        progress=sys.stderr.isatty(),
+        **extraction_arguments(arguments),
     )
     for name, summary in (("gen", report.gen), ("ref", report.ref)):
         print(f"{name}: scored {summary.scored} of {summary.found} clips in {summary.path}", file=sys.stderr)

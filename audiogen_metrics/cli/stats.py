@@ -9,12 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audiogen_metrics.backbones.weights import parse_weights
 from audiogen_metrics.cli.common import (
     Subparsers,
     add_extraction_options,
     add_format_options,
     add_protocol_option,
+    extraction_arguments,
     write_result,
 )
 from audiogen_metrics.errors import UsageError
@@ -58,15 +58,9 @@ def run_build(arguments: argparse.Namespace) -> int:
         arguments.folder,
         metrics=arguments.metrics.split(",") if arguments.metrics else None,
         protocol=arguments.protocol,
-        device=arguments.device,
-        weights=parse_weights(arguments.weights),
-        batch_size=arguments.batch_size,
-        workers=arguments.workers,
         limit=arguments.limit,
         strict=arguments.strict,
-        cache=not arguments.no_cache,
-        verify=arguments.verify,
-        progress=sys.stderr.isatty(),
+        **extraction_arguments(arguments),
     )
     try:
         statistics.save(arguments.output)

@@ -21,14 +21,18 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser("weights", help="list, fetch and verify published network weights")
     parser.set_defaults(run=run)
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    listing = actions.add_parser("list", help="all published weights, and where they are on this machine")
-    listing.add_argument("--format", choices=["table", "json"], default="table")
+    listing = actions.add_parser(
+        "list", help="all published weights, and where they are on this machine", allow_abbrev=False
+    )
+    listing.add_argument(
+        "--format", choices=["table", "json"], default="table", help="of the result (default: %(default)s)"
+    )
     fetching = actions.add_parser("fetch", help="download weights, unless they are here, and print their files")
-    fetching.add_argument("names", nargs="+", metavar="NAME")
+    fetching.add_argument("names", nargs="+", metavar="NAME", help="of a backbone, as listed")
     verifying = actions.add_parser("verify", help="hash all weights on this machine anew")
     verifying.add_argument("names", nargs="*", metavar="NAME", help="default: all that are here")
     locating = actions.add_parser("path", help="print the file that is used for a name")
-    locating.add_argument("name", metavar="NAME")
+    locating.add_argument("name", metavar="NAME", help="of a backbone, as listed")
 
 
 def run(arguments: argparse.Namespace) -> int:
