@@ -1,7 +1,10 @@
 """Sphinx configuration."""
 
+import re
 import sys
 from pathlib import Path
+
+from sphinx.application import Sphinx
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
@@ -16,18 +19,53 @@ extensions = [
     "generated",
     "mathml",
 ]
-myst_enable_extensions = ["dollarmath", "deflist"]
-myst_heading_anchors = 2
-exclude_patterns = ["_build", "_generated"]
+myst_enable_extensions = ["dollarmath", "amsmath", "deflist"]
+myst_heading_anchors = 3
+exclude_patterns = ["_build"]
 templates_path: list[str] = []
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_title = "audiogen-metrics"
 html_theme_options = {"navigation_with_keys": True}
+html_static_path = ["_static"]
+html_css_files = ["formulas.css"]
+html_copy_source = False
+html_show_sourcelink = False
 
+# Types stand in the signatures, one parameter a line; the sections below say what the parameters mean.
 autodoc_member_order = "bysource"
-autodoc_typehints = "none"  # numpydoc sections name the types that matter
-autodoc_class_signature = "separated"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+autodoc_type_aliases = {name: name for name in ("Array", "Reference", "Waveforms")}
+python_maximum_signature_line_length = 88
+# Keeps "gen, ref" one entry.
+napoleon_use_param = False
 napoleon_google_docstring = False
 napoleon_use_rtype = False
+napoleon_attr_annotations = False
 default_role = "code"
+smartquotes_action = "De"  # dashes and ellipses; quotes are often those of a shell
+
+nitpicky = True
+# Types in signatures that have no entry of their own.
+nitpick_ignore = [
+    ("py:class", "audiogen_metrics.embedding.reference.GivenFeatures"),
+    ("py:class", "audiogen_metrics.backbones.custom.CallableBackbone"),
+]
+# No inventory of another project is loaded, so only this project's own names can be found.
+nitpick_ignore_regex = [(r"py:.*", r"(?!audiogen_metrics\.).*")]
+
+
+def plain_signature(_app: Sphinx, *details: object) -> tuple[str, object] | None:
+    """Write ``...`` for defaults whose text is not Python and would spoil the signature, and names for type aliases."""
+    *_, signature, returns = details
+    if not isinstance(signature, str):
+        return None
+    return re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", signature.replace("<factory>", "...")), returns
+
+
+def setup(app: Sphinx) -> None:
+    """Register what is too small for an extension."""
+    app.connect("autodoc-process-signature", plain_signature)

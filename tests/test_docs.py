@@ -1,82 +1,194 @@
-"""What the documentation shows is run; what it names exists."""
+"""What the documentation shows is run; what it names exists; it builds without a warning."""
 
 from __future__ import annotations
 
+import argparse
+import itertools
 import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from audiogen_metrics.cli.main import build_parser
+from audiogen_metrics.cli.main import build_parser, main
+from audiogen_metrics.protocols import PROTOCOLS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [page for page in PAGES if not {"_generated", "_build"} & set(page.parts)]
+EXAMPLES = [page for page in PAGES if "```python\n" in page.read_text(encoding="utf-8")]
+
+OF_OTHERS = {"--dist"}
+"""Flags of other programs that pages may name."""
 
 
-def blocks(page: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_python_examples_run(
-    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def blocks(text: str, *languages: str) -> list[str]:
+    """Return the fenced blocks in these languages; fences are read in order, as an end looks like a beginning."""
+    found = re.findall(r"^```([^\n]*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [content for language, content in found if language in languages]
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """Yield the arguments of every command line of ``agm`` in the blocks of a page.
+
+    ``a|b`` stands for two commands; two commands on one line stand two spaces apart.
+    """
+    for block in blocks(text, "", "text"):
+        for line in block.splitlines():
+            for command in re.split(r"\s{2,}(?=agm )", line.removeprefix("$ ").strip()):
+                if re.match(r"(?:\S*bin/)?agm ", command):
+                    words = shlex.split(command, comments=True)[1:]
+                    yield from map(list, itertools.product(*(word.split("|") for word in words)))
+
+
+def mentions(text: str) -> list[str]:
+    """Return the commands named in the sentences of a page, with or without their arguments."""
+    return re.findall(r"`agm ([^`]+)`", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
+
+
+def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """Yield a parser and those of all its commands."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for child in action.choices.values():
+                yield from parsers(child)
+
+
+def flags(parser: argparse.ArgumentParser) -> set[str]:
+    return {option for action in parser._actions for option in action.option_strings}
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in a folder that has the examples, and where examples may write."""
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
-    namespace: dict[str, object] = {}
-    for block in blocks(page, "python"):
-        exec(compile(block, str(page), "exec"), namespace)
-    assert "nan" not in capsys.readouterr().out
+    return tmp_path
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_flags_and_commands_exist(page: Path) -> None:
-    known = usage(build_parser())
-    lines = re.findall(r"^(?:.*bin/)?(agm [a-z].*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
-    for line in lines:
-        words = line.split("#")[0].split()
-        assert words[1] in known, line
-        assert {word for word in words if word.startswith("--")} <= known[words[1]], line
+@pytest.mark.parametrize("page", EXAMPLES, ids=name_of)
+def test_python_examples_run(
+    page: Path, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All Python blocks of a page run, one after the other, in a module of their own (so that pickling finds it)."""
+    assert place.is_dir()
+    module = ModuleType(f"page_{page.stem}")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    for block in blocks(page.read_text(encoding="utf-8"), "python"):
+        exec(compile(block, str(page), "exec"), module.__dict__)
+    assert not re.search(r"\bnan\b", capsys.readouterr().out)
 
 
-def usage(parser: object) -> dict[str, set[str]]:
-    """Return the flags of each command, those of its actions included."""
-    found: dict[str, set[str]] = {}
-    for action in parser._actions:  # type: ignore[attr-defined]
-        if hasattr(action, "choices") and isinstance(action.choices, dict):
-            for name, child in action.choices.items():
-                inner = usage(child)
-                flags = {option for item in child._actions for option in item.option_strings}
-                found[name] = flags.union(*inner.values()) if inner else flags
-    return found
+def test_examples_are_found() -> None:
+    assert {"README.md", "docs/quickstart.md", "docs/extending.md"} <= {name_of(page) for page in EXAMPLES}
 
 
-def test_readme_shows_what_the_demo_prints(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The table in the README is the tool's own, up to the last digits, which kernels may change."""
-    from audiogen_metrics.cli.main import main
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_commands_are_understood(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every command on a page goes through the real parser, its flags, choices and required arguments included."""
+    for words in commands(page.read_text(encoding="utf-8")):
+        try:
+            build_parser().parse_args(words)
+        except SystemExit:
+            pytest.fail(f"agm {shlex.join(words)}: {capsys.readouterr().err}")
 
-    monkeypatch.chdir(ROOT)
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_commands_in_sentences_exist(page: Path) -> None:
+    known = {parser.prog for parser in parsers(build_parser())}
+    groups = {prog.rpartition(" ")[0] for prog in known}
+    for mention in mentions(page.read_text(encoding="utf-8")):
+        first, _, rest = mention.partition(" ")
+        if first == "COMMAND" or first.startswith("-"):
+            continue
+        assert f"agm {first}" in known, mention
+        if rest and f"agm {first}" in groups:
+            assert f"agm {first} {rest.split()[0]}" in known, mention
+
+
+def test_commands_are_found() -> None:
+    found = [words for page in PAGES for words in commands(page.read_text(encoding="utf-8"))]
+    assert ["list", "backbones"] in found
+    assert ["weights", "fetch", "panns-cnn14-16k", "vggish"] in found
+    assert "weights fetch" in mentions((ROOT / "docs" / "cache.md").read_text(encoding="utf-8"))
+    assert sum("--fail-if" in words for words in found) >= 3
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_flags_exist(page: Path) -> None:
+    known = set().union(*map(flags, parsers(build_parser()))) | OF_OTHERS
+    text = page.read_text(encoding="utf-8")
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) <= known
+
+
+def test_tables_show_what_the_demo_prints(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The table in README and quick start is the tool's own, up to the last digits, which kernels may change."""
+    assert place.is_dir()
     assert main(["score", "examples/generated", "examples/reference", "--protocol", "yamnet", "--device", "cpu"]) == 0
     printed = capsys.readouterr().out
-    shown = re.search(r"^score +value.*?^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-    assert shown is not None
-    for line in shown[0].splitlines()[1:-1]:
-        name, value = line.split()[:2]
-        found = re.search(rf"^{name} +([\d.]+)", printed, re.MULTILINE)
-        assert found is not None
-        assert float(found[1]) == pytest.approx(float(value), rel=2e-3)
+    for page in (ROOT / "README.md", ROOT / "docs" / "quickstart.md"):
+        shown = re.search(r"^score +value.*?^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+        assert shown is not None
+        for line in shown[0].splitlines()[1:-1]:
+            name, value = line.split()[:2]
+            found = re.search(rf"^{name} +([\d.]+)", printed, re.MULTILINE)
+            assert found is not None
+            assert float(found[1]) == pytest.approx(float(value), rel=2e-3)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the documentation as ``make docs`` does."""
+    pytest.importorskip("sphinx", reason="the extra 'docs' is not installed")
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "sphinx", "-E", "-n", "-W", "--keep-going", "-q", "-d", folder / "doctrees"]
+    done = subprocess.run(
+        [*command, "docs", folder / "html"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return folder / "html"
 
 
 @pytest.mark.slow
-def test_documentation_builds_without_a_warning(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "docs", tmp_path / "html"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "--fail-if" in (tmp_path / "html" / "cli.html").read_text(encoding="utf-8")
-    formulas = (tmp_path / "html" / "metrics" / "fd.html").read_text(encoding="utf-8")
-    assert "<math" in formulas
-    loaded = re.findall(r'<(?:script|link)[^>]+(?:src|href)="(https?:[^"]+)', formulas)
-    assert loaded == []
+def test_site_has_every_page_and_formula(site: Path) -> None:
+    for page in PAGES[1:]:
+        built = site / page.relative_to(ROOT / "docs").with_suffix(".html")
+        text = built.read_text(encoding="utf-8")
+        assert "%% generated" not in text
+        assert text.count("<math ") >= len(re.findall(r"^\$\$", page.read_text(encoding="utf-8"), re.MULTILINE))
+    assert 'class="formula"' in (site / "metrics" / "fd.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_site_describes_every_flag_and_recipe(site: Path) -> None:
+    text = re.sub(r"<[^>]+>", "", (site / "cli.html").read_text(encoding="utf-8"))
+    for parser in parsers(build_parser()):
+        assert parser.prog in text
+        # The heading of a command, its usage, and the next heading bound what is said of it.
+        described = text.split(f"usage: {parser.prog} ")[-1].split("usage: ")[0]
+        is_group = any(isinstance(action, argparse._SubParsersAction) for action in parser._actions)
+        missing = set() if is_group else {flag for flag in flags(parser) - {"--help"} if flag not in described}
+        assert not missing, parser.prog
+    text = (site / "protocols.html").read_text(encoding="utf-8")
+    for protocol in PROTOCOLS.values():
+        assert protocol.name in text
+        assert all(recipe.score_id in text and recipe.backbone in text for recipe in protocol.recipes.values())
+
+
+@pytest.mark.slow
+def test_site_loads_nothing_from_elsewhere(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        tags = re.findall(r"<(?:script|link|img|iframe|source)\b[^>]*>", page.read_text(encoding="utf-8"))
+        assert not [tag for tag in tags if re.search(r"""(?:src|href)\s*=\s*["']?(?:https?:)?//""", tag)], page
+    for sheet in site.rglob("*.css"):
+        assert not re.search(r"""(?:url\(|@import)\s*["']?(?:https?:)?//""", sheet.read_text(encoding="utf-8")), sheet

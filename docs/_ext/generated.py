@@ -1,73 +1,151 @@
-"""Pages that come from the code itself, written before each build: they cannot go out of date."""
+"""Pages that come from the code itself at every build: they cannot go out of date.
+
+A page holds ``%% generated: NAME %%`` where the part called NAME belongs; nothing is written into the source tree.
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from pathlib import Path
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from functools import partial
 
 from sphinx.application import Sphinx
 
+from audiogen_metrics.audio.preparation import Preprocessing
 from audiogen_metrics.cli.main import EXIT_CODES, build_parser
-from audiogen_metrics.protocols import METRICS, PROTOCOLS
+from audiogen_metrics.protocols import METRICS, PROTOCOLS, Recipe
+
+USAGE_WIDTH = 86
+
+
+def exit_codes() -> Iterator[str]:
+    """Yield the lines of the table of exit codes."""
+    text = " ".join(EXIT_CODES.split()).removeprefix("exit codes: ")
+    yield from ("| code | meaning |", "|---|---|")
+    for code, meaning in re.findall(r"(\d+) (.+?)(?=, \d+ |$)", text):
+        yield f"| {code} | {meaning} |"
 
 
 def command_line() -> Iterator[str]:
-    """Yield the lines of the command-line reference."""
-    yield from (f"{EXIT_CODES.replace(chr(10), ' ').capitalize()}.", "")
-    yield from _command(build_parser(), level=2)
+    """Yield the lines of the reference of all commands."""
+    yield from _command(build_parser(), "", level=1)
 
 
-def _command(parser: argparse.ArgumentParser, level: int) -> Iterator[str]:
+def _command(parser: argparse.ArgumentParser, summary: str, level: int) -> Iterator[str]:
     groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
-    if level > 2:
-        yield from (f"{'#' * (level - 1)} {parser.prog}", "", parser.description or "", "", "```text")
-        yield from (parser.format_usage().removeprefix("usage: ").rstrip(), "```", "")
+    if level > 1:
+        yield from (f"{'#' * level} {parser.prog}", "", _sentence(parser.description or summary), "")
+    if level > 1 and not groups:
+        parser.formatter_class = partial(argparse.HelpFormatter, width=USAGE_WIDTH)  # type: ignore[assignment]
+        yield from ("```text", parser.format_usage().rstrip(), "```", "")
     for action in parser._actions:
-        if not groups and not isinstance(action, argparse._HelpAction):
-            names = ", ".join(action.option_strings) or action.metavar or action.dest
-            text = (action.help or "") % {"default": action.default, "prog": parser.prog}
-            choices = f" One of {', '.join(map(str, action.choices))}." if action.choices else ""
-            yield from (f"`{names}`", f": {text}.{choices}", "")
+        if not isinstance(action, argparse._HelpAction | argparse._SubParsersAction | argparse._VersionAction):
+            yield from _argument(action)
     for group in groups:
-        for child in group.choices.values():
-            yield from _command(child, level + 1)
+        helps = {choice.dest: choice.help or "" for choice in group._choices_actions}
+        for name, child in group.choices.items():
+            yield from _command(child, helps.get(name, ""), level + 1)
+
+
+def _argument(action: argparse.Action) -> Iterator[str]:
+    value = "" if action.nargs == 0 else str(action.metavar or "|".join(map(str, action.choices or ())) or action.dest)
+    if action.option_strings:
+        value = value.upper() if value == action.dest else value
+        term = f"{', '.join(action.option_strings)} {value}".rstrip()
+    else:
+        term = value
+    # Help begins with names of values, so it keeps its lower case.
+    text = _code((action.help or "—") % {"default": action.default, "prog": "agm"})
+    yield from (f"`{term}`", f": {text}{' (required)' * (action.required and bool(action.option_strings))}", "")
 
 
 def protocols() -> Iterator[str]:
-    """Yield the lines of the list of protocols."""
+    """Yield the lines about every protocol."""
     for protocol in PROTOCOLS.values():
-        yield from (
-            f"## {protocol.name}",
-            "",
-            f"{protocol.summary[0].upper()}{protocol.summary[1:]}.",
-            "",
-            f"Source: {protocol.source}.",
-            "",
-        )
+        yield from (f"## {protocol.name}", "", _sentence(protocol.summary), "", f"Source: {protocol.source}.", "")
         if protocol.caveat:
-            yield from (f"**{protocol.caveat}.**", "")
-        yield from (f"- Known defect, kept on purpose: {defect}." for defect in protocol.defects)
-        yield from ("", "| score | backbone | audio | statistic |", "|---|---|---|---|")
-        for recipe in protocol.recipes.values():
-            options = {"is": f"{recipe.splits} splits, seed {recipe.seed}", "kl": f"eps {recipe.eps:g}"}
-            statistic = f"{METRICS[recipe.metric].title}, {options.get(recipe.metric, METRICS[recipe.metric].output)}"
-            audio = ", ".join(
-                f"{name} {value}" for name, value in vars(recipe.preprocessing).items() if value is not None
+            yield from (f"**{_sentence(protocol.caveat)}**", "")
+        if protocol.defects:
+            yield from (
+                "Known defects, kept on purpose:",
+                "",
+                *(f"- {_sentence(text)}" for text in protocol.defects),
+                "",
             )
-            yield f"| `{recipe.score_id}` | `{recipe.backbone}` | {audio.replace('_', ' ')} | {statistic} |"
+        yield from ("| score | statistic | backbone | computed on |", "|---|---|---|---|")
+        for recipe in protocol.recipes.values():
+            output = METRICS[recipe.metric].output
+            yield f"| `{recipe.score_id}` | {_statistic(recipe)} | `{recipe.backbone}` | {output} |"
+        yield ""
+        shared: dict[Preprocessing, list[str]] = {}
+        for recipe in protocol.recipes.values():
+            shared.setdefault(recipe.preprocessing, []).append(f"`{recipe.score_id}`")
+        for preprocessing, scores in shared.items():
+            yield f"Audio{'' if len(shared) == 1 else ' for ' + ', '.join(scores)}: {_audio(preprocessing)}."
         yield ""
 
 
-def write(app: Sphinx) -> None:
-    """Write all generated parts."""
-    folder = Path(app.srcdir) / "_generated"
-    folder.mkdir(exist_ok=True)
-    for name, lines in (("cli.md", command_line()), ("protocols.md", protocols())):
-        (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+def _statistic(recipe: Recipe) -> str:
+    options = {
+        "is": f", {recipe.splits} splits, seed {recipe.seed}",
+        "kl": f", ε = {recipe.eps:g}".replace("e-0", "e-"),
+    }
+    return METRICS[recipe.metric].title + options.get(recipe.metric, "")
+
+
+def _audio(preprocessing: Preprocessing) -> str:
+    """Return a preprocessing in words; a field that has no words here is named with its value."""
+    resamplers = {
+        "torchaudio": "`torchaudio.functional.resample` with its defaults (Hann-windowed sinc, width 6, rolloff 0.99)",
+        "resampy": "`resampy` (kaiser_best)",
+    }
+    channels = {"first": "first channel", "mean": "mean of the channels"}
+    rate, shortest = preprocessing.sample_rate, preprocessing.minimum_samples
+    padding = f"zero-padded on the right to {shortest} samples ({shortest / rate:g} s)" if shortest else "not padded"
+    words = {
+        "channel": channels.get(preprocessing.channel, preprocessing.channel),
+        "remove_dc": "mean of the whole clip removed" if preprocessing.remove_dc else "mean kept",
+        "sample_rate": f"to {rate} Hz",
+        "resampler": f"by {resamplers.get(preprocessing.resampler, preprocessing.resampler)}",
+        "minimum_samples": padding,
+    }
+    others = [f"{field.name} {getattr(preprocessing, field.name)}" for field in fields(preprocessing)]
+    steps = [words["channel"], words["remove_dc"], f"{words['sample_rate']} {words['resampler']}", padding]
+    return ", ".join(steps + [text for text in others if text.split()[0] not in words])
+
+
+def _sentence(text: str) -> str:
+    text = _code(text.strip())
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""
+
+
+def _code(text: str) -> str:
+    """Mark commands and flags in plain text as code."""
+    return re.sub(r"(?<!\w)(--[a-z][a-z-]*|agm [^.,:;)]+)", r"`\1`", text)
+
+
+PARTS: dict[str, Callable[[], Iterator[str]]] = {
+    "exit codes": exit_codes,
+    "command line": command_line,
+    "protocols": protocols,
+}
+PLACE = re.compile(r"^%% generated: (.+) %%$", re.MULTILINE)
+
+
+def fill(_app: Sphinx, _page: str, source: list[str]) -> None:
+    """Put the parts in their places."""
+    source[0] = PLACE.sub(lambda place: "\n".join(PARTS[place[1]]()), source[0])
+
+
+def outdated(*_arguments: object) -> list[str]:
+    """Name the pages that must be read again even if their files have not changed."""
+    return ["cli", "protocols"]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Write the parts when a build begins."""
-    app.connect("builder-inited", write)
+    """Fill the pages when they are read."""
+    app.connect("source-read", fill)
+    app.connect("env-get-outdated", outdated)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
