@@ -184,7 +184,8 @@ def test_names_with_spaces_and_leading_dashes(agm: Run, small: tuple[Path, Path]
 
 
 SLOW_DECODER = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inherits it as ignored
 from audiogen_metrics.cli.main import entry
 from audiogen_metrics.embedding import extraction
 decode = extraction.decode
