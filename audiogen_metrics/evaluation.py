@@ -490,7 +490,7 @@ def tool_versions() -> dict[str, str]:
 
     from audiogen_metrics.audio.decoding import DECODER_VERSION
 
-    packages = ("audiogen-metrics", "torch", "torchaudio", "numpy", "soundfile")
+    packages = ("audiogen-metrics", "torch", "resampy", "numpy", "soundfile")
     return {name: version(name) for name in packages} | {
         "decoder": DECODER_VERSION,
         "python": platform.python_version(),

@@ -47,16 +47,6 @@ def _torch() -> str:
     return f"{torch.__version__}, {torch.get_num_threads()} threads, devices: {', '.join(devices)}"
 
 
-def _torchaudio() -> str:
-    import torch
-    import torchaudio
-
-    from audiogen_metrics.audio.preparation import resample
-
-    length = len(resample(torch.zeros(48_000), 48_000, 16_000, "torchaudio"))
-    return f"{torchaudio.__version__}, resamples 48000 samples to {length}"
-
-
 def _decoder() -> str:
     import soundfile
 
@@ -86,7 +76,6 @@ def _backbone(name: str) -> str:
 _CORE: dict[str, Callable[[], str]] = {
     "python": platform.python_version,
     "torch": _torch,
-    "torchaudio": _torchaudio,
     "audio decoder": _decoder,
     "cache": _cache,
 }

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
-import torch
-import torchaudio.functional
 
 from audiogen_metrics.audio.decoding import Audio
-from audiogen_metrics.audio.preparation import Preprocessing, prepare, resample
-from audiogen_metrics.errors import AudioFileError
+from audiogen_metrics.audio.preparation import Preprocessing, prepare
 
 STEREO = np.stack([np.linspace(0, 1, 8000), np.full(8000, 0.5)], axis=1).astype(np.float32)
 
@@ -31,36 +27,3 @@ def test_padding_is_on_the_right_and_only_where_short() -> None:
     np.testing.assert_array_equal(padded[:8000], STEREO[:, 0])
     assert not padded[8000:].any()
     assert prepare(audio, Preprocessing(16_000, minimum_samples=100)).shape == (8000,)
-
-
-@pytest.mark.parametrize("rate", [8000, 11_025, 16_000, 22_050, 44_100, 48_000, 96_000])
-def test_resampler_is_torchaudios_to_the_bit(rate: int) -> None:
-    waveform = torch.randn(rate // 3, generator=torch.Generator().manual_seed(rate))
-    expected = torchaudio.functional.resample(waveform, rate, 16_000)
-    assert torch.equal(resample(waveform, rate, 16_000, "torchaudio"), expected)
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_resampy_is_resampys() -> None:
-    import resampy
-
-    waveform = torch.randn(8000, generator=torch.Generator().manual_seed(0))
-    expected = resampy.resample(waveform.numpy(), 44_100, 16_000)
-    np.testing.assert_array_equal(resample(waveform, 44_100, 16_000, "resampy"), expected)
-
-
-def test_refuses_rates_without_a_common_factor() -> None:
-    with pytest.raises(AudioFileError, match="44101 Hz to 16000 Hz"):
-        resample(torch.zeros(100), 44_101, 16_000, "torchaudio")
-
-
-def test_torchaudio_that_does_not_fit_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
-    from audiogen_metrics.audio.preparation import _resampler
-    from audiogen_metrics.errors import MissingDependencyError
-
-    monkeypatch.setitem(sys.modules, "torchaudio.transforms", None)
-    with pytest.raises(MissingDependencyError, match="torchaudio cannot be loaded beside torch"):
-        _resampler.__wrapped__(7919, 16_000)
