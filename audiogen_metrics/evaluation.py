@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from audiogen_metrics.audio.files import AudioFile, AudioFolder, scan
 from audiogen_metrics.audio.pairing import Pairing, PairingMode, pair
@@ -296,9 +296,9 @@ def require_weights(recipes: Sequence[Recipe], given: Mapping[str, str | Path]) 
 
     UsageError for a file that no recipe needs.
     """
-    from audiogen_metrics.backbones.weights import WEIGHTS, find
+    from audiogen_metrics.backbones.weights import WEIGHTS, find, weights_name
 
-    needed = {recipe.backbone for recipe in recipes}
+    needed = {weights_name(recipe.backbone) for recipe in recipes}
     for name in given:
         if name not in needed:
             raise UsageError(
@@ -314,11 +314,13 @@ def create_backbones(
 ) -> dict[str, Backbone]:
     """Return one instance of each backbone that the recipes need; weights are found, not yet loaded."""
     from audiogen_metrics.backbones import BACKBONES
+    from audiogen_metrics.backbones.weights import weights_name
 
     backbones = {}
     for recipe in recipes:
         if recipe.backbone not in backbones:
-            options = {"weights": weights[recipe.backbone]} if weights and recipe.backbone in weights else {}
+            given = (weights or {}).get(weights_name(recipe.backbone))
+            options = {} if given is None else {"weights": given}
             backbone = BACKBONES.get(recipe.backbone)(device, **options)  # type: ignore[arg-type]
             require_output(recipe, backbone)
             _ = backbone.weights_sha256
@@ -393,7 +395,8 @@ def _divergence(recipe: Recipe, blank: Score, gen: FeatureSource, ref: FeatureSo
             f"no clip id is in both sets ({_first_id('gen', gen)}, {_first_id('ref', ref)})",
             fix="Give each generated file the name of its reference",
         )
-    result = kl_divergence(gen.logits(common), ref.logits(common), eps=recipe.eps)
+    activation: Literal["softmax", "sigmoid_positive"] = "softmax" if recipe.metric == "kl" else "sigmoid_positive"
+    result = kl_divergence(gen.logits(common), ref.logits(common), activation=activation, eps=recipe.eps)
     return replace(blank, value=result.mean, details={"pairs": len(common), "eps": recipe.eps})
 
 
@@ -412,6 +415,7 @@ _COMPUTE: Mapping[MetricName, Callable[[Recipe, Score, FeatureSource, FeatureSou
     "fad": _frechet,
     "is": _inception,
     "kl": _divergence,
+    "kl_sigmoid": _divergence,
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -11,7 +11,7 @@ from audiogen_metrics.audio.preparation import Preprocessing
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.registry import unknown_name
 
-MetricName = Literal["fd", "fad", "is", "kl"]
+MetricName = Literal["fd", "fad", "is", "kl", "kl_sigmoid"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,13 @@ METRICS: Mapping[MetricName, Metric] = MappingProxyType(
             False,
             "how far the classes heard in a generated clip are from those in its reference; needs pairs",
         ),
+        "kl_sigmoid": Metric(
+            "kl_sigmoid",
+            "positive term of the Bernoulli divergence",
+            "logits",
+            False,
+            "audioldm_eval's KL sigmoid: can be negative and is no divergence; only to reproduce old numbers",
+        ),
     }
 )
 
@@ -100,6 +107,12 @@ class Recipe:
     splits: int = 10
     seed: int = 2020
     eps: float = 1e-6
+
+    def options(self) -> dict[str, object]:
+        """Return everything that shapes the score, by name, in one level."""
+        own = asdict(self)
+        audio = own.pop("preprocessing")
+        return {name: value for name, value in (own | audio).items() if name not in ("score_id", "metric")}
 
 
 @dataclass(frozen=True)
@@ -146,13 +159,41 @@ class Protocol:
             raise UsageError("no metrics chosen", fix=f"Choose from {', '.join(self.recipes)}")
         return [recipe for metric, recipe in self.recipes.items() if metric in metrics]
 
+    def differences(self, other: Protocol) -> dict[str, str]:
+        """Return in what each score that both have differs from ``other``'s: ``"channel mean, eps 0"``.
+
+        Scores on different backbones have different ids, so only what shares an id is compared.
+        """
+        theirs = {recipe.score_id: recipe for recipe in other.recipes.values()}
+        found = {
+            recipe.score_id: ", ".join(
+                f"{name} {value}"
+                for name, value in recipe.options().items()
+                if value != theirs[recipe.score_id].options()[name]
+            )
+            for recipe in self.recipes.values()
+            if recipe.score_id in theirs
+        }
+        return {score_id: text for score_id, text in found.items() if text}
+
 
 def _recipes(*recipes: Recipe) -> Mapping[MetricName, Recipe]:
     return MappingProxyType({recipe.metric: recipe for recipe in recipes})
 
 
 _AUDIOLDM_AUDIO = Preprocessing(sample_rate=16_000, minimum_samples=32_000)
+_AUDIOLDM_003_FAD_AUDIO = Preprocessing(
+    sample_rate=16_000, channel="mean", remove_dc=False, resampler="resampy", sixteen_bit="file"
+)
+_AV_BENCHMARK_AUDIO = Preprocessing(sample_rate=16_000, channel="mean", maximum_samples=8 * 16_000)
 _YAMNET_AUDIO = Preprocessing(sample_rate=16_000, channel="mean", minimum_samples=15_600)
+
+_PANNS_SCORES: Mapping[str, MetricName] = {
+    "fd_panns": "fd",
+    "is_panns": "is",
+    "kl_panns": "kl",
+    "kl_sigmoid_panns": "kl_sigmoid",
+}
 
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
     {
@@ -168,6 +209,95 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                     Recipe("is_panns", "is", "panns-cnn14-16k", _AUDIOLDM_AUDIO),
                     Recipe("kl_panns", "kl", "panns-cnn14-16k", _AUDIOLDM_AUDIO),
                 ),
+            ),
+            Protocol(
+                name="audioldm-0.0.3",
+                summary="audioldm-eval as pip installs it: FAD has a loader of its own, and there is a KL sigmoid",
+                source="audioldm-eval 0.0.3 on PyPI",
+                recipes=_recipes(
+                    Recipe("fd_panns", "fd", "panns-cnn14-16k", _AUDIOLDM_AUDIO),
+                    Recipe("fad_vggish", "fad", "vggish", _AUDIOLDM_003_FAD_AUDIO),
+                    Recipe("is_panns", "is", "panns-cnn14-16k", _AUDIOLDM_AUDIO),
+                    Recipe("kl_panns", "kl", "panns-cnn14-16k", _AUDIOLDM_AUDIO),
+                    Recipe("kl_sigmoid_panns", "kl_sigmoid", "panns-cnn14-16k", _AUDIOLDM_AUDIO),
+                ),
+                defects=(
+                    "FAD hears other audio than the others: all channels, DC kept, another resampler, no padding",
+                    "clips under 0.975 s drop out of FAD only; here they are named",
+                    "KL sigmoid keeps one of two terms: activating every class more makes it better",
+                    "float WAV files are read for FAD as near silence there; here they are read as audio",
+                    "rows of IS come in the order of the folder there, in the order of clip ids here",
+                ),
+            ),
+            Protocol(
+                name="audioldm-2023-02",
+                summary="the evaluator of the first papers: 32 and 48 kHz files are decimated without a filter",
+                source="haoheliu/audioldm_eval at 4d6d18e (2023-02-12)",
+                recipes=_recipes(
+                    *(
+                        Recipe(score_id, metric, "panns-cnn14-16k", replace(_AUDIOLDM_AUDIO, resampler="decimate"))
+                        for score_id, metric in _PANNS_SCORES.items()
+                    ),
+                    Recipe(
+                        "fad_vggish", "fad", "vggish", replace(_AUDIOLDM_003_FAD_AUDIO, resampler="decimate-resampy")
+                    ),
+                ),
+                defects=(
+                    "48 kHz becomes 16 kHz by taking every third sample: what lies above 8 kHz aliases",
+                    "32 kHz loses every second sample, then is resampled as if it had not: an octave up, half as long",
+                    "FAD takes every second sample of 32 kHz files, and otherwise hears as in audioldm-0.0.3",
+                    "KL sigmoid as in audioldm-0.0.3",
+                ),
+            ),
+            Protocol(
+                name="av-benchmark",
+                summary="mean of the channels, cut to 8 s and never padded; KL without epsilon",
+                source="hkchengrex/av-benchmark, PANNs and VGGish scores",
+                recipes=_recipes(
+                    Recipe("fd_panns", "fd", "panns-cnn14-16k", _AV_BENCHMARK_AUDIO),
+                    Recipe("fad_vggish", "fad", "vggish", _AV_BENCHMARK_AUDIO),
+                    Recipe("is_panns", "is", "panns-cnn14-16k", _AV_BENCHMARK_AUDIO),
+                    Recipe("kl_panns", "kl", "panns-cnn14-16k", _AV_BENCHMARK_AUDIO, eps=0.0),
+                ),
+                defects=("everything after 8 s (its default length) is not heard",),
+            ),
+            Protocol(
+                name="google-fad",
+                summary="FAD on overlapping windows of level-normalised clips",
+                source="google-research/frechet_audio_distance",
+                recipes=_recipes(
+                    Recipe(
+                        "fad_vggish",
+                        "fad",
+                        "vggish-overlapping",
+                        Preprocessing(sample_rate=16_000, channel="mean", remove_dc=False, peak_floor=0.1),
+                    )
+                ),
+                defects=(
+                    "the level is taken from the largest sample, not the largest magnitude; levels are not compared",
+                    "it takes 16 kHz mono files; others are mixed down and resampled here as in audioldm",
+                ),
+            ),
+            Protocol(
+                name="fadtk",
+                summary="FAD as fadtk computes it on VGGish",
+                source="microsoft/fadtk",
+                recipes=_recipes(
+                    Recipe(
+                        "fad_vggish",
+                        "fad",
+                        "vggish-float16",
+                        Preprocessing(
+                            sample_rate=16_000,
+                            channel="mean",
+                            remove_dc=False,
+                            resampler="torchaudio-kaiser",
+                            minimum_samples=16_000,
+                            sixteen_bit="resampled",
+                        ),
+                    )
+                ),
+                defects=("embeddings are rounded to float16; a file's mean, which fadtk rounds too, is exact here",),
             ),
             Protocol(
                 name="yamnet",

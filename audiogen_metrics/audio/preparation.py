@@ -13,20 +13,31 @@ if TYPE_CHECKING:
     from audiogen_metrics.audio.decoding import Audio
 
 
+FULL_SCALE = 2**15
+"""16-bit integer that full scale, 1.0, would be."""
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """What happens between the decoder and a backbone, in this order.
 
     Parameters
     ----------
+    sixteen_bit
+        ``"file"`` reads the file as 16-bit integers, cut off as libsndfile does for wider ones; ``"resampled"``
+        rounds the resampled waveform to 16 bits; None keeps float32.
     channel
         ``"first"`` channel only, or the ``"mean"`` of all channels.
+    peak_floor
+        Divide by the largest sample, or by this if that is larger; 0 leaves the level alone.
     remove_dc
         Subtract the mean of the whole clip.
     sample_rate
         Rate in Hz that the backbone takes.
     resampler
         See `audiogen_metrics.audio.resampling.Resampler`.
+    maximum_samples
+        Clips are cut to this many samples at ``sample_rate``; 0 keeps all.
     minimum_samples
         Clips shorter than this many samples at ``sample_rate`` are zero-padded on the right.
     """
@@ -36,6 +47,9 @@ class Preprocessing:
     remove_dc: bool = True
     resampler: Resampler = "torchaudio"
     minimum_samples: int = 0
+    maximum_samples: int = 0
+    sixteen_bit: Literal["file", "resampled"] | None = None
+    peak_floor: float = 0.0
 
 
 def prepare(audio: Audio, preprocessing: Preprocessing) -> torch.Tensor:
@@ -49,9 +63,21 @@ def prepare(audio: Audio, preprocessing: Preprocessing) -> torch.Tensor:
     import torch
 
     samples = torch.from_numpy(audio.samples)
+    if preprocessing.sixteen_bit == "file":
+        samples = _sixteen_bit(samples.mul(FULL_SCALE).floor())
     waveform = samples[:, 0] if preprocessing.channel == "first" else samples.mean(dim=1)
+    if preprocessing.peak_floor:
+        waveform = waveform / waveform.max().clamp(min=preprocessing.peak_floor)
     if preprocessing.remove_dc:
         waveform = waveform - waveform.mean()
     waveform = resample(waveform, audio.sample_rate, preprocessing.sample_rate, preprocessing.resampler)
+    if preprocessing.sixteen_bit == "resampled":
+        waveform = _sixteen_bit(waveform.mul(FULL_SCALE).round())
+    if preprocessing.maximum_samples:
+        waveform = waveform[: preprocessing.maximum_samples]
     missing = preprocessing.minimum_samples - waveform.shape[0]
     return torch.nn.functional.pad(waveform, (0, missing)) if missing > 0 else waveform.contiguous()
+
+
+def _sixteen_bit(integers: torch.Tensor) -> torch.Tensor:
+    return integers.clamp(-FULL_SCALE, FULL_SCALE - 1) / FULL_SCALE

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Literal
 
 from audiogen_metrics.errors import AudioFileError
@@ -16,11 +16,14 @@ from audiogen_metrics.errors import AudioFileError
 if TYPE_CHECKING:
     import torch
 
-Resampler = Literal["torchaudio", "resampy"]
+Resampler = Literal["torchaudio", "torchaudio-kaiser", "resampy", "decimate", "decimate-resampy"]
 """Ways to change the rate.
 
-``torchaudio`` is that function's default, a Hann-windowed sinc of 6 zero crossings with rolloff 0.99; ``resampy``
-is that package's kaiser_best.
+``torchaudio`` is that function's default, a Hann-windowed sinc of 6 zero crossings with rolloff 0.99, and
+``torchaudio-kaiser`` its Kaiser window with fadtk's settings, 64 zero crossings; ``resampy`` is that package's
+kaiser_best. The others reproduce an old evaluator's defects: ``decimate`` keeps every third sample of clips at three
+times the rate, and of those at twice the rate every second, which it then resamples once more, so that half the
+length is left; ``decimate-resampy`` keeps every second sample at twice the rate and leaves the rest to resampy.
 """
 
 MAX_KERNEL = 2**26
@@ -95,7 +98,20 @@ def _resampy(waveform: torch.Tensor, sample_rate: int, target_rate: int) -> torc
     return torch.from_numpy(resampy.resample(waveform.numpy(), sample_rate, target_rate)).float()
 
 
+def _decimate(waveform: torch.Tensor, sample_rate: int, target_rate: int) -> torch.Tensor:
+    if sample_rate == 3 * target_rate:
+        return waveform[::3]
+    return _sinc(waveform[::2] if sample_rate == 2 * target_rate else waveform, sample_rate, target_rate)
+
+
+def _decimate_resampy(waveform: torch.Tensor, sample_rate: int, target_rate: int) -> torch.Tensor:
+    return waveform[::2] if sample_rate == 2 * target_rate else _resampy(waveform, sample_rate, target_rate)
+
+
 _RESAMPLERS: Mapping[Resampler, Callable[[torch.Tensor, int, int], torch.Tensor]] = {
     "torchaudio": _sinc,
+    "torchaudio-kaiser": partial(_sinc, zero_crossings=64, rolloff=0.9475937167399596, beta=14.769656459379492),
     "resampy": _resampy,
+    "decimate": _decimate,
+    "decimate-resampy": _decimate_resampy,
 }

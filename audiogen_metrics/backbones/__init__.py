@@ -18,6 +18,8 @@ BACKBONES: Registry[type[Backbone]] = Registry("backbone", entry_point_group="au
 BACKBONES.add("panns-cnn14-16k", "audiogen_metrics.backbones.panns:Cnn14At16k")
 BACKBONES.add("panns-cnn14-32k", "audiogen_metrics.backbones.panns:Cnn14At32k")
 BACKBONES.add("vggish", "audiogen_metrics.backbones.vggish:VGGish")
+BACKBONES.add("vggish-float16", "audiogen_metrics.backbones.vggish:Float16VGGish")
+BACKBONES.add("vggish-overlapping", "audiogen_metrics.backbones.vggish:OverlappingVGGish")
 BACKBONES.add("yamnet", "audiogen_metrics.backbones.yamnet:YAMNet")
 
 

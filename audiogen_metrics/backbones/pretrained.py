@@ -21,7 +21,15 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from audiogen_metrics.backbones.base import Backbone
-from audiogen_metrics.backbones.weights import WEIGHTS, find, read_json, sha256_of, write_json, written_whole
+from audiogen_metrics.backbones.weights import (
+    WEIGHTS,
+    find,
+    read_json,
+    sha256_of,
+    weights_name,
+    write_json,
+    written_whole,
+)
 from audiogen_metrics.errors import MissingDependencyError, MissingWeightsError
 from audiogen_metrics.settings import cache_dir
 
@@ -78,7 +86,7 @@ class PretrainedBackbone(Backbone):
             There is none.
         """
         if self._given is None:
-            return find(WEIGHTS.get(self.name))
+            return find(WEIGHTS.get(weights_name(self.name)))
         if not self._given.is_file():
             raise MissingWeightsError("there is no such weights file", where=self._given)
         return self._given

@@ -7,7 +7,7 @@ Hershey et al., "CNN Architectures for Large-Scale Audio Classification", 2017. 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -36,22 +36,48 @@ class VGGish(PretrainedBackbone):
     sample_rate = 16_000
     outputs = frozenset[Output]({"windows"})
     minimum_samples = EXAMPLE_SAMPLES
+    hop_samples: ClassVar[int] = EXAMPLE_HOP_SAMPLES
+    rounding: ClassVar[torch.dtype] = torch.float32
 
     def build(self) -> Network:
         """Return the network, its weights still on the meta device."""
-        return Network()
+        return Network(self.minimum_samples, self.hop_samples, self.rounding)
 
     def usable_samples(self, samples: int) -> int:
         """Return the samples up to the end of the last whole example."""
-        if samples < EXAMPLE_SAMPLES:
+        if samples < self.minimum_samples:
             return samples
-        return EXAMPLE_SAMPLES + (samples - EXAMPLE_SAMPLES) // EXAMPLE_HOP_SAMPLES * EXAMPLE_HOP_SAMPLES
+        return self.minimum_samples + (samples - self.minimum_samples) // self.hop_samples * self.hop_samples
+
+
+class OverlappingVGGish(VGGish):
+    """VGGish on overlapping windows of 1 s, one every 0.5 s, as google-research's evaluator cuts them.
+
+    Each window gives one example, its first 0.96 s.
+    """
+
+    name = "vggish-overlapping"
+    minimum_samples = 16_000
+    hop_samples = 8_000
+
+
+class Float16VGGish(VGGish):
+    """VGGish with embeddings rounded to float16, as fadtk stores them."""
+
+    name = "vggish-float16"
+    rounding = torch.float16
 
 
 class Network(PretrainedNetwork):
     """Log-mel examples, then torchvggish's ``VGG`` without its last ReLU."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        window_samples: int = EXAMPLE_SAMPLES,
+        hop_samples: int = EXAMPLE_HOP_SAMPLES,
+        rounding: torch.dtype = torch.float32,
+    ) -> None:
+        self.window_samples, self.hop_samples, self.rounding = window_samples, hop_samples, rounding
         defined = _definitions()
         with torch.device("meta"):  # 72 million random numbers would be drawn for nothing
             body = defined["VGG"](defined["make_layers"](), postprocess=False)
@@ -65,16 +91,17 @@ class Network(PretrainedNetwork):
         """Return the features of ``(batch, time)``."""
         examples = self.examples(waveforms)
         windows = [self.body(part) for part in examples.flatten(0, 1)[:, None].split(EXAMPLES_PER_PASS)]
-        return Features(windows=torch.cat(windows).float().unflatten(0, examples.shape[:2]))
+        rows = torch.cat(windows).float().to(self.rounding).float()
+        return Features(windows=rows.unflatten(0, examples.shape[:2]))
 
     def examples(self, waveforms: torch.Tensor) -> torch.Tensor:
         """Return log-mel examples ``(batch, examples, 96, 64)`` of ``(batch, time)``."""
-        count = 1 + (waveforms.shape[1] - EXAMPLE_SAMPLES) // EXAMPLE_HOP_SAMPLES
-        used = EXAMPLE_SAMPLES + (count - 1) * EXAMPLE_HOP_SAMPLES
+        count = 1 + (waveforms.shape[1] - self.window_samples) // self.hop_samples
+        used = EXAMPLE_SAMPLES + (count - 1) * self.hop_samples
         with full_precision(waveforms):
             magnitude = power_spectrogram(waveforms[:, :used], FFT, HOP, FRAME).sqrt()
             log_mel = torch.log(magnitude @ self.filterbank + 0.01)
-        return log_mel.reshape(-1, count, EXAMPLE_FRAMES, log_mel.shape[-1])
+        return log_mel.unfold(1, EXAMPLE_FRAMES, self.hop_samples // HOP).transpose(2, 3)
 
 
 @cache

@@ -101,6 +101,13 @@ for _entry in (
 ):
     WEIGHTS.add(_entry.name, _entry)
 
+_SHARED = {"vggish-float16": "vggish", "vggish-overlapping": "vggish"}
+
+
+def weights_name(backbone: str) -> str:
+    """Return the name of a backbone's weights: its own, unless it shares another one's."""
+    return _SHARED.get(backbone, backbone)
+
 
 def offline() -> bool:
     """Tell whether ``AGM_OFFLINE`` forbids downloads."""

@@ -71,6 +71,9 @@ def _protocols() -> list[dict[str, str]]:
             "summary": protocol.summary,
             "scores": ", ".join(recipe.score_id for recipe in protocol.recipes.values()),
             "source": protocol.source,
+            "differs from audioldm": "; ".join(
+                f"{score_id}: {what}" for score_id, what in protocol.differences(PROTOCOLS["audioldm"]).items()
+            ),
             "note": protocol.caveat,
             "known defects": "; ".join(protocol.defects),
         }

@@ -22,14 +22,16 @@ def kl_divergence(
     gen_logits: Array,
     ref_logits: Array,
     *,
-    activation: Literal["softmax", "sigmoid"] = "softmax",
+    activation: Literal["softmax", "sigmoid", "sigmoid_positive"] = "softmax",
     eps: float = 0.0,
 ) -> KLDivergence:
     """Return the mean over pairs of ``KL(ref ‖ gen)``; row i of both belongs to one clip id.
 
     ``softmax`` compares one distribution over classes, ``Σ p_ref (log p_ref − log(p_gen + eps))``;
     ``sigmoid`` is the multi-label form: the sum over classes of the divergence of two Bernoulli variables,
-    both of its terms (leaving out the second, as some evaluators do, is not a divergence).
+    both of its terms. ``sigmoid_positive`` keeps the first of them only, as audioldm_eval's "KL sigmoid" does. It is
+    no divergence: it can be negative, and falls without bound as gen claims more of every class. It is here to
+    reproduce that number.
 
     Parameters
     ----------
@@ -80,8 +82,10 @@ def kl_divergence(
     elif activation == "sigmoid":
         present = _relative_entropy(F.logsigmoid(gen), F.logsigmoid(ref), eps)
         per_pair = present + _relative_entropy(F.logsigmoid(-gen), F.logsigmoid(-ref), eps)
+    elif activation == "sigmoid_positive":
+        per_pair = _relative_entropy(F.logsigmoid(gen), F.logsigmoid(ref), eps)
     else:
-        raise UsageError(f"unknown activation {activation!r}", fix="Use softmax or sigmoid")
+        raise UsageError(f"unknown activation {activation!r}", fix="Use softmax, sigmoid or sigmoid_positive")
     return KLDivergence(float(per_pair.mean()), per_pair)
 
 

@@ -91,6 +91,7 @@ def _statistic(recipe: Recipe) -> str:
     options = {
         "is": f", {recipe.splits} splits, seed {recipe.seed}",
         "kl": f", ε = {recipe.eps:g}".replace("e-0", "e-"),
+        "kl_sigmoid": f", ε = {recipe.eps:g}".replace("e-0", "e-"),
     }
     return METRICS[recipe.metric].title + options.get(recipe.metric, "")
 
@@ -98,13 +99,21 @@ def _statistic(recipe: Recipe) -> str:
 def _audio(preprocessing: Preprocessing) -> str:
     """Return a preprocessing in words; a field that has no words here is named with its value."""
     resamplers = {
+        "torchaudio-kaiser": "a Kaiser-windowed sinc of torchaudio's (width 64, rolloff 0.9476, β 14.77)",
+        "decimate": "taking every third sample of 48 kHz, every second of 32 kHz and then half of those, and else the"
+        " default of `torchaudio.functional.resample`",
+        "decimate-resampy": "taking every second sample of 32 kHz, and else `resampy` (kaiser_best)",
         "torchaudio": "`torchaudio.functional.resample` with its defaults (Hann-windowed sinc, width 6, rolloff 0.99)",
         "resampy": "`resampy` (kaiser_best)",
     }
     channels = {"first": "first channel", "mean": "mean of the channels"}
     rate, shortest = preprocessing.sample_rate, preprocessing.minimum_samples
     padding = f"zero-padded on the right to {shortest} samples ({shortest / rate:g} s)" if shortest else "not padded"
+    depth, longest, floor = preprocessing.sixteen_bit, preprocessing.maximum_samples, preprocessing.peak_floor
     words = {
+        "sixteen_bit": {"file": "read as 16-bit integers", "resampled": "rounded to 16 bits"}.get(str(depth), ""),
+        "peak_floor": f"divided by its largest sample (at least {floor:g})" if floor else "",
+        "maximum_samples": f"cut to {longest} samples ({longest / rate:g} s)" if longest else "",
         "channel": channels.get(preprocessing.channel, preprocessing.channel),
         "remove_dc": "mean of the whole clip removed" if preprocessing.remove_dc else "mean kept",
         "sample_rate": f"to {rate} Hz",
@@ -112,8 +121,10 @@ def _audio(preprocessing: Preprocessing) -> str:
         "minimum_samples": padding,
     }
     others = [f"{field.name} {getattr(preprocessing, field.name)}" for field in fields(preprocessing)]
-    steps = [words["channel"], words["remove_dc"], f"{words['sample_rate']} {words['resampler']}", padding]
-    return ", ".join(steps + [text for text in others if text.split()[0] not in words])
+    before, after = ("", words["sixteen_bit"]) if depth == "resampled" else (words["sixteen_bit"], "")
+    steps = [before, words["channel"], words["peak_floor"], words["remove_dc"]]
+    steps += [f"{words['sample_rate']} {words['resampler']}", after, words["maximum_samples"], padding]
+    return ", ".join([*filter(None, steps), *(text for text in others if text.split()[0] not in words)])
 
 
 def _sentence(text: str) -> str:

@@ -1,0 +1,119 @@
+"""Protocols as data: what each fixes, and that it reaches the waveform and the score."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import soundfile
+import torch
+
+from audiogen_metrics.audio.decoding import Audio
+from audiogen_metrics.audio.preparation import Preprocessing, prepare
+from audiogen_metrics.backbones.vggish import Float16VGGish, Network, OverlappingVGGish
+from audiogen_metrics.evaluation import score
+from audiogen_metrics.functional import kl_divergence
+from audiogen_metrics.protocols import PROTOCOLS, get_protocol
+from tests.checkpoints import write_vggish
+
+TIME = np.arange(48_000) / 48_000
+
+
+def audio(samples: npt.NDArray[np.float64], rate: int) -> Audio:
+    return Audio(samples.astype(np.float32).reshape(len(samples), -1), rate)
+
+
+def prepared(protocol: str, metric: str, samples: npt.NDArray[np.float64], rate: int) -> torch.Tensor:
+    return prepare(audio(samples, rate), get_protocol(protocol).select([metric])[0].preprocessing)
+
+
+def test_what_differs_from_the_default() -> None:
+    default = PROTOCOLS["audioldm"]
+    assert default.differences(default) == {}
+    assert PROTOCOLS["yamnet"].differences(default) == {}
+    differs = PROTOCOLS["av-benchmark"].differences(default)
+    assert differs["kl_panns"] == "eps 0.0, channel mean, minimum_samples 0, maximum_samples 128000"
+    assert set(PROTOCOLS["audioldm-0.0.3"].differences(default)) == {"fad_vggish"}
+    assert [*PROTOCOLS] == [
+        "audioldm", "audioldm-0.0.3", "audioldm-2023-02", "av-benchmark", "google-fad", "fadtk", "yamnet",
+    ]  # fmt: skip
+
+
+def test_february_2023_makes_32_khz_half_as_long_and_aliases_48_khz() -> None:
+    high = 0.5 * np.sin(2 * np.pi * 11_000 * TIME)
+    aliased = prepared("audioldm-2023-02", "fd", high, 48_000)
+    assert aliased[:16_000].std() > 0.3  # the default leaves next to nothing of 11 kHz
+    assert prepared("audioldm", "fd", high, 48_000)[200:15_800].std() < 0.01
+    seconds = prepare(audio(np.ones(32_000 * 8), 32_000), Preprocessing(16_000, resampler="decimate"))
+    assert len(seconds) == 16_000 * 4
+    assert len(prepared("audioldm-2023-02", "fad", high[:32_000], 32_000)) == 16_000
+
+
+def test_release_003_reads_fad_as_sixteen_bit_mean_with_its_dc() -> None:
+    stereo = np.stack([np.full(16_000, 0.30001), np.full(16_000, 0.1)], axis=1)
+    waveform = prepared("audioldm-0.0.3", "fad", stereo, 16_000)
+    expected = (np.floor(0.30001 * 32768) + np.floor(0.1 * 32768)) / 65536
+    np.testing.assert_allclose(waveform, expected, atol=1e-7)
+
+
+def test_google_divides_by_the_largest_sample_but_not_by_less_than_a_tenth() -> None:
+    loud, quiet = np.linspace(-1, 0.5, 16_000), np.linspace(-0.01, 0.01, 16_000)
+    assert prepared("google-fad", "fad", loud, 16_000).max() == pytest.approx(1.0)
+    assert prepared("google-fad", "fad", quiet, 16_000).max() == pytest.approx(0.1)
+
+
+def test_fadtk_rounds_to_sixteen_bits_after_resampling_and_pads_to_a_second() -> None:
+    waveform = prepared("fadtk", "fad", 0.5 * np.sin(2 * np.pi * 440 * TIME[:24_000]), 48_000)
+    assert len(waveform) == 16_000
+    assert torch.equal(waveform * 32768, (waveform * 32768).round())
+
+
+def test_av_benchmark_cuts_after_eight_seconds() -> None:
+    assert len(prepared("av-benchmark", "fd", np.zeros(16_000 * 10), 16_000)) == 16_000 * 8
+    assert len(prepared("av-benchmark", "fd", np.zeros(16_000), 16_000)) == 16_000
+
+
+def test_overlapping_examples_are_those_of_each_window_alone() -> None:
+    network = Network(OverlappingVGGish.minimum_samples, OverlappingVGGish.hop_samples)
+    waveform = torch.randn(1, 36_000, generator=torch.Generator().manual_seed(0))
+    examples = network.examples(waveform)
+    assert examples.shape == (1, 3, 96, 64)
+    alone = Network()
+    for index in range(3):
+        window = waveform[:, index * 8000 : index * 8000 + 16_000]
+        torch.testing.assert_close(examples[:, index], alone.examples(window)[:, 0], rtol=0, atol=1e-6)
+    assert OverlappingVGGish().usable_samples(36_000) == 32_000
+
+
+@pytest.mark.slow
+def test_variants_of_vggish_share_its_weights_and_reach_the_score(tmp_path: Path) -> None:
+    weights = write_vggish(tmp_path / "vggish.pth")
+    for side, seed in (("gen", 0), ("ref", 1)):
+        for index in range(4):
+            noise = np.random.default_rng([seed, index]).normal(size=40_000) * 0.1 * (index + 1)
+            (tmp_path / side).mkdir(exist_ok=True)
+            soundfile.write(tmp_path / side / f"{index}.wav", noise, 16_000)
+    values = {}
+    for protocol in ("audioldm", "google-fad", "fadtk"):
+        report = score(
+            tmp_path / "gen", tmp_path / "ref", metrics=["fad"], protocol=protocol, weights={"vggish": weights}
+        )
+        values[protocol] = report["fad_vggish"]
+    assert values["google-fad"].details["rows_gen"] == 4 * 4
+    assert values["audioldm"].details["rows_gen"] == 4 * 2
+    assert len({found.value for found in values.values()}) == 3
+    rows = Float16VGGish(weights=weights)(torch.rand(1, 16_000)).windows
+    assert rows is not None
+    assert torch.equal(rows, rows.half().float())
+
+
+def test_the_positive_term_is_not_a_divergence() -> None:
+    generator = torch.Generator().manual_seed(0)
+    ref = torch.randn(8, 527, generator=generator, dtype=torch.float64) - 3
+    gen = ref + 3
+    p, q = ref.sigmoid(), gen.sigmoid()
+    positive = kl_divergence(gen, ref, activation="sigmoid_positive", eps=1e-6).mean
+    assert positive == pytest.approx(float((p * (p.log() - (q + 1e-6).log())).sum(1).mean()), rel=1e-9)
+    assert positive < 0 < kl_divergence(gen, ref, activation="sigmoid").mean
