@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -32,9 +33,9 @@ class _Codec(Probe[CodecParameters]):
     rates: ClassVar[tuple[int, ...]]
     resampler: str = setting("torchaudio", choices=RESAMPLERS)
 
+    @abstractmethod
     def round_trip(self, waveform: Waveform, sample_rate: int, kbps: float) -> Waveform:
         """Encode and decode, aligned to the input."""
-        raise NotImplementedError
 
     def corrupt(self, clip: Clip, parameters: CodecParameters) -> Clip:
         """Encode and decode, at the lowest rate of the codec that holds the clip; rate and length stay."""
@@ -70,9 +71,9 @@ class MP3(_Codec):
 
     def round_trip(self, waveform: Waveform, sample_rate: int, kbps: float) -> Waveform:
         """Encode and decode."""
-        # libsndfile spreads its compression level over the legal bit rates of MPEG-1 or MPEG-2.
+        # libsndfile spreads its compression level evenly over the legal bit rates of MPEG-1 or MPEG-2.
         low, high = (32, 320) if sample_rate >= 32_000 else (8, 160)
-        level = (high - kbps) / (high - low)
+        level = min(0.999, (high - kbps) / (high - low))  # it refuses 1
         decoded = _through(
             waveform, sample_rate, "MP3", "MPEG_LAYER_III", compression_level=level, bitrate_mode="CONSTANT"
         )

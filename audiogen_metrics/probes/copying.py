@@ -216,6 +216,7 @@ class _Copying:
             "sources": [{"clip_id": member.clip_id, "sha256": digest} for member, digest in members],
             "sample_rate": {"in": clip.sample_rate, "out": corrupted.sample_rate},
             "samples": {"in": len(clip.waveform), "out": len(corrupted.waveform)},
+            "events": {"in": clip.events, "out": corrupted.events},
             "parameters": None if parameters is None else asdict(parameters),
             "measured": measured,
         }

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal, TypeAlias, cast
+from typing import cast, get_args
 
 import numpy as np
 
-from audiogen_metrics.audio.preparation import resample
+from audiogen_metrics.audio.resampling import Resampler, resample
 from audiogen_metrics.probes.base import Clip
 
-Resampler: TypeAlias = Literal["torchaudio", "resampy"]
-RESAMPLERS = ("torchaudio", "resampy")
+RESAMPLERS: tuple[str, ...] = get_args(Resampler)
 
 
 def at_rate(clip: Clip, sample_rate: int, resampler: str = "torchaudio") -> Clip:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from audiogen_metrics.errors import InsufficientDataError, UsageError
-from audiogen_metrics.probes.base import Clip
+from audiogen_metrics.probes.base import Clip, clip_rng
 from audiogen_metrics.probes.pool import Pool
 from audiogen_metrics.probes.rates import at_rate
 
@@ -76,9 +76,10 @@ def event_sequences(pool: Pool, events: int = 4) -> list[EventSequence]:
         )
     sequences: list[EventSequence] = []
     while len(left) >= events:
+        clip_id = f"sequence-{len(sequences):05d}"
         # From the largest classes, so that as few clips as possible are left over.
-        largest = sorted(left, key=lambda name: -len(left[name]))[:events]
-        order = sorted(largest, key=list(left).index)
-        sequences.append(EventSequence(f"sequence-{len(sequences):05d}", tuple(left[name].pop() for name in order)))
+        chosen = sorted(left, key=lambda name: -len(left[name]))[:events]
+        clip_rng(pool.seed, clip_id, "order").shuffle(chosen)
+        sequences.append(EventSequence(clip_id, tuple(left[name].pop() for name in chosen)))
         left = {name: members for name, members in left.items() if members}
     return sequences
