@@ -127,7 +127,8 @@ def corrupt_folder(source: str | Path, target: str | Path, options: CopyOptions)
     manifest = copying.describe() | {"clips": clips, "skipped": [asdict(skip) for skip in skipped]}
     text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     _write(root / MANIFEST, text.encode())
-    return manifest
+    written: dict[str, Any] = json.loads(text)
+    return written
 
 
 def _check_target(target: Path, source: Path) -> None:

@@ -178,8 +178,6 @@ def test_docstrings_tell_the_enforced_types_units_ranges_and_defaults(kind: type
             assert f"{entry.name} {entry}" in text
 
 
-def test_every_probe_describes_itself() -> None:
+def test_every_probe_describes_itself_in_one_line() -> None:
     for name in NAMES:
-        entry = describe(PROBES.get(name))
-        assert entry.summary.endswith((".", ":")), entry.summary
-        assert "mel.hop" not in {setting.name for setting in entry.settings} or "noise" in name or entry.needs or True
+        assert describe(PROBES.get(name)).summary.endswith(".")
