@@ -30,7 +30,7 @@ class Interference(Pooled, Probe[InterferenceParameters]):
 
     All targets share one pool of classes, less their own. The interferer begins at a random place and repeats if it
     is shorter. Its amplitude is proportional to severity: the ratio at severity s is ``snr_db − 20·log10(s)``. The
-    clip keeps its sample rate, as the sound is added to the waveform.
+    clip keeps its sample rate, as the sound is added to the waveform; a silent clip stays silent.
 
     Parameters
     ----------

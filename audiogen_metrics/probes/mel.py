@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -148,7 +148,7 @@ class Analysis:
     clip: Clip
     stft: Spectrum
 
-    @property
+    @cached_property
     def magnitudes(self) -> Matrix:
         """Linear mel magnitudes ``(bands, frames)``."""
         return filterbank(self.front_end) @ np.abs(self.stft)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from librosa.filters import mel
 
 from audiogen_metrics.errors import AudioFileError, InsufficientDataError, UsageError
 from audiogen_metrics.probes.base import Clip, clip_rng
@@ -65,8 +66,7 @@ class TestScale:
 
     @pytest.mark.parametrize("front_end", [SPECVQGAN, AUDIOLDM], ids=["specvqgan", "audioldm"])
     def test_filterbank_is_librosas(self, front_end: object) -> None:
-        filters = pytest.importorskip("librosa.filters")
-        theirs = filters.mel(
+        theirs = mel(
             sr=front_end.sample_rate, n_fft=1024, n_mels=front_end.bands, fmin=front_end.low_hz, fmax=front_end.high_hz
         )
         np.testing.assert_allclose(filterbank(front_end), theirs, atol=2e-8)
@@ -193,6 +193,14 @@ class TestMasking:
         for start, stop in parameters.spans:
             outside[max(0, (start - 2) * 256) : (stop + 1) * 256] = False
         np.testing.assert_allclose(out[outside], noise[outside], atol=1e-6)
+
+    def test_griffin_lim_keeps_masks_silent(self) -> None:
+        probe = MelMasking(method="griffinlim", iterations=4)
+        parameters = probe.sample(np.random.default_rng(1), hiss(), 1)
+        start, stop = parameters.spans[0]
+        inside = probe.apply(hiss(), parameters).waveform[(start + 1) * 256 : (stop - 2) * 256]
+        assert len(inside) > 1000
+        assert np.abs(inside).max() < 1e-9
 
 
 class TestInterference:
