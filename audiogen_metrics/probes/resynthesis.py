@@ -82,20 +82,24 @@ class MelProbe(Probe[S], Generic[S]):
 def scale_bands(source: Analysis, target: Matrix, rng: np.random.Generator) -> Spectrum:
     """Return the STFT of ``source`` with its bands scaled towards the mel-spectrogram ``target``: ``phase``.
 
-    Cells that do not change leave the STFT as it is. A changed cell scales it by the ratio of mel magnitudes,
-    interpolated between the centres of bands, that is through the triangles; below the first and above the last
-    centre the nearest band's gain holds. Where a cell holds no sound to scale, magnitude is added with random phase.
+    Cells that do not change leave the STFT as it is. A changed cell scales it by the ratio of mel magnitudes, in
+    decibels interpolated between the centres of bands, that is through the triangles. Where a cell holds no sound to
+    scale, magnitude is added with random phase. Bins outside the bands follow the nearest one down but not up: a
+    boosted lowest band must not boost the rumble below it, of which the mel-spectrogram knows nothing.
     """
     front_end, magnitudes = source.front_end, source.magnitudes
     wanted = front_end.unscale(target)
     changed = target != source.mel
     audible = magnitudes > front_end.nothing
-    gains = np.where(changed & audible, wanted / np.maximum(magnitudes, front_end.nothing), 1.0)
+    ratios = np.maximum(wanted, front_end.nothing) / np.maximum(magnitudes, front_end.nothing)
     per_bin = filterbank(front_end).sum(axis=1, keepdims=True)
     added = np.where(changed & ~audible, wanted / per_bin, 0.0)
     to_bins = interpolation(front_end)
+    gains = np.exp(to_bins @ np.log(np.where(changed & audible, ratios, 1.0)))
+    outside = (front_end.frequencies < front_end.low_hz) | (front_end.frequencies > front_end.high_hz)
+    gains[outside] = np.minimum(gains[outside], 1.0)
     phases = np.exp(2j * np.pi * rng.random(source.stft.shape))
-    spectrum: Spectrum = source.stft * (to_bins @ gains) + (to_bins @ added) * phases
+    spectrum: Spectrum = source.stft * gains + (to_bins @ added) * phases
     return spectrum
 
 

@@ -102,11 +102,23 @@ class TestWayBack:
         spectrum = scale_bands(source, quieter, np.random.default_rng(0))
         np.testing.assert_allclose(spectrum, source.stft / 2)
 
-    def test_bins_outside_the_bands_take_the_nearest_gain(self) -> None:
+    def test_bins_outside_the_bands_follow_the_nearest_down_but_not_up(self) -> None:
         weights = interpolation(SPECVQGAN)
         np.testing.assert_allclose(weights.sum(axis=1), 1)
-        assert (weights[:6, 0] == 1).all()
-        assert (weights[SPECVQGAN.frequencies > 7600, -1] == 1).all()
+        source = analyse(hiss(), SPECVQGAN)
+        for change in (-0.2, 0.2):
+            gains = scale_bands(source, source.mel + change, np.random.default_rng(0)) / source.stft
+            np.testing.assert_allclose(gains[6:350], 10 ** (change * 5))
+            np.testing.assert_allclose(gains[[*range(5), *range(360, 513)]], min(1, 10 ** (change * 5)))
+
+    def test_a_bin_between_two_bands_takes_their_gains_mean_in_decibels(self) -> None:
+        source = analyse(hiss(), SPECVQGAN)
+        target = source.mel.copy()
+        target[40] += 0.1
+        gains = 20 * np.log10(np.abs(scale_bands(source, target, np.random.default_rng(0)) / source.stft))
+        low, centre, high = band_edges(SPECVQGAN)[40:43]
+        triangle = np.interp(SPECVQGAN.frequencies, [low, centre, high], [0, 10, 0])
+        np.testing.assert_allclose(gains, np.repeat(triangle[:, None], gains.shape[1], axis=1), atol=1e-9)
 
     def test_silence_is_filled_with_the_wanted_magnitude(self) -> None:
         source = analyse(Clip("silent", np.zeros(22_050, np.float32), 22_050), SPECVQGAN)
