@@ -103,32 +103,19 @@ def corrupt_folder(source: str | Path, target: str | Path, options: CopyOptions)
     with ThreadPoolExecutor(workers, thread_name_prefix="probe") as threads:
         # Who meets whom must not hang on files that turn out to be broken.
         problems = list(threads.map(files.problem, files.paths)) if kind.needs_pool or kind.needs_events else []
-        broken = {problem.clip_id for problem in problems if problem}
-        usable = tuple(clip_id for clip_id in files.paths if clip_id not in broken)
+        broken = [problem for problem in problems if problem]
+        usable = tuple(sorted(files.paths.keys() - {problem.clip_id for problem in broken}))
         labels = folder_labels(usable) if options.labels is None else read_labels(options.labels)
         pool = Pool(usable, files.load, labels, options.seed)
-        copying = _Copying(configure(options.probe, options.settings, pool), files, pool, root, options)
-        jobs = (
-            event_sequences(pool, options.events)
-            if kind.needs_events and usable
-            else [EventSequence(clip_id, (clip_id,)) for clip_id in usable]
-        )
+        jobs = [EventSequence(clip_id, (clip_id,)) for clip_id in usable]
+        if kind.needs_events and usable:
+            jobs = event_sequences(pool, options.events)
+        copying = _Copying(configure(options.probe, options.settings, pool), files, root, options)
         done = list(tqdm(threads.map(copying.copy, jobs), total=len(jobs), unit="clip", disable=not options.progress))
-    skipped = sorted(
-        [entry for entry in (*problems, *done) if isinstance(entry, Skipped)], key=lambda skip: skip.clip_id
+    return copying.finish(
+        [entry for entry in done if isinstance(entry, dict)],
+        broken + [entry for entry in done if isinstance(entry, Skipped)],
     )
-    clips = {entry.pop("clip_id"): entry for entry in done if isinstance(entry, dict)}
-    if not clips:
-        raise DataError(
-            f"none of {len(folder.clips)} audio files can be used ({skipped[0].file}: {skipped[0].reason})",
-            where=folder.root,
-            fix="Repair the files or pass another folder",
-        )
-    manifest = copying.describe() | {"clips": clips, "skipped": [asdict(skip) for skip in skipped]}
-    text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    _write(root / MANIFEST, text.encode())
-    written: dict[str, Any] = json.loads(text)
-    return written
 
 
 def _check_target(target: Path, source: Path) -> None:
@@ -180,22 +167,8 @@ class _Copying:
 
     probe: Probe[Any]
     files: _Files
-    pool: Pool
     target: Path
     options: CopyOptions
-
-    def describe(self) -> dict[str, Any]:
-        """Return the head of the manifest."""
-        return {
-            "manifest_version": MANIFEST_VERSION,
-            "audiogen_metrics": __version__,
-            "decoder": DECODER_VERSION,
-            "probe": self.probe.name,
-            "probe_version": self.probe.version,
-            "severity": self.options.severity,
-            "seed": self.options.seed,
-            "settings": self.probe.settings,
-        }
 
     def copy(self, job: EventSequence) -> dict[str, Any] | Skipped:
         """Write one corrupted clip and return its entry, or why it is left out.
@@ -221,6 +194,31 @@ class _Copying:
             "parameters": None if parameters is None else asdict(parameters),
             "measured": measured,
         }
+
+    def finish(self, entries: list[dict[str, Any]], skipped: list[Skipped]) -> dict[str, Any]:
+        """Write the manifest and return it as it reads back; DataError if there is no clip."""
+        if not entries:
+            raise DataError(
+                f"none of {len(self.files.paths)} audio files can be used ({skipped[0].file}: {skipped[0].reason})",
+                where=self.files.root,
+                fix="Repair the files or pass another folder",
+            )
+        manifest = {
+            "manifest_version": MANIFEST_VERSION,
+            "audiogen_metrics": __version__,
+            "decoder": DECODER_VERSION,
+            "probe": self.probe.name,
+            "probe_version": self.probe.version,
+            "severity": self.options.severity,
+            "seed": self.options.seed,
+            "settings": self.probe.settings,
+            "clips": {entry.pop("clip_id"): entry for entry in entries},
+            "skipped": [asdict(skip) for skip in sorted(skipped, key=lambda skip: skip.clip_id)],
+        }
+        text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        _write(self.target / MANIFEST, text.encode())
+        written: dict[str, Any] = json.loads(text)
+        return written
 
 
 def _wav(clip: Clip) -> bytes:

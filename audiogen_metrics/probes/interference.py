@@ -110,7 +110,7 @@ def excerpt(interferer: Clip, target: Clip, offset: float) -> Clip:
 def audible(energy: float, clip_id: str) -> float:
     """Return the energy; AudioFileError if there is none to mix in."""
     if energy <= 0:
-        raise AudioFileError("the interfering clip is silent there", where=clip_id, fix="Leave it out of the pool")
+        raise AudioFileError(f"the interfering clip {clip_id} is silent there", fix="Leave it out of the pool")
     return energy
 
 
