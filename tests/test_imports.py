@@ -56,6 +56,7 @@ LAYERS = [
     {"embedding"},
     {"evaluation"},
     {"metrics", "report"},
+    {"probes"},
     {"testing"},
     {"cli"},
     {"__main__"},
@@ -86,6 +87,13 @@ def test_imports_run_one_way(path: Path) -> None:
     for imported in imports_of(path) - {here}:
         assert RANK[imported] < RANK[here], f"{relative} imports {imported}, which is not below {here}"
         assert (here, imported) not in FORBIDDEN
+
+
+def test_probes_stand_on_audio_alone() -> None:
+    """All but the study, which scores what the others corrupt."""
+    for path in (PACKAGE / "probes").glob("*.py"):
+        if path.stem != "study":
+            assert imports_of(path) <= {"probes", "audio", "errors", "registry"}, path.name
 
 
 @pytest.mark.parametrize(("library", "home"), [("torchmetrics", {"metrics"}), ("matplotlib", {"report"})])

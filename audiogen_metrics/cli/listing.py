@@ -1,4 +1,4 @@
-"""``agm list metrics|backbones|protocols``."""
+"""``agm list metrics|backbones|probes|protocols``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 
 from audiogen_metrics.backbones import BACKBONES
 from audiogen_metrics.cli.common import Subparsers, add_format_options, write_result
+from audiogen_metrics.probes import PROBES
 from audiogen_metrics.protocols import METRICS, PROTOCOLS
 
 
@@ -64,6 +65,21 @@ def _backbones() -> list[dict[str, str]]:
     ]
 
 
+def _probes() -> list[dict[str, str]]:
+    from audiogen_metrics.probes.gallery import describe
+
+    entries = [describe(PROBES.get(name)) for name in PROBES.names()]
+    return [
+        {
+            "name": entry.name,
+            "summary": entry.summary.rstrip("."),
+            "needs": entry.needs,
+            "settings": ", ".join(f"{setting.name}={setting.default}" for setting in entry.settings),
+        }
+        for entry in entries
+    ]
+
+
 def _protocols() -> list[dict[str, str]]:
     return [
         {
@@ -81,4 +97,4 @@ def _protocols() -> list[dict[str, str]]:
     ]
 
 
-_LISTS = {"metrics": _metrics, "backbones": _backbones, "protocols": _protocols}
+_LISTS = {"metrics": _metrics, "backbones": _backbones, "probes": _probes, "protocols": _protocols}

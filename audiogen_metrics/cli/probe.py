@@ -1,0 +1,83 @@
+"""``agm probe IN OUT``: a corrupted copy of a folder."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from audiogen_metrics.cli.common import Subparsers
+from audiogen_metrics.errors import UsageError
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "probe",
+        help="write a corrupted copy of a folder",
+        description="Corrupt every clip of a folder with one probe. Clips keep their ids and become mono float32 WAV; "
+        "manifest.json says what was done to each. Equal seeds give equal copies, whatever the workers.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("source", metavar="IN", help="folder of audio")
+    parser.add_argument("target", metavar="OUT", help="new or empty folder")
+    parser.add_argument("--probe", required=True, metavar="NAME", help="see: agm list probes")
+    parser.add_argument(
+        "--severity", type=float, default=1.0, metavar="S", help="from 0 (nothing) to 1 (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="0 or more (default: %(default)s)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting of the probe, such as snr_db=10 or mel.hop=128 (repeatable)",
+    )
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        metavar="CSV",
+        help="classes, in the columns clip_id and label (default: the first sub-folder of each clip)",
+    )
+    parser.add_argument(
+        "--events", type=int, default=4, metavar="N", help="events a sequence, for reordering (default: %(default)s)"
+    )
+    parser.add_argument("--workers", type=int, metavar="N", help="threads (default: one per core, at most 8)")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the copy; name what was skipped on stderr."""
+    from audiogen_metrics.probes.copying import CopyOptions, corrupt_folder
+
+    manifest = corrupt_folder(
+        arguments.source,
+        arguments.target,
+        CopyOptions(
+            probe=arguments.probe,
+            severity=arguments.severity,
+            seed=arguments.seed,
+            settings=_settings(arguments.set),
+            labels=arguments.labels,
+            events=arguments.events,
+            workers=arguments.workers,
+            progress=sys.stderr.isatty(),
+        ),
+    )
+    for skip in manifest["skipped"]:
+        print(f"warning: skipped {skip['file'] or skip['clip_id']}: {skip['reason']}", file=sys.stderr)
+    total = len(manifest["clips"]) + len(manifest["skipped"])
+    print(f"{arguments.target}: {len(manifest['clips'])} of {total} clips", file=sys.stderr)
+    return 0
+
+
+def _settings(pairs: list[str]) -> dict[str, str]:
+    settings = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not (name and equals):
+            raise UsageError(f"{pair!r} is not NAME=VALUE", where="--set")
+        if name in settings:
+            raise UsageError(f"{name} is set twice", where="--set")
+        settings[name] = value
+    return settings
