@@ -298,15 +298,23 @@ def require_weights(recipes: Sequence[Recipe], given: Mapping[str, str | Path]) 
     """
     from audiogen_metrics.backbones.weights import WEIGHTS, find, weights_name
 
+    check_weights_names(recipes, given)
+    needed = {weights_name(recipe.backbone) for recipe in recipes}
+    for name in sorted(needed - given.keys()):
+        if name in WEIGHTS.names():
+            find(WEIGHTS.get(name))
+
+
+def check_weights_names(recipes: Sequence[Recipe], given: Mapping[str, str | Path]) -> None:
+    """Raise UsageError for a weights file that no recipe needs."""
+    from audiogen_metrics.backbones.weights import weights_name
+
     needed = {weights_name(recipe.backbone) for recipe in recipes}
     for name in given:
         if name not in needed:
             raise UsageError(
                 f"weights for {name!r}, which is not used here", fix=f"In use: {', '.join(sorted(needed))}"
             )
-    for name in sorted(needed - given.keys()):
-        if name in WEIGHTS.names():
-            find(WEIGHTS.get(name))
 
 
 def create_backbones(

@@ -55,7 +55,7 @@ LAYERS = [
     {"backbones", "protocols"},
     {"embedding"},
     {"evaluation"},
-    {"metrics", "report"},
+    {"metrics", "report", "comparison"},
     {"probes"},
     {"testing"},
     {"cli"},

@@ -1,9 +1,10 @@
-"""Reports as CSV and Markdown."""
+"""Reports and other rows of results as CSV and Markdown."""
 
 from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping, Sequence
 
 from audiogen_metrics.results import ScoreReport
 
@@ -56,6 +57,42 @@ def to_markdown(report: ScoreReport) -> str:
     notes = "".join(f"- {note}\n" for note in report.notes())
     text = f"{header}{rule}{''.join(rows)}\nProtocol {report.protocol}; {sets}.\n"
     return f"{text}\n{notes}" if notes else text
+
+
+def records_to_csv(records: Sequence[Mapping[str, object]]) -> str:
+    """Return records of one shape as CSV: numbers in full, empty where there is none.
+
+    Examples
+    --------
+    >>> print(records_to_csv([{"score": "fd_panns", "value": 24.5, "reason": None}]), end="")
+    score,value,reason
+    fd_panns,24.5,
+    """
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(records[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return file.getvalue()
+
+
+def records_to_markdown(records: Sequence[Mapping[str, object]]) -> str:
+    """Return records of one shape as a table in GitHub's Markdown, numbers to six digits.
+
+    Examples
+    --------
+    >>> print(records_to_markdown([{"score": "fd_panns", "value": 24.5, "reason": None}]), end="")
+    | score | value | reason |
+    |---|---|---|
+    | fd_panns | 24.5 |  |
+    """
+    rows = [tuple(_cell(value) for value in record.values()) for record in records]
+    return _line(tuple(records[0])) + "|" + "---|" * len(records[0]) + "\n" + "".join(map(_line, rows))
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _line(cells: tuple[str, ...]) -> str:

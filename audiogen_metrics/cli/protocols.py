@@ -1,0 +1,51 @@
+"""``agm protocols compare GEN REF``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from audiogen_metrics.cli.common import (
+    Subparsers,
+    add_extraction_options,
+    add_format_options,
+    extraction_arguments,
+    write_result,
+)
+from audiogen_metrics.comparison import ProtocolComparison, compare_protocols
+from audiogen_metrics.report.tables import records_to_csv, records_to_markdown
+
+_FORMATS: dict[str, Callable[[ProtocolComparison], str]] = {
+    "table": str,
+    "json": ProtocolComparison.to_json,
+    "csv": lambda comparison: records_to_csv(comparison.records()),
+    "markdown": lambda comparison: records_to_markdown(comparison.records()),
+}
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser("protocols", help="compare protocols on the same audio", allow_abbrev=False)
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    compare = actions.add_parser(
+        "compare",
+        help="score two folders under every protocol, and with one option changed at a time",
+        description="Score two folders under every protocol whose weights are here, and under the base protocol with "
+        "one option changed at a time: why a number is not the paper's.",
+        allow_abbrev=False,
+    )
+    compare.add_argument("gen", metavar="GEN", help="folder of generated audio")
+    compare.add_argument("ref", metavar="REF", help="folder of reference audio")
+    compare.add_argument(
+        "--base", default="audioldm", metavar="NAME", help="protocol to compare with (default: %(default)s)"
+    )
+    add_extraction_options(compare)
+    add_format_options(compare, list(_FORMATS))
+    compare.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Compare and write the result."""
+    comparison = compare_protocols(arguments.gen, arguments.ref, base=arguments.base, **extraction_arguments(arguments))
+    write_result(_FORMATS[arguments.format](comparison), arguments.output)
+    return 0
