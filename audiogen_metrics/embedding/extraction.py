@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from tqdm import tqdm
 
-from audiogen_metrics.audio.decoding import DECODER_VERSION, decode
+from audiogen_metrics.audio.decoding import DECODER_VERSION, Audio, decode
 from audiogen_metrics.audio.files import AudioFile, AudioFolder
 from audiogen_metrics.audio.preflight import ClipFacts, inspect
 from audiogen_metrics.audio.preparation import Preprocessing, prepare
@@ -54,6 +55,20 @@ class ExtractionOptions:
     cache: bool = True
     verify: bool = False
     progress: bool = False
+
+
+class Alteration(Protocol):
+    """Something that is done to each clip between decoding and preparation, the same whenever it is done."""
+
+    @property
+    def space(self) -> Mapping[str, object]:
+        """Everything besides the clip that shapes the result, for the cache."""
+
+    def key(self, clip_id: str, digest: str) -> str:
+        """Return what the altered clip is cached under: its own content, and its id where that matters."""
+
+    def __call__(self, clip_id: str, audio: Audio, preprocessing: Preprocessing) -> Audio:
+        """Return the altered clip; AudioFileError if this clip cannot be altered."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +134,7 @@ def extract(
     backbones: Sequence[Backbone],
     preprocessing: Preprocessing,
     options: ExtractionOptions = ExtractionOptions(),
+    alteration: Alteration | None = None,
 ) -> Extraction:
     """Return the features of every clip by every backbone.
 
@@ -132,7 +148,7 @@ def extract(
     NumericsError
         A backbone gave NaN or infinity for a sound clip.
     """
-    run = _Run(folder, backbones, preprocessing, options)
+    run = _Run(folder, backbones, preprocessing, options, alteration)
     try:
         run.process(folder.clips)
     finally:
@@ -146,6 +162,7 @@ class _Loaded:
 
     clip: AudioFile
     digest: str = ""
+    key: str = ""
     waveform: torch.Tensor | None = None
     facts: ClipFacts | None = None
     failure: str | None = None
@@ -160,11 +177,13 @@ class _Run:
         backbones: Sequence[Backbone],
         preprocessing: Preprocessing,
         options: ExtractionOptions,
+        alteration: Alteration | None,
     ) -> None:
-        self.folder, self.preprocessing, self.options = folder, preprocessing, options
+        self.folder, self.preprocessing, self.options, self.alteration = folder, preprocessing, options, alteration
         self.memo = HashMemo(cache_dir() / "memo", folder.root) if options.cache else None
-        self.lanes = [_Lane(backbone, preprocessing, options) for backbone in backbones]
+        self.lanes = [_Lane(backbone, preprocessing, options, alteration) for backbone in backbones]
         self.digests: dict[str, str] = {}
+        self.keys: dict[str, str] = {}
         self.facts: dict[str, ClipFacts] = {}
         self.failures: list[ClipFailure] = []
         self.problems: list[str] = []
@@ -209,8 +228,8 @@ class _Run:
         try:
             if self.memo is not None and not self.options.verify:
                 digest = self.memo.recall(clip.path)
-                if digest is not None and all(digest in lane for lane in self.lanes):
-                    return _Loaded(clip, digest)
+                if digest is not None and self.cached(key := self.key(clip, digest)):
+                    return _Loaded(clip, digest, key)
             identity = identity_of(clip.path)
             content = clip.path.read_bytes()
         except OSError as error:
@@ -218,13 +237,23 @@ class _Run:
         digest = digest_of(content)
         if self.memo is not None:
             self.memo.remember(clip.path, identity, digest)
-        if all(digest in lane for lane in self.lanes):
-            return _Loaded(clip, digest)
+        key = self.key(clip, digest)
+        if self.cached(key):
+            return _Loaded(clip, digest, key)
         try:
             audio = decode(clip.path, content)
-            return _Loaded(clip, digest, prepare(audio, self.preprocessing), inspect(audio))
+            if self.alteration is not None:
+                audio = self.alteration(clip.clip_id, audio, self.preprocessing)
+            return _Loaded(clip, digest, key, prepare(audio, self.preprocessing), inspect(audio))
         except AudioFileError as error:
             return _Loaded(clip, failure=error.what)
+
+    def key(self, clip: AudioFile, digest: str) -> str:
+        """Return what the features of a clip are cached under."""
+        return digest if self.alteration is None else self.alteration.key(clip.clip_id, digest)
+
+    def cached(self, key: str) -> bool:
+        return all(key in lane for lane in self.lanes)
 
     def take(self, loaded: _Loaded) -> None:
         """Hand one loaded clip to the lanes that lack it."""
@@ -233,19 +262,19 @@ class _Run:
             self.digests.pop(clip.clip_id, None)
             self.failures.append(ClipFailure(clip.clip_id, clip.path, loaded.failure))
             return
-        self.digests[clip.clip_id] = loaded.digest
+        self.digests[clip.clip_id], self.keys[clip.clip_id] = loaded.digest, loaded.key
         if loaded.waveform is None or loaded.facts is None:
             return
         self.decoded.add(clip.clip_id)
         self.facts[clip.clip_id] = loaded.facts
         for lane in self.lanes:
-            lane.add(clip, loaded.digest, loaded.waveform, loaded.facts)
+            lane.add(clip, loaded.key, loaded.waveform, loaded.facts)
 
     def recall(self, clips: Sequence[AudioFile]) -> list[AudioFile]:
         """Fetch what the cache holds; return the clips that must be computed after all."""
         missing = set()
         for lane in self.lanes:
-            wanted = {clip.clip_id: self.digests[clip.clip_id] for clip in clips if clip.clip_id in self.digests}
+            wanted = {clip.clip_id: self.keys[clip.clip_id] for clip in clips if clip.clip_id in self.digests}
             for clip_id, cached in lane.recall(wanted).items():
                 self.facts.setdefault(clip_id, cached.facts)
             missing |= {clip_id for clip_id in wanted if not lane.knows(clip_id)}
@@ -284,7 +313,7 @@ class _Run:
 @dataclass
 class _Waiting:
     clip: AudioFile
-    digest: str
+    key: str
     waveform: torch.Tensor
     facts: ClipFacts
 
@@ -296,21 +325,24 @@ class _Lane:
     backbone: Backbone
     preprocessing: Preprocessing
     options: ExtractionOptions
+    alteration: Alteration | None = None
     features: dict[str, ClipFeatures] = field(default_factory=dict)
     left_out: dict[str, ClipFailure] = field(default_factory=dict)
     buckets: dict[int, list[_Waiting]] = field(default_factory=lambda: defaultdict(list))
     waiting_samples: int = 0
 
     def __post_init__(self) -> None:
-        space = {
+        space: dict[str, object] = {
             "decoder": DECODER_VERSION,
             "preprocessing": asdict(self.preprocessing),
             "backbone": self.backbone.settings,
         }
+        if self.alteration is not None:
+            space["alteration"] = self.alteration.space
         self.cache = EmbeddingCache(space, self.backbone.name) if self.options.cache else None
 
-    def __contains__(self, digest: str) -> bool:
-        return self.cache is not None and digest in self.cache
+    def __contains__(self, key: str) -> bool:
+        return self.cache is not None and key in self.cache
 
     def knows(self, clip_id: str) -> bool:
         """Tell whether the clip has been dealt with."""
@@ -320,9 +352,9 @@ class _Lane:
     def problems(self) -> list[str]:
         return self.cache.problems if self.cache is not None else []
 
-    def add(self, clip: AudioFile, digest: str, waveform: torch.Tensor, facts: ClipFacts) -> None:
+    def add(self, clip: AudioFile, key: str, waveform: torch.Tensor, facts: ClipFacts) -> None:
         """Queue a clip, and run its bucket once it is full."""
-        if digest in self or self.knows(clip.clip_id):
+        if key in self or self.knows(clip.clip_id):
             return
         if len(waveform) < self.backbone.minimum_samples:
             shortest = self.backbone.minimum_samples / self.backbone.sample_rate
@@ -332,7 +364,7 @@ class _Lane:
         # A copy, so that a view does not keep the untrimmed waveform alive.
         waveform = waveform[: self.backbone.usable_samples(len(waveform))].clone()
         length = len(waveform)
-        self.buckets[length].append(_Waiting(clip, digest, waveform, facts))
+        self.buckets[length].append(_Waiting(clip, key, waveform, facts))
         self.waiting_samples += length
         if len(self.buckets[length]) >= max(1, min(self.options.batch_size, MAX_BATCH_SAMPLES // length)):
             self.run(length)
@@ -357,15 +389,15 @@ class _Lane:
                 raise NumericsError(f"{self.backbone.name} gave NaN or infinity", where=member.clip.path)
             self.features[member.clip.clip_id] = features
             if self.cache is not None:
-                self.cache.put(member.digest, CachedClip(features, member.facts))
+                self.cache.put(member.key, CachedClip(features, member.facts))
 
     def recall(self, wanted: dict[str, str]) -> dict[str, CachedClip]:
-        """Take the wanted clips (clip id to digest) from the cache, as far as they are there and not computed."""
+        """Take the wanted clips (clip id to key) from the cache, as far as they are there and not computed."""
         if self.cache is None:
             return {}
-        missing = {clip_id: digest for clip_id, digest in wanted.items() if not self.knows(clip_id)}
+        missing = {clip_id: key for clip_id, key in wanted.items() if not self.knows(clip_id)}
         cached = self.cache.get(set(missing.values()))
-        found = {clip_id: cached[digest] for clip_id, digest in missing.items() if digest in cached}
+        found = {clip_id: cached[key] for clip_id, key in missing.items() if key in cached}
         self.features |= {clip_id: clip.features for clip_id, clip in found.items()}
         return found
 

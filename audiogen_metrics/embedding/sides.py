@@ -12,6 +12,7 @@ from audiogen_metrics.audio.files import AudioFolder
 from audiogen_metrics.audio.preflight import set_warnings
 from audiogen_metrics.backbones.base import Backbone
 from audiogen_metrics.embedding.extraction import (
+    Alteration,
     ClipFailure,
     EmbeddingSet,
     Extraction,
@@ -59,6 +60,7 @@ class FolderSide:
         recipes: Sequence[Recipe],
         backbones: Mapping[str, Backbone],
         options: ExtractionOptions,
+        alteration: Alteration | None = None,
     ) -> FolderSide:
         """Run each backbone once per preprocessing; backbones of one preprocessing share the decoded audio."""
         groups: dict[Preprocessing, list[Recipe]] = defaultdict(list)
@@ -68,7 +70,7 @@ class FolderSide:
         extractions = []
         for preprocessing, members in groups.items():
             needed = {recipe.backbone: backbones[recipe.backbone] for recipe in members}
-            extraction = extract(folder, [*needed.values()], preprocessing, options)
+            extraction = extract(folder, [*needed.values()], preprocessing, options, alteration)
             sets |= {recipe: extraction.sets[recipe.backbone] for recipe in members}
             extractions.append(extraction)
         window = max(
