@@ -184,7 +184,7 @@ class _Copying:
             measured = {} if parameters is None else probe.measure(clip, parameters, corrupted)
         except AudioFileError as error:
             return self.files.skip(job.clip_id, error)
-        _write(self.target / f"{clip.clip_id}.wav", _wav(corrupted))
+        write_clip(self.target, corrupted)
         return {
             "clip_id": clip.clip_id,
             "sources": [{"clip_id": member.clip_id, "sha256": digest} for member, digest in members],
@@ -221,11 +221,12 @@ class _Copying:
         return written
 
 
-def _wav(clip: Clip) -> bytes:
+def write_clip(folder: Path, clip: Clip) -> None:
+    """Write a clip as float32 WAV under its id; equal clips give equal bytes. UsageError if that cannot be."""
     # Not by libsndfile, which writes the time of day into float files.
     file = io.BytesIO()
     wavfile.write(file, clip.sample_rate, clip.waveform)
-    return file.getvalue()
+    _write(folder / f"{clip.clip_id}.wav", file.getvalue())
 
 
 def _write(path: Path, content: bytes) -> None:

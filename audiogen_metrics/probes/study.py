@@ -1,0 +1,604 @@
+"""The metric sanity study: corrupt a growing share of a set, and see which metrics notice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from audiogen_metrics.audio.decoding import decode
+from audiogen_metrics.audio.files import AudioFolder, scan
+from audiogen_metrics.embedding.extraction import EmbeddingSet, ExtractionOptions
+from audiogen_metrics.embedding.reference import GivenFeatures
+from audiogen_metrics.embedding.sides import FolderSide
+from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
+from audiogen_metrics.evaluation import compute, create_backbones, require_weights, tool_versions
+from audiogen_metrics.probes import PROBES
+from audiogen_metrics.probes.base import Clip, clip_rng
+from audiogen_metrics.probes.configuration import configure
+from audiogen_metrics.probes.copying import write_clip
+from audiogen_metrics.probes.corruption import Corruption
+from audiogen_metrics.probes.pool import Pool, folder_labels, read_labels
+from audiogen_metrics.probes.sequences import event_sequences
+from audiogen_metrics.probes.verdicts import Verdict, judge
+from audiogen_metrics.protocols import METRICS, Recipe, get_protocol
+from audiogen_metrics.results import InputSummary
+from audiogen_metrics.settings import resolve_device
+
+if TYPE_CHECKING:
+    from audiogen_metrics.backbones.base import Backbone
+
+STUDY_VERSION = 1
+
+PAPER_PROBES = ("noise", "masking", "interference", "reordering")
+"""The corruptions of arXiv 2303.03857, section IV-A."""
+
+CONTROL = "resynthesis"
+"""Run beside the paper's probes: what the way through the mel-spectrogram does by itself."""
+
+FRACTIONS = tuple(step / 10 for step in range(11))
+
+Axis = Literal["fraction", "severity"]
+EventFolder = tuple[AudioFolder, dict[str, tuple[int, ...]]]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One metric as a study asks it.
+
+    Parameters
+    ----------
+    score_id
+        Its name in the results.
+    recipe
+        Backbone and preprocessing.
+    higher_is_better
+        Direction.
+    value
+        Score of ``(gen, ref)``, two sets of features with the same clip ids.
+    """
+
+    score_id: str
+    recipe: Recipe
+    higher_is_better: bool
+    value: Callable[[EmbeddingSet, GivenFeatures], float]
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Measure:
+        """Return the metric of a recipe; IS with one split, since it compares sets here."""
+        whole = replace(recipe, splits=1)
+
+        def value(gen: EmbeddingSet, ref: GivenFeatures) -> float:
+            score = compute(whole, gen, ref)
+            if score.value is None:
+                raise InsufficientDataError(score.reason or "no value", where=whole.score_id)
+            return score.value
+
+        return cls(recipe.score_id, whole, METRICS[recipe.metric].higher_is_better, value)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One score: of the set with this share corrupted, or all of it at this severity."""
+
+    probe: str
+    score: str
+    axis: Axis
+    dose: float
+    repeat: int
+    value: float
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A verdict with its probe, score and axis."""
+
+    probe: str
+    score: str
+    axis: Axis
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class ProbeRun:
+    """What one probe was, on which clips.
+
+    Parameters
+    ----------
+    clips
+        Clips, or sequences of clips for a probe that orders events.
+    left_out
+        Clip ids that could not be corrupted or embedded, and why.
+    """
+
+    version: int
+    settings: Mapping[str, Any]
+    clips: int
+    left_out: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Study:
+    """Curves and verdicts for every metric and probe.
+
+    Each metric's ``scale`` is how far it moves on this very set when nothing is left to recognise: for a Fréchet
+    distance the value between two halves of the set, for KL that between clips paired at random, for IS its
+    distance from 1.
+
+    Parameters
+    ----------
+    points
+        All scores.
+    findings
+        All verdicts.
+    probes
+        What was run.
+    not_run
+        Probes that this set is not fit for, and why.
+    """
+
+    protocol: str
+    caveat: str
+    ref: InputSummary
+    backbones: Mapping[str, Mapping[str, str | int]]
+    fractions: tuple[float, ...]
+    severities: tuple[float, ...]
+    repeats: int
+    seed: int
+    redraw_parameters: bool
+    probes: Mapping[str, ProbeRun]
+    points: tuple[Point, ...]
+    findings: tuple[Finding, ...]
+    not_run: Mapping[str, str]
+    warnings: tuple[str, ...]
+    versions: Mapping[str, str]
+    study_version: int = STUDY_VERSION
+
+    def to_json(self) -> str:
+        """Return everything as strict JSON: equal for equal input, seed and versions."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def finding(self, probe: str, score: str, axis: Axis = "fraction") -> Verdict:
+        """Return one verdict; KeyError if that was not studied."""
+        return {(f.probe, f.score, f.axis): f.verdict for f in self.findings}[probe, score, axis]
+
+    def curve(self, probe: str, score: str, axis: Axis = "fraction") -> dict[float, list[float]]:
+        """Return the scores of every dose, one per repeat."""
+        found: dict[float, list[float]] = {}
+        for point in self.points:
+            if (point.probe, point.score, point.axis) == (probe, score, axis):
+                found.setdefault(point.dose, []).append(point.value)
+        return found
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return one flat record per verdict."""
+        return [
+            {
+                "probe": finding.probe,
+                "score": finding.score,
+                "axis": finding.axis,
+                "answer": finding.verdict.answer,
+                "clips": self.probes[finding.probe].clips,
+                "spearman": finding.verdict.spearman,
+                "ci95_low": finding.verdict.ci95[0] if finding.verdict.ci95 else None,
+                "ci95_high": finding.verdict.ci95[1] if finding.verdict.ci95 else None,
+                "change": finding.verdict.change,
+                "relative_change": finding.verdict.relative_change,
+                "effect_size": finding.verdict.effect_size,
+            }
+            for finding in self.findings
+        ]
+
+
+@dataclass
+class Effort:
+    """What a run cost; not part of the result, because it depends on the cache."""
+
+    embedded: dict[str, int] = field(default_factory=dict)
+    recalled: dict[str, int] = field(default_factory=dict)
+
+    def add(self, side: FolderSide, backbones: Sequence[str]) -> None:
+        """Count the clips of one extraction."""
+        for extraction in side.extractions:
+            for name in backbones:
+                if name in extraction.sets:
+                    fresh = len(extraction.digests) - extraction.from_cache
+                    self.embedded[name] = self.embedded.get(name, 0) + fresh
+                    self.recalled[name] = self.recalled.get(name, 0) + extraction.from_cache
+
+
+def sanity(
+    ref: str | Path,
+    *,
+    probes: Sequence[str] | None = None,
+    metrics: Sequence[str] | None = None,
+    protocol: str = "audioldm",
+    fractions: Sequence[float] = FRACTIONS,
+    severities: Sequence[float] = (),
+    repeats: int = 5,
+    seed: int = 0,
+    redraw_parameters: bool = False,
+    settings: Mapping[str, Mapping[str, str]] | None = None,
+    labels: str | Path | None = None,
+    events: int = 4,
+    limit: int | None = None,
+    device: str | torch.device = "auto",
+    weights: Mapping[str, str | Path] | None = None,
+    batch_size: int = 16,
+    workers: int | None = None,
+    cache: bool = True,
+    verify: bool = False,
+    progress: bool = False,
+    effort: Effort | None = None,
+) -> Study:
+    """Find out which damage the metrics of a protocol can hear on a set of recordings.
+
+    A growing share of the set is corrupted and scored against the set itself, as in Figure 1 of arXiv 2303.03857.
+    Which clips are corrupted is a seeded permutation per repeat, nested: each clip is embedded twice, clean and
+    corrupted, however many shares and repeats there are. Whatever was embedded is in the cache if the run is
+    interrupted; run it again to go on.
+
+    Parameters
+    ----------
+    ref
+        Folder of real recordings. Classes are its first sub-folders, unless ``labels`` says otherwise.
+    probes
+        Names from ``agm list probes``. None takes the paper's four and the control `CONTROL`, without those that
+        the set is not fit for; one asked for by name raises instead.
+    metrics, protocol
+        As in `audiogen_metrics.score`.
+    fractions
+        Shares of the set to corrupt at severity 1, in [0, 1]; 0 is added. Empty leaves this axis out.
+    severities
+        Severities at which to corrupt the whole set, in [0, 1]; each costs one extraction. Empty leaves it out.
+    repeats
+        Times that the choice of clips is drawn.
+    seed
+        Of everything that is drawn.
+    redraw_parameters
+        Draw the corruption itself anew for each repeat too, for one extraction each.
+    settings
+        Settings by probe, as text by name: ``{"noise": {"variance_ratio": "0.1"}}``.
+    labels
+        CSV file with the columns ``clip_id`` and ``label``.
+    events
+        Events a sequence, for probes that need sequences.
+    limit
+        Take the first ``limit`` clips only.
+    device, weights, batch_size, workers, cache, verify, progress
+        As in `audiogen_metrics.score`.
+    effort
+        Filled with the number of clips embedded and recalled.
+
+    Raises
+    ------
+    DataError, InsufficientDataError, MissingWeightsError, MissingDependencyError, UsageError
+        As in `audiogen_metrics.score`; a probe asked for by name that cannot run on this set.
+
+    Examples
+    --------
+    >>> from audiogen_metrics.probes.study import sanity
+    >>> study = sanity("examples/reference", protocol="yamnet", probes=["noise"])  # doctest: +SKIP
+    >>> study.finding("noise", "fd_yamnet").answer  # doctest: +SKIP
+    'responds'
+    """
+    chosen = get_protocol(protocol)
+    recipes = chosen.select(metrics)
+    require_weights(recipes, weights or {})
+    backbones = create_backbones(recipes, resolve_device(device), weights)
+    folder = scan(ref)
+    return run_study(
+        replace(folder, clips=folder.clips[:limit]),
+        [Measure.of(recipe) for recipe in recipes],
+        backbones,
+        Plan(
+            probes=tuple(probes) if probes is not None else (*PAPER_PROBES, CONTROL),
+            by_name=probes is not None,
+            fractions=_doses(fractions, "fractions"),
+            severities=_doses(severities, "severities"),
+            repeats=repeats,
+            seed=seed,
+            redraw_parameters=redraw_parameters,
+            settings=settings or {},
+            labels=labels,
+            events=events,
+        ),
+        ExtractionOptions(batch_size, workers, cache, verify, progress),
+        protocol=chosen.name,
+        caveat=chosen.caveat,
+        effort=effort,
+    )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study does; the fields are those of `sanity`. ``by_name``: a probe that cannot run is an error."""
+
+    probes: tuple[str, ...]
+    by_name: bool = False
+    fractions: tuple[float, ...] = FRACTIONS
+    severities: tuple[float, ...] = ()
+    repeats: int = 5
+    seed: int = 0
+    redraw_parameters: bool = False
+    settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    labels: str | Path | None = None
+    events: int = 4
+
+    def __post_init__(self) -> None:
+        for name in self.probes:
+            configure(name, self.settings.get(name))
+        for name in self.settings:
+            if name not in self.probes:
+                raise UsageError(
+                    f"settings of {name!r}, which is not studied", fix=f"Studied: {', '.join(self.probes)}"
+                )
+        if self.repeats < 1:
+            raise UsageError(f"repeats={self.repeats}", fix="Use at least 1")
+        if not self.fractions and not self.severities:
+            raise UsageError("neither fractions nor severities", fix="Give at least one dose above 0")
+
+
+def run_study(
+    folder: AudioFolder,
+    measures: Sequence[Measure],
+    backbones: Mapping[str, Backbone],
+    plan: Plan,
+    options: ExtractionOptions,
+    *,
+    protocol: str,
+    caveat: str = "",
+    effort: Effort | None = None,
+) -> Study:
+    """Run a study with metrics and backbones of one's own; `sanity` takes them from a protocol."""
+    run = _Run(measures, backbones, plan, options, effort or Effort())
+    clean = run.extract("ref", folder)
+    usable = _common(clean, run.recipes)
+    whole = replace(folder, clips=tuple(clip for clip in folder.clips if clip.clip_id in usable))
+    labels = folder_labels(usable) if plan.labels is None else read_labels(plan.labels)
+    pool = Pool(tuple(sorted(usable)), _Loader(whole), labels, plan.seed)
+    company = _company(clean, pool)
+    not_run: dict[str, str] = {}
+    for name in plan.probes:
+        try:
+            run.probe(name, whole, clean, pool, company)
+        except (InsufficientDataError, DataError) as error:
+            if plan.by_name:
+                raise
+            not_run[name] = str(error)
+    return Study(
+        protocol=protocol,
+        caveat=caveat,
+        ref=clean.summary(),
+        backbones={name: backbone.settings for name, backbone in backbones.items()},
+        fractions=plan.fractions,
+        severities=plan.severities,
+        repeats=plan.repeats,
+        seed=plan.seed,
+        redraw_parameters=plan.redraw_parameters,
+        probes=run.done,
+        points=tuple(run.points),
+        findings=tuple(run.findings),
+        not_run=not_run,
+        warnings=tuple(clean.warnings()),
+        versions=tool_versions(),
+    )
+
+
+class _Run:
+    """State of one study."""
+
+    def __init__(
+        self,
+        measures: Sequence[Measure],
+        backbones: Mapping[str, Backbone],
+        plan: Plan,
+        options: ExtractionOptions,
+        effort: Effort,
+    ) -> None:
+        self.measures, self.backbones, self.plan, self.options, self.effort = measures, backbones, plan, options, effort
+        self.recipes = [measure.recipe for measure in measures]
+        self.done: dict[str, ProbeRun] = {}
+        self.points: list[Point] = []
+        self.findings: list[Finding] = []
+
+    def extract(self, name: str, folder: AudioFolder, corruption: Corruption | None = None) -> FolderSide:
+        """Embed a folder, corrupted or as it is."""
+        side = FolderSide.extract(name, folder, self.recipes, self.backbones, self.options, corruption)
+        self.effort.add(side, [*self.backbones])
+        return side
+
+    def probe(self, name: str, folder: AudioFolder, clean: FolderSide, pool: Pool, company: str) -> None:
+        """Study one probe."""
+        kind = PROBES.get(name)
+        opened: AbstractContextManager[EventFolder] = nullcontext((folder, {}))
+        if kind.needs_events:
+            opened = _sequences(pool, self.plan.events)
+        with opened as (audio, events):
+            if kind.needs_events:
+                clean = self.extract("sequences", audio)
+            probe = configure(name, self.plan.settings.get(name), pool)
+            corruption = Corruption(probe, 1.0, self.plan.seed, company if probe.needs_pool else "", events)
+            trial = _Trial(self, name, audio, clean, corruption)
+            trial.run()
+        self.done[name] = ProbeRun(probe.version, probe.settings, len(trial.clip_ids), trial.left_out)
+
+
+@dataclass
+class _Trial:
+    """One probe on one set."""
+
+    study: _Run
+    name: str
+    folder: AudioFolder
+    clean: FolderSide
+    corruption: Corruption
+
+    def __post_init__(self) -> None:
+        self.left_out: dict[str, str] = {}
+        self.corrupted: dict[tuple[float, int], FolderSide] = {}
+
+    def run(self) -> None:
+        """Embed what is corrupted, then score every dose and repeat."""
+        plan = self.study.plan
+        doses = ([1.0] if plan.fractions else []) + [severity for severity in plan.severities if severity > 0]
+        for severity in dict.fromkeys(doses):
+            for repeat in range(plan.repeats if plan.redraw_parameters else 1):
+                self.corrupted[severity, repeat] = self._embed(severity, repeat)
+        usable = set.intersection(*(_common(side, self.study.recipes) for side in self.corrupted.values()))
+        self.clip_ids = tuple(sorted(usable & _common(self.clean, self.study.recipes)))
+        self._note_left_out()
+        if len(self.clip_ids) < 2:
+            raise InsufficientDataError(f"{len(self.clip_ids)} clips can be corrupted and embedded", where=self.name)
+        orders = [self._order(repeat) for repeat in range(plan.repeats)]
+        for measure in self.study.measures:
+            self._measure(measure, orders)
+
+    def _embed(self, severity: float, repeat: int) -> FolderSide:
+        plan = self.study.plan
+        corruption = replace(self.corruption, severity=severity, seed=plan.seed + repeat)
+        return self.study.extract(f"{self.name} at {severity:g}", self.folder, corruption)
+
+    def _note_left_out(self) -> None:
+        for side in (self.clean, *self.corrupted.values()):
+            for extraction in side.extractions:
+                lists = [extraction.failures, *(found.left_out for found in extraction.sets.values())]
+                self.left_out |= {failure.clip_id: failure.reason for failures in lists for failure in failures}
+
+    def _order(self, repeat: int) -> tuple[str, ...]:
+        """Return the clips in the order in which this repeat corrupts them."""
+        rng = clip_rng(self.study.plan.seed, f"repeat {repeat}", self.name)
+        return tuple(self.clip_ids[place] for place in rng.permutation(len(self.clip_ids)))
+
+    def _measure(self, measure: Measure, orders: Sequence[tuple[str, ...]]) -> None:
+        plan = self.study.plan
+        clean = self.clean.features(measure.recipe).select(self.clip_ids)
+        ref = _given(clean, measure.recipe)
+        scale = _scale(measure, clean, plan.seed)
+        known: dict[tuple[float, int, frozenset[str]], float] = {}
+
+        def value(severity: float, repeat: int, chosen: frozenset[str]) -> float:
+            severity, repeat = (severity, repeat if plan.redraw_parameters else 0) if chosen else (0.0, 0)
+            if (severity, repeat, chosen) not in known:
+                known[severity, repeat, chosen] = measure.value(
+                    self._mixed(measure, clean, severity, repeat, chosen), ref
+                )
+            return known[severity, repeat, chosen]
+
+        axes: dict[Axis, dict[float, list[float]]] = {}
+        if plan.fractions:
+            axes["fraction"] = {
+                dose: [
+                    value(1.0, repeat, frozenset(order[: round(dose * len(order))]))
+                    for repeat, order in enumerate(orders)
+                ]
+                for dose in plan.fractions
+            }
+        if plan.severities:
+            everything, repeats = frozenset(self.clip_ids), plan.repeats if plan.redraw_parameters else 1
+            axes["severity"] = {
+                dose: [value(dose, repeat, everything if dose else frozenset()) for repeat in range(repeats)]
+                for dose in plan.severities
+            }
+        for axis, curve in axes.items():
+            self.study.points += [
+                Point(self.name, measure.score_id, axis, dose, repeat, score)
+                for dose, scores in curve.items()
+                for repeat, score in enumerate(scores)
+            ]
+            verdict = judge(curve, scale, higher_is_better=measure.higher_is_better)
+            self.study.findings.append(Finding(self.name, measure.score_id, axis, verdict))
+
+    def _mixed(
+        self, measure: Measure, clean: EmbeddingSet, severity: float, repeat: int, chosen: frozenset[str]
+    ) -> EmbeddingSet:
+        """Return the clean set with the chosen clips in their corrupted form."""
+        if not chosen:
+            return clean
+        corrupted = self.corrupted[severity, repeat].features(measure.recipe).features
+        return EmbeddingSet(
+            {clip_id: corrupted[clip_id] if clip_id in chosen else clean.features[clip_id] for clip_id in self.clip_ids}
+        )
+
+
+def _given(clean: EmbeddingSet, recipe: Recipe) -> GivenFeatures:
+    """Return the clean set as a reference whose statistics are computed once."""
+    output = METRICS[recipe.metric].output
+    if output == "logits":
+        return GivenFeatures(clean.clip_ids, class_logits=clean.logits())
+    return GivenFeatures(clean.clip_ids, gaussian=clean.statistics(output))
+
+
+def _scale(measure: Measure, clean: EmbeddingSet, seed: int) -> float:
+    """Return how far a metric moves on this set when nothing is left to recognise; see `Study`."""
+    order = [clean.clip_ids[place] for place in clip_rng(seed, "", "scale").permutation(len(clean))]
+    if measure.recipe.metric == "is":
+        scale = measure.value(clean, _given(clean, measure.recipe)) - 1
+    elif METRICS[measure.recipe.metric].output == "logits":
+        # Each clip against the next one in a random order: no clip meets itself.
+        strangers = dict(zip(order, order[1:] + order[:1], strict=True))
+        shuffled = EmbeddingSet({clip_id: clean.features[strangers[clip_id]] for clip_id in clean.clip_ids})
+        scale = measure.value(shuffled, _given(clean, measure.recipe))
+    else:
+        halves = clean.select(sorted(order[::2])), clean.select(sorted(order[1::2]))
+        scale = measure.value(halves[0], _given(halves[1], measure.recipe))
+    if not scale > 0:
+        raise InsufficientDataError(
+            f"{measure.score_id} cannot tell the clips of this set apart", fix="Take a set with more kinds of sound"
+        )
+    return scale
+
+
+def _common(side: FolderSide, recipes: Sequence[Recipe]) -> set[str]:
+    """Return the clips that every recipe has features of."""
+    return set.intersection(*(set(side.features(recipe).clip_ids) for recipe in recipes))
+
+
+@dataclass(frozen=True)
+class _Loader:
+    """Decodes a clip of a folder by id."""
+
+    folder: AudioFolder
+
+    def __call__(self, clip_id: str) -> Clip:
+        path = next(clip.path for clip in self.folder.clips if clip.clip_id == clip_id)
+        return Clip.from_audio(clip_id, decode(path, path.read_bytes()))
+
+
+def _company(clean: FolderSide, pool: Pool) -> str:
+    """Return a hash of everything that a probe with a pool may draw on."""
+    digests = clean.extractions[0].digests
+    listing = "\n".join(f"{digests[clip_id]} {pool.labels.get(clip_id, '')} {clip_id}" for clip_id in pool.clip_ids)
+    return hashlib.sha256(f"{pool.seed}\n{listing}".encode()).hexdigest()
+
+
+@contextmanager
+def _sequences(pool: Pool, events: int) -> Iterator[EventFolder]:
+    """Yield a temporary folder of event sequences, and the first samples of their events by clip id."""
+    sequences = event_sequences(pool, events)
+    with tempfile.TemporaryDirectory(prefix="agm-sequences-") as folder:
+        starts = {}
+        for sequence in sequences:
+            clip = sequence.load(pool)
+            write_clip(Path(folder), clip)
+            starts[clip.clip_id] = clip.events
+        yield scan(folder), starts
+
+
+def _doses(doses: Sequence[float], name: str) -> tuple[float, ...]:
+    """Return the doses in order, with 0."""
+    for dose in doses:
+        if not 0 <= dose <= 1:
+            raise UsageError(f"{dose:g} is out of range", where=name, fix="Pass numbers from 0 to 1")
+    if not doses:
+        return ()
+    if max(doses) == 0:
+        raise UsageError("nothing above 0", where=name, fix="Pass at least one dose above 0")
+    return tuple(sorted({0.0, *map(float, doses)}))
