@@ -63,6 +63,19 @@ def add_format_options(parser: argparse.ArgumentParser, formats: list[str]) -> N
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the result to FILE, not to stdout")
 
 
+def parse_settings(pairs: list[str]) -> dict[str, str]:
+    """Read ``NAME=VALUE`` pairs of ``--set``; UsageError for what is none, or for a name set twice."""
+    settings = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not (name and equals):
+            raise UsageError(f"{pair!r} is not NAME=VALUE", where="--set")
+        if name in settings:
+            raise UsageError(f"{name} is set twice", where="--set")
+        settings[name] = value
+    return settings
+
+
 def write_result(text: str, output: Path | None) -> None:
     """Write a result to stdout, or whole to a file."""
     if output is None:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from audiogen_metrics import __version__
-from audiogen_metrics.cli import cache, doctor, embed, listing, probe, protocols, scoring, stats, weights
+from audiogen_metrics.cli import cache, doctor, embed, listing, probe, protocols, scoring, stats, study, weights
 from audiogen_metrics.errors import AudiogenMetricsError
 
 EXIT_CODES = """\
@@ -27,7 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"audiogen-metrics {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (scoring, embed, stats, protocols, probe, listing, weights, cache, doctor):
+    for command in (scoring, embed, stats, protocols, probe, study, listing, weights, cache, doctor):
         command.add_parser(subparsers)
     return parser
 

@@ -6,8 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from audiogen_metrics.cli.common import Subparsers
-from audiogen_metrics.errors import UsageError
+from audiogen_metrics.cli.common import Subparsers, parse_settings
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -57,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
             probe=arguments.probe,
             severity=arguments.severity,
             seed=arguments.seed,
-            settings=_settings(arguments.set),
+            settings=parse_settings(arguments.set),
             labels=arguments.labels,
             events=arguments.events,
             workers=arguments.workers,
@@ -69,15 +68,3 @@ def run(arguments: argparse.Namespace) -> int:
     total = len(manifest["clips"]) + len(manifest["skipped"])
     print(f"{arguments.target}: {len(manifest['clips'])} of {total} clips", file=sys.stderr)
     return 0
-
-
-def _settings(pairs: list[str]) -> dict[str, str]:
-    settings = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not (name and equals):
-            raise UsageError(f"{pair!r} is not NAME=VALUE", where="--set")
-        if name in settings:
-            raise UsageError(f"{name} is set twice", where="--set")
-        settings[name] = value
-    return settings

@@ -27,10 +27,10 @@ from audiogen_metrics.probes.copying import write_clip
 from audiogen_metrics.probes.corruption import Corruption
 from audiogen_metrics.probes.pool import Pool, folder_labels, read_labels
 from audiogen_metrics.probes.sequences import event_sequences
-from audiogen_metrics.probes.verdicts import Verdict, judge
 from audiogen_metrics.protocols import METRICS, Recipe, get_protocol
 from audiogen_metrics.results import InputSummary
 from audiogen_metrics.settings import resolve_device
+from audiogen_metrics.studies.verdicts import Verdict, judge
 
 if TYPE_CHECKING:
     from audiogen_metrics.backbones.base import Backbone
@@ -284,7 +284,7 @@ def sanity(
 
     Examples
     --------
-    >>> from audiogen_metrics.probes.study import sanity
+    >>> from audiogen_metrics.studies import sanity
     >>> study = sanity("examples/reference", protocol="yamnet", probes=["noise"])  # doctest: +SKIP
     >>> study.finding("noise", "fd_yamnet").answer  # doctest: +SKIP
     'responds'

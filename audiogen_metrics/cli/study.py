@@ -1,0 +1,194 @@
+"""``agm study REF``: which damage can a metric hear?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from audiogen_metrics.cli.common import (
+    Subparsers,
+    add_extraction_options,
+    add_protocol_option,
+    extraction_arguments,
+    parse_settings,
+    write_result,
+)
+from audiogen_metrics.embedding.files import write_atomically
+from audiogen_metrics.errors import CheckFailedError, UsageError
+
+if TYPE_CHECKING:
+    from audiogen_metrics.studies.study import Study
+
+FORMATS = ("table", "json", "csv", "markdown")
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "study",
+        help="find out which damage the metrics can hear",
+        description="Corrupt a growing share of a set of real recordings, score it against itself, and say for each "
+        "metric and probe: responds, flat, or wrong direction. Run it again after an interruption to go on.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("ref", metavar="REF", help="folder of real recordings; its sub-folders are the classes")
+    parser.add_argument(
+        "--probes",
+        metavar="LIST",
+        help="comma-separated, see agm list probes (default: the paper's four and resynthesis, where the set allows)",
+    )
+    parser.add_argument("-m", "--metrics", metavar="LIST", help="comma-separated (default: all of the protocol)")
+    add_protocol_option(parser)
+    parser.add_argument(
+        "--fractions",
+        default="0:1:0.1",
+        metavar="DOSES",
+        help="shares of the set to corrupt, START:STOP:STEP, a comma-separated list, or none (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--severities",
+        default="none",
+        metavar="DOSES",
+        help="severities at which to corrupt the whole set, written alike (default: %(default)s)",
+    )
+    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="draws of the clips (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="0 or more (default: %(default)s)")
+    parser.add_argument("--redraw-parameters", action="store_true", help="draw the corruption anew for each repeat too")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PROBE.NAME=VALUE",
+        help="a setting of a probe, such as noise.variance_ratio=0.1 (repeatable)",
+    )
+    parser.add_argument("--labels", type=Path, metavar="CSV", help="classes, in the columns clip_id and label")
+    parser.add_argument(
+        "--events", type=int, default=4, metavar="N", help="events a sequence, for reordering (default: %(default)s)"
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="take the first N clips only")
+    parser.add_argument(
+        "--expect",
+        action="append",
+        default=[],
+        metavar="PROBE.SCORE=ANSWER",
+        help="exit with 5 unless so, for example noise.fd_panns=responds (repeatable)",
+    )
+    add_extraction_options(parser)
+    parser.add_argument(
+        "--format", choices=FORMATS, default="table", help="of the result on stdout (default: %(default)s)"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="DIR", help="write JSON, tables and figures into DIR as well"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Study, write, check what was expected."""
+    from audiogen_metrics.studies.files import write_study
+    from audiogen_metrics.studies.study import Effort, sanity
+
+    expected = [_expectation(text) for text in arguments.expect]
+    effort, begun = Effort(), time.monotonic()
+    study = sanity(
+        arguments.ref,
+        probes=arguments.probes.split(",") if arguments.probes else None,
+        metrics=arguments.metrics.split(",") if arguments.metrics else None,
+        protocol=arguments.protocol,
+        fractions=parse_doses(arguments.fractions, "--fractions"),
+        severities=parse_doses(arguments.severities, "--severities"),
+        repeats=arguments.repeats,
+        seed=arguments.seed,
+        redraw_parameters=arguments.redraw_parameters,
+        settings=_by_probe(parse_settings(arguments.set)),
+        labels=arguments.labels,
+        events=arguments.events,
+        limit=arguments.limit,
+        effort=effort,
+        **extraction_arguments(arguments),
+    )
+    seconds = time.monotonic() - begun
+    for name in effort.embedded:
+        print(
+            f"{name}: {effort.embedded[name]} clips embedded, {effort.recalled[name]} from the cache", file=sys.stderr
+        )
+    print(f"{seconds:.1f} s", file=sys.stderr)
+    if arguments.output is not None:
+        for file in write_study(study, arguments.output):
+            print(f"wrote {file}", file=sys.stderr)
+        cost = {"seconds": round(seconds, 1), "embedded": effort.embedded, "recalled": effort.recalled}
+        write_atomically(arguments.output / "cost.json", (json.dumps(cost, indent=2) + "\n").encode())
+    write_result(_formats()[arguments.format](study), None)
+    failed = [text for check in expected if (text := check(study)) is not None]
+    if failed:
+        raise CheckFailedError("; ".join(failed))
+    return 0
+
+
+def parse_doses(text: str, where: str) -> tuple[float, ...]:
+    """Read ``0:1:0.1``, ``0,0.5,1`` or ``none``.
+
+    Examples
+    --------
+    >>> parse_doses("0:1:0.25", "--fractions")
+    (0.0, 0.25, 0.5, 0.75, 1.0)
+    """
+    if text == "none":
+        return ()
+    try:
+        if ":" not in text:
+            return tuple(float(part) for part in text.split(","))
+        start, stop, step = map(float, text.split(":"))
+        if step <= 0 or stop < start or (stop - start) / step > 1000:
+            raise ValueError
+        return tuple(round(start + place * step, 9) for place in range(round((stop - start) / step) + 1))
+    except ValueError as error:
+        raise UsageError(f"cannot read {text!r}", where=where, fix="Write 0:1:0.1, or 0,0.5,1, or none") from error
+
+
+def _by_probe(settings: dict[str, str]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for name, value in settings.items():
+        probe, dot, setting = name.partition(".")
+        if not (dot and setting):
+            raise UsageError(f"{name!r} is not PROBE.NAME", where="--set")
+        found.setdefault(probe, {})[setting] = value
+    return found
+
+
+def _expectation(text: str) -> Callable[[Study], str | None]:
+    from audiogen_metrics.registry import unknown_name
+    from audiogen_metrics.studies.files import ANSWERS
+
+    name, equals, answer = text.partition("=")
+    probe, dot, score = name.partition(".")
+    if not (equals and dot):
+        raise UsageError(f"cannot read {text!r}", where="--expect", fix="Write it like noise.fd_panns=responds")
+    if answer not in ANSWERS:
+        raise unknown_name("answer", answer, list(ANSWERS))
+
+    def check(study: Study) -> str | None:
+        answers = {f.verdict.answer for f in study.findings if (f.probe, f.score) == (probe, score)}
+        if not answers:
+            return f"{name} was not studied"
+        return None if answers == {answer} else f"{name} is {', '.join(sorted(answers))}, not {answer}"
+
+    return check
+
+
+def _formats() -> dict[str, Callable[[Study], str]]:
+    from audiogen_metrics.report.tables import records_to_csv
+    from audiogen_metrics.studies import files
+
+    renderers: tuple[Callable[[Study], str], ...] = (
+        files.summary,
+        lambda study: study.to_json(),
+        lambda study: records_to_csv(study.records()),
+        files.to_markdown,
+    )
+    return dict(zip(FORMATS, renderers, strict=True))

@@ -1,0 +1,122 @@
+"""A study as files: JSON, CSV, Markdown, and figures in the shape of the paper's."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from audiogen_metrics.embedding.files import write_atomically
+from audiogen_metrics.errors import UsageError
+from audiogen_metrics.report.plots import Curve, Panel, draw
+from audiogen_metrics.report.tables import records_to_csv, records_to_markdown
+from audiogen_metrics.studies.study import Axis, Study
+from audiogen_metrics.studies.verdicts import MINIMUM_CHANGE
+
+ANSWERS = {"responds": "responds", "flat": "flat", "wrong direction": "**wrong direction**"}
+
+
+def write_study(study: Study, folder: Path) -> list[Path]:
+    """Write every form of a study into ``folder`` and return the files.
+
+    ``study.json`` is everything; ``points.csv`` and ``verdicts.csv`` its tables; ``study.md`` the verdicts for
+    people; ``fraction.png`` and ``.svg`` (and ``severity``) the curves.
+
+    Raises
+    ------
+    UsageError
+        A folder that cannot be written.
+    """
+    texts = {
+        "study.json": study.to_json(),
+        "points.csv": records_to_csv([asdict(point) for point in study.points]),
+        "verdicts.csv": records_to_csv(study.records()),
+        "study.md": to_markdown(study),
+    }
+    try:
+        for name, text in texts.items():
+            write_atomically(folder / name, text.encode())
+    except OSError as error:
+        raise UsageError(f"cannot be written ({error.strerror})", where=folder) from error
+    files = [folder / name for name in texts]
+    axes: tuple[Axis, ...] = ("fraction", "severity")
+    for axis in axes:
+        if any(point.axis == axis for point in study.points):
+            for suffix in (".png", ".svg"):
+                files.append(folder / f"{axis}{suffix}")
+                draw(panels(study, axis), files[-1], title=_title(study))
+    return files
+
+
+def summary(study: Study) -> str:
+    """Return the verdicts as a table of metrics by probes, for a terminal."""
+    scores = list(dict.fromkeys(finding.score for finding in study.findings))
+    lines = [_title(study), "", f"{'probe':<18}" + "".join(f"{score:>18}" for score in scores)]
+    for axis in dict.fromkeys(finding.axis for finding in study.findings):
+        lines.append(f"by {axis}:")
+        for probe in study.probes:
+            verdicts = [study.finding(probe, score, axis) for score in scores]
+            cells = [f"{verdict.answer} {verdict.relative_change:+.0%}" for verdict in verdicts]
+            lines.append(f"  {probe:<16}" + "".join(f"{cell:>18}" for cell in cells))
+    lines += ["", "Percentages: change at the highest dose, of the metric's scale on this set; + is worse."]
+    lines += [f"not run: {probe}: {reason}" for probe, reason in study.not_run.items()]
+    lines += [f"note: {study.caveat}."] if study.caveat else []
+    return "\n".join(lines + [f"warning: {warning}" for warning in study.warnings]) + "\n"
+
+
+def to_markdown(study: Study) -> str:
+    """Return the verdicts with their numbers, as GitHub's Markdown."""
+    rows = []
+    for finding in study.findings:
+        verdict = finding.verdict
+        interval = f" [{verdict.ci95[0]:.2f}, {verdict.ci95[1]:.2f}]" if verdict.ci95 else ""
+        rows.append(
+            {
+                "probe": finding.probe,
+                "score": finding.score,
+                "axis": finding.axis,
+                "verdict": ANSWERS[verdict.answer],
+                "Spearman [95 %]": f"{verdict.spearman:.2f}{interval}",
+                "change": verdict.change,
+                "of scale": f"{verdict.relative_change:+.1%}",
+                "effect size": "–" if verdict.effect_size is None else f"{verdict.effect_size:.1f}",
+                "clips": study.probes[finding.probe].clips,
+            }
+        )
+    notes = [f"- not run: {probe}: {reason}" for probe, reason in study.not_run.items()]
+    notes += [f"- {study.caveat}."] if study.caveat else []
+    notes += [f"- {warning}" for warning in study.warnings]
+    return f"{_title(study)}\n\n{records_to_markdown(rows)}" + ("\n" + "\n".join(notes) + "\n" if notes else "")
+
+
+def panels(study: Study, axis: Axis) -> list[list[Panel]]:
+    """Return a panel per probe: normalised in the first row, then one row per metric in its own units."""
+    scores = list(dict.fromkeys(finding.score for finding in study.findings))
+    label = {"fraction": "share of clips corrupted", "severity": "severity"}[axis]
+
+    def panel(probe: str, score: str) -> Panel:
+        curve = _curve(study, probe, score, axis, scores.index(score))
+        return Panel(probe, label, score, [curve], 2 * MINIMUM_CHANGE * study.finding(probe, score, axis).scale)
+
+    def normalised(probe: str) -> Panel:
+        curves = [_curve(study, probe, score, axis, style, normalised=True) for style, score in enumerate(scores)]
+        return Panel(probe, label, "change / scale (+ worse)", curves, 2 * MINIMUM_CHANGE)
+
+    return [list(map(normalised, study.probes)), *([panel(probe, score) for probe in study.probes] for score in scores)]
+
+
+def _curve(study: Study, probe: str, score: str, axis: Axis, style: int, *, normalised: bool = False) -> Curve:
+    curve = study.curve(probe, score, axis)
+    doses = sorted(curve)
+    values = np.array([curve[dose] for dose in doses])
+    if normalised:
+        verdict = study.finding(probe, score, axis)
+        worse = -1 if verdict.change * verdict.relative_change < 0 else 1
+        values = worse * (values - values[0].mean()) / verdict.scale
+    return Curve(score, style, doses, list(values.mean(1)), list(values.min(1)), list(values.max(1)))
+
+
+def _title(study: Study) -> str:
+    repeats = f"{study.repeats} repeat{'s' * (study.repeats > 1)}"
+    return f"protocol {study.protocol}, {study.ref.scored} clips, {repeats}, seed {study.seed}"
