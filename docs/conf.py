@@ -16,6 +16,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "myst_parser",
     "sphinx_copybutton",
+    "gallery",
     "generated",
     "mathml",
 ]
@@ -29,7 +30,7 @@ pygments_dark_style = "github-dark"
 html_title = "audiogen-metrics"
 html_theme_options = {"navigation_with_keys": True}
 html_static_path = ["_static"]
-html_css_files = ["formulas.css"]
+html_css_files = ["formulas.css", "gallery.css"]
 html_copy_source = False
 html_show_sourcelink = False
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields
 from functools import partial
 
+from gallery import gallery
 from sphinx.application import Sphinx
 
 from audiogen_metrics.audio.preparation import Preprocessing
@@ -140,6 +141,7 @@ def _code(text: str) -> str:
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "exit codes": exit_codes,
     "command line": command_line,
+    "gallery": gallery,
     "protocols": protocols,
 }
 PLACE = re.compile(r"^%% generated: (.+) %%$", re.MULTILINE)
@@ -152,7 +154,7 @@ def fill(_app: Sphinx, _page: str, source: list[str]) -> None:
 
 def outdated(*_arguments: object) -> list[str]:
     """Name the pages that must be read again even if their files have not changed."""
-    return ["cli", "protocols"]
+    return ["cli", "probes", "protocols"]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
