@@ -65,7 +65,8 @@ class Bandwidth(Probe[BandwidthParameters]):
     sample_rate
         int • Hz • ≥ 1000 • 2000: at severity 1, from the clip's own; equal ratios in between, in steps of 100 Hz.
     resampler
-        str • – • torchaudio or resampy • torchaudio: as in `audiogen_metrics.audio.resampling`.
+        str • – • torchaudio or torchaudio-kaiser or resampy or decimate or decimate-resampy • torchaudio:
+        as in `audiogen_metrics.audio.resampling`.
     """
 
     name: ClassVar[str] = "bandwidth"

@@ -56,7 +56,8 @@ class MP3(_Codec):
     mild_kbps
         int • kbit/s • 32 to 160 • 160: towards severity 0; equal ratios in between.
     resampler
-        str • – • torchaudio or resampy • torchaudio: to a rate that the codec takes and back.
+        str • – • torchaudio or torchaudio-kaiser or resampy or decimate or decimate-resampy • torchaudio:
+        to a rate that the codec takes and back.
     """
 
     name: ClassVar[str] = "mp3"
@@ -92,7 +93,8 @@ class Opus(_Codec):
     mild_kbps
         float • kbit/s • 6 to 256 • 96: towards severity 0; equal ratios in between.
     resampler
-        str • – • torchaudio or resampy • torchaudio: to a rate that the codec takes and back.
+        str • – • torchaudio or torchaudio-kaiser or resampy or decimate or decimate-resampy • torchaudio:
+        to a rate that the codec takes and back.
     """
 
     name: ClassVar[str] = "opus"

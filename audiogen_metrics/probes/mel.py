@@ -44,7 +44,8 @@ class MelFrontEnd:
     range_db
         float • dB • ≥ 1 • 100: ``top_db − range_db`` and all below map to 0, which stands for silence.
     resampler
-        str • – • torchaudio or resampy • torchaudio: as in `audiogen_metrics.audio.resampling`.
+        str • – • torchaudio or torchaudio-kaiser or resampy or decimate or decimate-resampy • torchaudio:
+        as in `audiogen_metrics.audio.resampling`.
     """
 
     sample_rate: int = setting(22_050, "Hz", low=1000)
