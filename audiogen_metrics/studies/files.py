@@ -52,13 +52,13 @@ def write_study(study: Study, folder: Path) -> list[Path]:
 def summary(study: Study) -> str:
     """Return the verdicts as a table of metrics by probes, for a terminal."""
     scores = list(dict.fromkeys(finding.score for finding in study.findings))
-    lines = [_title(study), "", f"{'probe':<18}" + "".join(f"{score:>18}" for score in scores)]
+    lines = [_title(study), "", f"{'probe':<18}" + "".join(f"{score:>24}" for score in scores)]
     for axis in dict.fromkeys(finding.axis for finding in study.findings):
         lines.append(f"by {axis}:")
         for probe in study.probes:
             verdicts = [study.finding(probe, score, axis) for score in scores]
             cells = [f"{verdict.answer} {verdict.relative_change:+.0%}" for verdict in verdicts]
-            lines.append(f"  {probe:<16}" + "".join(f"{cell:>18}" for cell in cells))
+            lines.append(f"  {probe:<16}" + "".join(f"{cell:>24}" for cell in cells))
     lines += ["", "Percentages: change at the highest dose, of the metric's scale on this set; + is worse."]
     lines += [f"not run: {probe}: {reason}" for probe, reason in study.not_run.items()]
     lines += [f"note: {study.caveat}."] if study.caveat else []
