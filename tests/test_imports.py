@@ -12,7 +12,20 @@ import pytest
 import audiogen_metrics
 
 PACKAGE = Path(audiogen_metrics.__file__).parent
-HEAVY = ("torch", "torchaudio", "torchmetrics", "numpy", "scipy", "soundfile", "matplotlib", "librosa", "numba", "onnx")
+HEAVY = (
+    "torch",
+    "torchaudio",
+    "torchmetrics",
+    "numpy",
+    "scipy",
+    "soundfile",
+    "matplotlib",
+    "librosa",
+    "numba",
+    "onnx",
+    "diffusers",
+    "transformers",
+)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +71,8 @@ LAYERS = [
     {"metrics", "report", "comparison"},
     {"probes"},
     {"studies"},
+    {"generation"},
+    {"audioldm"},
     {"testing"},
     {"cli"},
     {"__main__"},

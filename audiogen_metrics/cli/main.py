@@ -8,7 +8,19 @@ import sys
 from collections.abc import Sequence
 
 from audiogen_metrics import __version__
-from audiogen_metrics.cli import cache, doctor, embed, listing, probe, protocols, scoring, stats, study, weights
+from audiogen_metrics.cli import (
+    cache,
+    doctor,
+    embed,
+    generate,
+    listing,
+    probe,
+    protocols,
+    scoring,
+    stats,
+    study,
+    weights,
+)
 from audiogen_metrics.errors import AudiogenMetricsError
 
 EXIT_CODES = """\
@@ -27,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"audiogen-metrics {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (scoring, embed, stats, protocols, probe, study, listing, weights, cache, doctor):
+    for command in (scoring, embed, stats, protocols, probe, study, generate, listing, weights, cache, doctor):
         command.add_parser(subparsers)
     return parser
 
@@ -41,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"agm: error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("agm: interrupted; embeddings computed so far are in the cache", file=sys.stderr)
+        print("agm: interrupted; what was finished is kept, embeddings in the cache", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader of stdout has gone (agm … | head): point it at nothing, so that the exit is quiet.
