@@ -71,7 +71,7 @@ LAYERS = [
     {"metrics", "report", "comparison"},
     {"probes"},
     {"studies"},
-    {"generation"},
+    {"generation", "datasets"},
     {"audioldm"},
     {"testing"},
     {"cli"},

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from audiogen_metrics import __version__
 from audiogen_metrics.cli import (
     cache,
+    data,
     doctor,
     embed,
+    finetune,
     generate,
     listing,
     probe,
@@ -39,7 +41,23 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"audiogen-metrics {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (scoring, embed, stats, protocols, probe, study, generate, listing, weights, cache, doctor):
+    commands = (
+        scoring,
+        embed,
+        stats,
+        protocols,
+        probe,
+        study,
+        generate,
+        finetune,
+        data,
+        listing,
+        weights,
+        cache,
+        doctor,
+    )
+
+    for command in commands:
         command.add_parser(subparsers)
     return parser
 
