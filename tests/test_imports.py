@@ -73,6 +73,7 @@ LAYERS = [
     {"studies"},
     {"generation", "datasets"},
     {"audioldm"},
+    {"benchmark"},
     {"testing"},
     {"cli"},
     {"__main__"},

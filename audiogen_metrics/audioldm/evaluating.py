@@ -55,7 +55,7 @@ class Evaluation:
             target = self._references / f"{clip.clip_id}{clip.path.suffix}"
             if not target.exists():
                 link(clip.path, target)
-            seconds = config.eval_seconds or _seconds(clip.path)
+            seconds = config.eval_seconds or seconds_of(clip.path)
             self._requests.append(
                 Request(clip.clip_id, prompt(clip, config.template), seconds=seconds, seed=config.seed)
             )
@@ -169,7 +169,7 @@ class History:
         return float(self._sign) * float(entry["scores"][self.monitor])
 
 
-def _seconds(path: Path) -> float:
+def seconds_of(path: Path) -> float:
     """Return a recording's length, at most what the model knows, in steps of 10 ms."""
     info = soundfile.info(str(path))
     return float(max(0.1, min(TRAINED_SECONDS, round(info.frames / info.samplerate, 2))))

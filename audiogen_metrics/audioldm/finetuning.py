@@ -16,6 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from audiogen_metrics.audioldm.configuration import FineTuneConfig
@@ -159,7 +160,8 @@ class FineTune:
             split = split_by(dataset, config.split, config.seed)
             for warning in split.warnings:
                 warnings.warn(warning, stacklevel=3)
-            train, evaluation = list(split.train.clips), list(split.evaluation.clips)
+            train = list(split.train.clips) if split.train else []
+            evaluation = list(split.evaluation.clips)
         elif config.evaluation is not None:
             evaluation = list(open_dataset(config.evaluation).clips)
         for name, clips in (("data", train), ("evaluation", evaluation)):
@@ -185,7 +187,8 @@ class FineTune:
         model = AudioLDM.from_pretrained(config.model, device=device, heads=config.heads, clap=config.clap)
         if not config.pretrained:
             with torch.random.fork_rng(devices=[]), quiet():
-                torch.manual_seed(config.seed)
+                # A stream of its own: a random checkpoint may have been made from the same seed.
+                torch.manual_seed(int(np.random.SeedSequence([config.seed, 2]).generate_state(1)[0]))
                 model.unet = type(model.unet).from_config(model.unet.config).to(device)
         return model
 

@@ -75,7 +75,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, … (default: %(default)s)")
 
 
-def add_sampling_options(parser: argparse.ArgumentParser) -> None:
+def add_sampling_options(parser: argparse.ArgumentParser, *, negative: bool = True) -> None:
     """Add the options of sampling."""
     parser.add_argument("--steps", type=int, default=200, metavar="N", help="of DDIM (default: %(default)s)")
     parser.add_argument(
@@ -93,7 +93,8 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="make N, keep CLAP's favourite (default: %(default)s)",
     )
-    parser.add_argument("--negative", default="", metavar="TEXT", help="prompt to keep away from (default: none)")
+    if negative:
+        parser.add_argument("--negative", default="", metavar="TEXT", help="prompt to keep away from (default: none)")
     parser.add_argument(
         "--batch-size", type=int, default=4, metavar="N", help="candidates at a time, at most (default: %(default)s)"
     )

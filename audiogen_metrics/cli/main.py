@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from audiogen_metrics import __version__
 from audiogen_metrics.cli import (
+    bench,
     cache,
     data,
     doctor,
@@ -41,23 +42,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"audiogen-metrics {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    commands = (
-        scoring,
-        embed,
-        stats,
-        protocols,
-        probe,
-        study,
-        generate,
-        finetune,
-        data,
-        listing,
-        weights,
-        cache,
-        doctor,
-    )
-
-    for command in commands:
+    models = (generate, finetune, data, bench)
+    for command in (scoring, embed, stats, protocols, probe, study, *models, listing, weights, cache, doctor):
         command.add_parser(subparsers)
     return parser
 

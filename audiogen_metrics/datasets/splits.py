@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from audiogen_metrics.audio.files import DECODABLE
@@ -15,9 +15,9 @@ from audiogen_metrics.errors import DataError, UsageError
 
 @dataclass(frozen=True)
 class Split:
-    """Which clips train and which evaluate, and how that was decided, for the record."""
+    """Which clips train (None: none are left) and which evaluate, and how that was decided, for the record."""
 
-    train: Dataset
+    train: Dataset | None
     evaluation: Dataset
     rule: str
     warnings: tuple[str, ...] = ()
@@ -107,8 +107,7 @@ def _split(dataset: Dataset, names: set[str], rule: str) -> Split:
             "scores are optimistic; a fold split does not leak",
         )
     # A part without a rest is a split too: AudioCaps' test set is evaluated as it is.
-    rest = dataset.only(train) if train else replace(dataset, clips=dataset.clips)
-    return Split(rest, dataset.only(evaluation), rule, warnings)
+    return Split(dataset.only(train) if train else None, dataset.only(evaluation), rule, warnings)
 
 
 def split_by(dataset: Dataset, rule: str, seed: int = 0) -> Split:

@@ -84,15 +84,20 @@ def generate_folder(
             f"{len(changed)} clips were asked for differently, {changed[0]!r} first", folder, "Choose a new folder"
         )
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    share = [request for request in requests[rank::world] if request.clip_id not in done]
-    kept = len(requests[rank::world]) - len(share)
-    with tqdm(total=len(share) + kept, initial=kept, unit="clip", disable=not progress) as bar:
+    share = requests[rank::world]
+    kept = sum(request.clip_id in done for request in share)
+    with tqdm(total=len(share), initial=kept, unit="clip", disable=not progress) as bar:
+        # A batch that a kill has cut is made again whole, so that its clips have had the same company, to the last bit.
         for batch in _batches(share, generator.batch_size):
+            if all(request.clip_id in done for request in batch):
+                continue
             for request, clip in zip(batch, generator.generate(batch), strict=True):
+                if request.clip_id in done:
+                    continue
                 entry = _write(folder, request, clip, generator.sample_rate, audio_format)
                 manifest.add(entry | {"request_digest": wanted[request.clip_id], "settings": dict(generator.settings)})
                 bar.update()
-    return Summary(len(share), kept, tuple(manifest.warnings))
+    return Summary(len(share) - kept, kept, tuple(manifest.warnings))
 
 
 def read_manifest(folder: str | Path) -> dict[str, dict[str, Any]]:

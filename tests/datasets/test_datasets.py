@@ -164,6 +164,7 @@ def test_the_papers_split(roots: dict[str, Path]) -> None:
     again, other = paper_split(found, 8, seed=0), paper_split(found, 8, seed=1)
     assert split == again != other
     assert set(Counter(clip.labels for clip in split.evaluation.clips).values()) == {2}
+    assert split.train is not None
     assert {clip.clip_id for clip in split.train.clips}.isdisjoint(clip.clip_id for clip in split.evaluation.clips)
     assert len(split.train.clips) + len(split.evaluation.clips) == 20
     assert "seed 0" in split.rule
