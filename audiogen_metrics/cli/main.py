@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from audiogen_metrics import __version__
 from audiogen_metrics.cli import cache, doctor, embed, listing, probe, protocols, scoring, stats, study, weights
-from audiogen_metrics.errors import AudiogenMetricsError
+from audiogen_metrics.distributed import launched
+from audiogen_metrics.errors import AudiogenMetricsError, UsageError
 
 EXIT_CODES = """\
 exit codes: 0 ok, 1 bug, 2 usage, 3 bad or insufficient data, 4 missing weights, extra or connection,
@@ -36,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     parsed = build_parser().parse_args(arguments)
     try:
+        if launched() > 1 and parsed.run is not scoring.run:
+            raise UsageError("this command runs in one process", fix="Only agm score takes several; leave out torchrun")
         code: int = parsed.run(parsed)
     except AudiogenMetricsError as error:
         print(f"agm: error: {error}", file=sys.stderr)
