@@ -28,8 +28,9 @@ docs: .venv/dev
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-bench: .venv/yamnet
-	$(BIN)/python benchmarks/frechet.py
+# Ours beside the peers, alternately; takes about an hour. BENCH=--quick takes minutes and keeps nothing.
+bench: .venv/dev $(PEERS)/installed
+	$(BIN)/python benchmarks/run.py --peers-python $(PEERS)/bin/python $(BENCH)
 
 bench-paper-tiny: .venv/dev
 	$(BIN)/python -m benchmarks.paper_tiny build/paper-tiny

@@ -6,9 +6,12 @@ Importing this package imports nothing heavy: torch and the rest come when a nam
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
+# Type checkers know this name; importing typing would take longer than all the rest of an import of this package.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from audiogen_metrics.evaluation import score
     from audiogen_metrics.metrics import FAD, FD, IS, KL, MetricSuite
     from audiogen_metrics.results import Score, ScoreReport

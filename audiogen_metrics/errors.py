@@ -63,6 +63,12 @@ class MissingWeightsError(AudiogenMetricsError, FileNotFoundError):
     exit_code = 4
 
 
+class LostProcessError(AudiogenMetricsError, ConnectionError):
+    """Another process of the same run has gone."""
+
+    exit_code = 4
+
+
 class CheckFailedError(AudiogenMetricsError):
     """A check that the user asked for did not hold."""
 

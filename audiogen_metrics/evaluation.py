@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from audiogen_metrics import distributed as processes
 from audiogen_metrics.audio.files import AudioFile, AudioFolder, scan
 from audiogen_metrics.audio.pairing import Pairing, PairingMode, pair
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
@@ -39,6 +41,7 @@ def score(
     cache: bool = True,
     verify: bool = False,
     progress: bool = False,
+    distributed: bool = False,
 ) -> ScoreReport:
     """Score a folder of generated audio against a folder of references, or their statistics.
 
@@ -73,6 +76,9 @@ def score(
         Read every file again to make sure that it is the one that was cached.
     progress
         Show progress bars on stderr.
+    distributed
+        All processes of `torch.distributed`'s process group call this together. Each embeds its share of the clips,
+        on its own device; the first one scores, and all get the report.
 
     Returns
     -------
@@ -88,7 +94,9 @@ def score(
     MissingWeightsError, MissingDependencyError
         A backbone of the protocol is not on this machine.
     UsageError
-        An unknown name.
+        An unknown name, or ``distributed`` without a process group.
+    LostProcessError
+        Another process of a distributed run has gone.
 
     Examples
     --------
@@ -113,7 +121,7 @@ def score(
         recipes,
         create_backbones(recipes, resolve_device(device), weights),
         chosen,
-        ExtractionOptions(batch_size, workers, cache, verify, progress),
+        ExtractionOptions(batch_size, workers, cache, verify, progress, distributed),
         by_name=metrics is not None,
         pairing=pairing,
         strict=strict,
@@ -147,6 +155,21 @@ def evaluate(
         ref_side = StatisticsSide(ref, protocol.name, settings)
         ref.check(recipes, protocol.name, settings)
         gen_side = FolderSide.extract("gen", gen, recipes, backbones, options)
+    report = partial(_report, gen_side, ref_side, recipes, backbones, protocol, by_name, pairing, strict)
+    return processes.from_first(report) if options.distributed else report()
+
+
+def _report(
+    gen_side: FolderSide,
+    ref_side: Side,
+    recipes: Sequence[Recipe],
+    backbones: Mapping[str, Backbone],
+    protocol: Protocol,
+    by_name: bool,
+    pairing: PairingMode,
+    strict: bool,
+) -> ScoreReport:
+    """Score the features of two sets."""
     if strict:
         gen_side.require_all()
         ref_side.require_all()
@@ -171,7 +194,7 @@ def evaluate(
             "gen_only": list(pairs.gen_only),
             "ref_only": list(pairs.ref_only),
         },
-        backbones=settings,
+        backbones={name: backbone.settings for name, backbone in backbones.items()},
         device=str(next(iter(backbones.values())).device),
         warnings=tuple(_warnings(gen_side, ref_side, pairs, pairing, scores)),
         versions=tool_versions(),

@@ -33,7 +33,11 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     import torch
 
     if str(device) == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        # torchrun numbers the processes of each machine: each takes a GPU of its own.
+        place = os.environ.get("LOCAL_RANK")
+        return torch.device("cuda" if place is None else f"cuda:{int(place) % torch.cuda.device_count()}")
     try:
         resolved = torch.device(device)
     except RuntimeError as error:

@@ -12,13 +12,14 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from audiogen_metrics.backbones.base import Features, Output
+from audiogen_metrics.backbones.convolution import Winograd, fold_batch_norm
 from audiogen_metrics.backbones.frontend import full_precision, power_spectrogram
 from audiogen_metrics.backbones.pretrained import PretrainedBackbone, PretrainedNetwork, checked, definitions
 from audiogen_metrics.errors import MissingWeightsError
@@ -28,6 +29,10 @@ BANDS = 64
 LABELS_FILE = "class_labels_indices.csv"
 POOLED_FRAMES = 32
 """Frames that become one: five of the six blocks halve the time axis."""
+
+WIDE_BLOCKS = slice(4, 6)
+"""The blocks of 1024 and 2048 channels, whose maps are 4 and 2 bands wide: a third of the operations of a plain
+convolution, and half of its time, since few places share many weights."""
 
 FRONT_END = {
     "real": "spectrogram_extractor.stft.conv_real.weight",
@@ -54,6 +59,7 @@ class Cnn14(PretrainedBackbone):
     """
 
     outputs = frozenset[Output]({"embeddings", "logits"})
+    numerics_version = 2
     fft: ClassVar[int]
     hop: ClassVar[int]
     low_hz: ClassVar[float] = 50.0
@@ -62,6 +68,14 @@ class Cnn14(PretrainedBackbone):
     def build(self) -> Network:
         """Return the network, its weights still on the meta device."""
         return Network(self.sample_rate, self.fft, self.hop, self.low_hz, self.high_hz)
+
+    def load(self) -> Network:
+        """Return the network with its weights, its convolutions in the form that suits the device."""
+        network = cast("Network", super().load())
+        network.fold_batch_norms()
+        if self.plain_cpu:
+            network.suit_cpu()
+        return network
 
     def unwrap(self, checkpoint: object, path: Path) -> Mapping[str, object]:
         """Return the network's tensors, after proof that the checkpoint was trained with this front end."""
@@ -115,6 +129,23 @@ class Network(PretrainedNetwork):
         super().__init__(body)
         self.classifier = body.fc_audioset
         self.log_mel = LogMel(sample_rate, fft, hop, low_hz, high_hz)
+
+    def fold_batch_norms(self) -> None:
+        """Let each convolution do its batch norm too."""
+        for block in self._blocks():
+            for number in (1, 2):
+                convolution, norm = getattr(block, f"conv{number}"), getattr(block, f"bn{number}")
+                setattr(block, f"conv{number}", fold_batch_norm(convolution, norm))
+                setattr(block, f"bn{number}", nn.Identity())
+
+    def suit_cpu(self) -> None:
+        """Rearrange folded convolutions for a CPU: channels last, and fewer products where maps are small."""
+        self.body.to(memory_format=torch.channels_last)
+        for block in self._blocks()[WIDE_BLOCKS]:
+            block.conv1, block.conv2 = Winograd(block.conv1, tile=2), Winograd(block.conv2, tile=2)
+
+    def _blocks(self) -> list[Any]:
+        return [getattr(self.body, f"conv_block{number}") for number in range(1, 7)]
 
     def forward(self, waveforms: torch.Tensor) -> Features:
         """Return the features of ``(batch, time)``."""

@@ -7,12 +7,13 @@ Hershey et al., "CNN Architectures for Large-Scale Audio Classification", 2017. 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import nn
 
 from audiogen_metrics.backbones.base import Features, Output
+from audiogen_metrics.backbones.convolution import Winograd
 from audiogen_metrics.backbones.frontend import full_precision, power_spectrogram
 from audiogen_metrics.backbones.mel import htk_mel_filterbank
 from audiogen_metrics.backbones.pretrained import PretrainedBackbone, PretrainedNetwork, definitions
@@ -36,12 +37,20 @@ class VGGish(PretrainedBackbone):
     sample_rate = 16_000
     outputs = frozenset[Output]({"windows"})
     minimum_samples = EXAMPLE_SAMPLES
+    numerics_version = 2
     hop_samples: ClassVar[int] = EXAMPLE_HOP_SAMPLES
     rounding: ClassVar[torch.dtype] = torch.float32
 
     def build(self) -> Network:
         """Return the network, its weights still on the meta device."""
         return Network(self.minimum_samples, self.hop_samples, self.rounding)
+
+    def load(self) -> Network:
+        """Return the network with its weights, its convolutions in the form that suits the device."""
+        network = cast("Network", super().load())
+        if self.plain_cpu:
+            network.suit_cpu()
+        return network
 
     def usable_samples(self, samples: int) -> int:
         """Return the samples up to the end of the last whole example."""
@@ -83,15 +92,26 @@ class Network(PretrainedNetwork):
             body = defined["VGG"](defined["make_layers"](), postprocess=False)
         body.embeddings = body.embeddings[:-1]
         super().__init__(body)
+        self.convolutions: nn.Sequential = body.features
+        self.linear: nn.Sequential = body.embeddings
         filterbank = htk_mel_filterbank(FFT // 2 + 1, VGGish.sample_rate, 64, 125.0, 7500.0)
         self.register_buffer("filterbank", filterbank, persistent=False)
         self.filterbank: torch.Tensor
 
+    def suit_cpu(self) -> None:
+        """Rearrange convolutions for a CPU: channels last, and fewer products from 256 channels on."""
+        self.body.to(memory_format=torch.channels_last)
+        for place, layer in enumerate(self.convolutions):
+            if isinstance(layer, nn.Conv2d) and layer.out_channels >= 256:
+                self.convolutions[place] = Winograd(layer, tile=4)
+
     def forward(self, waveforms: torch.Tensor) -> Features:
         """Return the features of ``(batch, time)``."""
         examples = self.examples(waveforms)
-        windows = [self.body(part) for part in examples.flatten(0, 1)[:, None].split(EXAMPLES_PER_PASS)]
-        rows = torch.cat(windows).float().to(self.rounding).float()
+        maps = [self.convolutions(part) for part in examples.flatten(0, 1)[:, None].split(EXAMPLES_PER_PASS)]
+        # TensorFlow's order, channels last. All at once, because the next layer's weights are 200 MB to read.
+        windows: torch.Tensor = self.linear(torch.cat(maps).permute(0, 2, 3, 1).flatten(1))
+        rows = windows.float().to(self.rounding).float()
         return Features(windows=rows.unflatten(0, examples.shape[:2]))
 
     def examples(self, waveforms: torch.Tensor) -> torch.Tensor:

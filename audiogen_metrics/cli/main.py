@@ -24,7 +24,8 @@ from audiogen_metrics.cli import (
     study,
     weights,
 )
-from audiogen_metrics.errors import AudiogenMetricsError
+from audiogen_metrics.distributed import launched
+from audiogen_metrics.errors import AudiogenMetricsError, UsageError
 
 EXIT_CODES = """\
 exit codes: 0 ok, 1 bug, 2 usage, 3 bad or insufficient data, 4 missing weights, extra or connection,
@@ -52,6 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     parsed = build_parser().parse_args(arguments)
     try:
+        several = (scoring.run, generate.run, finetune.run, bench.run)
+        if launched() > 1 and parsed.run not in several:
+            raise UsageError("this command runs in one process", fix="Leave out torchrun")
         code: int = parsed.run(parsed)
     except AudiogenMetricsError as error:
         print(f"agm: error: {error}", file=sys.stderr)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from audiogen_metrics import distributed
 from audiogen_metrics.cli.common import (
     Subparsers,
     add_extraction_options,
@@ -96,18 +97,25 @@ def run(arguments: argparse.Namespace) -> int:
         pairing=arguments.pairing,
         limit=arguments.limit,
         strict=arguments.strict,
+        distributed=distributed.join(),
         **extraction_arguments(arguments),
     )
+    failed = [text for check in checks if (text := check.failure(report)) is not None]
+    if distributed.rank() == 0:
+        show(report, arguments)
+    if failed:
+        raise CheckFailedError("; ".join(failed))
+    return 0
+
+
+def show(report: ScoreReport, arguments: argparse.Namespace) -> None:
+    """Write a report where it was asked for, and what to know of it on stderr."""
     for name, summary in (("gen", report.gen), ("ref", report.ref)):
         print(f"{name}: scored {summary.scored} of {summary.found} clips in {summary.path}", file=sys.stderr)
     if arguments.format in ("json", "csv"):
         for warning in report.warnings:
             print(f"warning: {warning}", file=sys.stderr)
     write_result(_FORMATS[arguments.format](report), arguments.output)
-    failed = [text for check in checks if (text := check.failure(report)) is not None]
-    if failed:
-        raise CheckFailedError("; ".join(failed))
-    return 0
 
 
 @dataclass(frozen=True)

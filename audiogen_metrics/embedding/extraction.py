@@ -7,13 +7,14 @@ import sys
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 import torch
 from tqdm import tqdm
 
+from audiogen_metrics import distributed
 from audiogen_metrics.audio.decoding import DECODER_VERSION, Audio, decode
 from audiogen_metrics.audio.files import AudioFile, AudioFolder
 from audiogen_metrics.audio.preflight import ClipFacts, inspect
@@ -48,6 +49,8 @@ class ExtractionOptions:
         Hash every file again instead of trusting its size, times and inode.
     progress
         Show a progress bar on stderr.
+    distributed
+        All processes of the process group call together, each embeds its share, and the first one gets all.
     """
 
     batch_size: int = 16
@@ -55,6 +58,7 @@ class ExtractionOptions:
     cache: bool = True
     verify: bool = False
     progress: bool = False
+    distributed: bool = False
 
 
 class Alteration(Protocol):
@@ -144,13 +148,18 @@ def extract(
     Raises
     ------
     DataError
-        No clip of the folder can be used; names the first reasons.
+        No clip of the folder can be used; names the first reasons. Processes that have other files or settings.
     NumericsError
         A backbone gave NaN or infinity for a sound clip.
+    LostProcessError
+        Another process has gone.
     """
     run = _Run(folder, backbones, preprocessing, options, alteration)
     try:
-        run.process(folder.clips)
+        if options.distributed:
+            run.process_together(folder.clips)
+        else:
+            run.process(folder.clips)
     finally:
         run.close()
     return run.result()
@@ -185,7 +194,7 @@ class _Run:
         self.digests: dict[str, str] = {}
         self.keys: dict[str, str] = {}
         self.facts: dict[str, ClipFacts] = {}
-        self.failures: list[ClipFailure] = []
+        self.failures: dict[str, ClipFailure] = {}
         self.problems: list[str] = []
         self.decoded: set[str] = set()
 
@@ -204,6 +213,30 @@ class _Run:
             for lane in self.lanes:
                 lane.run_all()
             clips = self.recall(clips)
+
+    def process_together(self, clips: Sequence[AudioFile]) -> None:
+        """Compute or recall every clip, each process a share; the first one gets all features, all of them the rest."""
+        seen = "\n".join(clip.clip_id for clip in clips)
+        distributed.require_equal(digest_of(seen.encode()), f"the clips of {self.folder.root}")
+        distributed.require_equal(" ".join(lane.backbone.fingerprint for lane in self.lanes), "their backbones")
+        first, processes = distributed.rank() == 0, distributed.count()
+        self.options = replace(self.options, progress=self.options.progress and first)
+        for start in range(0, len(clips), processes * distributed.BLOCK):
+            with distributed.together():
+                block = clips[start : start + processes * distributed.BLOCK]
+                self.process(block[distributed.rank() :: processes])
+            for lane in self.lanes:
+                lane.hand_over(first)
+        left_out = [lane.left_out for lane in self.lanes]
+        hashes = {} if self.memo is None else self.memo.seen
+        for share in distributed.all_gather((self.digests, self.facts, self.failures, self.decoded, left_out, hashes)):
+            self.digests |= share[0]
+            self.facts |= share[1]
+            self.failures |= share[2]
+            self.decoded |= share[3]
+            for lane, others in zip(self.lanes, share[4], strict=True):
+                lane.left_out |= others
+            hashes |= share[5]
 
     def load_all(self, clips: Sequence[AudioFile]) -> Iterator[_Loaded]:
         """Yield the clips in order, loaded ahead by worker threads, a bounded number at a time."""
@@ -260,7 +293,7 @@ class _Run:
         clip = loaded.clip
         if loaded.failure is not None:
             self.digests.pop(clip.clip_id, None)
-            self.failures.append(ClipFailure(clip.clip_id, clip.path, loaded.failure))
+            self.failures[clip.clip_id] = ClipFailure(clip.clip_id, clip.path, loaded.failure)
             return
         self.digests[clip.clip_id], self.keys[clip.clip_id] = loaded.digest, loaded.key
         if loaded.waveform is None or loaded.facts is None:
@@ -284,7 +317,7 @@ class _Run:
         """Write what is worth keeping, also after an error."""
         for lane in self.lanes:
             lane.close()
-        if self.memo is not None:
+        if self.memo is not None and not (self.options.distributed and distributed.rank()):
             try:
                 self.memo.save()
             except OSError as error:
@@ -292,7 +325,7 @@ class _Run:
 
     def result(self) -> Extraction:
         if not self.digests:
-            reasons = "; ".join(f"{failure.path.name}: {failure.reason}" for failure in self.failures[:3])
+            reasons = "; ".join(f"{failure.path.name}: {failure.reason}" for failure in [*self.failures.values()][:3])
             raise DataError(
                 f"none of {len(self.folder.clips)} audio files can be used ({reasons})",
                 where=self.folder.root,
@@ -304,7 +337,7 @@ class _Run:
             sets={lane.backbone.name: lane.result(order) for lane in self.lanes},
             facts={clip_id: self.facts[clip_id] for clip_id in order},
             digests={clip_id: self.digests[clip_id] for clip_id in order},
-            failures=tuple(sorted(self.failures, key=lambda failure: failure.clip_id)),
+            failures=tuple(self.failures[clip_id] for clip_id in sorted(self.failures)),
             from_cache=len(set(order) - self.decoded),
             problems=tuple(self.problems + [problem for lane in self.lanes for problem in lane.problems]),
         )
@@ -400,6 +433,13 @@ class _Lane:
         found = {clip_id: cached[key] for clip_id, key in missing.items() if key in cached}
         self.features |= {clip_id: clip.features for clip_id, clip in found.items()}
         return found
+
+    def hand_over(self, first: bool) -> None:
+        """Bring the features of all processes to the first one."""
+        for share in distributed.gather({} if first else self.features):
+            self.features |= share
+        if not first:
+            self.features = {}
 
     def close(self) -> None:
         if self.cache is not None:

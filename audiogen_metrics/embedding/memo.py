@@ -35,7 +35,7 @@ class HashMemo:
         name = hashlib.blake2b(str(root.absolute()).encode(), digest_size=16).hexdigest()
         self._file = folder / f"{name}.json"
         self._known = self._read()
-        self._seen: dict[str, tuple[Identity, str]] = {}
+        self.seen: dict[str, tuple[Identity, str]] = {}
 
     def recall(self, path: Path) -> str | None:
         """Return the file's content hash if the file is as it was; None if it must be read."""
@@ -43,19 +43,19 @@ class HashMemo:
         entry = self._known.get(key)
         if entry is None or entry[0] != _identity(path):
             return None
-        self._seen[key] = entry
+        self.seen[key] = entry
         return entry[1]
 
     def remember(self, path: Path, identity: Identity, digest: str) -> None:
         """Note a hash together with the identity that the file had before it was read."""
         changed = max(identity[1], identity[2])
         if time.time_ns() - changed > RACY_NS and identity == _identity(path):
-            self._seen[str(path.absolute())] = (identity, digest)
+            self.seen[str(path.absolute())] = (identity, digest)
 
     def save(self) -> None:
         """Write what was seen in this run. Raises OSError where the folder cannot be written."""
-        if self._seen != self._known:
-            write_atomically(self._file, json.dumps({"version": 1, "files": self._seen}).encode())
+        if self.seen != self._known:
+            write_atomically(self._file, json.dumps({"version": 1, "files": self.seen}).encode())
 
     def _read(self) -> dict[str, tuple[Identity, str]]:
         # A memo only spares reading: one that is missing or damaged is rebuilt, and costs time, not numbers.

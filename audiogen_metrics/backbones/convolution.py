@@ -1,0 +1,75 @@
+"""Convolutions in fewer operations: batch norm folded into them, and Winograd's algorithm."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+POINTS = (0.0, 1.0, -1.0, 0.5, -2.0)
+"""Where Winograd's polynomials are evaluated, besides infinity; these keep rounding small (Barabasz et al., 2020)."""
+
+
+class Winograd(nn.Module):
+    """A 3×3 convolution of stride 1 and padding 1 by Winograd's algorithm, as products of matrices.
+
+    Each tile of ``tile × tile`` outputs takes (tile + 2)² products per pair of channels instead of 9 tile²: 2.25 times
+    fewer for tiles of 2, and 4 times for 4. Tiles are transformed into such products and back, which pays where the
+    channels are many and the map is small. The result differs from a plain convolution's by about 1e-6 of its largest
+    value. Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2015.
+
+    Parameters
+    ----------
+    convolution
+        The layer to replace, with a bias.
+    tile
+        1 to 4.
+    """
+
+    def __init__(self, convolution: nn.Conv2d, tile: int) -> None:
+        super().__init__()
+        given = (convolution.kernel_size, convolution.stride, convolution.padding, convolution.dilation)
+        assert given == ((3, 3), (1, 1), (1, 1), (1, 1)), given
+        assert convolution.groups == 1
+        assert convolution.bias is not None
+        self.tile = tile
+        points = torch.tensor(POINTS[: tile + 1], dtype=torch.float64)
+        inputs, outputs = torch.linalg.inv(_powers(points, tile + 2)).T, _powers(points, tile).T
+        filters = torch.kron(_powers(points, 3), _powers(points, 3)).float()
+        weight = convolution.weight.detach()
+        # (products, out, in), seen as (products, in, out): no second copy of what may be hundreds of megabytes.
+        products = (filters @ weight.flatten(2).flatten(0, 1).T).unflatten(1, weight.shape[:2]).transpose(1, 2)
+        self.register_buffer("weight", products, persistent=False)
+        self.register_buffer("bias", convolution.bias.detach(), persistent=False)
+        self.register_buffer("inputs", torch.kron(inputs, inputs).float(), persistent=False)
+        self.register_buffer("outputs", torch.kron(outputs, outputs).float(), persistent=False)
+        self.weight: torch.Tensor
+        self.bias: torch.Tensor
+        self.inputs: torch.Tensor
+        self.outputs: torch.Tensor
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """Return ``(batch, out, height, width)``, channels last in memory, of ``(batch, in, height, width)``."""
+        tile, (batch, channels, height, width) = self.tile, maps.shape
+        down, across = -(-height // tile), -(-width // tile)
+        padded = F.pad(maps, (1, tile * across + 1 - width, 1, tile * down + 1 - height))
+        tiles = padded.unfold(2, tile + 2, tile).unfold(3, tile + 2, tile)
+        columns = tiles.permute(4, 5, 0, 2, 3, 1).reshape(len(self.inputs), -1)
+        products = torch.bmm((self.inputs @ columns).unflatten(1, (-1, channels)), self.weight)
+        back = (self.outputs @ products.flatten(1)).unflatten(1, (batch, down, across, -1))
+        joined: torch.Tensor = back.unflatten(0, (tile, tile)).permute(2, 3, 0, 4, 1, 5).flatten(3, 4).flatten(1, 2)
+        return joined[:, :height, :width].add(self.bias).permute(0, 3, 1, 2)
+
+
+def fold_batch_norm(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
+    """Return one convolution that does what both do in evaluation mode; its values differ by rounding."""
+    with torch.no_grad():
+        return fuse_conv_bn_eval(convolution.eval(), norm.eval())
+
+
+def _powers(points: torch.Tensor, count: int) -> torch.Tensor:
+    """Return the powers ``(points + 1, count)`` of each point, and those of infinity: 1 for the highest, else 0."""
+    last = torch.zeros(1, count, dtype=points.dtype)
+    last[0, -1] = 1
+    return torch.cat([points[:, None] ** torch.arange(count), last])

@@ -1,0 +1,171 @@
+"""Ours against the published evaluators, side by side on this machine: ``make bench``.
+
+Both sides get the same audio and the same random checkpoints and run alternately; the table gives the median of the
+ratios of neighbouring runs, since whatever else a machine does slows both runs of a pair. The times of every run go
+to results/, and the table of docs/performance.md is written anew from all that is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+from cases import Bench, Case, every  # noqa: E402
+from inputs import Inputs  # noqa: E402
+
+RESULTS = HERE / "results"
+PAGE = HERE.parent / "docs" / "performance.md"
+BEGIN, END = "% table: make bench\n", "% end of table\n"
+BUDGET_SECONDS = 240.0
+"""A comparison takes no further pair of runs once it has lasted this long."""
+
+
+def main() -> None:
+    """Run the comparisons and write their results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers-python", type=Path, metavar="FILE", help="interpreter of the peers' environment")
+    parser.add_argument("--only", default="", metavar="NAME", help="comparisons whose name begins so")
+    parser.add_argument("--quick", action="store_true", help="a few minutes: small sizes, one pair, nothing kept")
+    parser.add_argument("--table", action="store_true", help="write the table from the kept results and stop")
+    arguments = parser.parse_args()
+    if not arguments.table:
+        if arguments.peers_python is None:
+            parser.error("--peers-python is needed to run")
+        with tempfile.TemporaryDirectory() as folder:
+            inputs = Inputs(Path(folder), seconds=3.0 if arguments.quick else 10.0)
+            # Absolute, but not resolved: an environment's interpreter is a link to one outside.
+            bench = Bench(arguments.peers_python.absolute(), inputs)
+            for case in every(bench, arguments.quick):
+                if case.name.startswith(arguments.only):
+                    result = measure(case, pairs=1 if arguments.quick else case.pairs)
+                    print(*rows(result), sep="\n", flush=True)
+                    if not arguments.quick:
+                        RESULTS.mkdir(exist_ok=True)
+                        text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
+                        (RESULTS / f"{case.name}.json").write_text(text, encoding="utf-8")
+    if not arguments.quick:
+        write_table()
+
+
+def measure(case: Case, pairs: int) -> dict[str, Any]:
+    """Run all sides of a case in turn, ``pairs`` times, and return everything that is to be known of it."""
+    sides = {name: start() for name, start in case.sides.items()}
+    runs, values = [], {}
+    started = time.monotonic()
+    try:
+        while len(runs) < pairs and (not runs or time.monotonic() - started < BUDGET_SECONDS):
+            found = {name: side.run() for name, side in sides.items()}
+            runs.append({name: run["seconds"] for name, run in found.items()})
+            values = {name: run["values"] for name, run in found.items()}
+    finally:
+        for side in sides.values():
+            side.close()
+    return {
+        "name": case.name,
+        "what": case.what,
+        "size": case.size,
+        "peer": case.peer,
+        "targets": dict(case.targets),
+        "seconds": runs,
+        "values": values,
+        "machine": machine(),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """Describe this machine: processor, systems, versions, and the rate of a large product of matrices."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {
+        "processor": models[0] if models else platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "audiogen-metrics": version("audiogen-metrics"),
+        "torch": torch.__version__,
+        "matmul_gflops": round(matmul_rate()),
+    }
+
+
+def matmul_rate(size: int = 2048, repeats: int = 5) -> float:
+    """Return the best rate of ``repeats`` float32 products of square matrices, in 10⁹ operations a second."""
+    matrix = torch.rand(size, size)
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        torch.mm(matrix, matrix)
+        times.append(time.perf_counter() - start)
+    return 2e-9 * size**3 / min(times)
+
+
+def rows(result: dict[str, Any]) -> Iterator[str]:
+    """Yield the table's rows for one result: one for each side of ours."""
+    theirs = [run["theirs"] for run in result["seconds"]]
+    for side in result["seconds"][0]:
+        if side == "theirs":
+            continue
+        ours = [run[side] for run in result["seconds"]]
+        ratio = median(their / our for our, their in zip(ours, theirs, strict=True))
+        target = result["targets"].get(side)
+        cells = (
+            result["what"] + ("" if side == "ours" else f", {side}"),
+            result["size"],
+            result["peer"],
+            str(len(ours)),
+            f"{median(ours):.3g}",
+            f"{median(theirs):.3g}",
+            f"**{ratio:.3g}**",
+            "" if target is None else f"{target:g}" + ("" if ratio >= target else ", missed"),
+            difference(result["values"][side], result["values"]["theirs"]),
+        )
+        yield "| " + " | ".join(cells) + " |"
+
+
+def difference(ours: dict[str, float | None], theirs: dict[str, float | None]) -> str:
+    """Return the largest relative difference of values; those that the peer could not compute are named."""
+    shared = {name: (ours[name], theirs[name]) for name in sorted(ours.keys() & theirs.keys())}
+    relative = [
+        abs(our - their) / abs(their) for our, their in shared.values() if our is not None and their is not None
+    ]
+    failed = [name for name, (_, their) in shared.items() if their is None]
+    return "; ".join(([f"{max(relative):.0e}"] if relative else []) + [f"no {name} from the peer" for name in failed])
+
+
+def write_table() -> None:
+    """Put the table of all kept results into the page, between its marks."""
+    results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"), key=_order)]
+    head = ("what", "size", "against", "pairs", "ours, s", "theirs, s", "times as fast", "target", "difference")
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += [row for result in results if "peer" in result for row in rows(result)]
+    page = PAGE.read_text(encoding="utf-8")
+    before, _, rest = page.partition(BEGIN)
+    PAGE.write_text(before + BEGIN + "\n" + "\n".join(lines) + "\n\n" + END + rest.partition(END)[2], encoding="utf-8")
+
+
+def _order(path: Path) -> tuple[int, list[int], str]:
+    """Sort whole evaluations first, then networks, then distances by size."""
+    families = ("score", "fad", "cnn14", "vggish", "yamnet", "frechet", "inception", "import")
+    family, *rest = path.stem.split("-")
+    sizes = [int(part) for word in rest for part in word.split("x")[::-1] if part.isdigit()]
+    return families.index(family) if family in families else len(families), sizes, path.stem
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""``agm score`` on several processes: the numbers of one, and no hang when one of them goes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from audiogen_metrics.embedding.cache import read_shard_digests
+from tests.conftest import EXAMPLES
+
+pytestmark = pytest.mark.slow  # processes that import torch
+
+BOUND_SECONDS = 120
+"""Far more than any of these runs takes, far less than the time limit of a collective operation."""
+
+RUN = "import sys; from audiogen_metrics.cli.main import main; sys.exit(main())"
+
+DYING = f"""
+import os
+from audiogen_metrics.backbones.yamnet import YAMNet
+def die(self, waveforms):
+    os._exit(9)
+if os.environ["RANK"] == "1":
+    YAMNet.__call__ = die
+{RUN}
+"""
+
+FAILING = f"""
+import os
+from audiogen_metrics.backbones.yamnet import YAMNet
+from audiogen_metrics.errors import NumericsError
+def fail(self, waveforms):
+    raise NumericsError("out of luck")
+if os.environ["RANK"] == "1":
+    YAMNet.__call__ = fail
+{RUN}
+"""
+
+
+@pytest.fixture
+def sets(tmp_path: Path) -> tuple[Path, Path]:
+    """Seven clips and a broken file against five clips, whose names pair."""
+    folders = tmp_path / "gen", tmp_path / "ref"
+    for folder, side, count in zip(folders, ("generated", "reference"), (7, 5), strict=True):
+        folder.mkdir()
+        for path in sorted((EXAMPLES / side / "bd").iterdir()) + sorted((EXAMPLES / side / "elec").iterdir()):
+            if len(list(folder.iterdir())) < count:
+                shutil.copy(path, folder)
+    (folders[0] / "broken.wav").write_bytes(b"RIFF")
+    return folders
+
+
+def start(
+    count: int, arguments: Sequence[str | Path], folder: Path, code: str = RUN
+) -> list[subprocess.CompletedProcess[str]]:
+    """Run ``agm`` in ``count`` processes and return what became of each; fail if any is still there in the end."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {
+        **os.environ,
+        "PYTHONPATH": str(EXAMPLES.parent),
+        "AGM_CACHE_DIR": str(folder / "cache"),
+        "OMP_NUM_THREADS": "1",
+    }
+    if count > 1:
+        common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
+    command = [sys.executable, "-W", "ignore", "-c", code, *map(str, arguments)]
+    running = [
+        subprocess.Popen(
+            command,
+            env=common | {"RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=folder,
+        )
+        for rank in range(count)
+    ]
+    try:
+        texts = [process.communicate(timeout=BOUND_SECONDS) for process in running]
+    finally:
+        for process in running:
+            process.kill()
+    return [
+        subprocess.CompletedProcess(command, process.returncode, *text)
+        for process, text in zip(running, texts, strict=True)
+    ]
+
+
+def scoring(sets: tuple[Path, Path], *options: str) -> list[str | Path]:
+    # One clip a batch: kernels that differ by batch shape would hide what is tested, 1e-9.
+    return ["score", *sets, "--protocol", "yamnet", "--format", "json", "--batch-size", "1", *options]
+
+
+def same(found: str, alone: str) -> bool:
+    """Compare two reports: values to 1e-9, what explains them not, everything else exactly."""
+    reports, values = [json.loads(found), json.loads(alone)], []
+    for report in reports:
+        scores = report["scores"].values()
+        values.append([score.pop("value") for score in scores if score["value"] is not None])
+        for score in scores:
+            del score["details"], score["std"]
+    return bool(reports[0] == reports[1]) and values[0] == pytest.approx(values[1], rel=1e-9)
+
+
+@pytest.mark.parametrize("options", [[], ["--no-cache"]], ids=["cache", "no cache"])
+def test_uneven_shares_give_the_report_of_one_process(
+    sets: tuple[Path, Path], tmp_path: Path, options: list[str]
+) -> None:
+    first, second = start(2, scoring(sets, *options), tmp_path)
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert second.stdout == ""
+    (alone,) = start(1, scoring(sets, "--no-cache"), tmp_path)
+    assert same(first.stdout, alone.stdout)
+    inputs = json.loads(first.stdout)["inputs"]
+    assert (inputs["gen"]["scored"], inputs["ref"]["scored"]) == (7, 5)
+    assert [skipped["clip"] for skipped in inputs["gen"]["skipped"]] == ["broken"]
+    kept = [digest for shard in (tmp_path / "cache").rglob("*.safetensors") for digest in read_shard_digests(shard)]
+    assert len(kept) == len(set(kept)) == (12 if not options else 0)
+    memos = list((tmp_path / "cache").glob("memo/*.json"))
+    assert len(memos) == (2 if not options else 0)
+
+
+def test_a_process_with_nothing_to_do_takes_part(sets: tuple[Path, Path], tmp_path: Path) -> None:
+    arguments = scoring(sets, "--limit", "2", "--no-cache", "-m", "fd,fad,kl")
+    found = start(3, arguments, tmp_path)
+    assert [done.returncode for done in found] == [0, 0, 0], found[2].stderr
+    (alone,) = start(1, arguments, tmp_path)
+    assert same(found[0].stdout, alone.stdout)
+
+
+def test_a_process_that_dies_is_an_error_in_the_others(sets: tuple[Path, Path], tmp_path: Path) -> None:
+    first, second = start(2, scoring(sets), tmp_path, DYING)
+    assert second.returncode == 9
+    assert first.returncode == 4, first.stderr
+    assert "agm: error: process 0: another process has ended" in first.stderr
+    assert first.stdout == ""
+
+
+def test_an_error_in_one_process_is_the_error_of_all(sets: tuple[Path, Path], tmp_path: Path) -> None:
+    found = start(2, scoring(sets), tmp_path, FAILING)
+    assert [done.returncode for done in found] == [6, 6], found[0].stderr
+    assert all("out of luck" in done.stderr for done in found)
+
+
+def test_an_error_in_scoring_is_the_error_of_all(sets: tuple[Path, Path], tmp_path: Path) -> None:
+    found = start(2, scoring(sets, "-m", "is"), tmp_path)
+    assert [done.returncode for done in found] == [3, 3]
+
+
+def test_other_commands_refuse(tmp_path: Path) -> None:
+    found = start(2, ["list", "protocols"], tmp_path)
+    assert [done.returncode for done in found] == [2, 2]
+    assert "leave out torchrun" in found[0].stderr
+
+
+def test_torchrun_starts_it(sets: tuple[Path, Path]) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*command, "-m", "audiogen_metrics", *map(str, scoring(sets, "--no-cache"))],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=BOUND_SECONDS,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["inputs"]["gen"]["scored"] == 7
