@@ -74,6 +74,9 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--strict", action="store_true", help="a file that must be skipped is an error")
     parser.add_argument(
+        "--ci", action="store_true", help="standard errors, 95 %% intervals, and the reference's own noise floor"
+    )
+    parser.add_argument(
         "--fail-if",
         action="append",
         default=[],
@@ -97,6 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
         pairing=arguments.pairing,
         limit=arguments.limit,
         strict=arguments.strict,
+        ci=arguments.ci,
         distributed=distributed.join(),
         **extraction_arguments(arguments),
     )

@@ -8,7 +8,10 @@ from collections.abc import Mapping, Sequence
 
 from audiogen_metrics.results import ScoreReport
 
-COLUMNS = ("score", "value", "std", "n_gen", "n_ref", "better", "metric", "backbone", "protocol", "reason")
+COLUMNS = (
+    *("score", "value", "std", "ci95_low", "ci95_high", "n_gen", "n_ref"),
+    *("better", "metric", "backbone", "protocol", "reason"),
+)
 
 
 def to_csv(report: ScoreReport) -> str:
@@ -20,8 +23,8 @@ def to_csv(report: ScoreReport) -> str:
     >>> summary = InputSummary("gen", 4, 4, 0, 20.0, "00")
     >>> score = Score("fd_panns", "fd", "panns-cnn14-16k", 24.5, False, 4, 4)
     >>> print(to_csv(ScoreReport({"fd_panns": score}, "audioldm", summary, summary)), end="")
-    score,value,std,n_gen,n_ref,better,metric,backbone,protocol,reason
-    fd_panns,24.5,,4,4,lower,fd,panns-cnn14-16k,audioldm,
+    score,value,std,ci95_low,ci95_high,n_gen,n_ref,better,metric,backbone,protocol,reason
+    fd_panns,24.5,,,,4,4,lower,fd,panns-cnn14-16k,audioldm,
     """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
@@ -29,7 +32,7 @@ def to_csv(report: ScoreReport) -> str:
     for score in report.scores.values():
         better = "higher" if score.higher_is_better else "lower"
         counts = (score.n_gen, score.n_ref, better, score.metric, score.backbone, report.protocol)
-        writer.writerow((score.id, score.value, score.std, *counts, score.reason))
+        writer.writerow((score.id, score.value, score.std, *(score.ci95 or (None, None)), *counts, score.reason))
     return file.getvalue()
 
 
