@@ -373,6 +373,8 @@ class _Lane:
         if self.alteration is not None:
             space["alteration"] = self.alteration.space
         self.cache = EmbeddingCache(space, self.backbone.name) if self.options.cache else None
+        self.batch_size = self.options.batch_size
+        self.shortages: list[str] = []
 
     def __contains__(self, key: str) -> bool:
         return self.cache is not None and key in self.cache
@@ -383,7 +385,7 @@ class _Lane:
 
     @property
     def problems(self) -> list[str]:
-        return self.cache.problems if self.cache is not None else []
+        return self.shortages + (self.cache.problems if self.cache is not None else [])
 
     def add(self, clip: AudioFile, key: str, waveform: torch.Tensor, facts: ClipFacts) -> None:
         """Queue a clip, and run its bucket once it is full."""
@@ -399,7 +401,7 @@ class _Lane:
         length = len(waveform)
         self.buckets[length].append(_Waiting(clip, key, waveform, facts))
         self.waiting_samples += length
-        if len(self.buckets[length]) >= max(1, min(self.options.batch_size, MAX_BATCH_SAMPLES // length)):
+        if len(self.buckets[length]) >= max(1, min(self.batch_size, MAX_BATCH_SAMPLES // length)):
             self.run(length)
         while self.waiting_samples > MAX_WAITING_SAMPLES:
             self.run(max(self.buckets, key=lambda length: length * len(self.buckets[length])))
@@ -409,9 +411,36 @@ class _Lane:
             self.run(length)
 
     def run(self, length: int) -> None:
-        """Embed one bucket as a batch."""
+        """Embed one bucket, as one batch if the device has the memory."""
         members = self.buckets.pop(length)
         self.waiting_samples -= length * len(members)
+        while members:
+            part, members = members[: self.batch_size], members[self.batch_size :]
+            try:
+                self.embed(part)
+            except torch.OutOfMemoryError as error:
+                if len(part) == 1:
+                    path, device = part[0].clip.path, self.backbone.device
+                    fix = "Cut the clip, or use another device"
+                    raise DataError(f"too long for the memory of {device}", where=path, fix=fix) from error
+            else:
+                continue
+            # Here the exception, which holds on to the tensors of the failed pass, is gone.
+            members = part + members
+            self.shrink(len(part), length / self.backbone.sample_rate)
+
+    def shrink(self, clips: int, seconds: float) -> None:
+        """Halve the batch size for the rest of the run after a batch that did not fit, and note it."""
+        self.batch_size = clips // 2
+        self.shortages.append(
+            f"{self.backbone.name}: {clips} clips of {seconds:.4g} s did not fit into the memory of "
+            f"{self.backbone.device}; went on with {self.batch_size} at a time"
+        )
+        if self.backbone.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def embed(self, members: Sequence[_Waiting]) -> None:
+        """Run the backbone on clips of one length, and keep and cache what it gives."""
         batch = torch.stack([member.waveform for member in members])
         if self.backbone.device.type == "cuda":
             batch = batch.pin_memory()

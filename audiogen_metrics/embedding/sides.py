@@ -129,7 +129,7 @@ class FolderSide:
         return found
 
     def problems(self) -> list[str]:
-        """Return what went wrong with the cache, which changes no score."""
+        """Return what went wrong with the cache or with memory, which changes no score."""
         return [problem for extraction in self.extractions for problem in extraction.problems]
 
 
