@@ -39,10 +39,15 @@ def main() -> None:
     """Run the comparisons and write their results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers-python", type=Path, metavar="FILE", help="interpreter of the peers' environment")
+    parser.add_argument(
+        "--threads", type=int, default=os.cpu_count(), metavar="N", help="of both sides (default: all cores)"
+    )
     parser.add_argument("--only", default="", metavar="NAME", help="comparisons whose name begins so")
     parser.add_argument("--quick", action="store_true", help="a few minutes: small sizes, one pair, nothing kept")
     parser.add_argument("--table", action="store_true", help="write the table from the kept results and stop")
     arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
     if not arguments.table:
         if arguments.peers_python is None:
             parser.error("--peers-python is needed to run")
