@@ -27,10 +27,9 @@ sys.path.insert(0, str(HERE.parent))
 
 from cases import Bench, Case, every  # noqa: E402
 from inputs import Inputs  # noqa: E402
+from page import put_table  # noqa: E402
 
 RESULTS = HERE / "results"
-PAGE = HERE.parent / "docs" / "performance.md"
-BEGIN, END = "% table: make bench\n", "% end of table\n"
 BUDGET_SECONDS = 240.0
 """A comparison takes no further pair of runs once it has lasted this long."""
 
@@ -39,10 +38,15 @@ def main() -> None:
     """Run the comparisons and write their results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers-python", type=Path, metavar="FILE", help="interpreter of the peers' environment")
+    parser.add_argument(
+        "--threads", type=int, default=os.cpu_count(), metavar="N", help="of both sides (default: all cores)"
+    )
     parser.add_argument("--only", default="", metavar="NAME", help="comparisons whose name begins so")
     parser.add_argument("--quick", action="store_true", help="a few minutes: small sizes, one pair, nothing kept")
     parser.add_argument("--table", action="store_true", help="write the table from the kept results and stop")
     arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
     if not arguments.table:
         if arguments.peers_python is None:
             parser.error("--peers-python is needed to run")
@@ -53,7 +57,8 @@ def main() -> None:
             for case in every(bench, arguments.quick):
                 if case.name.startswith(arguments.only):
                     result = measure(case, pairs=1 if arguments.quick else case.pairs)
-                    print(*rows(result), sep="\n", flush=True)
+                    for row in rows(result):
+                        print(*row, sep=" | ", flush=True)
                     if not arguments.quick:
                         RESULTS.mkdir(exist_ok=True)
                         text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
@@ -115,7 +120,7 @@ def matmul_rate(size: int = 2048, repeats: int = 5) -> float:
     return 2e-9 * size**3 / min(times)
 
 
-def rows(result: dict[str, Any]) -> Iterator[str]:
+def rows(result: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     """Yield the table's rows for one result: one for each side of ours."""
     theirs = [run["theirs"] for run in result["seconds"]]
     for side in result["seconds"][0]:
@@ -124,18 +129,17 @@ def rows(result: dict[str, Any]) -> Iterator[str]:
         ours = [run[side] for run in result["seconds"]]
         ratio = median(their / our for our, their in zip(ours, theirs, strict=True))
         target = result["targets"].get(side)
-        cells = (
+        yield (
             result["what"] + ("" if side == "ours" else f", {side}"),
             result["size"],
             result["peer"],
             str(len(ours)),
             f"{median(ours):.3g}",
             f"{median(theirs):.3g}",
-            f"**{ratio:.3g}**",
+            f"**{ratio:.3g}**" if ratio < 100 else f"**{ratio:.0f}**",
             "" if target is None else f"{target:g}" + ("" if ratio >= target else ", missed"),
             difference(result["values"][side], result["values"]["theirs"]),
         )
-        yield "| " + " | ".join(cells) + " |"
 
 
 def difference(ours: dict[str, float | None], theirs: dict[str, float | None]) -> str:
@@ -149,14 +153,10 @@ def difference(ours: dict[str, float | None], theirs: dict[str, float | None]) -
 
 
 def write_table() -> None:
-    """Put the table of all kept results into the page, between its marks."""
+    """Put the table of all kept results into the page."""
     results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"), key=_order)]
     head = ("what", "size", "against", "pairs", "ours, s", "theirs, s", "times as fast", "target", "difference")
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    lines += [row for result in results if "peer" in result for row in rows(result)]
-    page = PAGE.read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGIN)
-    PAGE.write_text(before + BEGIN + "\n" + "\n".join(lines) + "\n\n" + END + rest.partition(END)[2], encoding="utf-8")
+    put_table("make bench", head, [row for result in results if "peer" in result for row in rows(result)])
 
 
 def _order(path: Path) -> tuple[int, list[int], str]:

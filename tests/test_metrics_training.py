@@ -7,7 +7,10 @@ import math
 
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
+from audiogen_metrics import FAD, FD, MetricSuite
+from audiogen_metrics.evaluation import reference_statistics
 from tests.conftest import EXAMPLES
 
 
@@ -40,3 +43,48 @@ def test_metrics_stay_out_of_the_model(example):
     model.scores.update(ref=waveforms[:1], sample_rate=example.RATE, ids=names[:1])  # a repeat: compute anew
     after = model.scores.compute()
     assert all(float(after[name]) == pytest.approx(float(before[name]), rel=1e-9) for name in before)
+
+
+class Crossings(TorchFunctionMode):
+    """Counts what would be copies from a device to the host, each of which makes the host wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        to_host = function is torch.Tensor.to and any(str(given) == "cpu" for given in args[1:])
+        self.count += to_host or function is torch.Tensor.cpu
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.fixture(scope="module")
+def statistics(tmp_path_factory):
+    """Reference statistics of the examples, in a file."""
+    file = tmp_path_factory.mktemp("statistics") / "reference.stats"
+    reference_statistics(EXAMPLES / "reference", protocol="yamnet", metrics=["fd", "fad"]).save(file)
+    return file
+
+
+def test_a_batch_waits_for_the_device_as_often_as_one_clip(statistics):
+    waveforms = torch.randn(6, 16_000, generator=torch.Generator().manual_seed(0))
+    crossings = []
+    for batch in (waveforms[:1], waveforms[1:]):
+        suite = MetricSuite([metric(protocol="yamnet", ref=statistics) for metric in (FD, FAD)])
+        with Crossings() as counted:
+            suite.update(gen=batch, sample_rate=16_000)
+        crossings.append(counted.count)
+    assert crossings[0] == crossings[1]
+
+
+@pytest.mark.parametrize("metric", [FD, FAD])
+def test_batches_against_statistics_from_a_file_give_the_score_of_the_whole(example, statistics, metric):
+    names, waveforms = example.recordings(EXAMPLES / "generated")
+    loop = metric(protocol="yamnet", ref=statistics)
+    whole = metric(protocol="yamnet", ref=statistics)
+    for start in range(0, len(names), 7):
+        part = slice(start, start + 7)
+        loop.update(gen=waveforms[part], sample_rate=example.RATE, ids=names[part])
+    whole.update(gen=waveforms, sample_rate=example.RATE, ids=names)
+    assert float(loop.compute()) == pytest.approx(float(whole.compute()), rel=1e-5)
+    assert loop.compute_score().n_gen == len(names)

@@ -154,7 +154,20 @@ def extract(
     LostProcessError
         Another process has gone.
     """
-    run = _Run(folder, backbones, preprocessing, options, alteration)
+    return extract_each(folder, {preprocessing: backbones}, options, alteration)[0]
+
+
+def extract_each(
+    folder: AudioFolder,
+    groups: Mapping[Preprocessing, Sequence[Backbone]],
+    options: ExtractionOptions = ExtractionOptions(),
+    alteration: Alteration | None = None,
+) -> list[Extraction]:
+    """Return what `extract` does for each preprocessing and its backbones; each file is decoded once for all.
+
+    A clip that one preprocessing cannot take is a failure for all of them, so that they are about the same clips.
+    """
+    run = _Run(folder, groups, options, alteration)
     try:
         if options.distributed:
             run.process_together(folder.clips)
@@ -162,17 +175,17 @@ def extract(
             run.process(folder.clips)
     finally:
         run.close()
-    return run.result()
+    return run.results()
 
 
 @dataclass
 class _Loaded:
-    """One clip after decoding: a waveform if any backbone needs it, else a failure or neither."""
+    """One clip after decoding: a waveform for each preprocessing that needs it, or a failure."""
 
     clip: AudioFile
     digest: str = ""
     key: str = ""
-    waveform: torch.Tensor | None = None
+    waveforms: Mapping[Preprocessing, torch.Tensor] = field(default_factory=dict)
     facts: ClipFacts | None = None
     failure: str | None = None
 
@@ -183,14 +196,17 @@ class _Run:
     def __init__(
         self,
         folder: AudioFolder,
-        backbones: Sequence[Backbone],
-        preprocessing: Preprocessing,
+        groups: Mapping[Preprocessing, Sequence[Backbone]],
         options: ExtractionOptions,
         alteration: Alteration | None,
     ) -> None:
-        self.folder, self.preprocessing, self.options, self.alteration = folder, preprocessing, options, alteration
+        self.folder, self.options, self.alteration = folder, options, alteration
         self.memo = HashMemo(cache_dir() / "memo", folder.root) if options.cache else None
-        self.lanes = [_Lane(backbone, preprocessing, options, alteration) for backbone in backbones]
+        self.groups = {
+            preprocessing: [_Lane(backbone, preprocessing, options, alteration) for backbone in backbones]
+            for preprocessing, backbones in groups.items()
+        }
+        self.lanes = [lane for lanes in self.groups.values() for lane in lanes]
         self.digests: dict[str, str] = {}
         self.keys: dict[str, str] = {}
         self.facts: dict[str, ClipFacts] = {}
@@ -274,10 +290,16 @@ class _Run:
         if self.cached(key):
             return _Loaded(clip, digest, key)
         try:
-            audio = decode(clip.path, content)
-            if self.alteration is not None:
-                audio = self.alteration(clip.clip_id, audio, self.preprocessing)
-            return _Loaded(clip, digest, key, prepare(audio, self.preprocessing), inspect(audio))
+            decoded = decode(clip.path, content)
+            waveforms, facts = {}, None
+            for preprocessing, lanes in self.groups.items():
+                if not all(key in lane for lane in lanes):
+                    audio = decoded
+                    if self.alteration is not None:
+                        audio = self.alteration(clip.clip_id, decoded, preprocessing)
+                    waveforms[preprocessing] = prepare(audio, preprocessing)
+                    facts = facts or inspect(audio)
+            return _Loaded(clip, digest, key, waveforms, facts)
         except AudioFileError as error:
             return _Loaded(clip, failure=error.what)
 
@@ -296,12 +318,13 @@ class _Run:
             self.failures[clip.clip_id] = ClipFailure(clip.clip_id, clip.path, loaded.failure)
             return
         self.digests[clip.clip_id], self.keys[clip.clip_id] = loaded.digest, loaded.key
-        if loaded.waveform is None or loaded.facts is None:
+        if loaded.facts is None:
             return
         self.decoded.add(clip.clip_id)
         self.facts[clip.clip_id] = loaded.facts
-        for lane in self.lanes:
-            lane.add(clip, loaded.key, loaded.waveform, loaded.facts)
+        for preprocessing, waveform in loaded.waveforms.items():
+            for lane in self.groups[preprocessing]:
+                lane.add(clip, loaded.key, waveform, loaded.facts)
 
     def recall(self, clips: Sequence[AudioFile]) -> list[AudioFile]:
         """Fetch what the cache holds; return the clips that must be computed after all."""
@@ -323,7 +346,8 @@ class _Run:
             except OSError as error:
                 self.problems.append(f"the memo of file hashes cannot be written ({error.strerror})")
 
-    def result(self) -> Extraction:
+    def results(self) -> list[Extraction]:
+        """Return one result for each preprocessing."""
         if not self.digests:
             reasons = "; ".join(f"{failure.path.name}: {failure.reason}" for failure in [*self.failures.values()][:3])
             raise DataError(
@@ -332,14 +356,17 @@ class _Run:
                 fix="Repair the files or pass another folder",
             )
         order = sorted(self.digests)
+        return [self.result(lanes, order) for lanes in self.groups.values()]
+
+    def result(self, lanes: Sequence[_Lane], order: Sequence[str]) -> Extraction:
         return Extraction(
             folder=self.folder,
-            sets={lane.backbone.name: lane.result(order) for lane in self.lanes},
+            sets={lane.backbone.name: lane.result(order) for lane in lanes},
             facts={clip_id: self.facts[clip_id] for clip_id in order},
             digests={clip_id: self.digests[clip_id] for clip_id in order},
             failures=tuple(self.failures[clip_id] for clip_id in sorted(self.failures)),
             from_cache=len(set(order) - self.decoded),
-            problems=tuple(self.problems + [problem for lane in self.lanes for problem in lane.problems]),
+            problems=tuple(self.problems + [problem for lane in lanes for problem in lane.problems]),
         )
 
 
@@ -373,6 +400,8 @@ class _Lane:
         if self.alteration is not None:
             space["alteration"] = self.alteration.space
         self.cache = EmbeddingCache(space, self.backbone.name) if self.options.cache else None
+        self.batch_size = self.options.batch_size
+        self.shortages: list[str] = []
 
     def __contains__(self, key: str) -> bool:
         return self.cache is not None and key in self.cache
@@ -383,7 +412,7 @@ class _Lane:
 
     @property
     def problems(self) -> list[str]:
-        return self.cache.problems if self.cache is not None else []
+        return self.shortages + (self.cache.problems if self.cache is not None else [])
 
     def add(self, clip: AudioFile, key: str, waveform: torch.Tensor, facts: ClipFacts) -> None:
         """Queue a clip, and run its bucket once it is full."""
@@ -399,7 +428,7 @@ class _Lane:
         length = len(waveform)
         self.buckets[length].append(_Waiting(clip, key, waveform, facts))
         self.waiting_samples += length
-        if len(self.buckets[length]) >= max(1, min(self.options.batch_size, MAX_BATCH_SAMPLES // length)):
+        if len(self.buckets[length]) >= max(1, min(self.batch_size, MAX_BATCH_SAMPLES // length)):
             self.run(length)
         while self.waiting_samples > MAX_WAITING_SAMPLES:
             self.run(max(self.buckets, key=lambda length: length * len(self.buckets[length])))
@@ -409,9 +438,36 @@ class _Lane:
             self.run(length)
 
     def run(self, length: int) -> None:
-        """Embed one bucket as a batch."""
+        """Embed one bucket, as one batch if the device has the memory."""
         members = self.buckets.pop(length)
         self.waiting_samples -= length * len(members)
+        while members:
+            part, members = members[: self.batch_size], members[self.batch_size :]
+            try:
+                self.embed(part)
+            except torch.OutOfMemoryError as error:
+                if len(part) == 1:
+                    path, device = part[0].clip.path, self.backbone.device
+                    fix = "Cut the clip, or use another device"
+                    raise DataError(f"too long for the memory of {device}", where=path, fix=fix) from error
+            else:
+                continue
+            # Here the exception, which holds on to the tensors of the failed pass, is gone.
+            members = part + members
+            self.shrink(len(part), length / self.backbone.sample_rate)
+
+    def shrink(self, clips: int, seconds: float) -> None:
+        """Halve the batch size for the rest of the run after a batch that did not fit, and note it."""
+        self.batch_size = clips // 2
+        self.shortages.append(
+            f"{self.backbone.name}: {clips} clips of {seconds:.4g} s did not fit into the memory of "
+            f"{self.backbone.device}; went on with {self.batch_size} at a time"
+        )
+        if self.backbone.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def embed(self, members: Sequence[_Waiting]) -> None:
+        """Run the backbone on clips of one length, and keep and cache what it gives."""
         batch = torch.stack([member.waveform for member in members])
         if self.backbone.device.type == "cuda":
             batch = batch.pin_memory()

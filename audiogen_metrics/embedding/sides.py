@@ -17,7 +17,7 @@ from audiogen_metrics.embedding.extraction import (
     EmbeddingSet,
     Extraction,
     ExtractionOptions,
-    extract,
+    extract_each,
 )
 from audiogen_metrics.embedding.reference import GivenFeatures, ReferenceStatistics
 from audiogen_metrics.errors import DataError
@@ -62,17 +62,20 @@ class FolderSide:
         options: ExtractionOptions,
         alteration: Alteration | None = None,
     ) -> FolderSide:
-        """Run each backbone once per preprocessing; backbones of one preprocessing share the decoded audio."""
+        """Run each backbone once per preprocessing; each file is decoded once for all."""
         groups: dict[Preprocessing, list[Recipe]] = defaultdict(list)
         for recipe in recipes:
             groups[recipe.preprocessing].append(recipe)
-        sets: dict[Recipe, EmbeddingSet] = {}
-        extractions = []
-        for preprocessing, members in groups.items():
-            needed = {recipe.backbone: backbones[recipe.backbone] for recipe in members}
-            extraction = extract(folder, [*needed.values()], preprocessing, options, alteration)
-            sets |= {recipe: extraction.sets[recipe.backbone] for recipe in members}
-            extractions.append(extraction)
+        needed = {
+            preprocessing: [backbones[name] for name in dict.fromkeys(recipe.backbone for recipe in members)]
+            for preprocessing, members in groups.items()
+        }
+        extractions = extract_each(folder, needed, options, alteration)
+        sets = {
+            recipe: extraction.sets[recipe.backbone]
+            for extraction, members in zip(extractions, groups.values(), strict=True)
+            for recipe in members
+        }
         window = max(
             max(recipe.preprocessing.minimum_samples, backbones[recipe.backbone].minimum_samples)
             / recipe.preprocessing.sample_rate
@@ -129,8 +132,8 @@ class FolderSide:
         return found
 
     def problems(self) -> list[str]:
-        """Return what went wrong with the cache, which changes no score."""
-        return [problem for extraction in self.extractions for problem in extraction.problems]
+        """Return what went wrong with the cache or with memory, which changes no score."""
+        return [*dict.fromkeys(problem for extraction in self.extractions for problem in extraction.problems)]
 
 
 @dataclass(frozen=True)

@@ -186,6 +186,33 @@ def test_a_backbone_that_fails_is_named_with_the_clip(tmp_path: Path) -> None:
         extract(lengths(tmp_path, 1), [Loudness(float("nan"))], Preprocessing(16_000), UNCACHED)
 
 
+class SmallMemory(YAMNet):
+    """YAMNet on a device that has no room for more than a few clips."""
+
+    room = 3
+
+    def __call__(self, waveforms: torch.Tensor) -> Features:
+        if len(waveforms) > self.room:
+            raise torch.OutOfMemoryError
+        return super().__call__(waveforms)
+
+
+def test_out_of_memory_halves_the_batch_and_goes_on(tmp_path: Path, backbone: YAMNet) -> None:
+    folder = lengths(tmp_path, *[1.0] * 11)
+    result = extract(folder, [SmallMemory()], AUDIO, replace(UNCACHED, batch_size=8))
+    assert_same(result.sets["yamnet"], run(folder, backbone), rel=1e-5)
+    assert [problem.partition(";")[2] for problem in result.problems] == [
+        " went on with 4 at a time",
+        " went on with 2 at a time",
+    ]
+
+
+def test_a_clip_that_does_not_fit_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SmallMemory, "room", 0)
+    with pytest.raises(DataError, match=r"0\.wav: too long for the memory of cpu"):
+        run(lengths(tmp_path, 1.0), SmallMemory())
+
+
 def count(result: Extraction) -> tuple[int, int]:
     return len(result.digests), result.from_cache
 

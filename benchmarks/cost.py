@@ -1,0 +1,130 @@
+"""What a clip costs by arithmetic, what it takes here, and where the time goes: ``python benchmarks/cost.py``.
+
+The networks run as their authors wrote them and as this library rearranges them, alternately, beside a large product of
+matrices: the rate that this machine can reach at all. Random weights cost what trained ones do.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+from inputs import Inputs  # noqa: E402
+from page import put_table  # noqa: E402
+from run import machine, matmul_rate  # noqa: E402
+
+from audiogen_metrics.backbones import BACKBONES  # noqa: E402
+from audiogen_metrics.backbones.pretrained import PretrainedBackbone  # noqa: E402
+
+CLIPS, SECONDS, REPEATS = 16, 10, 5
+KINDS = {
+    "convolution": ("convolution",),
+    "matrix product": ("mm", "linear"),
+    "batch norm": ("batch_norm",),
+    "pooling, ReLU": ("pool", "clamp_min", "relu", "threshold", "mean", "max"),
+    "front end": ("fft", "pow", "addcmul", "sqrt", "log", "clamp"),
+}
+"""Operators by what their names contain; the first that fits counts, the rest is ``copies and other``."""
+
+Run = Callable[[torch.Tensor], object]
+
+
+def main() -> None:
+    """Measure every network and write results and tables."""
+    waveforms = 0.1 * torch.randn(CLIPS, SECONDS * 16_000, generator=torch.Generator().manual_seed(0))
+    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+        inputs = Inputs(Path(folder), SECONDS)
+        found = {name: measure(inputs, name, waveforms) for name in ("panns-cnn14-16k", "vggish", "yamnet")}
+    text = json.dumps({"machine": machine(), "networks": found}, indent=1) + "\n"
+    (HERE / "results" / "cost.json").write_text(text, encoding="utf-8")
+    put_table(
+        "cost",
+        ("network", "operations a clip, 10⁹", "done here", "weights, MB", "s a clip", "10⁹ / s", "of a matrix product"),
+        [
+            (
+                name,
+                f"{one['operations'] / 1e9:.3g}",
+                f"{one['done'] / 1e9:.3g}",
+                f"{one['weights'] / 1e6:.0f}",
+                f"{one['seconds']:.3g}",
+                f"{one['operations'] / one['seconds'] / 1e9:.0f}",
+                f"{one['share']:.0%}",
+            )
+            for name, one in found.items()
+        ],
+    )
+    shares = [(name, form, one["profile"][form]) for name, one in found.items() for form in one["profile"]]
+    kinds = [*KINDS, "copies and other"]
+    put_table(
+        "profile",
+        ("network", "form", *kinds),
+        [(name, form, *(f"{share.get(kind, 0):.0%}" for kind in kinds)) for name, form, share in shares],
+    )
+
+
+def measure(inputs: Inputs, name: str, waveforms: torch.Tensor) -> dict[str, Any]:
+    """Return operations, time and profile of one network."""
+    weights = {} if name == "yamnet" else {"weights": inputs.weights(name)}
+    backbone = BACKBONES.get(name)("cpu", **weights)  # type: ignore[arg-type]
+    ours = backbone.network
+    forms: dict[str, Run] = {"here": ours}
+    if isinstance(backbone, PretrainedBackbone):
+        forms = {"as published": PretrainedBackbone.load(backbone).eval(), "here": ours}
+    for run in forms.values():
+        run(waveforms)
+    times: dict[str, list[float]] = {form: [] for form in forms}
+    rates = []
+    for _ in range(REPEATS):
+        rates.append(matmul_rate())
+        for form, run in forms.items():
+            start = time.perf_counter()
+            run(waveforms)
+            times[form].append((time.perf_counter() - start) / CLIPS)
+    operations = {form: count(run, waveforms[:1]) for form, run in forms.items()}
+    nominal = next(iter(operations.values()))
+    return {
+        "operations": nominal,
+        "done": operations["here"],
+        "weights": sum(tensor.nbytes for tensor in [*ours.parameters(), *ours.buffers()]),
+        "seconds": median(times["here"]),
+        "times": times,
+        "matmul_gflops": rates,
+        "share": median(nominal / (1e9 * rate * seconds) for rate, seconds in zip(rates, times["here"], strict=True)),
+        "profile": {form: profiled(run, waveforms) for form, run in forms.items()},
+    }
+
+
+def count(run: Run, waveforms: torch.Tensor) -> int:
+    """Return the multiplications and additions of one pass."""
+    with FlopCounterMode(display=False) as counter:
+        run(waveforms)
+    return int(counter.get_total_flops())
+
+
+def profiled(run: Run, waveforms: torch.Tensor) -> dict[str, float]:
+    """Return the share of each kind of operator in the time of one pass."""
+    with profile(activities=[ProfilerActivity.CPU]) as recorded:
+        run(waveforms)
+    times: Counter[str] = Counter()
+    for event in recorded.key_averages():
+        fits = (kind for kind, names in KINDS.items() if any(name in event.key for name in names))
+        times[next(fits, "copies and other")] += event.self_cpu_time_total
+    return {kind: time / times.total() for kind, time in times.items()}
+
+
+if __name__ == "__main__":
+    main()
