@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from audiogen_metrics.backbones.base import Backbone
+    from audiogen_metrics.embedding.evidence import Evidence
     from audiogen_metrics.embedding.extraction import ExtractionOptions
     from audiogen_metrics.embedding.reference import FeatureSource, ReferenceStatistics
     from audiogen_metrics.embedding.sides import FolderSide, Side
@@ -39,6 +40,7 @@ def score(
     cache: bool = True,
     verify: bool = False,
     progress: bool = False,
+    observe: Callable[[Evidence], None] | None = None,
 ) -> ScoreReport:
     """Score a folder of generated audio against a folder of references, or their statistics.
 
@@ -73,6 +75,8 @@ def score(
         Read every file again to make sure that it is the one that was cached.
     progress
         Show progress bars on stderr.
+    observe
+        Called once with both sets and their features when all is computed: what a page or one's own analysis needs.
 
     Returns
     -------
@@ -117,6 +121,7 @@ def score(
         by_name=metrics is not None,
         pairing=pairing,
         strict=strict,
+        observe=observe,
     )
 
 
@@ -131,6 +136,7 @@ def evaluate(
     by_name: bool = False,
     pairing: PairingMode = "auto",
     strict: bool = False,
+    observe: Callable[[Evidence], None] | None = None,
 ) -> ScoreReport:
     """Score two sets by recipes and backbones that are there already; `score` finds them by name.
 
@@ -159,6 +165,11 @@ def evaluate(
         if computed.reason is not None and by_name:
             raise InsufficientDataError(computed.reason, where=recipe.score_id)
         scores[recipe.score_id] = computed
+    if observe is not None:
+        from audiogen_metrics.embedding.evidence import Evidence
+
+        paired = pairs.paired if pairing != "none" else ()
+        observe(Evidence(gen_side, ref_side, tuple(recipes), backbones, paired))
     return ScoreReport(
         scores=scores,
         protocol=protocol.name,

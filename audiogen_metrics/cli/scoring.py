@@ -8,6 +8,8 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from audiogen_metrics.cli.common import (
     Subparsers,
@@ -21,8 +23,12 @@ from audiogen_metrics.errors import CheckFailedError, UsageError
 from audiogen_metrics.evaluation import score
 from audiogen_metrics.protocols import METRICS, get_protocol
 from audiogen_metrics.registry import unknown_name
+from audiogen_metrics.report.html import write_page
 from audiogen_metrics.report.tables import to_csv, to_markdown
 from audiogen_metrics.results import ScoreReport
+
+if TYPE_CHECKING:
+    from audiogen_metrics.embedding.evidence import Evidence
 
 _CHECK = re.compile(
     r"\s*(?P<score>\w+)\s*(?P<sign><=|>=|<|>)\s*(?P<bound>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*"
@@ -79,6 +85,9 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="'ID>X'",
         help="exit with 5 if this holds, for example 'fad_vggish>5' (repeatable)",
     )
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="also write a page with players, map, classes, worst and best clips"
+    )
     add_format_options(parser, list(_FORMATS))
     parser.set_defaults(run=run)
 
@@ -88,6 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
     metrics = None if arguments.metrics in (None, "all") else arguments.metrics.split(",")
     recipes = get_protocol(arguments.protocol).select(metrics)
     checks = [Check.parse(text, [recipe.score_id for recipe in recipes]) for text in arguments.fail_if]
+    seen: list[Evidence] = []
     report = score(
         arguments.gen,
         arguments.ref,
@@ -96,6 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
         pairing=arguments.pairing,
         limit=arguments.limit,
         strict=arguments.strict,
+        observe=None if arguments.html is None else seen.append,
         **extraction_arguments(arguments),
     )
     for name, summary in (("gen", report.gen), ("ref", report.ref)):
@@ -104,6 +115,8 @@ def run(arguments: argparse.Namespace) -> int:
         for warning in report.warnings:
             print(f"warning: {warning}", file=sys.stderr)
     write_result(_FORMATS[arguments.format](report), arguments.output)
+    if arguments.html is not None:
+        write_page(report, seen[0], arguments.html)
     failed = [text for check in checks if (text := check.failure(report)) is not None]
     if failed:
         raise CheckFailedError("; ".join(failed))
