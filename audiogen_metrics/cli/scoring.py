@@ -24,7 +24,7 @@ from audiogen_metrics.evaluation import score
 from audiogen_metrics.protocols import METRICS, get_protocol
 from audiogen_metrics.registry import unknown_name
 from audiogen_metrics.report.html import write_page
-from audiogen_metrics.report.tables import to_csv, to_markdown
+from audiogen_metrics.report.tables import to_csv, to_latex, to_markdown
 from audiogen_metrics.results import ScoreReport
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ _FORMATS: dict[str, Callable[[ScoreReport], str]] = {
     "json": ScoreReport.to_json,
     "csv": to_csv,
     "markdown": to_markdown,
+    "latex": to_latex,
 }
 
 
@@ -111,7 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     for name, summary in (("gen", report.gen), ("ref", report.ref)):
         print(f"{name}: scored {summary.scored} of {summary.found} clips in {summary.path}", file=sys.stderr)
-    if arguments.format in ("json", "csv"):
+    if arguments.format in ("json", "csv", "latex"):
         for warning in report.warnings:
             print(f"warning: {warning}", file=sys.stderr)
     write_result(_FORMATS[arguments.format](report), arguments.output)

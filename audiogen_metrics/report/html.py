@@ -88,6 +88,7 @@ def page(report: ScoreReport, diagnosis: Diagnosis, album: Album) -> str:
         ("clips", "Clips", _clips(diagnosis, album)),
         ("not-shown", "Not shown", _listed(diagnosis.notes)),
         ("provenance", "Provenance", _provenance(report)),
+        ("cite", "Cite", _listed(map(str, report.citations()))),
     )
     sections = [part for part in parts if part[2]]
     links = "".join(f'<li><a href="#{name}">{escape(title)}</a></li>' for name, title, _ in sections)
