@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from audiogen_metrics.backbones.base import Backbone
+    from audiogen_metrics.embedding.evidence import Evidence
     from audiogen_metrics.embedding.extraction import ExtractionOptions
     from audiogen_metrics.embedding.reference import FeatureSource, ReferenceStatistics
     from audiogen_metrics.embedding.sides import FolderSide, Side
@@ -48,6 +49,7 @@ def score(
     verify: bool = False,
     progress: bool = False,
     distributed: bool = False,
+    observe: Callable[[Evidence], None] | None = None,
 ) -> ScoreReport:
     """Score a folder of generated audio against a folder of references, or their statistics.
 
@@ -87,6 +89,8 @@ def score(
     distributed
         All processes of `torch.distributed`'s process group call this together. Each embeds its share of the clips,
         on its own device; the first one scores, and all get the report.
+    observe
+        Called once with both sets and their features when all is computed: what a page or one's own analysis needs.
 
     Returns
     -------
@@ -134,6 +138,7 @@ def score(
         pairing=pairing,
         strict=strict,
         ci=ci,
+        observe=observe,
     )
 
 
@@ -149,6 +154,7 @@ def evaluate(
     pairing: PairingMode = "auto",
     strict: bool = False,
     ci: bool = False,
+    observe: Callable[[Evidence], None] | None = None,
 ) -> ScoreReport:
     """Score two sets by recipes and backbones that are there already; `score` finds them by name.
 
@@ -165,7 +171,7 @@ def evaluate(
         ref_side = StatisticsSide(ref, protocol.name, settings)
         ref.check(recipes, protocol.name, settings)
         gen_side = FolderSide.extract("gen", gen, recipes, backbones, options)
-    report = partial(_report, gen_side, ref_side, recipes, backbones, protocol, by_name, pairing, strict, ci)
+    report = partial(_report, gen_side, ref_side, recipes, backbones, protocol, by_name, pairing, strict, ci, observe)
     return processes.from_first(report) if options.distributed else report()
 
 
@@ -179,6 +185,7 @@ def _report(
     pairing: PairingMode,
     strict: bool,
     ci: bool,
+    observe: Callable[[Evidence], None] | None,
 ) -> ScoreReport:
     """Score the features of two sets."""
     if strict:
@@ -194,6 +201,12 @@ def _report(
         if computed.reason is not None and by_name:
             raise InsufficientDataError(computed.reason, where=recipe.score_id)
         scores[recipe.score_id] = with_interval(recipe, computed, gen_features, ref_features) if ci else computed
+        scores[recipe.score_id] = computed
+    if observe is not None:
+        from audiogen_metrics.embedding.evidence import Evidence
+
+        paired = pairs.paired if pairing != "none" else ()
+        observe(Evidence(gen_side, ref_side, tuple(recipes), backbones, paired))
     return ScoreReport(
         scores=scores,
         protocol=protocol.name,

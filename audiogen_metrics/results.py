@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from audiogen_metrics.citations import Citation, citations
 from audiogen_metrics.registry import unknown_name
 
 SCHEMA_VERSION = 1
@@ -125,6 +126,14 @@ class ScoreReport:
         if path is not None:
             Path(path).write_text(text, encoding="utf-8")
         return text
+
+    def citations(self) -> tuple[Citation, ...]:
+        """Return whom to cite for these scores: protocol, metrics, backbones, this library.
+
+        Each prints as a line, and has ``bibtex()``.
+        """
+        used = [(score.metric, score.backbone) for score in self.scores.values()]
+        return citations(used, self.protocol, self.versions.get("audiogen-metrics", "unknown"))
 
     def __str__(self) -> str:
         lines = [f"protocol {self.protocol} on {self.device}"]

@@ -6,8 +6,10 @@ import argparse
 import operator
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from audiogen_metrics import distributed
 from audiogen_metrics.cli.common import (
@@ -22,8 +24,12 @@ from audiogen_metrics.errors import CheckFailedError, UsageError
 from audiogen_metrics.evaluation import score
 from audiogen_metrics.protocols import METRICS, get_protocol
 from audiogen_metrics.registry import unknown_name
-from audiogen_metrics.report.tables import to_csv, to_markdown
+from audiogen_metrics.report.html import write_page
+from audiogen_metrics.report.tables import to_csv, to_latex, to_markdown
 from audiogen_metrics.results import ScoreReport
+
+if TYPE_CHECKING:
+    from audiogen_metrics.embedding.evidence import Evidence
 
 _CHECK = re.compile(
     r"\s*(?P<score>\w+)\s*(?P<sign><=|>=|<|>)\s*(?P<bound>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*"
@@ -40,6 +46,7 @@ _FORMATS: dict[str, Callable[[ScoreReport], str]] = {
     "json": ScoreReport.to_json,
     "csv": to_csv,
     "markdown": to_markdown,
+    "latex": to_latex,
 }
 
 
@@ -83,6 +90,9 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="'ID>X'",
         help="exit with 5 if this holds, for example 'fad_vggish>5' (repeatable)",
     )
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="also write a page with players, map, classes, worst and best clips"
+    )
     add_format_options(parser, list(_FORMATS))
     parser.set_defaults(run=run)
 
@@ -92,6 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
     metrics = None if arguments.metrics in (None, "all") else arguments.metrics.split(",")
     recipes = get_protocol(arguments.protocol).select(metrics)
     checks = [Check.parse(text, [recipe.score_id for recipe in recipes]) for text in arguments.fail_if]
+    seen: list[Evidence] = []
     report = score(
         arguments.gen,
         arguments.ref,
@@ -102,24 +113,27 @@ def run(arguments: argparse.Namespace) -> int:
         strict=arguments.strict,
         ci=arguments.ci,
         distributed=distributed.join(),
+        observe=None if arguments.html is None else seen.append,
         **extraction_arguments(arguments),
     )
     failed = [text for check in checks if (text := check.failure(report)) is not None]
     if distributed.rank() == 0:
-        show(report, arguments)
+        show(report, arguments, seen)
     if failed:
         raise CheckFailedError("; ".join(failed))
     return 0
 
 
-def show(report: ScoreReport, arguments: argparse.Namespace) -> None:
+def show(report: ScoreReport, arguments: argparse.Namespace, seen: Sequence[Evidence]) -> None:
     """Write a report where it was asked for, and what to know of it on stderr."""
     for name, summary in (("gen", report.gen), ("ref", report.ref)):
         print(f"{name}: scored {summary.scored} of {summary.found} clips in {summary.path}", file=sys.stderr)
-    if arguments.format in ("json", "csv"):
+    if arguments.format in ("json", "csv", "latex"):
         for warning in report.warnings:
             print(f"warning: {warning}", file=sys.stderr)
     write_result(_FORMATS[arguments.format](report), arguments.output)
+    if arguments.html is not None:
+        write_page(report, seen[0], arguments.html)
 
 
 @dataclass(frozen=True)
