@@ -201,7 +201,6 @@ def _report(
         if computed.reason is not None and by_name:
             raise InsufficientDataError(computed.reason, where=recipe.score_id)
         scores[recipe.score_id] = with_interval(recipe, computed, gen_features, ref_features) if ci else computed
-        scores[recipe.score_id] = computed
     if observe is not None:
         from audiogen_metrics.embedding.evidence import Evidence
 
