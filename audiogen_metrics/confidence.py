@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from audiogen_metrics.embedding.reference import FeatureSource
+    from audiogen_metrics.functional.extrapolation import Extrapolation
 
 FLOOR_REPEATS = 5
 """Random halves of the reference that a noise floor is the mean of."""
@@ -44,6 +45,24 @@ def with_interval(recipe: Recipe, score: Score, gen: FeatureSource, ref: Feature
     if recipe.metric in ("fd", "fad") and ref is not None:
         details |= noise_floor(recipe, ref, len(gen), seed)
     return replace(score, ci95=(found.low, found.high), details=details)
+
+
+def extrapolated(recipe: Recipe, score: Score, gen: FeatureSource, ref: FeatureSource | None) -> Score:
+    """Return a Fréchet score with its value at infinite n in the details; any other score as it is."""
+    if score.value is None or recipe.metric not in ("fd", "fad") or ref is None:
+        return score
+    fit = fit_size(recipe, gen, ref)
+    details = {"extrapolated": fit.value, "extrapolation_slope": fit.slope, "extrapolation_r2": fit.r_squared}
+    return replace(score, details={**score.details, **details})
+
+
+def fit_size(recipe: Recipe, gen: FeatureSource, ref: FeatureSource) -> Extrapolation:
+    """Return the line of a Fréchet score over 1 / n, as `extrapolate`; InsufficientDataError for too few clips."""
+    from audiogen_metrics.functional.extrapolation import extrapolate
+
+    output = METRICS[recipe.metric].output
+    rows, counts = clip_rows(gen, output)
+    return extrapolate(rows, ref.statistics(output), counts)
 
 
 def standard_error(recipe: Recipe, gen: FeatureSource, ref: FeatureSource | None) -> float | None:

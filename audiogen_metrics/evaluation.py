@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from audiogen_metrics import distributed as processes
 from audiogen_metrics.audio.files import AudioFile, AudioFolder, scan
 from audiogen_metrics.audio.pairing import Pairing, PairingMode, pair
-from audiogen_metrics.confidence import with_interval
+from audiogen_metrics.confidence import extrapolated, with_interval
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
 from audiogen_metrics.protocols import METRICS, ON_REQUEST, MetricName, Protocol, Recipe, get_protocol
 from audiogen_metrics.results import Score, ScoreReport
@@ -45,6 +45,7 @@ def score(
     limit: int | None = None,
     strict: bool = False,
     ci: bool = False,
+    extrapolate: bool = False,
     cache: bool = True,
     verify: bool = False,
     progress: bool = False,
@@ -80,6 +81,8 @@ def score(
         Raise if any file must be skipped.
     ci
         Add standard error and 95 % interval to FD, FAD, IS and KL, and the reference's noise floor to FD and FAD.
+    extrapolate
+        Add what FD and FAD would be at infinite n of gen, by a line in 1 / n.
     cache
         Keep embeddings in the cache folder and reuse them.
     verify
@@ -138,6 +141,7 @@ def score(
         pairing=pairing,
         strict=strict,
         ci=ci,
+        extrapolate=extrapolate,
         observe=observe,
     )
 
@@ -154,6 +158,7 @@ def evaluate(
     pairing: PairingMode = "auto",
     strict: bool = False,
     ci: bool = False,
+    extrapolate: bool = False,
     observe: Callable[[Evidence], None] | None = None,
 ) -> ScoreReport:
     """Score two sets by recipes and backbones that are there already; `score` finds them by name.
@@ -171,7 +176,9 @@ def evaluate(
         ref_side = StatisticsSide(ref, protocol.name, settings)
         ref.check(recipes, protocol.name, settings)
         gen_side = FolderSide.extract("gen", gen, recipes, backbones, options)
-    report = partial(_report, gen_side, ref_side, recipes, backbones, protocol, by_name, pairing, strict, ci, observe)
+    report = partial(
+        _report, gen_side, ref_side, recipes, backbones, protocol, by_name, pairing, strict, ci, extrapolate, observe
+    )
     return processes.from_first(report) if options.distributed else report()
 
 
@@ -185,6 +192,7 @@ def _report(
     pairing: PairingMode,
     strict: bool,
     ci: bool,
+    extrapolate: bool,
     observe: Callable[[Evidence], None] | None,
 ) -> ScoreReport:
     """Score the features of two sets."""
@@ -200,7 +208,11 @@ def _report(
         computed = compute(recipe, gen_features, ref_features, paired=pairing != "none")
         if computed.reason is not None and by_name:
             raise InsufficientDataError(computed.reason, where=recipe.score_id)
-        scores[recipe.score_id] = with_interval(recipe, computed, gen_features, ref_features) if ci else computed
+        if ci:
+            computed = with_interval(recipe, computed, gen_features, ref_features)
+        if extrapolate:
+            computed = extrapolated(recipe, computed, gen_features, ref_features)
+        scores[recipe.score_id] = computed
     if observe is not None:
         from audiogen_metrics.embedding.evidence import Evidence
 

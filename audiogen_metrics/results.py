@@ -192,6 +192,9 @@ def _remark(score: Score) -> str:
     if "noise_floor" in score.details:
         floor, clips = score.details["noise_floor"], score.details["noise_floor_n"]
         parts.append(f"ref against itself at n = {clips}: {floor:.4g}")
+    if "extrapolated" in score.details:
+        fit = score.details["extrapolation_r2"]
+        parts.append(f"n → ∞: {score.details['extrapolated']:.4g} (R² {fit:.3f})")
     return "; ".join(filter(None, parts))
 
 

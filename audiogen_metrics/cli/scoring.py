@@ -84,6 +84,12 @@ def add_parser(subparsers: Subparsers) -> None:
         "--ci", action="store_true", help="standard errors, 95 %% intervals, and the reference's own noise floor"
     )
     parser.add_argument(
+        "--extrapolate",
+        type=Path,
+        metavar="PLOT",
+        help="also what FD and FAD would be at infinite n of gen, and the fit as .svg or .png",
+    )
+    parser.add_argument(
         "--fail-if",
         action="append",
         default=[],
@@ -112,8 +118,9 @@ def run(arguments: argparse.Namespace) -> int:
         limit=arguments.limit,
         strict=arguments.strict,
         ci=arguments.ci,
+        extrapolate=arguments.extrapolate is not None,
         distributed=distributed.join(),
-        observe=None if arguments.html is None else seen.append,
+        observe=seen.append,
         **extraction_arguments(arguments),
     )
     failed = [text for check in checks if (text := check.failure(report)) is not None]
@@ -134,6 +141,28 @@ def show(report: ScoreReport, arguments: argparse.Namespace, seen: Sequence[Evid
     write_result(_FORMATS[arguments.format](report), arguments.output)
     if arguments.html is not None:
         write_page(report, seen[0], arguments.html)
+    if arguments.extrapolate is not None:
+        draw_fits(seen[0], arguments.extrapolate)
+
+
+def draw_fits(evidence: Evidence, path: Path) -> None:
+    """Draw every Fréchet score over 1 / n, with its line."""
+    from audiogen_metrics.confidence import fit_size
+    from audiogen_metrics.report.plots import Curve, Panel, draw
+
+    panels = []
+    for recipe in evidence.recipes:
+        if recipe.metric in ("fd", "fad"):
+            fit = fit_size(recipe, evidence.gen.features(recipe), evidence.ref.features(recipe))
+            x = [1 / size for size in fit.sizes]
+            line = [fit.value, fit.value + fit.slope * x[-1]]
+            points = Curve("subsets", 0, x, fit.distances, fit.distances, fit.distances)
+            fitted = Curve("line", 1, [0, x[-1]], line, line, line)
+            title = f"{fit.value:.4g} at infinite n, R² {fit.r_squared:.3f}"
+            panels.append(Panel(title, "1 / n", recipe.score_id, [points, fitted]))
+    if not panels:
+        raise UsageError("there is no FD or FAD to extrapolate", where="--extrapolate", fix="Name one with -m")
+    draw([panels], path)
 
 
 @dataclass(frozen=True)

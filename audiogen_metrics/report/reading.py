@@ -50,6 +50,9 @@ def _frechet(score: Score, value: float) -> str:
         share = min(max(mean / value, 0.0), 1.0)
         where = "where the sets lie" if share >= 0.5 else "how they spread and which features go together"
         text += f"{max(share, 1 - share):.0%} of it is in {where}. "
+    if "noise_floor" in score.details:
+        floor, clips = score.details["noise_floor"], score.details["noise_floor_n"]
+        text += f"The reference against itself, {clips} clips a side, scores {floor:.4g}. "
     rows = min(score.details.get("rows_gen", 0), score.details.get("rows_ref", 0))
     if rows < score.details.get("dimension", 0):
         text += "With fewer rows than dimensions, part of it is sampling error: compare it at equal n only."
