@@ -356,6 +356,20 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                 defects=("embeddings are rounded to float16; a file's mean, which fadtk rounds too, is exact here",),
             ),
             Protocol(
+                name="clap",
+                summary="FD on CLAP, of each clip's first ten seconds; no classes, so no IS and no KL",
+                source="laion/clap-htsat-unfused through transformers; this project",
+                recipes=_recipes(
+                    Recipe(
+                        "fd_clap",
+                        "fd",
+                        "clap",
+                        Preprocessing(sample_rate=48_000, channel="mean", remove_dc=False, maximum_samples=480_000),
+                    )
+                ),
+                caveat="FD on CLAP is not comparable with FD on PANNs, nor with another CLAP's",
+            ),
+            Protocol(
                 name="yamnet",
                 summary="the same statistics on YAMNet, whose weights come with pip; not comparable with papers",
                 source="this project",

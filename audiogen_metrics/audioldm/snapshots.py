@@ -94,8 +94,13 @@ def locate_clap(clap: str | Path | None, snapshot: Snapshot) -> Path:
             where="clap",
             fix=f"Pass clap=FOLDER (--clap), converted from the same checkpoint. On the hub: {fitting}",
         )
-    folder = Path(clap or str(known)).expanduser()
-    return folder if folder.is_dir() else _from_hub(str(clap or known))
+    return locate_folder(clap or str(known))
+
+
+def locate_folder(name: str | Path) -> Path:
+    """Find a folder, or a name on the hub, downloaded once if that is allowed; errors as in `locate`."""
+    folder = Path(name).expanduser()
+    return folder if folder.is_dir() else _from_hub(str(name))
 
 
 def _from_hub(name: str) -> Path:

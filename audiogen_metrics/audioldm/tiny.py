@@ -18,7 +18,7 @@ from audiogen_metrics.settings import cache_dir
 TINY = "tiny-random"
 """Name of the tiny model, wherever a model is asked for."""
 
-VERSION = 1
+VERSION = 2
 """Rises when the weights change."""
 
 MARKER = "RANDOM_WEIGHTS.txt"
@@ -86,6 +86,8 @@ def write_tiny(
     with quiet():
         for name, part in parts.items():
             _save(part, folder / name, safetensors)
+        if clap:
+            parts["tokenizer"].save_pretrained(folder / "clap")
     kinds = {name: type(part) for name, part in parts.items() if name != "clap"}
     index: dict[str, object] = {"_class_name": "AudioLDMPipeline", "_diffusers_version": "0.33.1"}
     index |= {name: [kind.__module__.split(".")[0], kind.__name__] for name, kind in kinds.items()}

@@ -20,6 +20,7 @@ BACKBONES.add("panns-cnn14-32k", "audiogen_metrics.backbones.panns:Cnn14At32k")
 BACKBONES.add("vggish", "audiogen_metrics.backbones.vggish:VGGish")
 BACKBONES.add("vggish-float16", "audiogen_metrics.backbones.vggish:Float16VGGish")
 BACKBONES.add("vggish-overlapping", "audiogen_metrics.backbones.vggish:OverlappingVGGish")
+BACKBONES.add("clap", "audiogen_metrics.audioldm.clap:CLAP")
 BACKBONES.add("yamnet", "audiogen_metrics.backbones.yamnet:YAMNet")
 
 

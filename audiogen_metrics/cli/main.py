@@ -11,6 +11,7 @@ from audiogen_metrics import __version__
 from audiogen_metrics.cli import (
     bench,
     cache,
+    clap,
     compare,
     data,
     doctor,
@@ -45,7 +46,21 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"audiogen-metrics {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     models = (generate, finetune, data, bench)
-    for command in (scoring, compare, embed, stats, protocols, probe, study, *models, listing, weights, cache, doctor):
+    for command in (
+        scoring,
+        compare,
+        clap,
+        embed,
+        stats,
+        protocols,
+        probe,
+        study,
+        *models,
+        listing,
+        weights,
+        cache,
+        doctor,
+    ):
         command.add_parser(subparsers)
     return parser
 

@@ -1,0 +1,58 @@
+"""``agm clap``: do clips sound like their prompts?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from audiogen_metrics.cli.common import Subparsers, add_format_options, write_result
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "clap",
+        help="do clips sound like their prompts?",
+        description="CLAP score: the mean cosine of the CLAP embeddings of clips and their prompts, paired by clip id, "
+        "with its 95 %% interval. Needs the extra audioldm and a CLAP.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("gen", metavar="GEN", help="folder of generated audio")
+    parser.add_argument("prompts", metavar="PROMPTS", help=".csv, .jsonl or .json with clip_id and prompt")
+    parser.add_argument("--clap", metavar="DIR", help="folder or hub name (default: laion/clap-htsat-unfused)")
+    parser.add_argument("--device", default="auto", help="(default: %(default)s)")
+    parser.add_argument(
+        "--batch-size", type=int, default=16, metavar="N", help="clips at a time (default: %(default)s)"
+    )
+    parser.add_argument("--workers", type=int, metavar="N", help="decoding threads (default: one per core, at most 8)")
+    parser.add_argument("--no-cache", action="store_true", help="neither read nor write cached embeddings")
+    add_format_options(parser, ["table", "json"])
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Score and write the result."""
+    from audiogen_metrics.audioldm.clap import clap_score
+
+    found = clap_score(
+        arguments.gen,
+        arguments.prompts,
+        clap=arguments.clap,
+        device=arguments.device,
+        batch_size=arguments.batch_size,
+        workers=arguments.workers,
+        cache=not arguments.no_cache,
+        progress=sys.stderr.isatty(),
+    )
+    for warning in found.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    for what, names in (("clips without a prompt", found.gen_only), ("prompts without a clip", found.prompts_only)):
+        if names:
+            print(f"warning: {len(names)} {what}: {', '.join(names[:5])}", file=sys.stderr)
+    low, high = found.ci95
+    text = f"clap_score  {found.value:.4f} [{low:.4f}, {high:.4f}]  {found.n} clips  higher is better\n"
+    if arguments.format == "json":
+        text = json.dumps(found.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_result(text, arguments.output)
+    return 0

@@ -1,0 +1,87 @@
+"""CLAP as a backbone, and the CLAP score, on the tiny model's CLAP."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from audiogen_metrics import score
+from audiogen_metrics.audioldm.clap import CLAP, clap_score
+from audiogen_metrics.audioldm.conditioning import CLAP_SAMPLES
+from audiogen_metrics.audioldm.generation import AudioLDM
+from audiogen_metrics.cli.main import main
+from audiogen_metrics.errors import DataError, MissingWeightsError, UsageError
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore:.*random weights"
+)
+
+REF = Path("examples/reference")
+
+
+@pytest.fixture
+def clap(tiny: Path) -> str:
+    return str(tiny / "clap")
+
+
+def test_the_backbone_hears_ten_seconds(clap: str) -> None:
+    backbone = CLAP("cpu", weights=clap)
+    long = 0.1 * torch.randn(2, CLAP_SAMPLES + 48_000, generator=torch.Generator().manual_seed(0))
+    whole, first = backbone(long).embeddings, backbone(long[:, :CLAP_SAMPLES]).embeddings
+    assert whole is not None
+    assert first is not None
+    assert torch.equal(whole, first)
+    torch.testing.assert_close(whole.norm(dim=1), torch.ones(2))
+    assert backbone.usable_samples(10**6) == CLAP_SAMPLES
+
+
+def test_equals_the_towers_of_the_audio_condition(clap: str, model: AudioLDM) -> None:
+    waveforms = 0.1 * torch.randn(2, 48_000, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(CLAP("cpu", weights=clap)(waveforms).embeddings, model.clap.embed(waveforms))
+
+
+def test_fd_on_clap(clap: str) -> None:
+    report = score("examples/generated", REF, protocol="clap", weights={"clap": clap}, device="cpu")
+    assert set(report.scores) == {"fd_clap"}
+    assert report["fd_clap"].value is not None
+    assert report["fd_clap"].value > 0
+    assert "not comparable" in report.caveat
+    with pytest.raises(UsageError, match="unknown metric 'kl'"):
+        score("examples/generated", REF, protocol="clap", metrics=["kl"], weights={"clap": clap})
+
+
+def test_the_score_is_the_mean_cosine_of_pairs(
+    clap: str, model: AudioLDM, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clips = sorted(path.relative_to(REF).with_suffix("").as_posix() for path in REF.rglob("*") if path.is_file())
+    prompts = tmp_path / "prompts.csv"
+    rows = [f"{clip},a sound of {clip}" for clip in clips[:6]]
+    prompts.write_text("clip_id,prompt\n" + "\n".join([*rows, "none,nothing"]) + "\n")
+    found = clap_score(REF, prompts, clap=clap, device="cpu")
+    assert found.n == 6
+    assert found.prompts_only == ("none",)
+    assert len(found.gen_only) == len(clips) - 6
+    assert found.value == pytest.approx(np.mean(list(found.per_clip.values())))
+    assert found.ci95[0] < found.value < found.ci95[1]
+    # The text side is the tower inside the checkpoint.
+    text = model.text.embed([f"a sound of {clips[0]}"])[0]
+    backbone = CLAP("cpu", weights=clap)
+    assert abs(found.per_clip[clips[0]]) <= 1
+    assert text.shape == backbone(torch.zeros(1, 48_000)).embeddings[0].shape  # type: ignore[index]
+    assert main(["clap", str(REF), str(prompts), "--clap", clap, "--format", "json"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["value"] == pytest.approx(found.value, abs=1e-6)
+    assert "prompts without a clip: none" in shown.err
+    prompts.write_text("clip_id,prompt\nx,y\n")
+    with pytest.raises(DataError, match="0 clips have a prompt"):
+        clap_score(REF, prompts, clap=clap, device="cpu")
+
+
+def test_without_weights_it_says_where_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGM_OFFLINE", "1")
+    with pytest.raises(MissingWeightsError, match="hf download laion/clap-htsat-unfused"):
+        score("examples/generated", REF, protocol="clap")
