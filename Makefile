@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PEERS := .venv-peers
 
-.PHONY: demo test parity lint format docs bench clean
+.PHONY: demo test parity lint format docs bench bench-paper-tiny clean
 
 demo: .venv/yamnet
 	$(BIN)/agm score examples/generated examples/reference --protocol yamnet
@@ -31,6 +31,9 @@ docs: .venv/dev
 # Ours beside the peers, alternately; takes about an hour. BENCH=--quick takes minutes and keeps nothing.
 bench: .venv/dev $(PEERS)/installed
 	$(BIN)/python benchmarks/run.py --peers-python $(PEERS)/bin/python $(BENCH)
+
+bench-paper-tiny: .venv/dev
+	$(BIN)/python -m benchmarks.paper_tiny build/paper-tiny
 
 clean:
 	rm -rf .venv $(PEERS) dist build docs/_build

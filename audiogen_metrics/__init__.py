@@ -13,15 +13,17 @@ if TYPE_CHECKING:
     from typing import Any
 
     from audiogen_metrics.evaluation import score
-    from audiogen_metrics.metrics import FAD, FD, IS, KL, MetricSuite
+    from audiogen_metrics.metrics import FAD, FD, IS, KAD, KID, KL, MetricSuite
     from audiogen_metrics.results import Score, ScoreReport
 
-__all__ = ["FAD", "FD", "IS", "KL", "MetricSuite", "Score", "ScoreReport", "__version__", "score"]
+__all__ = ["FAD", "FD", "IS", "KAD", "KID", "KL", "MetricSuite", "Score", "ScoreReport", "__version__", "score"]
 
 _HOME = {
     "FAD": "audiogen_metrics.metrics",
     "FD": "audiogen_metrics.metrics",
     "IS": "audiogen_metrics.metrics",
+    "KAD": "audiogen_metrics.metrics",
+    "KID": "audiogen_metrics.metrics",
     "KL": "audiogen_metrics.metrics",
     "MetricSuite": "audiogen_metrics.metrics",
     "Score": "audiogen_metrics.results",

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Literal
 from audiogen_metrics import distributed as processes
 from audiogen_metrics.audio.files import AudioFile, AudioFolder, scan
 from audiogen_metrics.audio.pairing import Pairing, PairingMode, pair
+from audiogen_metrics.confidence import extrapolated, with_interval
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
-from audiogen_metrics.protocols import METRICS, MetricName, Protocol, Recipe, get_protocol
+from audiogen_metrics.protocols import METRICS, ON_REQUEST, MetricName, Protocol, Recipe, get_protocol
 from audiogen_metrics.results import Score, ScoreReport
 from audiogen_metrics.settings import resolve_device
 
@@ -20,9 +21,14 @@ if TYPE_CHECKING:
     import torch
 
     from audiogen_metrics.backbones.base import Backbone
+    from audiogen_metrics.embedding.evidence import Evidence
     from audiogen_metrics.embedding.extraction import ExtractionOptions
     from audiogen_metrics.embedding.reference import FeatureSource, ReferenceStatistics
     from audiogen_metrics.embedding.sides import FolderSide, Side
+
+
+NEAREST = 5
+"""Neighbour that bounds a neighbourhood, for precision, recall, density and coverage."""
 
 
 def score(
@@ -38,10 +44,13 @@ def score(
     pairing: PairingMode = "auto",
     limit: int | None = None,
     strict: bool = False,
+    ci: bool = False,
+    extrapolate: bool = False,
     cache: bool = True,
     verify: bool = False,
     progress: bool = False,
     distributed: bool = False,
+    observe: Callable[[Evidence], None] | None = None,
 ) -> ScoreReport:
     """Score a folder of generated audio against a folder of references, or their statistics.
 
@@ -70,6 +79,10 @@ def score(
         Score the first ``limit`` clips of each set only, paired ones first.
     strict
         Raise if any file must be skipped.
+    ci
+        Add standard error and 95 % interval to FD, FAD, IS and KL, and the reference's noise floor to FD and FAD.
+    extrapolate
+        Add what FD and FAD would be at infinite n of gen, by a line in 1 / n.
     cache
         Keep embeddings in the cache folder and reuse them.
     verify
@@ -79,6 +92,8 @@ def score(
     distributed
         All processes of `torch.distributed`'s process group call this together. Each embeds its share of the clips,
         on its own device; the first one scores, and all get the report.
+    observe
+        Called once with both sets and their features when all is computed: what a page or one's own analysis needs.
 
     Returns
     -------
@@ -125,6 +140,9 @@ def score(
         by_name=metrics is not None,
         pairing=pairing,
         strict=strict,
+        ci=ci,
+        extrapolate=extrapolate,
+        observe=observe,
     )
 
 
@@ -139,6 +157,9 @@ def evaluate(
     by_name: bool = False,
     pairing: PairingMode = "auto",
     strict: bool = False,
+    ci: bool = False,
+    extrapolate: bool = False,
+    observe: Callable[[Evidence], None] | None = None,
 ) -> ScoreReport:
     """Score two sets by recipes and backbones that are there already; `score` finds them by name.
 
@@ -155,7 +176,9 @@ def evaluate(
         ref_side = StatisticsSide(ref, protocol.name, settings)
         ref.check(recipes, protocol.name, settings)
         gen_side = FolderSide.extract("gen", gen, recipes, backbones, options)
-    report = partial(_report, gen_side, ref_side, recipes, backbones, protocol, by_name, pairing, strict)
+    report = partial(
+        _report, gen_side, ref_side, recipes, backbones, protocol, by_name, pairing, strict, ci, extrapolate, observe
+    )
     return processes.from_first(report) if options.distributed else report()
 
 
@@ -168,6 +191,9 @@ def _report(
     by_name: bool,
     pairing: PairingMode,
     strict: bool,
+    ci: bool,
+    extrapolate: bool,
+    observe: Callable[[Evidence], None] | None,
 ) -> ScoreReport:
     """Score the features of two sets."""
     if strict:
@@ -178,10 +204,20 @@ def _report(
         _require_pairs(pairs)
     scores = {}
     for recipe in recipes:
-        computed = compute(recipe, gen_side.features(recipe), ref_side.features(recipe), paired=pairing != "none")
+        gen_features, ref_features = gen_side.features(recipe), ref_side.features(recipe)
+        computed = compute(recipe, gen_features, ref_features, paired=pairing != "none")
         if computed.reason is not None and by_name:
             raise InsufficientDataError(computed.reason, where=recipe.score_id)
+        if ci:
+            computed = with_interval(recipe, computed, gen_features, ref_features)
+        if extrapolate:
+            computed = extrapolated(recipe, computed, gen_features, ref_features)
         scores[recipe.score_id] = computed
+    if observe is not None:
+        from audiogen_metrics.embedding.evidence import Evidence
+
+        paired = pairs.paired if pairing != "none" else ()
+        observe(Evidence(gen_side, ref_side, tuple(recipes), backbones, paired))
     return ScoreReport(
         scores=scores,
         protocol=protocol.name,
@@ -239,6 +275,9 @@ def reference_statistics(
     """
     if metrics is not None and [*metrics] == ["is"]:
         raise UsageError("IS needs no reference", fix="Name other metrics too")
+    needy = [metric for metric in metrics or () if metric in ON_REQUEST]
+    if needy:
+        raise UsageError(f"{needy[0]} needs the reference's clips, not statistics of them", fix="Leave it out")
     side, backbones = embed_folder(
         folder,
         name="ref",
@@ -431,6 +470,23 @@ def _divergence(recipe: Recipe, blank: Score, gen: FeatureSource, ref: FeatureSo
     return replace(blank, value=result.mean, details={"pairs": len(common), "eps": recipe.eps})
 
 
+def _kernel(recipe: Recipe, blank: Score, gen: FeatureSource, ref: FeatureSource | None, _paired: bool) -> Score:
+    from audiogen_metrics.functional import kernel_audio_distance, kernel_distance
+
+    output = METRICS[recipe.metric].output
+    distance = kernel_distance if recipe.metric == "kid" else kernel_audio_distance
+    result = distance(gen.rows(output), _required(ref).rows(output))
+    return replace(blank, value=result.value, std=result.std, details={"subset_size": result.subset_size})
+
+
+def _manifold(recipe: Recipe, blank: Score, gen: FeatureSource, ref: FeatureSource | None, _paired: bool) -> Score:
+    from audiogen_metrics.functional import manifold
+
+    output = METRICS[recipe.metric].output
+    result = manifold(gen.rows(output), _required(ref).rows(output), nearest=NEAREST)
+    return replace(blank, value=getattr(result, recipe.metric), details={"nearest": NEAREST})
+
+
 def _required(ref: FeatureSource | None) -> FeatureSource:
     if ref is None:
         raise InsufficientDataError("there is no reference set", fix="Pass ref")
@@ -447,6 +503,12 @@ _COMPUTE: Mapping[MetricName, Callable[[Recipe, Score, FeatureSource, FeatureSou
     "is": _inception,
     "kl": _divergence,
     "kl_sigmoid": _divergence,
+    "kid": _kernel,
+    "kad": _kernel,
+    "precision": _manifold,
+    "recall": _manifold,
+    "density": _manifold,
+    "coverage": _manifold,
 }
 
 

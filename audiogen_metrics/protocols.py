@@ -11,7 +11,7 @@ from audiogen_metrics.audio.preparation import Preprocessing
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.registry import unknown_name
 
-MetricName = Literal["fd", "fad", "is", "kl", "kl_sigmoid"]
+MetricName = Literal["fd", "fad", "is", "kl", "kl_sigmoid", "kid", "kad", "precision", "recall", "density", "coverage"]
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,54 @@ METRICS: Mapping[MetricName, Metric] = MappingProxyType(
             False,
             "audioldm_eval's KL sigmoid: can be negative and is no divergence; only to reproduce old numbers",
         ),
+        "kid": Metric(
+            "kid",
+            "Kernel distance",
+            "embeddings",
+            False,
+            "squared MMD with a cubic kernel; unbiased, so n matters little and values near 0 may be negative",
+        ),
+        "kad": Metric(
+            "kad",
+            "Kernel audio distance",
+            "embeddings",
+            False,
+            "squared MMD with a Gaussian kernel as wide as the reference; unbiased, times 100",
+        ),
+        "precision": Metric(
+            "precision",
+            "Precision",
+            "embeddings",
+            True,
+            "share of generated clips that lie among the reference: does it sound right?",
+        ),
+        "recall": Metric(
+            "recall",
+            "Recall",
+            "embeddings",
+            True,
+            "share of the reference that lies among the generated clips: is all of it made?",
+        ),
+        "density": Metric(
+            "density",
+            "Density",
+            "embeddings",
+            True,
+            "how densely the reference lies around generated clips; not bounded by 1",
+        ),
+        "coverage": Metric(
+            "coverage",
+            "Coverage",
+            "embeddings",
+            True,
+            "share of the reference's neighbourhoods with a generated clip in them",
+        ),
     }
 )
+
+
+ON_REQUEST: tuple[MetricName, ...] = ("kid", "kad", "precision", "recall", "density", "coverage")
+"""Metrics that every protocol with an FD has too, on the same embeddings, when asked for by name."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +189,7 @@ class Protocol:
     defects: tuple[str, ...] = field(default=())
 
     def select(self, metrics: Sequence[str] | None) -> list[Recipe]:
-        """Return the recipes of these metrics in the protocol's order; None means all.
+        """Return the recipes of these metrics in the protocol's order; None means all but those on request.
 
         Raises
         ------
@@ -152,12 +198,22 @@ class Protocol:
         """
         if metrics is None:
             return list(self.recipes.values())
+        known = {**self.recipes, **self.on_request}
         for metric in metrics:
-            if metric not in self.recipes:
-                raise unknown_name("metric", metric, [*self.recipes])
+            if metric not in known:
+                raise unknown_name("metric", metric, [*known])
         if not metrics:
-            raise UsageError("no metrics chosen", fix=f"Choose from {', '.join(self.recipes)}")
-        return [recipe for metric, recipe in self.recipes.items() if metric in metrics]
+            raise UsageError("no metrics chosen", fix=f"Choose from {', '.join(known)}")
+        return [recipe for metric, recipe in known.items() if metric in metrics]
+
+    @property
+    def on_request(self) -> Mapping[MetricName, Recipe]:
+        """The recipes of `ON_REQUEST`: what FD is computed on."""
+        if "fd" not in self.recipes:
+            return {}
+        fd = self.recipes["fd"]
+        place = fd.score_id.removeprefix("fd")
+        return {metric: replace(fd, score_id=f"{metric}{place}", metric=metric) for metric in ON_REQUEST}
 
     def differences(self, other: Protocol) -> dict[str, str]:
         """Return in what each score that both have differs from ``other``'s: ``"channel mean, eps 0"``.

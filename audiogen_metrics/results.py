@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from audiogen_metrics.citations import Citation, citations
 from audiogen_metrics.registry import unknown_name
 
 SCHEMA_VERSION = 1
@@ -126,6 +127,14 @@ class ScoreReport:
             Path(path).write_text(text, encoding="utf-8")
         return text
 
+    def citations(self) -> tuple[Citation, ...]:
+        """Return whom to cite for these scores: protocol, metrics, backbones, this library.
+
+        Each prints as a line, and has ``bibtex()``.
+        """
+        used = [(score.metric, score.backbone) for score in self.scores.values()]
+        return citations(used, self.protocol, self.versions.get("audiogen-metrics", "unknown"))
+
     def __str__(self) -> str:
         lines = [f"protocol {self.protocol} on {self.device}"]
         for name, summary in (("gen", self.gen), ("ref", self.ref)):
@@ -142,6 +151,10 @@ class ScoreReport:
     def notes(self) -> list[str]:
         """Return what must be read beside the scores."""
         caveat = [f"note: {self.caveat}."] if self.caveat else []
+        if any(score.ci95 is not None for score in self.scores.values()):
+            caveat.append(
+                "note: brackets are 95 % intervals of the expected score at this n, by the jackknife over clips."
+            )
         return caveat + [f"warning: {warning}" for warning in self.warnings]
 
     def _repr_html_(self) -> str:
@@ -166,6 +179,8 @@ def _row(score: Score) -> tuple[str, ...]:
     value = "null" if score.value is None else f"{score.value:.4g}"
     if score.std is not None:
         value += f" ± {score.std:.2g}"
+    if score.ci95 is not None:
+        value += " [{:.4g}, {:.4g}]".format(*score.ci95)
     n_ref = "-" if score.n_ref is None else str(score.n_ref)
     better = "higher" if score.higher_is_better else "lower"
     return score.id, value, str(score.n_gen), n_ref, better, score.backbone, score.reason or _remark(score)
@@ -173,6 +188,17 @@ def _row(score: Score) -> tuple[str, ...]:
 
 def _remark(score: Score) -> str:
     """Return what belongs beside the number for people."""
+    parts = [_counts(score)]
+    if "noise_floor" in score.details:
+        floor, clips = score.details["noise_floor"], score.details["noise_floor_n"]
+        parts.append(f"ref against itself at n = {clips}: {floor:.4g}")
+    if "extrapolated" in score.details:
+        fit = score.details["extrapolation_r2"]
+        parts.append(f"n → ∞: {score.details['extrapolated']:.4g} (R² {fit:.3f})")
+    return "; ".join(filter(None, parts))
+
+
+def _counts(score: Score) -> str:
     details = score.details
     if "splits" in details:
         return f"{details['splits']} splits (± over splits)"

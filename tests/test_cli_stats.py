@@ -114,6 +114,28 @@ class TestFormats:
         assert text.startswith("| score | value |")
         assert "- note: YAMNet scores are not comparable" in text
 
+    def test_latex(self, small, capsys):
+        awkward = small[0].with_name("50%_of {them}")
+        shutil.move(small[0], awkward)
+        assert main(["score", str(awkward), str(small[1]), "--protocol", "yamnet", "--format", "latex"]) == 0
+        text = capsys.readouterr().out
+        assert r"50\%\_of \{them\} (12 clips)" in text
+        assert r"is\_yamnet $\uparrow$ & " in text
+        assert "protocol yamnet~\\cite{heusel2017gans," in text
+        assert "% @misc{plakal2020yamnet," in text
+        assert "% note: YAMNet scores are not comparable" in text
+        assert all(line.startswith(("%", "\\")) or line.endswith("\\\\") for line in text.splitlines())
+
+    def test_citations(self, small):
+        report = score(*small, protocol="yamnet", metrics=["kl"])
+        assert [work.key for work in report.citations()] == [
+            "kullback1951information",
+            "plakal2020yamnet",
+            "audiogenmetrics",
+        ]
+        assert str(report.citations()[0]).startswith("Kullback, Solomon; Leibler, Richard A. On Information")
+        assert "  year         = {1951}," in report.citations()[0].bibtex()
+
     def test_html_of_notebooks(self, small):
         hostile = small[0].with_name("<b>gen")
         shutil.move(small[0], hostile)

@@ -160,7 +160,7 @@ def test_an_error_in_scoring_is_the_error_of_all(sets: tuple[Path, Path], tmp_pa
 def test_other_commands_refuse(tmp_path: Path) -> None:
     found = start(2, ["list", "protocols"], tmp_path)
     assert [done.returncode for done in found] == [2, 2]
-    assert "leave out torchrun" in found[0].stderr
+    assert "Leave out torchrun" in found[0].stderr
 
 
 def test_torchrun_starts_it(sets: tuple[Path, Path]) -> None:

@@ -8,7 +8,23 @@ import sys
 from collections.abc import Sequence
 
 from audiogen_metrics import __version__
-from audiogen_metrics.cli import cache, doctor, embed, listing, probe, protocols, scoring, stats, study, weights
+from audiogen_metrics.cli import (
+    bench,
+    cache,
+    compare,
+    data,
+    doctor,
+    embed,
+    finetune,
+    generate,
+    listing,
+    probe,
+    protocols,
+    scoring,
+    stats,
+    study,
+    weights,
+)
 from audiogen_metrics.distributed import launched
 from audiogen_metrics.errors import AudiogenMetricsError, UsageError
 
@@ -28,7 +44,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"audiogen-metrics {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (scoring, embed, stats, protocols, probe, study, listing, weights, cache, doctor):
+    models = (generate, finetune, data, bench)
+    for command in (scoring, compare, embed, stats, protocols, probe, study, *models, listing, weights, cache, doctor):
         command.add_parser(subparsers)
     return parser
 
@@ -37,14 +54,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     parsed = build_parser().parse_args(arguments)
     try:
-        if launched() > 1 and parsed.run is not scoring.run:
-            raise UsageError("this command runs in one process", fix="Only agm score takes several; leave out torchrun")
+        several = (scoring.run, generate.run, finetune.run, bench.run)
+        if launched() > 1 and parsed.run not in several:
+            raise UsageError("this command runs in one process", fix="Leave out torchrun")
         code: int = parsed.run(parsed)
     except AudiogenMetricsError as error:
         print(f"agm: error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("agm: interrupted; embeddings computed so far are in the cache", file=sys.stderr)
+        print("agm: interrupted; what was finished is kept, embeddings in the cache", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader of stdout has gone (agm … | head): point it at nothing, so that the exit is quiet.

@@ -6,8 +6,10 @@ import argparse
 import operator
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from audiogen_metrics import distributed
 from audiogen_metrics.cli.common import (
@@ -22,8 +24,12 @@ from audiogen_metrics.errors import CheckFailedError, UsageError
 from audiogen_metrics.evaluation import score
 from audiogen_metrics.protocols import METRICS, get_protocol
 from audiogen_metrics.registry import unknown_name
-from audiogen_metrics.report.tables import to_csv, to_markdown
+from audiogen_metrics.report.html import write_page
+from audiogen_metrics.report.tables import to_csv, to_latex, to_markdown
 from audiogen_metrics.results import ScoreReport
+
+if TYPE_CHECKING:
+    from audiogen_metrics.embedding.evidence import Evidence
 
 _CHECK = re.compile(
     r"\s*(?P<score>\w+)\s*(?P<sign><=|>=|<|>)\s*(?P<bound>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*"
@@ -40,6 +46,7 @@ _FORMATS: dict[str, Callable[[ScoreReport], str]] = {
     "json": ScoreReport.to_json,
     "csv": to_csv,
     "markdown": to_markdown,
+    "latex": to_latex,
 }
 
 
@@ -74,11 +81,23 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--strict", action="store_true", help="a file that must be skipped is an error")
     parser.add_argument(
+        "--ci", action="store_true", help="standard errors, 95 %% intervals, and the reference's own noise floor"
+    )
+    parser.add_argument(
+        "--extrapolate",
+        type=Path,
+        metavar="PLOT",
+        help="also what FD and FAD would be at infinite n of gen, and the fit as .svg or .png",
+    )
+    parser.add_argument(
         "--fail-if",
         action="append",
         default=[],
         metavar="'ID>X'",
         help="exit with 5 if this holds, for example 'fad_vggish>5' (repeatable)",
+    )
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="also write a page with players, map, classes, worst and best clips"
     )
     add_format_options(parser, list(_FORMATS))
     parser.set_defaults(run=run)
@@ -89,6 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
     metrics = None if arguments.metrics in (None, "all") else arguments.metrics.split(",")
     recipes = get_protocol(arguments.protocol).select(metrics)
     checks = [Check.parse(text, [recipe.score_id for recipe in recipes]) for text in arguments.fail_if]
+    seen: list[Evidence] = []
     report = score(
         arguments.gen,
         arguments.ref,
@@ -97,25 +117,52 @@ def run(arguments: argparse.Namespace) -> int:
         pairing=arguments.pairing,
         limit=arguments.limit,
         strict=arguments.strict,
+        ci=arguments.ci,
+        extrapolate=arguments.extrapolate is not None,
         distributed=distributed.join(),
+        observe=seen.append,
         **extraction_arguments(arguments),
     )
     failed = [text for check in checks if (text := check.failure(report)) is not None]
     if distributed.rank() == 0:
-        show(report, arguments)
+        show(report, arguments, seen)
     if failed:
         raise CheckFailedError("; ".join(failed))
     return 0
 
 
-def show(report: ScoreReport, arguments: argparse.Namespace) -> None:
+def show(report: ScoreReport, arguments: argparse.Namespace, seen: Sequence[Evidence]) -> None:
     """Write a report where it was asked for, and what to know of it on stderr."""
     for name, summary in (("gen", report.gen), ("ref", report.ref)):
         print(f"{name}: scored {summary.scored} of {summary.found} clips in {summary.path}", file=sys.stderr)
-    if arguments.format in ("json", "csv"):
+    if arguments.format in ("json", "csv", "latex"):
         for warning in report.warnings:
             print(f"warning: {warning}", file=sys.stderr)
     write_result(_FORMATS[arguments.format](report), arguments.output)
+    if arguments.html is not None:
+        write_page(report, seen[0], arguments.html)
+    if arguments.extrapolate is not None:
+        draw_fits(seen[0], arguments.extrapolate)
+
+
+def draw_fits(evidence: Evidence, path: Path) -> None:
+    """Draw every Fréchet score over 1 / n, with its line."""
+    from audiogen_metrics.confidence import fit_size
+    from audiogen_metrics.report.plots import Curve, Panel, draw
+
+    panels = []
+    for recipe in evidence.recipes:
+        if recipe.metric in ("fd", "fad"):
+            fit = fit_size(recipe, evidence.gen.features(recipe), evidence.ref.features(recipe))
+            x = [1 / size for size in fit.sizes]
+            line = [fit.value, fit.value + fit.slope * x[-1]]
+            points = Curve("subsets", 0, x, fit.distances, fit.distances, fit.distances)
+            fitted = Curve("line", 1, [0, x[-1]], line, line, line)
+            title = f"{fit.value:.4g} at infinite n, R² {fit.r_squared:.3f}"
+            panels.append(Panel(title, "1 / n", recipe.score_id, [points, fitted]))
+    if not panels:
+        raise UsageError("there is no FD or FAD to extrapolate", where="--extrapolate", fix="Name one with -m")
+    draw([panels], path)
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,9 @@ class FeatureSource(Protocol):
     def statistics(self, output: Output) -> GaussianStatistics:
         """Return mean and covariance of the rows of an output."""
 
+    def rows(self, output: Output) -> torch.Tensor:
+        """Return the rows of an output themselves, ``(rows, d)``."""
+
     def logits(self, clip_ids: Iterable[str] | None = None) -> torch.Tensor:
         """Return ``(n, classes)``: the logits of these clips in this order, or of all clips."""
 
@@ -62,12 +65,15 @@ class GivenFeatures:
         ``(n, classes)``; None if they are not known.
     size
         Number of clips where it is not the number of ids.
+    embeddings
+        The rows that ``gaussian`` was made of; None if they are not known.
     """
 
     clip_ids: tuple[str, ...]
     gaussian: GaussianStatistics | None = None
     class_logits: torch.Tensor | None = None
     size: int | None = None
+    embeddings: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.clip_ids) if self.size is None else self.size
@@ -77,6 +83,15 @@ class GivenFeatures:
         if self.gaussian is None:
             raise InsufficientDataError(f"there are no statistics of {output}", fix="Build them for this metric too")
         return self.gaussian
+
+    def rows(self, output: Output) -> torch.Tensor:
+        """Return the rows of an output; InsufficientDataError if only their statistics are known."""
+        if self.embeddings is None:
+            raise InsufficientDataError(
+                f"only statistics of the {output} are known, not the rows themselves",
+                fix="Pass the folder of the reference; a metric object must not stream",
+            )
+        return self.embeddings
 
     def logits(self, clip_ids: Iterable[str] | None = None) -> torch.Tensor:
         """Return the logits of these clips; InsufficientDataError if they are not known."""

@@ -3,6 +3,8 @@
 from audiogen_metrics.functional.divergence import KLDivergence, kl_divergence
 from audiogen_metrics.functional.frechet import FrechetDistance, frechet_distance
 from audiogen_metrics.functional.inception import InceptionScore, inception_score
+from audiogen_metrics.functional.kernel import KernelDistance, kernel_audio_distance, kernel_distance
+from audiogen_metrics.functional.manifold import Manifold, manifold
 from audiogen_metrics.functional.statistics import GaussianStatistics
 
 __all__ = [
@@ -10,7 +12,12 @@ __all__ = [
     "GaussianStatistics",
     "InceptionScore",
     "KLDivergence",
+    "KernelDistance",
+    "Manifold",
     "frechet_distance",
     "inception_score",
+    "kernel_audio_distance",
+    "kernel_distance",
     "kl_divergence",
+    "manifold",
 ]

@@ -143,7 +143,7 @@ def summarise(clips: Clips, folded: Folded, output_is_logits: bool) -> GivenFeat
     if output_is_logits:
         return GivenFeatures(named, class_logits=clips.rows)
     if not folded.ids:
-        return GivenFeatures(named, gaussian=GaussianStatistics.from_embeddings(clips.rows))
+        return GivenFeatures(named, GaussianStatistics.from_embeddings(clips.rows), embeddings=clips.rows)
     rows = torch.cat([folded.rows, with_ones(clips.rows)])
     return GivenFeatures(named, gaussian=GaussianStatistics.from_folded(rows, folded.stands_for + len(clips.rows)))
 

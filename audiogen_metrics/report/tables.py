@@ -8,7 +8,10 @@ from collections.abc import Mapping, Sequence
 
 from audiogen_metrics.results import ScoreReport
 
-COLUMNS = ("score", "value", "std", "n_gen", "n_ref", "better", "metric", "backbone", "protocol", "reason")
+COLUMNS = (
+    *("score", "value", "std", "ci95_low", "ci95_high", "n_gen", "n_ref"),
+    *("better", "metric", "backbone", "protocol", "reason"),
+)
 
 
 def to_csv(report: ScoreReport) -> str:
@@ -20,8 +23,8 @@ def to_csv(report: ScoreReport) -> str:
     >>> summary = InputSummary("gen", 4, 4, 0, 20.0, "00")
     >>> score = Score("fd_panns", "fd", "panns-cnn14-16k", 24.5, False, 4, 4)
     >>> print(to_csv(ScoreReport({"fd_panns": score}, "audioldm", summary, summary)), end="")
-    score,value,std,n_gen,n_ref,better,metric,backbone,protocol,reason
-    fd_panns,24.5,,4,4,lower,fd,panns-cnn14-16k,audioldm,
+    score,value,std,ci95_low,ci95_high,n_gen,n_ref,better,metric,backbone,protocol,reason
+    fd_panns,24.5,,,,4,4,lower,fd,panns-cnn14-16k,audioldm,
     """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
@@ -29,7 +32,7 @@ def to_csv(report: ScoreReport) -> str:
     for score in report.scores.values():
         better = "higher" if score.higher_is_better else "lower"
         counts = (score.n_gen, score.n_ref, better, score.metric, score.backbone, report.protocol)
-        writer.writerow((score.id, score.value, score.std, *counts, score.reason))
+        writer.writerow((score.id, score.value, score.std, *(score.ci95 or (None, None)), *counts, score.reason))
     return file.getvalue()
 
 
@@ -57,6 +60,65 @@ def to_markdown(report: ScoreReport) -> str:
     notes = "".join(f"- {note}\n" for note in report.notes())
     text = f"{header}{rule}{''.join(rows)}\nProtocol {report.protocol}; {sets}.\n"
     return f"{text}\n{notes}" if notes else text
+
+
+_TEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "%": r"\%",
+    "_": r"\_",
+    "&": r"\&",
+    "#": r"\#",
+    "$": r"\$",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "±": r"$\pm$",
+    "–": "--",
+    "×": r"$\times$",
+    "\n": " ",
+}
+
+
+def to_latex(report: ScoreReport) -> str:
+    """Return the scores as a LaTeX table with n and protocol, its citations, and their BibTeX entries as comments.
+
+    Examples
+    --------
+    >>> from audiogen_metrics.results import InputSummary, Score, ScoreReport
+    >>> summary = InputSummary("gen", 4, 4, 0, 20.0, "00")
+    >>> score = Score("fd_panns", "fd", "panns-cnn14-16k", 24.5, False, 4, 4)
+    >>> print(to_latex(ScoreReport({"fd_panns": score}, "audioldm", summary, summary)).splitlines()[8])
+    fd\\_panns $\\downarrow$ & 24.5 & -- & 4 & 4 \\\\
+    """
+    rows = []
+    for score in report.scores.values():
+        value = "--" if score.value is None else f"{score.value:.4g}"
+        if score.std is not None:
+            value += rf" $\pm$ {score.std:.2g}"
+        interval = "--" if score.ci95 is None else "[{:.4g}, {:.4g}]".format(*score.ci95)
+        arrow = r"$\uparrow$" if score.higher_is_better else r"$\downarrow$"
+        n_ref = "--" if score.n_ref is None else str(score.n_ref)
+        rows.append(f"{tex(score.id)} {arrow} & {value} & {interval} & {score.n_gen} & {n_ref} " + r"\\")
+    works = report.citations()
+    notes = "".join(f"% {line}\n" for note in report.notes() for line in note.splitlines())
+    entries = "".join(f"% {line}\n" for work in works for line in work.bibtex().splitlines())
+    head = r"score & value & 95\,\% interval & $n$ gen & $n$ ref \\"
+    caption = (
+        f"{tex(report.gen.path)} ({report.gen.scored} clips) against {tex(report.ref.path)} "
+        f"({report.ref.scored} clips), protocol {tex(report.protocol)}"
+        rf"~\cite{{{','.join(work.key for work in works)}}}."
+    )
+    return (
+        "% Needs \\usepackage{booktabs}\n"
+        f"{notes}\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n\\begin{{tabular}}{{lrrrr}}\n\\toprule\n"
+        f"{head}\n\\midrule\n" + "\n".join(rows) + "\n\\bottomrule\n\\end{tabular}\n\\end{table}\n" + entries
+    )
+
+
+def tex(text: str) -> str:
+    """Return text as LaTeX prints it."""
+    return "".join(_TEX.get(character, character) for character in text)
 
 
 def records_to_csv(records: Sequence[Mapping[str, object]]) -> str:

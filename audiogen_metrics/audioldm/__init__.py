@@ -1,0 +1,29 @@
+"""AudioLDM on the maintained parts of diffusers and transformers: generation and fine-tuning (extra ``audioldm``).
+
+Importing this package imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from audiogen_metrics.audioldm.generation import AudioLDM, AudioLDMGenerator, Sampling
+    from audiogen_metrics.audioldm.tiny import TINY, write_tiny
+
+__all__ = ["TINY", "AudioLDM", "AudioLDMGenerator", "Sampling", "write_tiny"]
+
+_HOME = {
+    "AudioLDM": "generation",
+    "AudioLDMGenerator": "generation",
+    "Sampling": "generation",
+    "TINY": "tiny",
+    "write_tiny": "tiny",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -1,0 +1,160 @@
+"""Conditions of AudioLDM: CLAP embeddings of text or of recordings, unit length, from the CLAP that the model knows."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from audiogen_metrics.audio.decoding import DECODER_VERSION, Audio, decode
+from audiogen_metrics.audio.preflight import inspect
+from audiogen_metrics.audio.resampling import resample
+from audiogen_metrics.audioldm.snapshots import (
+    Snapshot,
+    largest_difference,
+    load_part,
+    locate_clap,
+    weights_files,
+)
+from audiogen_metrics.backbones.weights import sha256_of
+from audiogen_metrics.embedding.cache import CachedClip, EmbeddingCache
+from audiogen_metrics.embedding.memo import digest_of
+from audiogen_metrics.errors import AudioFileError, MissingWeightsError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+SAMPLE_RATE = 16_000
+CLAP_RATE = 48_000
+SEGMENT = 163_840
+"""Samples of the longest condition at 16 kHz: 10.24 s."""
+
+CLAP_SAMPLES = 480_000
+"""What CLAP hears of it, 10 s at 48 kHz; cut here, because the extractor would cut at random."""
+
+RECIPE = "first channel; 16 kHz; mean removed; peak 0.5; zero-padded to 10.24 s; 48 kHz; first 10 s"
+
+TOLERANCE = 1e-5
+"""Largest difference between weights of the two text towers of one checkpoint."""
+
+
+class TextTower:
+    """Prompts to unit embeddings, by the text tower inside the checkpoint."""
+
+    def __init__(self, snapshot: Snapshot, device: torch.device) -> None:
+        from transformers import ClapTextModelWithProjection, RobertaTokenizer
+
+        self.network = load_part(ClapTextModelWithProjection, snapshot.folder / "text_encoder").to(device)
+        try:
+            self.tokenizer = RobertaTokenizer.from_pretrained(str(snapshot.folder / "tokenizer"), local_files_only=True)
+        except Exception as error:
+            raise MissingWeightsError(f"has no readable tokenizer ({error})", snapshot.folder / "tokenizer") from error
+        self._device = device
+        self._known: dict[str, torch.Tensor] = {}
+
+    @torch.inference_mode()
+    def embed(self, prompts: Sequence[str]) -> torch.Tensor:
+        """Return ``(prompts, size)``; a prompt beyond the tower's length is cut, with a warning."""
+        for prompt in dict.fromkeys(prompts):
+            if prompt not in self._known:
+                self._known[prompt] = self._embed(prompt)
+        return torch.stack([self._known[prompt] for prompt in prompts])
+
+    def _embed(self, prompt: str) -> torch.Tensor:
+        # One at a time: the embedding of a prompt then does not depend on its company.
+        longest = min(int(self.tokenizer.model_max_length), self.network.config.max_position_embeddings - 2)
+        tokens = self.tokenizer(prompt, return_tensors="pt", verbose=False)
+        length = tokens.input_ids.shape[1]
+        if length > longest:
+            warnings.warn(f"a prompt of {length} tokens is cut to {longest}: {prompt[:40]!r} …", stacklevel=2)
+            tokens = self.tokenizer(prompt, return_tensors="pt", truncation=True, max_length=longest)
+        return F.normalize(self.network(**tokens.to(self._device)).text_embeds.float(), dim=-1)[0]
+
+
+class Clap:
+    """The full CLAP of a checkpoint: recordings to unit embeddings, and likeness of sound and condition.
+
+    Raises
+    ------
+    MissingWeightsError
+        Not on this machine, or not the one whose text tower the checkpoint carries.
+    """
+
+    def __init__(self, clap: str | Path | None, snapshot: Snapshot, text: TextTower, device: torch.device) -> None:
+        from transformers import ClapFeatureExtractor, ClapModel
+
+        self.folder = locate_clap(clap, snapshot)
+        network = load_part(ClapModel, self.folder)
+        state = network.state_dict()
+        tower = {name: value for name, value in state.items() if name.startswith(("text_model.", "text_projection."))}
+        difference = largest_difference({k: v.cpu() for k, v in text.network.state_dict().items()}, tower)
+        if difference > TOLERANCE:
+            raise MissingWeightsError(
+                f"is not the CLAP of {snapshot.name}: their text towers differ by {difference:.3g}",
+                where=self.folder,
+                fix="Use the one converted from the same checkpoint, such as "
+                "sanchit-gandhi/clap-htsat-unfused-s-full-v2 for cvssp/audioldm-s-full-v2",
+            )
+        del network.text_model, network.text_projection
+        self.network = network.to(device)
+        self.extractor = ClapFeatureExtractor(
+            truncation="rand_trunc", padding="pad", frequency_min=50, frequency_max=14_000
+        )
+        self.digests = {file.name: sha256_of(file) for file in weights_files(self.folder)}
+        self._device = device
+        self._cache = EmbeddingCache(
+            {"clap": self.digests, "recipe": RECIPE, "decoder": DECODER_VERSION, "device": device.type}, "clap-audio"
+        )
+
+    def embed_files(self, files: Sequence[Path]) -> torch.Tensor:
+        """Return ``(files, size)``, from the cache where it has them; AudioFileError for one that cannot be used."""
+        rows = []
+        for path in files:
+            try:
+                content = path.read_bytes()
+            except OSError as error:
+                raise AudioFileError(f"cannot be read ({error.strerror})", path) from error
+            digest = digest_of(content)
+            cached = self._cache.get([digest]).get(digest)
+            if cached is None:
+                audio = decode(path, content)
+                row = self.embed(condition_waveform(audio)[None]).cpu()[0]
+                cached = CachedClip({"embeddings": row}, inspect(audio))
+                self._cache.put(digest, cached)
+            rows.append(cached.features["embeddings"])
+        self._cache.flush()
+        return torch.stack(rows).to(self._device)
+
+    @torch.inference_mode()
+    def embed(self, waveforms: torch.Tensor) -> torch.Tensor:
+        """Return unit embeddings ``(batch, size)`` of waveforms ``(batch, time)`` at 48 kHz, at most 10 s."""
+        inputs = self.extractor(
+            [waveform.cpu().numpy() for waveform in waveforms], sampling_rate=CLAP_RATE, return_tensors="pt"
+        )
+        found: Any = self.network.get_audio_features(
+            input_features=inputs["input_features"].to(self._device), is_longer=inputs["is_longer"].to(self._device)
+        )
+        # transformers 5 gives an object, normalised already; doing it again changes nothing.
+        return F.normalize(getattr(found, "pooler_output", found).float(), dim=-1)
+
+    def similarity(self, waveforms: Sequence[npt.NDArray[np.float32]], conditions: torch.Tensor) -> torch.Tensor:
+        """Return the cosine of each waveform, at 16 kHz, with its condition: ``(batch,)`` in [−1, 1]."""
+        heard = [condition_waveform(Audio(waveform[:, None], SAMPLE_RATE)) for waveform in waveforms]
+        return (self.embed(torch.stack(heard)) * conditions.to(self._device)).sum(-1)
+
+
+def condition_waveform(audio: Audio) -> torch.Tensor:
+    """Return what AudioLDM lets CLAP hear of a recording: ``(480000,)`` at 48 kHz (see `RECIPE`).
+
+    A recording longer than 10.24 s gives its beginning; AudioLDM's own code takes a random part.
+    """
+    waveform = resample(torch.from_numpy(audio.samples[:, 0].copy()), audio.sample_rate, SAMPLE_RATE, "torchaudio")
+    waveform = waveform - waveform.mean()
+    waveform = 0.5 * waveform / (waveform.abs().max() + 1e-8)
+    waveform = F.pad(waveform[:SEGMENT], (0, max(0, SEGMENT - len(waveform))))
+    return resample(waveform, SAMPLE_RATE, CLAP_RATE, "torchaudio")[:CLAP_SAMPLES]

@@ -1,0 +1,224 @@
+"""Checkpoints laid out as on the Hugging Face hub: found, checked, loaded whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from audiogen_metrics.audioldm.dependencies import quiet, require
+from audiogen_metrics.audioldm.tiny import MARKER, TINY, tiny_folder
+from audiogen_metrics.backbones.weights import offline, sha256_of
+from audiogen_metrics.errors import MissingWeightsError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+Heads = Literal["original", "as_published"]
+
+PARTS = ("unet", "vae", "text_encoder", "vocoder", "tokenizer", "scheduler")
+
+LICENCE = "CC BY-NC-SA 4.0, non-commercial"
+
+PUBLISHED = {
+    "cvssp/audioldm": None,
+    "cvssp/audioldm-s-full-v2": "sanchit-gandhi/clap-htsat-unfused-s-full-v2",
+    "cvssp/audioldm-m-full": "sanchit-gandhi/clap-htsat-unfused-m-full",
+    "cvssp/audioldm-l-full": None,
+}
+"""Published checkpoints, each with the full CLAP that its text tower came from, where the hub has one."""
+
+_WEIGHTS = ("*.safetensors", "*.bin")
+_FILES = ("*.json", "*.txt", "*.safetensors", "*.bin")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A checkpoint on this machine: its name as given, and its folder."""
+
+    name: str
+    folder: Path
+
+    @property
+    def is_random(self) -> bool:
+        """Whether its weights are known to be random, as `write_tiny` marks them."""
+        return (self.folder / MARKER).exists()
+
+    def digests(self) -> dict[str, str]:
+        """Return the SHA-256 of every weights file by its path in the snapshot."""
+        files = sorted({file for part in PARTS for file in weights_files(self.folder / part)})
+        return {file.relative_to(self.folder).as_posix(): sha256_of(file) for file in files}
+
+
+def locate(model: str | Path) -> Snapshot:
+    """Find a checkpoint: a folder, ``tiny-random``, or a name on the hub, downloaded once if that is allowed.
+
+    Raises
+    ------
+    MissingWeightsError
+        Not on this machine and not to be had; the message says where it was looked for.
+    """
+    if str(model) == TINY:
+        require()
+        return Snapshot(TINY, tiny_folder())
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        missing = [part for part in PARTS if not (folder / part).is_dir()]
+        if missing:
+            raise MissingWeightsError(
+                f"is no AudioLDM checkpoint: it has no {', '.join(missing)}",
+                where=folder,
+                fix=f"Pass a folder with {', '.join(PARTS)}, as in cvssp/audioldm-s-full-v2",
+            )
+        return Snapshot(str(model), folder)
+    return Snapshot(str(model), _from_hub(str(model)))
+
+
+def locate_clap(clap: str | Path | None, snapshot: Snapshot) -> Path:
+    """Find the full CLAP of a checkpoint: the one given, the checkpoint's own ``clap``, or the one known to fit.
+
+    Raises
+    ------
+    MissingWeightsError
+        There is none.
+    """
+    known = PUBLISHED.get(snapshot.name)
+    if clap is None and (snapshot.folder / "clap").is_dir():
+        return snapshot.folder / "clap"
+    if clap is None and known is None:
+        fitting = ", ".join(f"{name} for {model}" for model, name in PUBLISHED.items() if name)
+        raise MissingWeightsError(
+            f"no CLAP with an audio tower is known for {snapshot.name}; audio conditions and candidates need one",
+            where="clap",
+            fix=f"Pass clap=FOLDER (--clap), converted from the same checkpoint. On the hub: {fitting}",
+        )
+    folder = Path(clap or str(known)).expanduser()
+    return folder if folder.is_dir() else _from_hub(str(clap or known))
+
+
+def _from_hub(name: str) -> Path:
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise UsageError(
+            f"{name!r} is neither a folder nor a name on the hub",
+            "model",
+            f"Try {', '.join(PUBLISHED)}, {TINY} or a folder",
+        )
+    require()
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    closed = offline() or bool(constants.HF_HUB_OFFLINE)
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(_FILES), local_files_only=closed))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        state = (
+            "downloads are switched off (AGM_OFFLINE or HF_HUB_OFFLINE)"
+            if closed
+            else f"{type(error).__name__}: {_first(error)}"
+        )
+        raise MissingWeightsError(
+            f"is not on this machine, and {state}",
+            where=name,
+            fix=f"On a machine with a connection: hf download {name}; then copy the folder and pass it as the model. "
+            f"Looked in {constants.HF_HUB_CACHE}",
+        ) from error
+
+
+def weights_files(folder: Path) -> list[Path]:
+    """Return the weights files of one part, sorted; safetensors hide ``.bin`` files beside them, as in loading."""
+    return next((found for pattern in _WEIGHTS if (found := sorted(folder.glob(pattern)))), [])
+
+
+def load_part(kind: type[Any], folder: Path, **options: Any) -> Any:
+    """Return a network of diffusers or transformers in eval mode, on the CPU, in float32.
+
+    Raises
+    ------
+    MissingWeightsError
+        Files missing or unreadable, or weights that do not fit the configuration: nothing is ever left random.
+    """
+    if not weights_files(folder):
+        raise MissingWeightsError("has no weights file", where=folder, fix="Download the checkpoint again, whole")
+    try:
+        with quiet():
+            network, report = kind.from_pretrained(
+                str(folder), output_loading_info=True, local_files_only=True, **options
+            )
+    except Exception as error:
+        raise MissingWeightsError(
+            f"cannot be loaded as {kind.__name__} ({_first(error)})", folder, "Download the checkpoint again, whole"
+        ) from error
+    wrong = [
+        f"{len(report[what])} {what.split('_')[0]} weights, {sorted(map(str, report[what]))[0]} first"
+        for what in ("missing_keys", "unexpected_keys", "mismatched_keys")
+        if report.get(what)
+    ]
+    if wrong:
+        raise MissingWeightsError(
+            f"does not fit its configuration: {'; '.join(wrong)}",
+            where=folder,
+            fix="Use weights and config.json of one checkpoint: a partly random network is never used",
+        )
+    return network.eval().float().requires_grad_(False)
+
+
+def load_unet(folder: Path, heads: Heads) -> Any:
+    """Return the UNet with its attention heads as trained, or as the published configuration has them."""
+    from diffusers import UNet2DConditionModel
+
+    config = read_config(folder)
+    given = config.get("attention_head_dim")
+    if heads == "original" and given == 8:
+        return load_part(UNet2DConditionModel, folder, attention_head_dim=original_heads(config["block_out_channels"]))
+    return load_part(UNet2DConditionModel, folder)
+
+
+def original_heads(channels: list[int]) -> list[int]:
+    """Return the number of attention heads a level in the original UNet: 32 channels each, 64 in the l model.
+
+    Published configurations say ``attention_head_dim: 8``, which diffusers reads as eight heads at every level.
+
+    Examples
+    --------
+    >>> original_heads([128, 256, 384, 640])
+    [4, 8, 12, 20]
+    >>> original_heads([256, 512, 768, 1280])
+    [4, 8, 12, 20]
+    """
+    width = 64 if channels[0] >= 256 else 32
+    return [max(1, count // width) for count in channels]
+
+
+def read_config(folder: Path) -> Mapping[str, Any]:
+    """Return config.json of a part; MissingWeightsError if there is none."""
+    try:
+        content: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise MissingWeightsError(f"has no readable config.json ({error})", where=folder) from error
+    return content
+
+
+def largest_difference(ours: Mapping[str, torch.Tensor], theirs: Mapping[str, torch.Tensor]) -> float:
+    """Return the largest absolute difference between two sets of weights; infinite if names or shapes differ."""
+    names = {name for name in ours if not name.endswith("position_ids")}
+    if names != {name for name in theirs if not name.endswith("position_ids")}:
+        return float("inf")
+    if any(ours[name].shape != theirs[name].shape for name in names):
+        return float("inf")
+    return max(float((ours[name].double() - theirs[name].double()).abs().max()) for name in names)
+
+
+def _first(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """Return a dtype by name; UsageError for one that networks do not run in."""
+    import torch
+
+    known = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    if name not in known:
+        raise UsageError(f"unknown dtype {name!r}", where="dtype", fix=f"Use {', '.join(known)}")
+    return known[name]

@@ -1,0 +1,308 @@
+"""What the benchmark runs: cells are data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from audiogen_metrics.datasets.base import Clip
+from audiogen_metrics.datasets.folder import open_dataset
+from audiogen_metrics.datasets.splits import Split, split_by
+from audiogen_metrics.errors import DataError, UsageError
+from audiogen_metrics.protocols import get_protocol
+
+Kind = Literal["generate", "folder", "finetune", "study"]
+Artefact = Literal["table1", "table2", "figure1", "figure2"]
+
+ARTEFACTS: Mapping[Artefact, str] = {
+    "table1": "Table I: the released model, text or audio embedding as condition",
+    "table2": "Table II: fine-tuned or from scratch, trained on text or audio, best score during training",
+    "figure1": "Figure 1: what the metrics hear of noise and masking, interference and order",
+    "figure2": "Figure 2: ESC-50, scores over the steps of the training",
+}
+
+DATASETS: Mapping[Artefact, tuple[str, ...]] = {
+    "table1": ("esc50", "urbansound8k", "audiocaps", "audioset"),
+    "table2": ("esc50", "urbansound8k", "audiocaps"),
+    "figure1": ("esc50",),
+    "figure2": ("esc50",),
+}
+
+SPLITS: Mapping[str, str] = {
+    "esc50": "paper",
+    "urbansound8k": "paper",
+    "audiocaps": "fold:test",
+    "audioset": "fold:eval",
+}
+"""How the evaluation clips are chosen unless said otherwise."""
+
+STEP_MULTIPLY_ADDS: Mapping[str, float] = {
+    "cvssp/audioldm": 51.7e9,
+    "cvssp/audioldm-s-full-v2": 51.7e9,
+    "cvssp/audioldm-m-full": 111.8e9,
+    "cvssp/audioldm-l-full": 194.8e9,
+}
+"""One pass of the denoiser over 10.24 s, counted by benchmarks/audioldm_cost.py."""
+
+DECODING_MULTIPLY_ADDS = 0.85e12
+
+
+@dataclass(frozen=True)
+class BenchSettings:
+    """What all cells of a run share.
+
+    Parameters
+    ----------
+    roots
+        Folder of each dataset by name.
+    model, clap, heads
+        AudioLDM's checkpoint, as in `AudioLDM.from_pretrained`.
+    splits
+        Rules that differ from `SPLITS`, by dataset.
+    template
+        Prompt for class labels.
+    seconds
+        Length of generated clips; None takes that of the reference, at most 10.24 s.
+    steps, guidance, eta, candidates, batch_size
+        Sampling, as in `Sampling`.
+    protocol
+        Of the scores.
+    limit
+        Evaluation clips of each dataset, at most; marks the results as a part.
+    seed
+        Of splits, sampling and training.
+    training
+        Settings of `FineTuneConfig` for Table II that differ from its defaults.
+    fractions, repeats
+        Of Figure 1.
+    device
+        ``"auto"``, ``"cpu"``, ``"cuda"``.
+    """
+
+    roots: Mapping[str, str]
+    model: str = "cvssp/audioldm-s-full-v2"
+    clap: str | None = None
+    heads: Literal["original", "as_published"] = "original"
+    splits: Mapping[str, str] = field(default_factory=dict)
+    template: str = "label"
+    seconds: float | None = None
+    steps: int = 200
+    guidance: float = 2.5
+    eta: float = 1.0
+    candidates: int = 1
+    batch_size: int = 4
+    protocol: str = "audioldm"
+    limit: int | None = None
+    seed: int = 0
+    training: Mapping[str, Any] = field(default_factory=dict)
+    fractions: Sequence[float] = tuple(round(0.1 * step, 1) for step in range(11))
+    repeats: int = 5
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        get_protocol(self.protocol)
+        if self.limit is not None and self.limit < 2:
+            raise UsageError(f"{self.limit} clips have no distribution", where="limit", fix="Pass 2 or more")
+        unknown = sorted(set(self.roots) - set(SPLITS))
+        if unknown:
+            raise UsageError(f"unknown dataset {unknown[0]!r}", where="root", fix=f"Known: {', '.join(SPLITS)}")
+
+    def shared(self) -> dict[str, Any]:
+        """Return what shapes the numbers of any cell, as JSON values."""
+        free = {"roots", "device", "batch_size", "training", "fractions", "repeats"}
+        content = {name: value for name, value in asdict(self).items() if name not in free}
+        return {**content, "splits": dict(self.splits)}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of a table, or one curve: what is made, and on what.
+
+    Attributes
+    ----------
+    artefacts
+        Tables and figures that show it.
+    kind
+        ``"generate"``, ``"folder"`` (made by someone else), ``"finetune"`` or ``"study"``.
+    dataset, condition, pretrained, system
+        Its place; system is ``"audioldm"`` or a name given by the user.
+    settings
+        All that shapes its numbers.
+    """
+
+    artefacts: tuple[Artefact, ...]
+    kind: Kind
+    dataset: str
+    condition: str = ""
+    pretrained: bool | None = None
+    system: str = "audioldm"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Readable, and another one for other settings."""
+        start = {None: "", True: "pretrained", False: "scratch"}[self.pretrained]
+        words = [self.kind, self.dataset, self.system, start, self.condition]
+        text = json.dumps([words, self.settings], sort_keys=True, default=str)
+        return "-".join([word for word in words if word] + [hashlib.sha256(text.encode()).hexdigest()[:10]])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cells of some tables and figures, and the clips of each dataset."""
+
+    settings: BenchSettings
+    artefacts: tuple[Artefact, ...]
+    cells: tuple[Cell, ...]
+    splits: Mapping[str, Split]
+    warnings: tuple[str, ...]
+
+    def evaluation(self, dataset: str) -> list[Clip]:
+        """Return the evaluation clips of a dataset, sorted by id, no more than the limit."""
+        return list(self.splits[dataset].evaluation.clips)[: self.settings.limit]
+
+    def recordings(self, dataset: str) -> list[Clip]:
+        """Return all clips of a dataset whose audio is there, no more than the limit: what Figure 1 corrupts."""
+        return _recordings(self.splits[dataset])[: self.settings.limit]
+
+    def training(self, dataset: str) -> list[Clip]:
+        """Return the training clips of a dataset whose audio is there; its validation part is left alone."""
+        return _training(self.splits[dataset])
+
+
+def make_plan(artefacts: Sequence[Artefact], settings: BenchSettings, systems: Mapping[str, str] | None = None) -> Plan:
+    """Return the cells that tables and figures need; those without a root are left out, with a warning.
+
+    Parameters
+    ----------
+    artefacts
+        Names in `ARTEFACTS`.
+    settings
+        What the cells share.
+    systems
+        Other systems for Table I by name: a description of what makes them, such as their folder.
+
+    Raises
+    ------
+    UsageError
+        No root for any dataset of an artefact.
+    DataError
+        A dataset that cannot be read, or whose evaluation audio is missing.
+    """
+    splits, warnings = {}, []
+    for dataset in dict.fromkeys(name for artefact in artefacts for name in DATASETS[artefact]):
+        if dataset in settings.roots:
+            splits[dataset] = _split(dataset, settings)
+            warnings += [f"{dataset}: {warning}" for warning in splits[dataset].warnings]
+    for dataset in {name for artefact in ("table2", "figure2") if artefact in artefacts for name in DATASETS[artefact]}:
+        if dataset in splits:
+            warnings += _training_warnings(dataset, splits[dataset])
+    cells: dict[str, Cell] = {}
+    for artefact in artefacts:
+        known = [dataset for dataset in DATASETS[artefact] if dataset in splits]
+        if not known:
+            needed = ", ".join(f"--root {name}=FOLDER" for name in DATASETS[artefact])
+            raise UsageError("has no dataset", where=artefact, fix=f"Give one of {needed}")
+        left_out = sorted(set(DATASETS[artefact]) - set(known))
+        if left_out:
+            warnings.append(f"{artefact}: no root for {', '.join(left_out)}; left out")
+        for dataset in known:
+            for cell in _cells(artefact, dataset, settings, systems or {}, splits[dataset]):
+                before = cells.get(cell.name)
+                cells[cell.name] = cell if before is None else replace(cell, artefacts=(*before.artefacts, artefact))
+    return Plan(settings, tuple(artefacts), tuple(cells.values()), splits, tuple(warnings))
+
+
+def _cells(
+    artefact: Artefact, dataset: str, settings: BenchSettings, systems: Mapping[str, str], split: Split
+) -> list[Cell]:
+    clips = [(clip.clip_id, clip.path.stat().st_size if clip.path else 0) for clip in split.evaluation.clips]
+    common = {**settings.shared(), "split": split.rule, "clips": _digest(clips[: settings.limit])}
+    if artefact == "table1":
+        own = [Cell((artefact,), "generate", dataset, condition, settings=common) for condition in ("text", "audio")]
+        for name, text in systems.items():
+            kind: Kind = "folder" if text.startswith("folder ") else "generate"
+            own.append(Cell((artefact,), kind, dataset, system=name, settings={**common, "system": text}))
+        return own
+    if artefact == "figure1":
+        studied = [clip.clip_id for clip in _recordings(split)[: settings.limit]]
+        shape = {"protocol": settings.protocol, "seed": settings.seed, "repeats": settings.repeats}
+        return [
+            Cell(
+                (artefact,),
+                "study",
+                dataset,
+                settings={**shape, "fractions": list(settings.fractions), "clips": _digest(studied)},
+            )
+        ]
+    trained = {
+        **common,
+        "training": dict(settings.training),
+        "train": _digest([clip.clip_id for clip in _training(split)]),
+    }
+    return [
+        Cell((artefact,), "finetune", dataset, condition, pretrained, settings=trained)
+        for pretrained in (False, True)
+        for condition in ("audio", "text")
+    ]
+
+
+def multiply_adds(cell: Cell, plan: Plan) -> float | None:
+    """Return the arithmetic of a cell, without the scoring; None for a model whose cost is not known."""
+    step = STEP_MULTIPLY_ADDS.get(plan.settings.model)
+    if cell.kind in ("study", "folder"):
+        return 0.0
+    if step is None or cell.system != "audioldm":
+        return None
+    settings, clips = plan.settings, len(plan.evaluation(cell.dataset))
+    share = (settings.seconds or 10.24) / 10.24
+    passes = 2 if settings.guidance != 1 else 1
+    sampling = clips * settings.candidates * share * (passes * settings.steps * step + DECODING_MULTIPLY_ADDS)
+    if cell.kind == "generate":
+        return sampling
+    from audiogen_metrics.audioldm.configuration import FineTuneConfig
+
+    config = FineTuneConfig(**{"data": "-", "output": "-", **settings.training})
+    training = 3 * step * config.steps * config.batch_size * config.accumulation
+    return training + sampling * (config.steps // config.eval_every)
+
+
+def _split(dataset: str, settings: BenchSettings) -> Split:
+    found = open_dataset(f"{dataset}={settings.roots[dataset]}")
+    split = split_by(found, settings.splits.get(dataset, SPLITS[dataset]), settings.seed)
+    wanted = split.evaluation.clips[: settings.limit]
+    missing = [clip.clip_id for clip in wanted if clip.path is None]
+    if missing:
+        raise DataError(
+            f"the audio of {len(missing)} of {len(wanted)} evaluation clips is missing: {', '.join(missing[:5])}",
+            where=Path(settings.roots[dataset]),
+            fix=f"See agm data check {dataset}; the clips you have are a split too: --split {dataset}=list:FILE",
+        )
+    return split
+
+
+def _recordings(split: Split) -> list[Clip]:
+    clips = (*(split.train.present if split.train else ()), *split.evaluation.present)
+    return sorted(clips, key=lambda clip: clip.clip_id)
+
+
+def _training(split: Split) -> list[Clip]:
+    clips = split.train.present if split.train else ()
+    return [clip for clip in clips if clip.split != "val"]
+
+
+def _training_warnings(dataset: str, split: Split) -> list[str]:
+    if not _training(split):
+        raise DataError("has no training clips", where=dataset, fix="Get the training part, or leave the dataset out")
+    missing = split.train.missing if split.train else ()
+    if not missing:
+        return []
+    return [f"{dataset}: {len(missing)} training clips have no audio and do not train: {', '.join(missing[:5])} …"]
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()[:16]

@@ -1,0 +1,49 @@
+"""What the paper printed."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from audiogen_metrics.protocols import MetricName
+
+METRICS: tuple[MetricName, ...] = ("fd", "is", "kl", "fad")
+"""In the paper's order."""
+
+UNKNOWN = (
+    "which prompt a class label becomes",
+    "how long the generated clips are",
+    "how many candidates a clip is the best of",
+    "guidance, steps and eta of the sampling",
+    "which clips of ESC-50 and UrbanSound8K were drawn for the evaluation",
+    "learning rate, batch size and average of the fine-tuning",
+    "which of the released checkpoints it was",
+)
+"""What the paper does not say, and every result here depends on."""
+
+
+@cache
+def tables() -> dict[str, Any]:
+    """Return Tables I and II of arXiv 2303.03857v3; null where they are not legible in the copy at hand."""
+    file = resources.files("audiogen_metrics.benchmark") / "data" / "published.json"
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return content
+
+
+def published(table: str, dataset: str, condition: str, pretrained: bool | None = None) -> dict[str, float | None]:
+    """Return the published scores of one cell by metric, and ``steps_k`` for Table II; empty where there are none.
+
+    Examples
+    --------
+    >>> published("table1", "audiocaps", "audio")["fad"]
+    2.18
+    >>> published("table2", "esc50", "text", pretrained=True)["steps_k"]
+    80
+    """
+    rows = tables()[{"table1": "table_1", "table2": "table_2"}[table]]["rows"]
+    for row in rows:
+        if (row["dataset"], row["condition"], row.get("pretrained")) == (dataset, condition, pretrained):
+            return {name: row[name] for name in (*METRICS, "steps_k") if name in row}
+    return {}

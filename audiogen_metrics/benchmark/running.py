@@ -1,0 +1,337 @@
+"""Run the cells of a plan: made, scored, noted; what is done and still whole is never done again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from audiogen_metrics.benchmark.plans import Cell, Plan
+from audiogen_metrics.datasets.base import Clip, prompt
+from audiogen_metrics.embedding.files import link, write_atomically
+from audiogen_metrics.errors import DataError, UsageError
+from audiogen_metrics.evaluation import score
+from audiogen_metrics.generation.base import Generator, Request
+from audiogen_metrics.generation.folder import generate_folder, read_manifest
+
+if TYPE_CHECKING:
+    from audiogen_metrics.audioldm.generation import AudioLDM
+
+RESULT = "result.json"
+
+
+@dataclass(frozen=True)
+class Result:
+    """A cell with its numbers.
+
+    Attributes
+    ----------
+    cell
+        What was run.
+    scores
+        By score id: value, std, n_gen, n_ref and what else the report says.
+    step
+        Step of the best checkpoint, of a fine-tuning.
+    details
+        What a figure needs: the history of a fine-tuning, the files of a study.
+    warnings
+        What to know before believing it.
+    """
+
+    cell: Cell
+    scores: Mapping[str, Mapping[str, Any]]
+    step: int | None
+    details: Mapping[str, Any]
+    warnings: tuple[str, ...]
+
+
+class Benchmark:
+    """A plan and the folder of its results.
+
+    Parameters
+    ----------
+    plan
+        What to run.
+    folder
+        For everything; each cell has a folder of its own, named after its settings.
+    weights
+        Files of backbones, as in `score`.
+    systems
+        Other systems by name: a folder of clips for each dataset, or a `Generator`.
+    progress
+        Say on stderr what is being done.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        folder: str | Path,
+        *,
+        weights: Mapping[str, str | Path] | None = None,
+        systems: Mapping[str, str | Path | Generator] | None = None,
+        progress: bool = False,
+    ) -> None:
+        self.plan, self.folder = plan, Path(folder).expanduser()
+        self._weights, self._systems = dict(weights or {}), dict(systems or {})
+        self.is_main = os.environ.get("RANK", "0") == "0"
+        self._progress = progress and self.is_main
+        self._model: AudioLDM | None = None
+
+    def run(self) -> list[Result]:
+        """Run every cell that is not done, and return the results of all.
+
+        Under ``torchrun`` the processes share the generation; the first one scores and has the results, the others
+        return those that are done when they come to them.
+        """
+        results = []
+        for number, cell in enumerate(self.plan.cells, 1):
+            result = self.read(cell)
+            if result is None:
+                self._say(f"[{number}/{len(self.plan.cells)}] {cell.name}")
+                begin = time.perf_counter()
+                result = self._run(cell)
+                self._say(f"[{number}/{len(self.plan.cells)}] done in {time.perf_counter() - begin:.0f} s")
+            if result is not None:
+                results.append(result)
+        return results
+
+    def read(self, cell: Cell) -> Result | None:
+        """Return a cell's result if it is there, whole and of these settings; else None."""
+        path = self.folder / "cells" / cell.name / RESULT
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            body = content["result"]
+            if content["sha256"] != _checksum(body) or body["cell"] != _plain(cell):
+                return None
+            return Result(cell, body["scores"], body["step"], body["details"], tuple(body["warnings"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _run(self, cell: Cell) -> Result | None:
+        folder = self.folder / "cells" / cell.name
+        match cell.kind:
+            case "study":
+                result = self._study(cell, folder) if self.is_main else None
+            case "finetune":
+                result = self._finetune(cell, folder)
+            case _:
+                result = self._generate_and_score(cell, folder)
+        if result is None or not self.is_main:
+            return None
+        body = {
+            "cell": _plain(cell),
+            "scores": result.scores,
+            "step": result.step,
+            "details": result.details,
+            "warnings": list(result.warnings),
+        }
+        body = json.loads(json.dumps(body, allow_nan=False))
+        content = {"sha256": _checksum(body), "result": body}
+        write_atomically(folder / RESULT, json.dumps(content, indent=2, ensure_ascii=False).encode())
+        return result
+
+    def _generate_and_score(self, cell: Cell, folder: Path) -> Result | None:
+        clips = self.plan.evaluation(cell.dataset)
+        if cell.kind == "folder":
+            samples = _system_folder(self._systems[cell.system], cell)
+        else:
+            samples = folder / "samples"
+            requests = self._requests(cell, clips)
+            generate_folder(self._generator(cell), requests, samples, resume=True, progress=self._progress)
+            self._wait(samples, requests)
+        if not self.is_main:
+            return None
+        references = self._references(cell.dataset, clips)
+        settings = self.plan.settings
+        report = score(
+            samples,
+            references,
+            protocol=settings.protocol,
+            weights=self._weights,
+            device=settings.device,
+            pairing="auto" if cell.kind == "folder" else "id",
+            progress=self._progress and sys.stderr.isatty(),
+        ).to_dict()
+        return Result(cell, report["scores"], None, {}, tuple(report["warnings"]))
+
+    def _requests(self, cell: Cell, clips: Sequence[Clip]) -> list[Request]:
+        from audiogen_metrics.audioldm.evaluating import seconds_of
+
+        settings = self.plan.settings
+        requests = []
+        for clip in clips:
+            assert clip.path is not None
+            seconds = settings.seconds or seconds_of(clip.path)
+            text = None if cell.condition == "audio" else prompt(clip, settings.template)
+            audio = clip.path if cell.condition == "audio" else None
+            requests.append(Request(clip.clip_id, text, audio, seconds, settings.seed))
+        return requests
+
+    def _generator(self, cell: Cell) -> Generator:
+        if cell.system != "audioldm":
+            system = self._systems[cell.system]
+            assert not isinstance(system, (str, Path))
+            return system
+        from audiogen_metrics.audioldm.generation import AudioLDM, AudioLDMGenerator, Sampling
+
+        settings = self.plan.settings
+        if self._model is None:
+            self._model = AudioLDM.from_pretrained(
+                settings.model, device=settings.device, heads=settings.heads, clap=settings.clap
+            )
+        sampling = Sampling(
+            settings.steps, settings.guidance, settings.eta, settings.candidates, batch_size=settings.batch_size
+        )
+        return AudioLDMGenerator(self._model, sampling, needs_clap=cell.condition == "audio")
+
+    def _finetune(self, cell: Cell, folder: Path) -> Result:
+        from audiogen_metrics.audioldm.configuration import FineTuneConfig
+        from audiogen_metrics.audioldm.finetuning import FineTune
+
+        settings = self.plan.settings
+        evaluation = self.plan.evaluation(cell.dataset)
+        config = FineTuneConfig(
+            **{
+                "data": _listed(folder / "train.jsonl", self.plan.training(cell.dataset), settings.template),
+                "evaluation": _listed(folder / "evaluation.jsonl", evaluation, settings.template),
+                "output": str(folder / "run"),
+                "model": settings.model,
+                "clap": settings.clap,
+                "heads": settings.heads,
+                "condition": cell.condition,
+                "pretrained": bool(cell.pretrained),
+                "template": settings.template,
+                "eval_seconds": settings.seconds,
+                "sampling_steps": settings.steps,
+                "guidance": settings.guidance,
+                "eta": settings.eta,
+                "protocol": settings.protocol,
+                "seed": settings.seed,
+                "device": settings.device,
+                **settings.training,
+            }
+        )
+        done = FineTune(config, weights=self._weights).fit(resume=True, progress=self._progress)
+        history = [json.loads(line) for line in (done.folder / "history.jsonl").read_text().splitlines()]
+        count = len(evaluation)
+        scores = {name: {"value": value, "n_gen": count, "n_ref": count} for name, value in done.scores.items()}
+        return Result(cell, scores, done.step, {"history": history}, ())
+
+    def _study(self, cell: Cell, folder: Path) -> Result:
+        from audiogen_metrics.studies.files import write_study
+        from audiogen_metrics.studies.study import sanity
+
+        clips, settings = self.plan.recordings(cell.dataset), self.plan.settings
+        references = self._references(cell.dataset, clips)
+        rows = "".join(f'"{clip.clip_id}","{clip.labels[0] if clip.labels else ""}"\n' for clip in clips)
+        write_atomically(folder / "labels.csv", f"clip_id,label\n{rows}".encode())
+        study = sanity(
+            references,
+            probes=("noise", "masking", "interference", "reordering"),
+            protocol=settings.protocol,
+            fractions=settings.fractions,
+            repeats=settings.repeats,
+            seed=settings.seed,
+            labels=folder / "labels.csv",
+            device=settings.device,
+            weights=self._weights,
+            progress=self._progress and sys.stderr.isatty(),
+        )
+        files = write_study(study, folder / "study")
+        return Result(cell, {}, None, {"files": [file.name for file in files]}, tuple(study.warnings))
+
+    def _references(self, dataset: str, clips: Sequence[Clip]) -> Path:
+        digest = hashlib.sha256(json.dumps([clip.clip_id for clip in clips]).encode()).hexdigest()[:10]
+        folder = self.folder / "references" / f"{dataset}-{digest}"
+        for clip in clips:
+            assert clip.path is not None
+            target = folder / f"{clip.clip_id}{clip.path.suffix}"
+            if not target.exists():
+                link(clip.path, target)
+        return folder
+
+    def _wait(self, samples: Path, requests: Sequence[Request]) -> None:
+        """Let the first process wait for the clips of the others; if one of them dies, torchrun ends all."""
+        while self.is_main and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            if len(read_manifest(samples)) >= len(requests):
+                return
+            time.sleep(1.0)
+
+    def _say(self, text: str) -> None:
+        if self._progress:
+            print(text, file=sys.stderr)
+
+
+def describe_systems(systems: Mapping[str, str | Path | Generator]) -> dict[str, str]:
+    """Return what tells the systems of a run apart, for its plan.
+
+    Raises
+    ------
+    UsageError
+        The name of our own system.
+    DataError
+        A folder that is not there.
+    """
+    described = {}
+    for name, system in systems.items():
+        if name == "audioldm":
+            raise UsageError("is the name of our own system", "system", "Choose another name")
+        if isinstance(system, (str, Path)):
+            if not Path(system).expanduser().is_dir():
+                raise DataError("is not a folder", where=system, fix="Pass a folder with a sub-folder for each dataset")
+            described[name] = f"folder {_contents(Path(system).expanduser())}"
+        else:
+            described[name] = json.dumps(dict(system.settings), sort_keys=True)
+    return described
+
+
+def _contents(folder: Path) -> str:
+    files = sorted((path.relative_to(folder).as_posix(), path.stat()) for path in folder.rglob("*") if path.is_file())
+    text = json.dumps([(name, status.st_size, status.st_mtime_ns) for name, status in files])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _system_folder(system: str | Path | Generator, cell: Cell) -> Path:
+    assert isinstance(system, (str, Path))
+    folder = Path(system).expanduser() / cell.dataset
+    if not folder.is_dir():
+        raise DataError(
+            f"the system {cell.system} has no clips of {cell.dataset}", folder, "Name sub-folders after the datasets"
+        )
+    return folder
+
+
+def _listed(path: Path, clips: Sequence[Clip], template: str) -> str:
+    """Write clips as a table that `FineTune` reads, and return its path."""
+    lines = [
+        json.dumps(
+            {
+                "clip_id": clip.clip_id,
+                "file": str(clip.path.absolute()),
+                "caption": prompt(clip, template),
+                "group": clip.group,
+            },
+            ensure_ascii=False,
+        )
+        for clip in clips
+        if clip.path is not None
+    ]
+    write_atomically(path, "\n".join(lines).encode())
+    return str(path)
+
+
+def _plain(cell: Cell) -> dict[str, Any]:
+    content = asdict(cell)
+    content.pop("artefacts")  # another command may show the same cell elsewhere
+    plain: dict[str, Any] = json.loads(json.dumps(content, default=str))
+    return plain
+
+
+def _checksum(body: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True, ensure_ascii=False).encode()).hexdigest()

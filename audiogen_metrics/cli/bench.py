@@ -1,0 +1,164 @@
+"""``agm bench``: the paper's tables and figures."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from audiogen_metrics.backbones.weights import parse_weights
+from audiogen_metrics.cli.common import Subparsers, parse_settings
+from audiogen_metrics.cli.generate import add_sampling_options
+from audiogen_metrics.errors import UsageError
+
+if TYPE_CHECKING:
+    from audiogen_metrics.benchmark.plans import Plan
+
+ARTEFACTS = ("table1", "table2", "figure1", "figure2", "all")
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "bench",
+        help="the paper's tables and figures",
+        description="Run the benchmark of arXiv 2303.03857: generate, train, score, and put ours beside the published "
+        "numbers. Run it again after a stop: what is done is not done again. Needs the extra audioldm, data and "
+        "weights; --dry-run shows what would be done and what it costs.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("artefact", choices=ARTEFACTS, help="which table or figure")
+    parser.add_argument(
+        "--root", action="append", default=[], metavar="DATASET=FOLDER", help="such as esc50=/data/ESC-50 (repeatable)"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("bench"), metavar="OUT", help="(default: %(default)s)"
+    )
+    parser.add_argument(
+        "--system",
+        action="append",
+        default=[],
+        metavar="NAME=FOLDER",
+        help="a row of Table I for another system: its clips below FOLDER/DATASET (repeatable)",
+    )
+    parser.add_argument(
+        "--split", action="append", default=[], metavar="DATASET=RULE", help="such as esc50=fold:5 (repeatable)"
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="evaluation clips of each dataset, at most")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the cells with clips, steps and cost; run nothing"
+    )
+    parser.add_argument("--model", default="cvssp/audioldm-s-full-v2", metavar="MODEL", help="(default: %(default)s)")
+    parser.add_argument("--clap", metavar="DIR", help="its full CLAP (default: what is known to fit)")
+    parser.add_argument("--heads", choices=["original", "as_published"], default="original", help="as in agm generate")
+    parser.add_argument(
+        "--template", default="label", metavar="TEXT", help="prompt for class labels (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, metavar="S", help="of generated clips (default: that of the reference)"
+    )
+    add_sampling_options(parser, negative=False)
+    parser.add_argument("--protocol", default="audioldm", metavar="NAME", help="of the scores (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of everything (default: %(default)s)")
+    parser.add_argument(
+        "--train", action="append", default=[], metavar="NAME=VALUE", help="a setting of agm finetune (repeatable)"
+    )
+    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="of Figure 1 (default: %(default)s)")
+    parser.add_argument("--fractions", default="0:1:0.1", metavar="A:B:STEP", help="of Figure 1 (default: %(default)s)")
+    parser.add_argument(
+        "--weights", action="append", default=[], metavar="NAME=FILE", help="as in agm score (repeatable)"
+    )
+    parser.add_argument("--device", default="auto", help="(default: %(default)s)")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the plan, or print it."""
+    from audiogen_metrics.benchmark.output import write
+    from audiogen_metrics.benchmark.plans import make_plan
+    from audiogen_metrics.benchmark.running import Benchmark, describe_systems
+
+    settings = _settings(arguments)
+    artefacts: list[Any] = list(ARTEFACTS[:-1]) if arguments.artefact == "all" else [arguments.artefact]
+    systems = parse_settings(arguments.system)
+    plan = make_plan(artefacts, settings, describe_systems(systems))
+    for warning in plan.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if arguments.dry_run:
+        print(_describe(plan))
+        return 0
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_rest, **_more: print(f"warning: {message}", file=sys.stderr)
+        warnings.simplefilter("once", UserWarning)
+        benchmark = Benchmark(
+            plan, arguments.output, weights=parse_weights(arguments.weights), systems=systems, progress=True
+        )
+        results = benchmark.run()
+    if benchmark.is_main:
+        for file in write(plan, results, arguments.output):
+            print(file)
+    return 0
+
+
+def _settings(arguments: argparse.Namespace) -> Any:
+    from audiogen_metrics.benchmark.plans import BenchSettings
+    from audiogen_metrics.cli.study import parse_doses
+
+    return BenchSettings(
+        roots=parse_settings(arguments.root),
+        model=arguments.model,
+        clap=arguments.clap,
+        heads=arguments.heads,
+        splits=parse_settings(arguments.split),
+        template=arguments.template,
+        seconds=arguments.seconds,
+        steps=arguments.steps,
+        guidance=arguments.guidance,
+        eta=arguments.eta,
+        candidates=arguments.candidates,
+        batch_size=arguments.batch_size,
+        protocol=arguments.protocol,
+        limit=arguments.limit,
+        seed=arguments.seed,
+        training=_training(parse_settings(arguments.train)),
+        fractions=parse_doses(arguments.fractions, "--fractions"),
+        repeats=arguments.repeats,
+        device=arguments.device,
+    )
+
+
+def _training(pairs: Mapping[str, str]) -> dict[str, Any]:
+    from audiogen_metrics.cli.finetune import FLAGS
+
+    kinds = {name: kind for name, kind, *_ in FLAGS}
+    found: dict[str, Any] = {}
+    for name, text in pairs.items():
+        if name not in kinds:
+            raise UsageError(f"unknown setting {name!r}", "--train", f"Known: {', '.join(kinds)}")
+        try:
+            found[name] = kinds[name](text)
+        except ValueError as error:
+            raise UsageError(f"{name}={text} is no {kinds[name].__name__}", "--train") from error
+    return found
+
+
+def _describe(plan: Plan) -> str:
+    from audiogen_metrics.benchmark.plans import multiply_adds
+
+    lines = []
+    total: float | None = 0.0
+    for cell in plan.cells:
+        clips = len((plan.recordings if cell.kind == "study" else plan.evaluation)(cell.dataset))
+        cost = multiply_adds(cell, plan)
+        total = None if total is None or cost is None else total + cost
+        steps = {"finetune": plan.settings.training.get("steps", 20_000), "generate": plan.settings.steps}.get(
+            cell.kind, 0
+        )
+        work = "unknown" if cost is None else f"{cost / 1e15:.2f} P multiply-adds" if cost else "scoring only"
+        lines.append(f"{cell.name}  {clips} clips, {steps} steps, {work}")
+    if total:
+        lines.append(f"together {total / 1e15:.1f} P multiply-adds: {total / 20e12 / 3600:.1f} h at 20 T a second")
+    return "\n".join(lines)

@@ -1,0 +1,74 @@
+"""``agm compare GEN_A GEN_B REF``: which of two systems is better, and how sure is that."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from audiogen_metrics.cli.common import (
+    Subparsers,
+    add_extraction_options,
+    add_format_options,
+    add_protocol_option,
+    extraction_arguments,
+    write_result,
+)
+
+if TYPE_CHECKING:
+    from audiogen_metrics.systems import Comparison
+
+
+def _markdown(found: Comparison) -> str:
+    from audiogen_metrics.report.tables import records_to_markdown
+
+    return records_to_markdown(found.rows())
+
+
+_FORMATS: dict[str, Callable[[Comparison], str]] = {
+    "table": lambda found: f"{found}\n",
+    "json": lambda found: json.dumps(found.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
+    "markdown": _markdown,
+}
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "compare",
+        help="say which of two systems is better",
+        description="Compare two folders of generated audio against one folder of references: the difference of every "
+        "score with its 95 % interval and p, and how many clips would separate them if these do not.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("gen_a", metavar="GEN_A", help="clips of system A")
+    parser.add_argument("gen_b", metavar="GEN_B", help="clips of system B; of the same prompts if it can be")
+    parser.add_argument("ref", metavar="REF", help="folder of reference audio")
+    parser.add_argument("-m", "--metrics", metavar="LIST", help="of fd, fad, is and kl (default: all of the protocol)")
+    parser.add_argument(
+        "--permutations", type=int, default=199, metavar="N", help="of the test; 0: none (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the permutations (default: %(default)s)")
+    add_protocol_option(parser)
+    add_extraction_options(parser)
+    add_format_options(parser, list(_FORMATS))
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Compare and write the result."""
+    from audiogen_metrics.systems import compare
+
+    found = compare(
+        arguments.gen_a,
+        arguments.gen_b,
+        arguments.ref,
+        metrics=arguments.metrics.split(",") if arguments.metrics else None,
+        protocol=arguments.protocol,
+        permutations=arguments.permutations,
+        seed=arguments.seed,
+        **extraction_arguments(arguments),
+    )
+    write_result(_FORMATS[arguments.format](found), arguments.output)
+    return 0

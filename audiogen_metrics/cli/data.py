@@ -1,0 +1,108 @@
+"""``agm data``: datasets of the benchmark, and one's own."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from audiogen_metrics.cli.common import Subparsers, write_result
+from audiogen_metrics.errors import CheckFailedError
+
+if TYPE_CHECKING:
+    from audiogen_metrics.datasets.base import Dataset, DatasetInfo
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser("data", help="list, check and export datasets", allow_abbrev=False)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    listing = commands.add_parser("list", help="what is known, and how it must lie on the disk", allow_abbrev=False)
+    listing.set_defaults(run=list_datasets)
+
+    check = commands.add_parser(
+        "check",
+        help="decode every clip; exit code 5 if one cannot be used",
+        description="Say what is there, what is missing and what is odd. NAME is esc50, urbansound8k, audiocaps or "
+        "audioset, or folder for your own: a folder, or a .csv, .jsonl or .json table.",
+        allow_abbrev=False,
+    )
+    _add_source(check)
+    check.add_argument("--format", choices=["text", "json"], default="text", help="json names every clip")
+    check.add_argument("-o", "--output", type=Path, metavar="FILE", help="write to FILE, not to stdout")
+    check.set_defaults(run=check_dataset)
+
+    export = commands.add_parser(
+        "export", help="write prompts and references for another generator", allow_abbrev=False
+    )
+    _add_source(export)
+    export.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="new or empty folder")
+    export.add_argument("--split", metavar="RULE", help="evaluation clips only: paper, paper:400, fold:5 or list:FILE")
+    export.add_argument("--seed", type=int, default=0, metavar="N", help="of the split (default: %(default)s)")
+    export.add_argument(
+        "--template",
+        default="label",
+        metavar="TEXT",
+        help="label, sentence, or text with {label} (default: %(default)s)",
+    )
+    export.set_defaults(run=export_dataset)
+
+
+def _add_source(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="dataset, or folder")
+    parser.add_argument("root", metavar="ROOT", help="the folder that it unpacks to")
+
+
+def list_datasets(_: argparse.Namespace) -> int:
+    """Print every dataset with licence and layout."""
+    from audiogen_metrics.datasets import DATASETS
+
+    for name in DATASETS.names():
+        info = DATASETS.get(name)
+        print(
+            f"{name}: {info.title}\n  {info.url}\n  licence: {info.licence}\n  layout: {info.layout}\n  {info.citation}"
+        )
+    return 0
+
+
+def check_dataset(arguments: argparse.Namespace) -> int:
+    """Check a dataset; CheckFailedError if a clip cannot be used."""
+    from audiogen_metrics.datasets.checking import check
+
+    dataset, info = _open(arguments)
+    found = check(dataset, info, progress=sys.stderr.isatty())
+    text = str(found) if arguments.format == "text" else json.dumps(found.to_dict(), indent=2, ensure_ascii=False)
+    write_result(text + "\n", arguments.output)
+    if not found.is_usable:
+        raise CheckFailedError(f"{found.clips - found.present} of {found.clips} clips cannot be used", arguments.root)
+    return 0
+
+
+def export_dataset(arguments: argparse.Namespace) -> int:
+    """Write prompts and references."""
+    from audiogen_metrics.datasets.checking import export
+    from audiogen_metrics.datasets.splits import split_by
+
+    dataset, _ = _open(arguments)
+    if arguments.split is not None:
+        split = split_by(dataset, arguments.split, arguments.seed)
+        for warning in split.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+        dataset = split.evaluation
+    if dataset.missing:
+        print(f"warning: no audio for {len(dataset.missing)} clips: {', '.join(dataset.missing[:10])}", file=sys.stderr)
+    count = export(dataset, arguments.output, arguments.template)
+    print(f"{arguments.output}: prompts and references of {count} clips", file=sys.stderr)
+    return 0
+
+
+def _open(arguments: argparse.Namespace) -> tuple[Dataset, DatasetInfo | None]:
+    from audiogen_metrics.datasets import DATASETS
+    from audiogen_metrics.datasets.folder import open_dataset
+
+    if arguments.name == "folder":
+        return open_dataset(arguments.root), None
+    return open_dataset(f"{arguments.name}={arguments.root}"), DATASETS.get(arguments.name)

@@ -1,0 +1,153 @@
+"""``agm generate``: a folder of clips by AudioLDM, ready to be scored."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from audiogen_metrics.cli.common import Subparsers
+from audiogen_metrics.errors import UsageError
+
+if TYPE_CHECKING:
+    from audiogen_metrics.generation.base import Request
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "generate",
+        help="make clips with AudioLDM",
+        description="Make one clip per prompt or recording with AudioLDM, and a manifest.jsonl. Clips are named "
+        "after their clip ids, so that the folder pairs with its references. Needs the extra audioldm.",
+        allow_abbrev=False,
+    )
+    add_model_options(parser)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--prompts", type=Path, metavar="FILE", help=".txt, .csv, .jsonl or .json")
+    source.add_argument("--prompt", action="append", metavar="TEXT", help="one prompt (repeatable)")
+    source.add_argument("--audio", type=Path, metavar="DIR", help="recordings whose CLAP embeddings are the conditions")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="new or empty folder")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=10.0,
+        help="of a clip, where the prompts do not say (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="0 or more (default: %(default)s)")
+    add_sampling_options(parser)
+    parser.add_argument(
+        "--audio-format",
+        choices=["wav", "wav-float", "flac"],
+        default="wav",
+        help="16-bit WAV, float32 WAV or 16-bit FLAC (default: %(default)s)",
+    )
+    parser.add_argument("--resume", action="store_true", help="continue a folder: make what is missing, nothing else")
+    parser.set_defaults(run=run)
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose a model."""
+    parser.add_argument(
+        "--model",
+        required=True,
+        metavar="MODEL",
+        help="a folder, a name on the hub such as cvssp/audioldm-s-full-v2, or tiny-random, whose sound means nothing",
+    )
+    parser.add_argument(
+        "--clap", metavar="DIR", help="its full CLAP, folder or hub name (default: what is known to fit)"
+    )
+    parser.add_argument(
+        "--heads",
+        choices=["original", "as_published"],
+        default="original",
+        help="attention heads as trained, or as diffusers reads the published configuration (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=["float32", "float16", "bfloat16"],
+        default="float32",
+        help="of the UNet (default: %(default)s)",
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, … (default: %(default)s)")
+
+
+def add_sampling_options(parser: argparse.ArgumentParser, *, negative: bool = True) -> None:
+    """Add the options of sampling."""
+    parser.add_argument("--steps", type=int, default=200, metavar="N", help="of DDIM (default: %(default)s)")
+    parser.add_argument(
+        "--guidance",
+        type=float,
+        default=2.5,
+        metavar="W",
+        help="weight of the condition; 1: off (default: %(default)s)",
+    )
+    parser.add_argument("--eta", type=float, default=1.0, help="noise a step, 0 to 1 (default: %(default)s)")
+    parser.add_argument(
+        "--candidates",
+        type=int,
+        default=1,
+        metavar="N",
+        help="make N, keep CLAP's favourite (default: %(default)s)",
+    )
+    if negative:
+        parser.add_argument("--negative", default="", metavar="TEXT", help="prompt to keep away from (default: none)")
+    parser.add_argument(
+        "--batch-size", type=int, default=4, metavar="N", help="candidates at a time, at most (default: %(default)s)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Make the clips; say how many on stderr."""
+    # What the command line can get wrong is said before anything heavy loads.
+    requests = _requests(arguments)
+
+    from audiogen_metrics.audioldm.generation import AudioLDM, AudioLDMGenerator, Sampling
+    from audiogen_metrics.generation.folder import generate_folder
+
+    sampling = Sampling(
+        arguments.steps,
+        arguments.guidance,
+        arguments.eta,
+        arguments.candidates,
+        arguments.negative,
+        arguments.batch_size,
+    )
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_rest, **_more: print(f"warning: {message}", file=sys.stderr)
+        warnings.simplefilter("once")
+        model = AudioLDM.from_pretrained(
+            arguments.model,
+            device=arguments.device,
+            dtype=arguments.dtype,
+            heads=arguments.heads,
+            clap=arguments.clap,
+        )
+        summary = generate_folder(
+            AudioLDMGenerator(model, sampling, needs_clap=arguments.audio is not None),
+            requests,
+            arguments.output,
+            audio_format=arguments.audio_format,
+            resume=arguments.resume,
+            progress=sys.stderr.isatty(),
+        )
+    for warning in summary.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    kept = f", {summary.kept} were there already" if summary.kept else ""
+    print(f"{arguments.output}: made {summary.made} clips{kept}", file=sys.stderr)
+    return 0
+
+
+def _requests(arguments: argparse.Namespace) -> Sequence[Request]:
+    from audiogen_metrics.generation.prompts import requests_from_audio, requests_from_file, requests_from_prompts
+
+    if arguments.seed < 0:
+        raise UsageError(f"seed {arguments.seed} is negative", where="--seed", fix="Pass 0 or more")
+    if arguments.prompt is not None:
+        return requests_from_prompts(arguments.prompt, arguments.seconds, arguments.seed)
+    if arguments.prompts is not None:
+        return requests_from_file(arguments.prompts, arguments.seconds, arguments.seed)
+    return requests_from_audio(arguments.audio, arguments.seconds, arguments.seed)

@@ -1,0 +1,171 @@
+"""One record per clip, one descriptor per dataset."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+
+from audiogen_metrics.audio.files import DECODABLE
+from audiogen_metrics.errors import DataError, UsageError
+
+TEMPLATES = {"label": "{label}", "sentence": "This is a sound of {label}."}
+"""Prompts for class labels, underscores as spaces. The paper does not say which it used, and scores move with it."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip of a dataset.
+
+    Parameters
+    ----------
+    clip_id
+        Distinct within the dataset.
+    path
+        Its audio; None if that is not there.
+    caption
+        Words for it: its caption, or its labels.
+    labels
+        Its classes.
+    start, duration
+        Of the clip within its source recording, in seconds; None where the metadata do not say.
+    group
+        Source recording, which other clips may share.
+    split
+        What the dataset itself calls its part: a fold, train, test.
+    """
+
+    clip_id: str
+    path: Path | None
+    caption: str
+    labels: tuple[str, ...] = ()
+    start: float | None = None
+    duration: float | None = None
+    group: str = ""
+    split: str = ""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The clips that a dataset's metadata list, sorted by clip id, whether their audio is there or not."""
+
+    name: str
+    root: Path
+    clips: tuple[Clip, ...]
+    remarks: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "clips", tuple(sorted(self.clips, key=lambda clip: clip.clip_id)))
+        names = [clip.clip_id for clip in self.clips]
+        twice = next((name for name, other in pairwise(names) if name == other), None)
+        if not names:
+            raise DataError("has no clips", where=self.root)
+        if twice is not None:
+            raise DataError(f"lists the clip {twice!r} twice", where=self.root, fix="Repair the metadata")
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Ids of the clips whose audio is not there."""
+        return tuple(clip.clip_id for clip in self.clips if clip.path is None)
+
+    @property
+    def present(self) -> tuple[Clip, ...]:
+        """The clips whose audio is there."""
+        return tuple(clip for clip in self.clips if clip.path is not None)
+
+    def only(self, clips: Iterable[Clip]) -> Dataset:
+        """Return the dataset with these of its clips."""
+        return replace(self, clips=tuple(clips))
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """A dataset as distributed.
+
+    Parameters
+    ----------
+    name, title, url, licence, citation
+        What it is called, where it comes from and what it may be used for.
+    layout
+        Where its files lie below the root, for people.
+    read
+        Read the metadata below a root into a `Dataset`.
+    evaluation_size
+        Clips that the paper drew at random for its evaluation; None where there is an official part.
+    folds
+        What the folds are called, where there are some.
+    checks
+        What is expected of the whole: number of clips, classes, longest clip in seconds.
+    """
+
+    name: str
+    title: str
+    url: str
+    licence: str
+    citation: str
+    layout: str
+    read: Callable[[Path], Dataset]
+    evaluation_size: int | None = None
+    folds: tuple[str, ...] = ()
+    checks: Mapping[str, float] = field(default_factory=dict)
+
+
+def prompt(clip: Clip, template: str = "label") -> str:
+    """Return what to ask a generator for: the caption, or the labels in a template.
+
+    Parameters
+    ----------
+    clip
+        The clip.
+    template
+        A name in `TEMPLATES`, or text with ``{label}`` in it.
+
+    Examples
+    --------
+    >>> prompt(Clip("a", None, "", ("crying_baby",)), "sentence")
+    'This is a sound of crying baby.'
+    """
+    if not clip.labels or (clip.caption and clip.caption != ", ".join(clip.labels)):
+        return clip.caption
+    text = TEMPLATES.get(template, template)
+    if "{label}" not in text:
+        raise UsageError(
+            f"unknown template {template!r}", fix=f"Use {', '.join(TEMPLATES)}, or text with {{label}} in it"
+        )
+    return text.replace("{label}", ", ".join(label.replace("_", " ") for label in clip.labels))
+
+
+def read_table(path: Path, columns: Sequence[str], delimiter: str = ",") -> Iterator[dict[str, str]]:
+    """Yield the rows of a metadata file; DataError if it is missing or lacks a column."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.DictReader(file, delimiter=delimiter, strict=True)
+            lacking = sorted(set(columns) - set(rows.fieldnames or ()))
+            if lacking:
+                raise DataError(f"has no column {', '.join(lacking)}", where=path, fix="Is it the original file?")
+            for number, row in enumerate(rows, 2):
+                if None in row or any(row[column] is None for column in columns):
+                    raise DataError(f"line {number} has another number of columns", where=path)
+                yield row
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DataError(
+            f"cannot be read ({reason})", where=path, fix="Pass the folder that the dataset unpacks to"
+        ) from error
+
+
+def found(path: Path) -> Path | None:
+    """Return the path if there is a file, else None."""
+    return path if path.is_file() else None
+
+
+def found_named(folders: Iterable[Path], names: Iterable[str]) -> Path | None:
+    """Return the first file of these names, with any audio suffix, in these folders."""
+    for folder in folders:
+        for name in names:
+            for suffix in sorted(DECODABLE):
+                if (folder / f"{name}{suffix}").is_file():
+                    return folder / f"{name}{suffix}"
+    return None

@@ -1,0 +1,191 @@
+"""What is there of a dataset, and what is wrong with it; prompts and references for other people's generators."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from audiogen_metrics.audio.decoding import decode
+from audiogen_metrics.audio.preflight import SILENCE_PEAK, ClipFacts, inspect
+from audiogen_metrics.datasets.base import Clip, Dataset, DatasetInfo, prompt
+from audiogen_metrics.embedding.files import link, write_atomically
+from audiogen_metrics.embedding.memo import digest_of
+from audiogen_metrics.errors import AudioFileError, UsageError
+
+LISTED = 10
+"""Faults of one kind that are named; the rest is counted."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a check of a dataset found.
+
+    Attributes
+    ----------
+    dataset
+        Its name.
+    clips, present
+        Clips in the metadata, and those whose audio can be used.
+    faults
+        Clip ids by what is wrong with them; those without sound at all are the first three kinds.
+    remarks
+        What differs from the dataset as distributed.
+    summary
+        Counts of classes, rates, channels, and the spread of lengths in seconds.
+    """
+
+    dataset: str
+    clips: int
+    present: int
+    faults: Mapping[str, tuple[str, ...]]
+    remarks: tuple[str, ...]
+    summary: Mapping[str, Any]
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether every clip of the metadata can be used."""
+        return self.present == self.clips
+
+    def __str__(self) -> str:
+        lines = [f"{self.dataset}: {self.present} of {self.clips} clips can be used"]
+        lines += [f"  {name}: {value}" for name, value in self.summary.items()]
+        for fault, names in self.faults.items():
+            more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+            lines.append(f"  {fault} ({len(names)}): {', '.join(names[:LISTED])}{more}")
+        return "\n".join(lines + [f"  remark: {remark}" for remark in self.remarks])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the check as JSON values, every clip named."""
+        return {
+            "dataset": self.dataset,
+            "clips": self.clips,
+            "present": self.present,
+            "faults": {name: list(clips) for name, clips in self.faults.items()},
+            "remarks": list(self.remarks),
+            "summary": dict(self.summary),
+        }
+
+
+def check(dataset: Dataset, info: DatasetInfo | None = None, *, progress: bool = False) -> Check:
+    """Decode every clip and compare what is there with what the metadata, and the dataset's authors, say.
+
+    Parameters
+    ----------
+    dataset
+        All or some clips.
+    info
+        Adds what is expected of the whole.
+    progress
+        Show a progress bar on stderr.
+    """
+    faults: dict[str, list[str]] = {"audio missing": [], "cannot be decoded": []}
+    facts: dict[str, ClipFacts] = {}
+    digests: dict[str, str] = {}
+    with ThreadPoolExecutor(8, thread_name_prefix="check") as threads:
+        found = threads.map(_look, dataset.clips)
+        for clip, result in tqdm(
+            zip(dataset.clips, found, strict=True), total=len(dataset.clips), unit="clip", disable=not progress
+        ):
+            if isinstance(result, str):
+                faults["audio missing" if clip.path is None else "cannot be decoded"].append(_named(clip, result))
+            else:
+                facts[clip.clip_id], digests[clip.clip_id] = result
+    longest = (info.checks.get("longest") if info else None) or 0
+    faults["silent"] = [name for name, fact in facts.items() if fact.peak < SILENCE_PEAK]
+    faults["clipped"] = [name for name, fact in facts.items() if fact.clipped > 1e-3]
+    faults["longer than the dataset allows"] = [
+        name for name, fact in facts.items() if longest and fact.seconds > longest + 0.1
+    ]
+    counts = Counter(digests.values())
+    faults["same file as another clip"] = [name for name, digest in digests.items() if counts[digest] > 1]
+    return Check(
+        dataset.name,
+        len(dataset.clips),
+        len(facts),
+        {name: tuple(clips) for name, clips in faults.items() if clips},
+        (*dataset.remarks, *_remarks(dataset, info)),
+        _summary(dataset, facts),
+    )
+
+
+def export(dataset: Dataset, target: str | Path, template: str = "label") -> int:
+    """Write ``prompts.csv`` (clip_id, prompt) and ``references/`` for generators that are not ours.
+
+    References are hard links where the file system can; clips without audio are left out.
+
+    Returns
+    -------
+    int
+        Number of clips.
+
+    Raises
+    ------
+    UsageError
+        A folder that is in use or cannot be written.
+    """
+    folder = Path(target).expanduser()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError("is not empty", folder, "Choose a new folder")
+    table = io.StringIO()
+    rows = csv.writer(table)
+    rows.writerow(["clip_id", "prompt"])
+    try:
+        for clip in dataset.present:
+            assert clip.path is not None
+            link(clip.path, folder / "references" / f"{clip.clip_id}{clip.path.suffix}")
+            rows.writerow([clip.clip_id, prompt(clip, template)])
+        write_atomically(folder / "prompts.csv", table.getvalue().encode())
+    except OSError as error:
+        raise UsageError(f"cannot be written ({error.strerror})", where=folder) from error
+    return len(dataset.present)
+
+
+def _look(clip: Clip) -> tuple[ClipFacts, str] | str:
+    if clip.path is None:
+        return ""
+    try:
+        content = clip.path.read_bytes()
+        return inspect(decode(clip.path, content)), digest_of(content)
+    except AudioFileError as error:
+        return error.what
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+
+
+def _named(clip: Clip, reason: str) -> str:
+    return f"{clip.clip_id} ({reason})" if reason else clip.clip_id
+
+
+def _remarks(dataset: Dataset, info: DatasetInfo | None) -> list[str]:
+    if info is None:
+        return []
+    remarks = []
+    classes = {label for clip in dataset.clips for label in clip.labels}
+    for what, found in (("clips", len(dataset.clips)), ("classes", len(classes))):
+        expected = info.checks.get(what)
+        if expected and found != expected:
+            remarks.append(f"{found} {what} in the metadata, {expected:g} as distributed")
+    return remarks
+
+
+def _summary(dataset: Dataset, facts: Mapping[str, ClipFacts]) -> dict[str, Any]:
+    labels = Counter(label for clip in dataset.clips for label in clip.labels)
+    summary: dict[str, Any] = {}
+    if labels:
+        summary["classes"] = f"{len(labels)}, {min(labels.values())} to {max(labels.values())} clips each"
+    if facts:
+        seconds = sorted(fact.seconds for fact in facts.values())
+        middle = seconds[len(seconds) // 2]
+        summary["seconds"] = f"{seconds[0]:.2f} to {seconds[-1]:.2f}, half at most {middle:.2f}"
+        for what in ("sample_rate", "channels"):
+            counts = Counter(getattr(fact, what) for fact in facts.values())
+            summary[what.replace("_", " ")] = ", ".join(f"{value} ({n})" for value, n in counts.most_common())
+    return summary

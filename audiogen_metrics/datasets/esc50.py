@@ -1,0 +1,39 @@
+"""ESC-50: 2000 environmental sounds of five seconds in fifty classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from audiogen_metrics.datasets.base import Clip, Dataset, DatasetInfo, found, read_table
+
+
+def read(root: Path) -> Dataset:
+    """Read ``meta/esc50.csv``."""
+    columns = ("filename", "fold", "category", "src_file")
+    clips = [
+        Clip(
+            clip_id=Path(row["filename"]).stem,
+            path=found(root / "audio" / row["filename"]),
+            caption=row["category"],
+            labels=(row["category"],),
+            duration=5.0,
+            group=row["src_file"],
+            split=row["fold"],
+        )
+        for row in read_table(root / "meta" / "esc50.csv", columns)
+    ]
+    return Dataset("esc50", root, tuple(clips))
+
+
+INFO = DatasetInfo(
+    name="esc50",
+    title="ESC-50: Dataset for Environmental Sound Classification",
+    url="https://github.com/karolpiczak/ESC-50",
+    licence="CC BY-NC 3.0",
+    citation='K. J. Piczak, "ESC: Dataset for Environmental Sound Classification", ACM Multimedia, 2015',
+    layout="audio/{fold}-{clip}-{take}-{target}.wav; meta/esc50.csv",
+    read=read,
+    evaluation_size=400,
+    folds=("1", "2", "3", "4", "5"),
+    checks={"clips": 2000, "classes": 50, "longest": 5.0},
+)

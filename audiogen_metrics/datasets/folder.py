@@ -1,0 +1,117 @@
+"""One's own sounds: a folder, or a table of files and captions."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from audiogen_metrics.audio.files import scan
+from audiogen_metrics.datasets import DATASETS
+from audiogen_metrics.datasets.base import Clip, Dataset
+from audiogen_metrics.errors import DataError, UsageError
+
+FILE_COLUMNS = ("file", "file_name", "filename", "path", "wav", "audio")
+CAPTION_COLUMNS = ("caption", "prompt", "text")
+
+
+def open_dataset(source: str | Path) -> Dataset:
+    """Open what a user names: ``esc50=/data/ESC-50``, a folder, or a ``.csv``, ``.jsonl`` or ``.json`` table.
+
+    Raises
+    ------
+    UsageError
+        An unknown dataset.
+    DataError
+        Nothing there, or nothing that can be read.
+    """
+    name, equals, root = str(source).partition("=")
+    if equals and not Path(source).exists():
+        info = DATASETS.get(name)
+        return info.read(_existing(Path(root).expanduser()))
+    path = Path(source).expanduser()
+    if path.is_file():
+        return read_list(path)
+    return read_folder(path)
+
+
+def read_folder(root: Path) -> Dataset:
+    """Return the audio below a folder; the first sub-folder is the class, the file's own name where there is none.
+
+    A text file beside the audio, ``rain.txt`` beside ``rain.wav``, is its caption.
+    """
+    clips = []
+    for file in scan(root).clips:
+        head, slash, _ = file.clip_id.partition("/")
+        label = head if slash else ""
+        beside = file.path.with_suffix(".txt")
+        words = beside.read_text(encoding="utf-8").strip() if beside.is_file() else ""
+        caption = words or label or _words(file.clip_id)
+        clips.append(Clip(file.clip_id, file.path, caption, (label,) if label else (), split=""))
+    return Dataset(root.name, root, tuple(clips))
+
+
+def read_list(path: Path) -> Dataset:
+    """Read a table with a column ``file`` (relative to it) and ``caption`` or ``label``; or AudioLDM's JSON.
+
+    ``clip_id``, ``label``, ``group`` and ``split`` are read where they are.
+    """
+    clips = []
+    for number, record in enumerate(_records(path), 1):
+        where = f"{path}, record {number}"
+        file = _first(record, FILE_COLUMNS, where)
+        caption = _first(record, (*CAPTION_COLUMNS, "label"), where)
+        audio = path.parent / file
+        label = str(record.get("label") or "")
+        clips.append(
+            Clip(
+                clip_id=str(record.get("clip_id") or Path(file).with_suffix("").as_posix().removeprefix("/")),
+                path=audio if audio.is_file() else None,
+                caption=caption,
+                labels=(label,) if label else (),
+                group=str(record.get("group") or ""),
+                split=str(record.get("split") or ""),
+            )
+        )
+    return Dataset(path.stem, path.parent, tuple(clips))
+
+
+def _records(path: Path) -> Iterator[Mapping[str, Any]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        match path.suffix.lower():
+            case ".csv" | ".tsv":
+                yield from csv.DictReader(text.splitlines(), delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+            case ".jsonl":
+                yield from (json.loads(line) for line in text.splitlines() if line.strip())
+            case ".json":
+                content = json.loads(text)
+                yield from content["data"] if isinstance(content, dict) else content
+            case other:
+                raise UsageError(
+                    f"{other or 'no suffix'} is no table of clips", path, "Use .csv, .tsv, .jsonl or .json"
+                )
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, csv.Error, KeyError, TypeError) as error:
+        raise DataError(f"cannot be read as a table of clips ({error})", where=path) from error
+
+
+def _first(record: Mapping[str, Any], columns: tuple[str, ...], where: str) -> str:
+    for column in columns:
+        value = record.get(column)
+        if isinstance(value, list) and value:
+            value = value[0]
+        if isinstance(value, str) and value.strip():
+            return value.strip()
+    raise DataError(f"has no {columns[0]}", where=where, fix=f"Name the column {columns[0]}")
+
+
+def _words(clip_id: str) -> str:
+    return clip_id.replace("_", " ").replace("-", " ")
+
+
+def _existing(root: Path) -> Path:
+    if not root.is_dir():
+        raise DataError("is not a folder", where=root, fix="Pass the folder that the dataset unpacks to")
+    return root

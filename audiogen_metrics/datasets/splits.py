@@ -1,0 +1,147 @@
+"""Which clips train and which evaluate."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from audiogen_metrics.audio.files import DECODABLE
+from audiogen_metrics.datasets import DATASETS
+from audiogen_metrics.datasets.base import Clip, Dataset
+from audiogen_metrics.errors import DataError, UsageError
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which clips train (None: none are left) and which evaluate, and how that was decided, for the record."""
+
+    train: Dataset | None
+    evaluation: Dataset
+    rule: str
+    warnings: tuple[str, ...] = ()
+
+
+def paper_split(dataset: Dataset, size: int, seed: int = 0, *, stratified: bool = True) -> Split:
+    """Draw the evaluation set at random, as the paper did; it does not say how.
+
+    Parameters
+    ----------
+    dataset
+        All clips.
+    size
+        Number of evaluation clips: 400 of ESC-50, 870 of UrbanSound8K.
+    seed
+        0 or more.
+    stratified
+        Draw the same share of every class.
+
+    Raises
+    ------
+    DataError
+        Not more than ``size`` clips.
+    """
+    if not 0 < size < len(dataset.clips):
+        raise DataError(f"cannot draw {size} of {len(dataset.clips)} clips", where=dataset.root)
+    rng = random.Random(seed)
+    groups: dict[str, list[Clip]] = defaultdict(list)
+    for clip in dataset.clips:
+        groups[clip.labels[0] if stratified and clip.labels else ""].append(clip)
+    chosen: list[Clip] = []
+    # Largest remainders: every class gives its share, rounded so that the sum is exact.
+    shares = {name: size * len(clips) / len(dataset.clips) for name, clips in groups.items()}
+    counts = {name: int(share) for name, share in shares.items()}
+    by_remainder = sorted(groups, key=lambda name: (counts[name] - shares[name], name))
+    for name in by_remainder[: size - sum(counts.values())]:
+        counts[name] += 1
+    for name in sorted(groups):
+        chosen += rng.sample(groups[name], counts[name])
+    kind = "stratified by class" if stratified else "plain"
+    return _split(dataset, {clip.clip_id for clip in chosen}, f"paper: {size} at random, {kind}, seed {seed}")
+
+
+def fold_split(dataset: Dataset, fold: str) -> Split:
+    """Evaluate on one of the dataset's own folds or parts, train on the others.
+
+    Raises
+    ------
+    UsageError
+        No such fold.
+    """
+    known = sorted({clip.split for clip in dataset.clips if clip.split})
+    if fold not in known:
+        raise UsageError(f"has no fold {fold!r}", dataset.name, f"Known: {', '.join(known) or 'none'}")
+    return _split(dataset, {clip.clip_id for clip in dataset.clips if clip.split == fold}, f"fold {fold}")
+
+
+def list_split(dataset: Dataset, path: str | Path) -> Split:
+    """Evaluate on the clips named in a file, one id a line; an audio suffix is dropped.
+
+    Raises
+    ------
+    DataError
+        Unreadable, or with ids that the dataset does not have.
+    """
+    try:
+        names = {
+            _stem(line.strip()) for line in Path(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()
+        }
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError("is no readable list of clip ids", where=path) from error
+    unknown = sorted(names - {clip.clip_id for clip in dataset.clips})
+    if unknown:
+        raise DataError(f"{len(unknown)} ids are not in {dataset.name}, {unknown[0]!r} first", where=path)
+    return _split(dataset, names, f"list {Path(path).name}, {len(names)} clips")
+
+
+def _split(dataset: Dataset, names: set[str], rule: str) -> Split:
+    evaluation = [clip for clip in dataset.clips if clip.clip_id in names]
+    train = [clip for clip in dataset.clips if clip.clip_id not in names]
+    shared = {clip.group for clip in train if clip.group} & {clip.group for clip in evaluation if clip.group}
+    warnings: tuple[str, ...] = ()
+    if shared:
+        leaking = sum(clip.group in shared for clip in evaluation)
+        warnings = (
+            f"{leaking} of {len(evaluation)} evaluation clips share their source recording with a training clip: "
+            "scores are optimistic; a fold split does not leak",
+        )
+    # A part without a rest is a split too: AudioCaps' test set is evaluated as it is.
+    return Split(dataset.only(train) if train else None, dataset.only(evaluation), rule, warnings)
+
+
+def split_by(dataset: Dataset, rule: str, seed: int = 0) -> Split:
+    """Split by a rule in words: ``paper``, ``paper:400``, ``paper-plain:400``, ``fold:5``, ``list:FILE``.
+
+    Parameters
+    ----------
+    dataset
+        All clips.
+    rule
+        ``paper`` draws what the paper drew, at random and stratified by class; ``paper-plain`` without regard to
+        classes; a number says how many.
+    seed
+        Of what is drawn.
+
+    Raises
+    ------
+    UsageError
+        No such rule, or a number missing.
+    """
+    kind, _, value = rule.partition(":")
+    if kind in {"paper", "paper-plain"}:
+        size = DATASETS.get(dataset.name).evaluation_size if dataset.name in DATASETS.names() else None
+        size = int(value) if value.isdigit() else size
+        if size is None:
+            raise UsageError("give the number of evaluation clips", where="split", fix="Write paper:400")
+        return paper_split(dataset, size, seed, stratified=kind == "paper")
+    if kind == "fold" and value:
+        return fold_split(dataset, value)
+    if kind == "list" and value:
+        return list_split(dataset, value)
+    raise UsageError(f"{rule!r} is no split", where="split", fix="Use paper, paper:400, fold:5 or list:FILE")
+
+
+def _stem(name: str) -> str:
+    path = Path(name)
+    return path.with_suffix("").as_posix() if path.suffix.lower() in DECODABLE else name

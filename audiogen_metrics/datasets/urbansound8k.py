@@ -1,0 +1,49 @@
+"""UrbanSound8K: 8732 excerpts of field recordings, at most four seconds, in ten classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from audiogen_metrics.datasets.base import Clip, Dataset, DatasetInfo, found, read_table
+from audiogen_metrics.errors import DataError
+
+METADATA = "metadata/UrbanSound8K.csv"
+
+
+def read(root: Path) -> Dataset:
+    """Read ``metadata/UrbanSound8K.csv``."""
+    columns = ("slice_file_name", "fsID", "start", "end", "fold", "class")
+    clips = []
+    for row in read_table(root / METADATA, columns):
+        name, fold = row["slice_file_name"], row["fold"]
+        try:
+            start, end = float(row["start"]), float(row["end"])
+        except ValueError as error:
+            raise DataError(f"{name}: start or end is no number", where=root / METADATA) from error
+        clips.append(
+            Clip(
+                clip_id=Path(name).stem,
+                path=found(root / "audio" / f"fold{fold}" / name),
+                caption=row["class"],
+                labels=(row["class"],),
+                start=start,
+                duration=end - start,
+                group=row["fsID"],
+                split=fold,
+            )
+        )
+    return Dataset("urbansound8k", root, tuple(clips))
+
+
+INFO = DatasetInfo(
+    name="urbansound8k",
+    title="UrbanSound8K",
+    url="https://urbansounddataset.weebly.com/urbansound8k.html",
+    licence="CC BY-NC 3.0",
+    citation='J. Salamon, C. Jacoby, J. P. Bello, "A Dataset and Taxonomy for Urban Sound Research", ACM MM, 2014',
+    layout="audio/fold1 … fold10/*.wav; metadata/UrbanSound8K.csv",
+    read=read,
+    evaluation_size=870,
+    folds=tuple(str(fold) for fold in range(1, 11)),
+    checks={"clips": 8732, "classes": 10, "longest": 4.0},
+)

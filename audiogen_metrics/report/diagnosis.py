@@ -1,0 +1,303 @@
+"""Why the scores are what they are: where the sets lie, which classes differ, which clips are to blame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from audiogen_metrics.backbones.base import Output
+from audiogen_metrics.embedding.evidence import Evidence
+from audiogen_metrics.embedding.extraction import EmbeddingSet
+from audiogen_metrics.embedding.reference import GivenFeatures
+from audiogen_metrics.embedding.sides import FolderSide
+from audiogen_metrics.errors import InsufficientDataError
+from audiogen_metrics.functional.divergence import kl_divergence
+from audiogen_metrics.functional.statistics import GaussianStatistics
+from audiogen_metrics.protocols import Recipe
+
+MAX_POINTS = 1500
+"""Points of one set in the projection, so that the page stays light; axes are fitted to all clips."""
+
+ROWS_AT_ONCE = 1024
+"""Rows of the distance matrix held in memory at a time."""
+
+TINY = 1e-300
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """One set in the plane: points with their clip ids, and the ellipse of two standard deviations.
+
+    Parameters
+    ----------
+    clip_ids, points
+        Clips that are drawn, and where; empty for a set known by statistics only.
+    centre
+        Mean of all clips.
+    axes
+        Half-axes of the ellipse as two vectors.
+    total
+        Clips or rows that mean and ellipse stand for.
+    """
+
+    clip_ids: tuple[str, ...]
+    points: tuple[tuple[float, float], ...]
+    centre: tuple[float, float]
+    axes: tuple[tuple[float, float], tuple[float, float]]
+    total: int
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Both sets on the two principal axes of their pooled distribution; ``shares`` of variance by axis."""
+
+    backbone: str
+    gen: Cloud
+    ref: Cloud
+    shares: tuple[float, float]
+    spread: float
+    """Total variance of gen relative to ref."""
+
+
+@dataclass(frozen=True)
+class ClassShare:
+    """Mean probability (sigmoid) of one class in both sets."""
+
+    label: str
+    gen: float
+    ref: float
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """The reference clip nearest to a generated one, by Euclidean distance of embeddings."""
+
+    clip_id: str
+    distance: float
+    path: Path
+
+
+@dataclass(frozen=True)
+class ClipDiagnosis:
+    """One generated clip: what the classifier hears in it and in its reference, and how far it is off."""
+
+    clip_id: str
+    path: Path
+    ref_path: Path | None
+    value: float
+    gen_classes: tuple[tuple[str, float], ...]
+    ref_classes: tuple[tuple[str, float], ...]
+    nearest: Neighbour | None
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Everything a page shows beside the scores.
+
+    Parameters
+    ----------
+    projection
+        Both sets in the plane; None if there are no embeddings.
+    classes
+        All classes in which the sets differ, most missed first, most invented last.
+    order
+        What clips are ordered by: ``kl`` to their reference, ``distance`` to the nearest reference clip, or None.
+    values
+        That number for every clip, ascending.
+    worst, best
+        Clips, the most extreme first.
+    notes
+        What cannot be shown, and why.
+    """
+
+    projection: Projection | None
+    classes: tuple[ClassShare, ...]
+    order: Literal["kl", "distance"] | None
+    values: tuple[float, ...]
+    worst: tuple[ClipDiagnosis, ...]
+    best: tuple[ClipDiagnosis, ...]
+    notes: tuple[str, ...]
+
+
+def diagnose(evidence: Evidence, clips: int = 20) -> Diagnosis:
+    """Return where the sets lie, in which classes they differ, and the ``clips`` worst and best clips."""
+    notes: list[str] = []
+    projection: Projection | None = None
+    classes: tuple[ClassShare, ...] = ()
+    try:
+        projection = _projection(evidence)
+    except InsufficientDataError as error:
+        notes.append(f"No map of the sets: {error.what}.")
+    try:
+        classes = _classes(evidence)
+    except InsufficientDataError as error:
+        notes.append(f"No class view: {error.what}.")
+    nearest = _nearest(evidence)
+    if nearest is None:
+        notes.append("No nearest reference clips: the reference set's own embeddings are not at hand.")
+    values = _divergences(evidence)
+    order: Literal["kl", "distance"] | None = "kl"
+    if not values:
+        values = {clip_id: neighbour.distance for clip_id, neighbour in (nearest or {}).items()}
+        order = "distance" if values else None
+        notes.append("No KL by clip: it needs pairs and logits." + " Clips are ordered by distance." * bool(values))
+    ranked = sorted(values, key=lambda clip_id: (-values[clip_id], clip_id))
+    # Of few clips, none is both among the worst and among the best.
+    count = min(clips, -(-len(ranked) // 2))
+    best = ranked[::-1][: min(count, len(ranked) - count)]
+    describe = _Describer(evidence, values, nearest or {})
+    return Diagnosis(
+        projection,
+        classes,
+        order,
+        tuple(sorted(values.values())),
+        tuple(map(describe, ranked[:count])),
+        tuple(map(describe, best)),
+        tuple(notes),
+    )
+
+
+def _clip_rows(features: EmbeddingSet) -> torch.Tensor:
+    """Return one float64 row per clip: its embedding, or the mean of its windows."""
+    rows = [
+        clip["embeddings"] if "embeddings" in clip else clip["windows"].mean(dim=0)
+        for clip in features.features.values()
+    ]
+    if not rows:
+        raise InsufficientDataError("no clip is left")
+    return torch.stack(rows).double()
+
+
+def _embedding_recipe(evidence: Evidence) -> Recipe:
+    recipe = evidence.recipe("embeddings") or evidence.recipe("windows")
+    if recipe is None:
+        raise InsufficientDataError("no backbone of this run gives embeddings")
+    return recipe
+
+
+def _projection(evidence: Evidence) -> Projection:
+    recipe = _embedding_recipe(evidence)
+    output: Output = "embeddings" if "embeddings" in evidence.backbones[recipe.backbone].outputs else "windows"
+    gen, ref = evidence.gen.features(recipe), evidence.ref.features(recipe)
+    gen_gauss, ref_gauss = gen.statistics(output), ref.statistics(output)
+    for gauss in (gen_gauss, ref_gauss):
+        gauss.require_covariance()
+    pooled = gen_gauss.merge(ref_gauss)
+    _, sizes, axes = torch.linalg.svd(pooled.factor, full_matrices=False)
+    if len(axes) < 2:
+        raise InsufficientDataError("it needs at least three clips")
+    # The sign of a principal axis is arbitrary: the same one on every machine.
+    axes = axes[:2] * axes[:2].gather(1, axes[:2].abs().argmax(dim=1, keepdim=True)).sign()
+    shares = (sizes[:2].square() / sizes.square().sum().clamp(min=TINY)).tolist()
+    clouds = (_cloud(gen, gen_gauss, pooled.mean, axes), _cloud(ref, ref_gauss, pooled.mean, axes))
+    spread = float(gen_gauss.factor.square().sum() / ref_gauss.factor.square().sum().clamp(min=TINY))
+    return Projection(recipe.backbone, *clouds, (shares[0], shares[1]), spread)
+
+
+def _cloud(
+    features: EmbeddingSet | GivenFeatures, gauss: GaussianStatistics, origin: torch.Tensor, axes: torch.Tensor
+) -> Cloud:
+    """Return one set in the plane of two axes ``(2, d)``."""
+    clip_ids: tuple[str, ...] = ()
+    points: list[list[float]] = []
+    if isinstance(features, EmbeddingSet):
+        step = max(1, -(-len(features) // MAX_POINTS))
+        clip_ids = features.clip_ids[::step]
+        points = ((_clip_rows(features)[::step] - origin) @ axes.T).tolist()
+    _, lengths, directions = torch.linalg.svd(gauss.factor @ axes.T)
+    half = 2 * torch.nn.functional.pad(lengths, (0, 2 - len(lengths)))[:, None] * directions
+    (x, y), ((ax, ay), (bx, by)) = ((gauss.mean - origin) @ axes.T).tolist(), half.tolist()
+    return Cloud(clip_ids, tuple((x, y) for x, y in points), (x, y), ((ax, ay), (bx, by)), gauss.count)
+
+
+def _classes(evidence: Evidence) -> tuple[ClassShare, ...]:
+    recipe = evidence.recipe("logits")
+    labels = None if recipe is None else evidence.backbones[recipe.backbone].labels
+    if recipe is None or labels is None:
+        raise InsufficientDataError("no backbone of this run names classes")
+    # Sigmoid: AudioSet clips have several classes at once, so the classes do not compete.
+    gen, ref = (
+        side.features(recipe).logits().double().sigmoid().mean(dim=0).tolist() for side in (evidence.gen, evidence.ref)
+    )
+    shares = [ClassShare(label, *pair) for label, *pair in zip(labels, gen, ref, strict=True)]
+    return tuple(sorted(shares, key=lambda share: (share.gen - share.ref, share.label)))
+
+
+def _divergences(evidence: Evidence) -> dict[str, float]:
+    recipe = evidence.recipe("logits")
+    if recipe is None:
+        return {}
+    gen, ref = evidence.gen.features(recipe), evidence.ref.features(recipe)
+    common = [clip_id for clip_id in evidence.paired if clip_id in set(gen.clip_ids) & set(ref.clip_ids)]
+    try:
+        result = kl_divergence(gen.logits(common), ref.logits(common), eps=recipe.eps)
+    except InsufficientDataError:
+        return {}
+    return dict(zip(common, result.per_pair.tolist(), strict=True))
+
+
+def _nearest(evidence: Evidence) -> dict[str, Neighbour] | None:
+    """Return the nearest reference clip of each generated one; None if the reference has no embeddings by clip."""
+    if not isinstance(evidence.ref, FolderSide):
+        return None
+    try:
+        recipe = _embedding_recipe(evidence)
+        gen, ref = evidence.gen.features(recipe), evidence.ref.features(recipe)
+        gen_rows, ref_rows = _clip_rows(gen), _clip_rows(ref)
+    except InsufficientDataError:
+        return None
+    paths = _paths(evidence.ref)
+    found = {}
+    for start in range(0, len(gen_rows), ROWS_AT_ONCE):
+        part = gen_rows[start : start + ROWS_AT_ONCE]
+        places = torch.cdist(part, ref_rows).argmin(dim=1)
+        # Once more without the matrix product, whose rounding would part a clip from its own copy.
+        distances = (part - ref_rows[places]).norm(dim=1)
+        for offset, (place, distance) in enumerate(zip(places.tolist(), distances.tolist(), strict=True)):
+            ref_id = ref.clip_ids[place]
+            found[gen.clip_ids[start + offset]] = Neighbour(ref_id, distance, paths[ref_id])
+    return found
+
+
+class _Describer:
+    """Gathers what is known of single clips."""
+
+    def __init__(self, evidence: Evidence, values: dict[str, float], nearest: dict[str, Neighbour]) -> None:
+        self.values, self.nearest = values, nearest
+        self.gen_paths = _paths(evidence.gen)
+        self.ref_paths = _paths(evidence.ref) if isinstance(evidence.ref, FolderSide) else {}
+        self.paired = set(evidence.paired)
+        self.recipe = evidence.recipe("logits")
+        self.evidence = evidence
+        self.labels = None if self.recipe is None else evidence.backbones[self.recipe.backbone].labels
+
+    def __call__(self, clip_id: str) -> ClipDiagnosis:
+        return ClipDiagnosis(
+            clip_id,
+            self.gen_paths[clip_id],
+            self.ref_paths.get(clip_id) if clip_id in self.paired else None,
+            self.values[clip_id],
+            self.heard("gen", clip_id),
+            self.heard("ref", clip_id) if clip_id in self.paired else (),
+            self.nearest.get(clip_id),
+        )
+
+    def heard(self, name: Literal["gen", "ref"], clip_id: str) -> tuple[tuple[str, float], ...]:
+        """Return the three most probable classes of a clip."""
+        if self.recipe is None or self.labels is None:
+            return ()
+        side = self.evidence.gen if name == "gen" else self.evidence.ref
+        features = side.features(self.recipe)
+        if clip_id not in features.clip_ids:
+            return ()
+        top = features.logits([clip_id])[0].double().sigmoid().topk(min(3, len(self.labels)))
+        return tuple(
+            (self.labels[place], value) for place, value in zip(top.indices.tolist(), top.values.tolist(), strict=True)
+        )
+
+
+def _paths(side: FolderSide) -> dict[str, Path]:
+    return {clip.clip_id: clip.path for clip in side.folder.clips}

@@ -1,0 +1,387 @@
+"""A report as one page that needs nothing else: no network, no folder beside it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from audiogen_metrics.report import drawings
+from audiogen_metrics.report.reading import interval_of, reading, title_of, value_of
+from audiogen_metrics.results import InputSummary, ScoreReport
+
+if TYPE_CHECKING:
+    from audiogen_metrics.embedding.evidence import Evidence
+    from audiogen_metrics.report.diagnosis import ClassShare, ClipDiagnosis, Diagnosis, Projection
+    from audiogen_metrics.report.media import Album, Media
+
+AUDIO_BYTES = 24 * 2**20
+"""Audio in a page, as MP3, before it is written as text, which adds a third."""
+
+CLASSES_SHOWN = 10
+
+PLAYED_SECONDS = 10
+"""Longest copy of a clip in a page."""
+
+
+def score_html(gen: str | Path, ref: str | Path, path: str | Path, **options: Any) -> ScoreReport:
+    """Score two sets as `audiogen_metrics.score` does, and write the page about it.
+
+    Parameters
+    ----------
+    gen, ref
+        As in `audiogen_metrics.score`.
+    path
+        Where the page goes, whole or not at all.
+    options
+        Further options of `audiogen_metrics.score`.
+
+    Raises
+    ------
+    UsageError
+        The page cannot be written; and whatever `audiogen_metrics.score` raises.
+
+    Examples
+    --------
+    >>> from audiogen_metrics.report.html import score_html
+    >>> report = score_html("generated", "reference", "report.html", protocol="yamnet")  # doctest: +SKIP
+    """
+    from audiogen_metrics.evaluation import score
+
+    seen: list[Evidence] = []
+    report = score(gen, ref, **options, observe=seen.append)
+    write_page(report, seen[0], path)
+    return report
+
+
+def write_page(report: ScoreReport, evidence: Evidence, path: str | Path) -> None:
+    """Write the page about a report and what stands behind it; UsageError if it cannot be written."""
+    from audiogen_metrics.embedding.files import write_atomically
+    from audiogen_metrics.errors import UsageError
+    from audiogen_metrics.report.diagnosis import diagnose
+    from audiogen_metrics.report.media import Album
+
+    # Names that are no Unicode come as lone surrogates, which UTF-8 cannot hold.
+    content = page(report, diagnose(evidence), Album(AUDIO_BYTES, PLAYED_SECONDS)).encode("utf-8", "backslashreplace")
+    try:
+        write_atomically(Path(path).expanduser(), content)
+    except OSError as error:
+        raise UsageError(f"cannot be written ({error.strerror})", where=path) from error
+
+
+def page(report: ScoreReport, diagnosis: Diagnosis, album: Album) -> str:
+    """Return the page as text."""
+    style, script = (_asset(name) for name in ("page.css", "page.js"))
+    # Nothing from elsewhere is loaded, and no script runs but the page's own.
+    policy = (
+        f"default-src 'none'; img-src data:; media-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'"
+    )
+    parts: tuple[tuple[str, str, str], ...] = (
+        ("scores", "Scores", _scores(report)),
+        ("map", "Where the sets lie", _map(diagnosis.projection)),
+        ("clips-by-value", _order(diagnosis)[0], _distribution(diagnosis)),
+        ("classes", "What is heard", _classes(diagnosis.classes)),
+        ("clips", "Clips", _clips(diagnosis, album)),
+        ("not-shown", "Not shown", _listed(diagnosis.notes)),
+        ("provenance", "Provenance", _provenance(report)),
+        ("cite", "Cite", _listed(map(str, report.citations()))),
+    )
+    sections = [part for part in parts if part[2]]
+    links = "".join(f'<li><a href="#{name}">{escape(title)}</a></li>' for name, title, _ in sections)
+    body = "".join(
+        f'<section aria-labelledby="{name}"><h2 id="{name}" tabindex="-1">{escape(title)}</h2>{content}</section>\n'
+        for name, title, content in sections
+    )
+    title = f"{_name(report.gen)} against {_name(report.ref)}"
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(title)} – audiogen-metrics</title>
+<link rel="icon" href="data:,">
+<style>{style}</style>
+</head>
+<body>
+<header>
+<a class="skip" href="#scores">Skip to the scores</a>
+<h1>{escape(title)}</h1>
+<p>{_summary(report)}</p>
+</header>
+<main>
+{_warnings(report)}
+<nav aria-label="Sections"><ul>{links}</ul></nav>
+{body}</main>
+<script>{script}</script>
+</body>
+</html>
+"""
+
+
+def _asset(name: str) -> str:
+    return (files("audiogen_metrics.report") / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _name(summary: InputSummary) -> str:
+    return Path(summary.path).name or summary.path
+
+
+def _summary(report: ScoreReport) -> str:
+    sets = " against ".join(
+        f"{summary.scored} clips ({_duration(summary.seconds)}) of {escape(summary.path)}"
+        for summary in (report.gen, report.ref)
+    )
+    return f"{sets}, protocol <b>{escape(report.protocol)}</b>, on {escape(report.device)}."
+
+
+def _duration(seconds: float) -> str:
+    if seconds >= 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.1f} s"
+
+
+def _warnings(report: ScoreReport) -> str:
+    notes = ([report.caveat] if report.caveat else []) + list(report.warnings)
+    if not notes:
+        return "<p>No warnings: every file was scored, and the sets fit each other.</p>"
+    heading = '<h2 id="warnings">Read this first</h2>'
+    return f'<section class="warn" aria-labelledby="warnings">{heading}{_listed(notes)}</section>'
+
+
+def _listed(texts: Iterable[str]) -> str:
+    items = "".join(f"<li>{escape(text)}</li>" for text in texts)
+    return f"<ul>{items}</ul>" if items else ""
+
+
+def _table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], kinds: Sequence[str]) -> str:
+    """Return a table of cells that are HTML already; the first of each row is its header."""
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
+    body = "".join(
+        f'<tr><th scope="row">{row[0]}</th>'
+        + "".join(f'<td class="{kind}">{cell}</td>' for kind, cell in zip(kinds, row[1:], strict=True))
+        + "</tr>"
+        for row in rows
+    )
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
+        f"<caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _scores(report: ScoreReport) -> str:
+    scores = list(report.scores.values())
+    rows = [
+        (
+            f"{escape(title_of(score))}<br><code>{escape(score.id)}</code>",
+            escape(value_of(score)),
+            escape(interval_of(score)),
+            f"{score.n_gen}" + ("" if score.n_ref is None else f" / {score.n_ref}"),
+            escape(reading(score)),
+        )
+        for score in scores
+    ]
+    header, kinds = ("score", "value", "95 % interval", "n gen / ref", "reading"), ("value", "number", "number", "")
+    text = _table("Scores with the number of clips behind them", header, rows, kinds)
+    split = [
+        (
+            f"<code>{escape(score.id)}</code>",
+            f"{score.value:.4g}",
+            f"{score.details['mean_term']:.4g}",
+            f"{score.details['covariance_term']:.4g}",
+            f"{int(score.details['rows_gen'])} / {int(score.details['rows_ref'])}",
+            f"{int(score.details['dimension'])}",
+        )
+        for score in scores
+        if score.value is not None and "mean_term" in score.details
+    ]
+    if split:
+        apart = ("score", "distance", "mean term", "covariance term", "rows gen / ref", "dimensions")
+        caption = "Fréchet distances apart: what lies in the sets' centres, and what in their spread"
+        text += _table(caption, apart, split, ("number",) * 5)
+    return text
+
+
+def _map(projection: Projection | None) -> str:
+    if projection is None:
+        return ""
+    first, second = (f"{share:.0%}" for share in projection.shares)
+    drawn = f"{len(projection.gen.points)} gen and {len(projection.ref.points)} ref clips drawn"
+    describe = (
+        f"Map of both sets on two principal axes of the {projection.backbone} embeddings: {drawn}; "
+        f"gen has {projection.spread:.2f} times the variance of ref."
+    )
+    return (
+        f"<figure>{drawings.scatter(projection, describe)}<figcaption>{_key()} "
+        f"Two principal axes of both sets' embeddings ({escape(projection.backbone)}), {first} and {second} of the "
+        f"variance; crosses are means, ellipses two standard deviations; {drawn}. What the map does not show, "
+        f"the other axes hold.</figcaption></figure><p>In all dimensions the generated set has "
+        f"<b>{projection.spread:.2f}</b> times the variance of the reference: "
+        f"{_variety(projection.spread)}.</p>"
+    )
+
+
+def _variety(spread: float) -> str:
+    if abs(spread - 1) < 0.05:
+        return "as much variety"
+    return "less variety" if spread < 1 else "more variety"
+
+
+def _key() -> str:
+    return '<span class="key gen"></span>gen (discs) <span class="key ref"></span>ref (squares).'
+
+
+def _order(diagnosis: Diagnosis) -> tuple[str, str]:
+    """Return the heading and the unit of the number that clips are ordered by."""
+    if diagnosis.order == "kl":
+        return "Divergence by clip", "nats"
+    return "Distance to the nearest reference clip", ""
+
+
+def _distribution(diagnosis: Diagnosis) -> str:
+    if not diagnosis.values:
+        return ""
+    heading, unit = _order(diagnosis)
+    counts, width = drawings.bins(diagnosis.values)
+    low = diagnosis.values[0]
+    rows = [
+        (f"{low + place * width:.3g} to {low + (place + 1) * width:.3g}", f"{count}")
+        for place, count in enumerate(counts)
+    ]
+    describe = f"{heading}: histogram of {len(diagnosis.values)} clips, the numbers are in the table below."
+    what = "KL of each generated clip to its reference" if diagnosis.order == "kl" else heading
+    return (
+        f"<figure>{drawings.histogram(diagnosis.values, unit, describe)}"
+        f"<figcaption>{escape(what)}; the dashed line is the median.</figcaption></figure>"
+        f"<details><summary>The histogram as a table</summary>"
+        f"{_table(what, (heading.lower(), 'clips'), rows, ('number',))}</details>"
+    )
+
+
+def _classes(classes: Sequence[ClassShare]) -> str:
+    missed = [share for share in classes[:CLASSES_SHOWN] if share.gen < share.ref]
+    invented = [share for share in classes[: -CLASSES_SHOWN - 1 : -1] if share.gen > share.ref]
+    if not missed and not invented:
+        return ""
+    largest = max(max(share.gen, share.ref) for share in missed + invented)
+    tables = ""
+    for caption, shares in (("Most missed classes", missed), ("Most invented classes", invented)):
+        rows = [
+            (
+                escape(share.label),
+                f"{share.ref:.1%}",
+                f"{share.gen:.1%}",
+                drawings.bars(share.gen, share.ref, largest),
+            )
+            for share in shares
+        ]
+        if rows:
+            tables += (
+                f"<div>{_table(caption, ('class', 'ref', 'gen', 'ref over gen'), rows, ('number', 'number', ''))}</div>"
+            )
+    return (
+        "<p>Mean probability that the classifier gives a class, over all clips of a set. Missed classes are heard "
+        f'less in gen than in ref, invented ones more. {_key()}</p><div class="columns">{tables}</div>'
+    )
+
+
+def _clips(diagnosis: Diagnosis, album: Album) -> str:
+    if not diagnosis.worst:
+        return ""
+    unit = "KL to its reference" if diagnosis.order == "kl" else "distance to the nearest reference clip"
+    # Generated clips first: they are what the page is about, should the space for audio run out.
+    for clip in diagnosis.worst + diagnosis.best:
+        album.of(clip.path)
+    lists = ""
+    for name, clips in (("Worst", diagnosis.worst), ("Best", diagnosis.best)):
+        if clips:
+            cards = "".join(_card(clip, rank, unit, album) for rank, clip in enumerate(clips, 1))
+            lists += f'<h3>{name} {len(clips)} by {unit}</h3><ol class="clips">{cards}</ol>'
+    left_out = (
+        f" {album.left_out} clips have no player: the page holds at most {AUDIO_BYTES >> 20} MB of audio."
+        * bool(album.left_out)
+    )
+    return (
+        f"<p>Players hold MP3 copies for listening: mono, the first {PLAYED_SECONDS} s. Scores are of the files."
+        f"{left_out}</p>"
+        '<div class="filter"><label for="filter">Filter clips by name or class</label>'
+        '<input id="filter" type="search" autocomplete="off"><output id="count" for="filter"></output></div>' + lists
+    )
+
+
+def _card(clip: ClipDiagnosis, rank: int, unit: str, album: Album) -> str:
+    sides = _side("gen", clip.clip_id, album.of(clip.path), clip.gen_classes)
+    if clip.ref_path is not None:
+        sides += _side("ref", clip.clip_id, album.of(clip.ref_path), clip.ref_classes)
+    nearest = clip.nearest
+    words = [clip.clip_id, *(label for label, _ in clip.gen_classes + clip.ref_classes)]
+    if nearest is not None:
+        words.append(nearest.clip_id)
+        if nearest.path == clip.ref_path:
+            sides += f"<p>Nearest reference clip: its own, distance {nearest.distance:.3g}.</p>"
+        else:
+            sides += _side(
+                "nearest ref", nearest.clip_id, album.of(nearest.path), (), f"distance {nearest.distance:.3g}"
+            )
+    return (
+        f'<li data-text="{escape(" ".join(words))}"><h4>{rank}. {escape(clip.clip_id)}</h4>'
+        f"<p>{unit}: <b>{clip.value:.4g}</b></p>{sides}</li>"
+    )
+
+
+def _side(name: str, clip_id: str, media: Media, classes: Sequence[tuple[str, float]], remark: str = "") -> str:
+    heard = ", ".join(f"{label} {value:.0%}" for label, value in classes)
+    label = escape(f"{name}: {clip_id}")
+    about = "; ".join(filter(None, (clip_id if name == "nearest ref" else "", remark, heard)))
+    text = f'<div class="side"><p><b>{name}</b> {escape(about)}</p>'
+    if media.picture is not None:
+        seconds = min(media.seconds, PLAYED_SECONDS)
+        text += f'<img src="{media.picture}" alt="Spectrogram of {label}, {seconds:.1f} s" loading="lazy">'
+    if media.audio is not None:
+        text += f'<audio controls preload="none" src="{media.audio}" aria-label="{label}"></audio>'
+    if media.problem is not None:
+        text += f"<p>{escape(media.problem)}</p>"
+    return text + "</div>"
+
+
+def _provenance(report: ScoreReport) -> str:
+    sets = [
+        (
+            name,
+            escape(summary.path),
+            f"{summary.scored} of {summary.found}",
+            str(summary.ignored),
+            _duration(summary.seconds),
+            summary.digest,
+        )
+        for name, summary in (("gen", report.gen), ("ref", report.ref))
+    ]
+    header = ("set", "folder", "clips scored", "other files", "length", "list SHA-256")
+    text = _table("The two sets", header, sets, ("", "number", "number", "number", "hash"))
+    skipped = [
+        (name, escape(entry["clip"]), escape(entry["reason"]))
+        for name, summary in (("gen", report.gen), ("ref", report.ref))
+        for entry in (*summary.skipped, *(entry for entries in summary.left_out.values() for entry in entries))
+    ]
+    if skipped:
+        text += _table("Clips that were skipped", ("set", "clip", "reason"), skipped, ("", ""))
+    settings = [
+        (escape(name), escape(str(backbone.get("weights_sha256", "–"))), escape(_others(backbone)))
+        for name, backbone in report.backbones.items()
+    ]
+    text += _table("Backbones", ("backbone", "weights SHA-256", "settings"), settings, ("hash", ""))
+    versions = [(escape(name), escape(version)) for name, version in report.versions.items()]
+    return text + _table("Versions", ("part", "version"), versions, ("",))
+
+
+def _others(backbone: Any) -> str:
+    shown = {name: value for name, value in backbone.items() if name not in ("name", "weights_sha256")}
+    return ", ".join(f"{name} {value}" for name, value in shown.items())

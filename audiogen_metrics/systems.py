@@ -1,0 +1,345 @@
+"""Two systems against one reference: which is better, how sure is that, and how many clips would it take."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from audiogen_metrics.audio.files import AudioFolder, scan
+from audiogen_metrics.confidence import clip_rows, inception_parts, pair_divergences
+from audiogen_metrics.embedding.extraction import ExtractionOptions
+from audiogen_metrics.embedding.sides import FolderSide
+from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
+from audiogen_metrics.evaluation import compute, create_backbones, require_weights
+from audiogen_metrics.functional import GaussianStatistics, frechet_distance, inception_score
+from audiogen_metrics.functional.uncertainty import (
+    Z95,
+    frechet_leave_one_out,
+    inception_error,
+    inception_leave_one_out,
+    jackknife_error,
+    mean_error,
+)
+from audiogen_metrics.protocols import METRICS, MetricName, Recipe, get_protocol
+from audiogen_metrics.settings import resolve_device
+
+if TYPE_CHECKING:
+    from audiogen_metrics.embedding.extraction import EmbeddingSet
+
+COMPARABLE: tuple[MetricName, ...] = ("fd", "fad", "is", "kl")
+
+SIGNIFICANT = 0.05
+_POWER = 0.8416212335729143
+"""Of a normal distribution: to find a difference with 80 % chance it must be 1.96 + 0.84 standard errors."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One score of two systems.
+
+    Attributes
+    ----------
+    id, higher_is_better
+        The score and its direction.
+    a, b, difference
+        Both values, and ``a − b``.
+    standard_error, ci95
+        Of the difference, by the jackknife over clips; shared prompts are left out of both systems together.
+    p
+        Chance of a difference as large if both were alike: by permutation where there was one, else from the standard
+        error, two-sided.
+    permutations
+        How many; 0 if the prompts differ or none were asked for.
+    verdict
+        In words: which is better, or how many clips would separate them.
+    paired
+        Whether both have the same clip ids.
+    """
+
+    id: str
+    higher_is_better: bool
+    a: float
+    b: float
+    difference: float
+    standard_error: float
+    ci95: tuple[float, float]
+    p: float
+    permutations: int
+    verdict: str
+    paired: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two systems against one reference, score by score."""
+
+    protocol: str
+    a: str
+    b: str
+    ref: str
+    n: tuple[int, int, int]
+    differences: tuple[Difference, ...]
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the comparison as JSON values."""
+        return asdict(self)
+
+    def rows(self) -> list[dict[str, str]]:
+        """Return a record per score, as text for people."""
+        return [
+            {
+                "score": found.id,
+                "A": f"{found.a:.4g}",
+                "B": f"{found.b:.4g}",
+                "A − B": f"{found.difference:.3g}",
+                "95 %": "{:.3g} to {:.3g}".format(*found.ci95),
+                "p": f"{found.p:.2g}",
+                "verdict": found.verdict,
+            }
+            for found in self.differences
+        ]
+
+    def __str__(self) -> str:
+        rows = [tuple(self.rows()[0]), *(tuple(row.values()) for row in self.rows())]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        head = [
+            f"protocol {self.protocol}",
+            f"A    {self.a}: {self.n[0]} clips",
+            f"B    {self.b}: {self.n[1]} clips",
+            f"ref  {self.ref}: {self.n[2]} clips",
+            "",
+        ]
+        table = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+        return "\n".join(head + table + [f"warning: {warning}" for warning in self.warnings])
+
+
+def compare(
+    gen_a: str | Path,
+    gen_b: str | Path,
+    ref: str | Path,
+    *,
+    metrics: Sequence[str] | None = None,
+    protocol: str = "audioldm",
+    permutations: int = 199,
+    seed: int = 0,
+    device: str | torch.device = "auto",
+    weights: Mapping[str, str | Path] | None = None,
+    batch_size: int = 16,
+    workers: int | None = None,
+    cache: bool = True,
+    verify: bool = False,
+    progress: bool = False,
+) -> Comparison:
+    """Say which of two systems is better, score by score.
+
+    The difference has a jackknife standard error over clips. Where both systems have the same clip ids, each clip
+    leaves both together, which takes the difficulty of a prompt out of the comparison, and a permutation test swaps
+    them.
+
+    Parameters
+    ----------
+    gen_a, gen_b, ref
+        Folders.
+    metrics
+        Of fd, fad, is and kl; None takes those of the protocol.
+    permutations
+        Of the test; p is at least 1 / (permutations + 1). 0 makes none.
+    seed
+        Of the permutations.
+    protocol, device, weights, batch_size, workers, cache, verify, progress
+        As in `score`.
+
+    Raises
+    ------
+    UsageError
+        A metric that cannot be compared.
+    DataError, InsufficientDataError
+        As in `score`.
+
+    Examples
+    --------
+    >>> from audiogen_metrics.systems import compare
+    >>> found = compare("a", "b", "reference", protocol="yamnet")  # doctest: +SKIP
+    >>> found.differences[0].verdict  # doctest: +SKIP
+    'A better, p = 0.005'
+    """
+    chosen = get_protocol(protocol)
+    recipes = [recipe for recipe in chosen.select(metrics) if recipe.metric in COMPARABLE]
+    if not recipes or (metrics is not None and len(recipes) < len(set(metrics))):
+        raise UsageError("a metric cannot be compared here", "metrics", f"Choose from {', '.join(COMPARABLE)}")
+    folders = [scan(gen_a), scan(gen_b), scan(ref)]
+    require_weights(recipes, weights or {})
+    backbones = create_backbones(recipes, resolve_device(device), weights)
+    options = ExtractionOptions(batch_size, workers, cache, verify, progress)
+    a, b, reference = (
+        FolderSide.extract(name, folder, recipes, backbones, options)
+        for name, folder in zip(("A", "B", "ref"), folders, strict=True)
+    )
+    warnings = [warning for side in (a, b, reference) for warning in side.warnings()]
+    if len(a.clip_ids) != len(b.clip_ids):
+        warnings.append(f"A has {len(a.clip_ids)} clips and B {len(b.clip_ids)}: Fréchet distances and IS depend on n")
+    rng = np.random.default_rng(seed)
+    differences = [
+        _difference(recipe, a.features(recipe), b.features(recipe), reference.features(recipe), permutations, rng)
+        for recipe in recipes
+    ]
+    return Comparison(
+        protocol,
+        _shown(folders[0]),
+        _shown(folders[1]),
+        _shown(folders[2]),
+        (len(a.clip_ids), len(b.clip_ids), len(reference.clip_ids)),
+        tuple(differences),
+        tuple(warnings),
+    )
+
+
+def _difference(
+    recipe: Recipe, a: EmbeddingSet, b: EmbeddingSet, ref: EmbeddingSet, permutations: int, rng: np.random.Generator
+) -> Difference:
+    values = []
+    for source in (a, b):
+        score = compute(recipe, source, ref)
+        if score.value is None:
+            raise InsufficientDataError(str(score.reason), where=recipe.score_id)
+        values.append(score.value)
+    paired = a.clip_ids == b.clip_ids
+    test = _METHODS[recipe.metric](recipe, a, b, ref, paired)
+    difference, error = values[0] - values[1], test.error()
+    p = _normal_p(difference, error)
+    if not paired:
+        permutations = 0
+    if permutations:
+        extreme = sum(abs(test.permuted(rng)) >= abs(difference) * (1 - 1e-12) for _ in range(permutations))
+        p = (1 + extreme) / (1 + permutations)
+    metric = METRICS[recipe.metric]
+    return Difference(
+        recipe.score_id,
+        metric.higher_is_better,
+        values[0],
+        values[1],
+        difference,
+        error,
+        (difference - Z95 * error, difference + Z95 * error),
+        p,
+        permutations,
+        _verdict(difference, error, p, metric.higher_is_better, min(len(a), len(b))),
+        paired,
+    )
+
+
+class _Frechet:
+    """FD and FAD of two systems."""
+
+    def __init__(self, recipe: Recipe, a: EmbeddingSet, b: EmbeddingSet, ref: EmbeddingSet, paired: bool) -> None:
+        self.output, self.paired = METRICS[recipe.metric].output, paired
+        self.sides = [clip_rows(source, self.output) for source in (a, b)]
+        self.ref = clip_rows(ref, self.output)
+        self.statistics = [source.statistics(self.output) for source in (a, b, ref)]
+        self.blocks = [rows.split(counts) for rows, counts in self.sides]
+
+    def error(self) -> float:
+        """Return the standard error of the difference."""
+        without = [frechet_leave_one_out(rows, self.statistics[2], counts) for rows, counts in self.sides]
+        rows, counts = self.ref
+        changes = [frechet_leave_one_out(rows, statistics, counts) for statistics in self.statistics[:2]]
+        return math.hypot(_joint_error(without, self.paired), jackknife_error(changes[0] - changes[1]))
+
+    def permuted(self, rng: np.random.Generator) -> float:
+        """Return the difference with clips of some prompts swapped."""
+        swapped = rng.random(len(self.blocks[0])) < 0.5
+        values = []
+        for own, other in (self.blocks, self.blocks[::-1]):
+            rows = torch.cat([other[i] if swap else own[i] for i, swap in enumerate(swapped)])
+            values.append(frechet_distance(GaussianStatistics.from_embeddings(rows), self.statistics[2]).value)
+        return values[0] - values[1]
+
+
+class _Inception:
+    """IS of two systems."""
+
+    def __init__(self, recipe: Recipe, a: EmbeddingSet, b: EmbeddingSet, _ref: EmbeddingSet, paired: bool) -> None:
+        self.recipe, self.paired = recipe, paired
+        self.logits = [source.logits() for source in (a, b)]
+        self.parts = [inception_parts(recipe, len(logits)) for logits in self.logits]
+
+    def error(self) -> float:
+        """Return the standard error of the difference."""
+        without = [
+            inception_leave_one_out(logits, parts) for logits, parts in zip(self.logits, self.parts, strict=True)
+        ]
+        if self.paired:
+            return inception_error(without[0] - without[1], self.parts[0])
+        return math.hypot(*(inception_error(*own) for own in zip(without, self.parts, strict=True)))
+
+    def permuted(self, rng: np.random.Generator) -> float:
+        """Return the difference with clips of some prompts swapped."""
+        swapped = torch.from_numpy(rng.random(len(self.logits[0])) < 0.5)[:, None]
+        first, second = torch.where(swapped, self.logits[1], self.logits[0]), torch.where(swapped, *self.logits)
+        scores = [
+            inception_score(logits, splits=self.recipe.splits, seed=self.recipe.seed).mean for logits in (first, second)
+        ]
+        return scores[0] - scores[1]
+
+
+class _Divergence:
+    """KL of two systems."""
+
+    def __init__(self, recipe: Recipe, a: EmbeddingSet, b: EmbeddingSet, ref: EmbeddingSet, paired: bool) -> None:
+        (ids_a, self.a), (ids_b, self.b) = pair_divergences(recipe, a, ref), pair_divergences(recipe, b, ref)
+        self.paired = paired and ids_a == ids_b
+
+    def error(self) -> float:
+        """Return the standard error of the difference."""
+        if self.paired:
+            return mean_error(self.a - self.b)
+        return math.hypot(mean_error(self.a), mean_error(self.b))
+
+    def permuted(self, rng: np.random.Generator) -> float:
+        """Return the difference with clips of some prompts swapped."""
+        signs = torch.from_numpy(np.where(rng.random(len(self.a)) < 0.5, -1.0, 1.0))
+        return float(((self.a - self.b) * signs).mean())
+
+
+_METHODS: Mapping[MetricName, type[_Frechet | _Inception | _Divergence]] = {
+    "fd": _Frechet,
+    "fad": _Frechet,
+    "is": _Inception,
+    "kl": _Divergence,
+}
+
+
+def _joint_error(without: Sequence[torch.Tensor], paired: bool) -> float:
+    if paired:
+        return jackknife_error(without[0] - without[1])
+    return math.hypot(*map(jackknife_error, without))
+
+
+def _normal_p(difference: float, error: float) -> float:
+    if error == 0:
+        return 1.0 if difference == 0 else 0.0
+    return math.erfc(abs(difference) / error / math.sqrt(2))
+
+
+def _verdict(difference: float, error: float, p: float, higher_is_better: bool, n: int) -> str:
+    if difference == 0:
+        return "equal"
+    if p < SIGNIFICANT:
+        return f"{'A' if (difference > 0) == higher_is_better else 'B'} better, p = {p:.2g}"
+    needed = math.ceil(n * ((Z95 + _POWER) * error / difference) ** 2)
+    if needed > 1000 * n:
+        return "not separable at this n, nor at a thousand times as many clips"
+    return f"not separable at this n; about {max(needed, n + 1)} clips would separate them"
+
+
+def _shown(folder: AudioFolder) -> str:
+    if not folder.clips:
+        raise DataError("has no clips", where=folder.root)
+    return str(folder.root)

@@ -1,0 +1,35 @@
+"""One tiny model for all tests of AudioLDM."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+from audiogen_metrics.audioldm.dependencies import require
+from audiogen_metrics.audioldm.generation import AudioLDM
+from audiogen_metrics.audioldm.tiny import write_tiny
+
+require()  # before a test imports diffusers by itself
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    # Two threads beside another process are many times slower than one on a small model.
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return write_tiny(tmp_path_factory.mktemp("models") / "tiny", seed=0)
+
+
+@pytest.fixture(scope="session")
+def model(tiny: Path) -> AudioLDM:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return AudioLDM.from_pretrained(tiny, device="cpu")

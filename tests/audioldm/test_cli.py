@@ -1,0 +1,131 @@
+"""``agm generate`` as a user runs it: made, killed, resumed, shared between processes, scored."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from audiogen_metrics.generation.folder import MANIFEST, read_manifest
+
+AGM = [sys.executable, "-m", "audiogen_metrics"]
+REFERENCE = "examples/reference"
+TINY = ["--model", "tiny-random"]
+QUICK = ["--steps", "2", "--seconds", "1", "--device", "cpu"]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "AGM_CACHE_DIR": str(tmp_path / "cache")}
+
+
+def agm(*arguments: object, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*AGM, *map(str, arguments)], capture_output=True, text=True, check=False, env=env)
+
+
+def samples(folder: Path) -> dict[str, np.ndarray]:
+    return {str(path.relative_to(folder)): soundfile.read(path)[0] for path in sorted(folder.rglob("*.wav"))}
+
+
+@pytest.mark.slow
+def test_generated_then_scored(tmp_path: Path, environment: dict[str, str]) -> None:
+    out = tmp_path / "out"
+    done = agm("generate", *TINY, "--audio", REFERENCE, "-o", out, *QUICK, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "random weights: its sound means nothing" in done.stderr
+    assert done.stdout == ""
+    scored = agm("score", out, REFERENCE, "--protocol", "yamnet", "--format", "json", env=environment)
+    assert scored.returncode == 0, scored.stderr
+    assert '"kl_yamnet"' in scored.stdout
+    assert "40 pairs of 40 clips" in agm("score", out, REFERENCE, "--protocol", "yamnet", env=environment).stdout
+
+
+@pytest.mark.slow
+def test_killed_and_resumed(tmp_path: Path, environment: dict[str, str]) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("".join(f"sound number {index}\n" for index in range(24)))
+    command = [
+        "generate",
+        "--model",
+        "tiny-random",
+        "--prompts",
+        prompts,
+        *QUICK,
+        "--steps",
+        "20",
+        "--audio-format",
+        "wav-float",
+    ]
+    straight = agm(*command, "-o", tmp_path / "straight", env=environment)
+    assert straight.returncode == 0, straight.stderr
+    out = tmp_path / "out"
+    with subprocess.Popen([*AGM, *map(str, command), "-o", out], env=environment, stderr=subprocess.DEVNULL) as running:
+        while len(read_manifest(out)) < 5:
+            assert running.poll() is None
+            time.sleep(0.01)
+        running.send_signal(signal.SIGKILL)
+    made = len(read_manifest(out))
+    assert 5 <= made < 24
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.wav")}
+    refused = agm(*command, "-o", out, env=environment)
+    assert refused.returncode == 2
+    assert "--resume" in refused.stderr
+    resumed = agm(*command, "-o", out, "--resume", env=environment)
+    assert resumed.returncode == 0, resumed.stderr
+    kept = [path for path, stamp in before.items() if path.stat().st_mtime_ns == stamp]
+    assert len(kept) >= made
+    ours, theirs = samples(out), samples(tmp_path / "straight")
+    assert ours.keys() == theirs.keys()
+    assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.slow
+def test_torchrun_splits_the_list(tmp_path: Path, environment: dict[str, str]) -> None:
+    prompts = tmp_path / "prompts.csv"
+    prompts.write_text("clip_id,prompt\n" + "".join(f"c{index},sound {index}\n" for index in range(5)))
+    command = ["generate", *TINY, "--prompts", str(prompts), *QUICK]
+    assert agm(*command, "-o", tmp_path / "one", env=environment).returncode == 0
+    run = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "audiogen_metrics"]
+    both = subprocess.run(
+        [*run, *command, "-o", str(tmp_path / "two")], capture_output=True, text=True, check=False, env=environment
+    )
+    assert both.returncode == 0, both.stderr
+    lines = (tmp_path / "two" / MANIFEST).read_text().splitlines()
+    assert len(lines) == len(read_manifest(tmp_path / "two")) == 5
+    ours, theirs = samples(tmp_path / "two"), samples(tmp_path / "one")
+    assert ours.keys() == theirs.keys()
+    assert max(np.abs(ours[name] - theirs[name]).max() for name in ours) <= 2 / 32768
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--model", "cvssp/audioldm-s-full-v2", "--prompt", "rain"], 4, "hf download cvssp/audioldm-s-full-v2"),
+        (["--model", "no-such", "--prompt", "rain"], 2, "neither a folder nor a name on the hub"),
+        ([*TINY, "--prompts", "none.txt"], 3, "No such file"),
+        ([*TINY, "--audio", "none"], 3, "does not exist"),
+        ([*TINY, "--prompt", "rain", "--seed", "-1"], 2, "negative"),
+        (TINY, 2, "one of the arguments"),
+        ([*TINY, "--prompt", "a", "--prompts", "b.txt"], 2, "not allowed with"),
+        ([*TINY, "--prompt", "a", "--steps", "0"], 2, "steps: 0 is not within"),
+        (
+            [*TINY, "--prompt", "a", "--clap", "none/none", "--candidates", "2"],
+            4,
+            "hf download none/none",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said(
+    tmp_path: Path, environment: dict[str, str], arguments: list[str], code: int, message: str
+) -> None:
+    done = agm("generate", *arguments, "-o", tmp_path / "out", env=environment | {"AGM_OFFLINE": "1"})
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,73 @@
+"""Settings of a run, wrong ones above all; and the front end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from audiogen_metrics.audioldm.configuration import FineTuneConfig, make_config, read_config
+from audiogen_metrics.audioldm.mel import log_mel
+from audiogen_metrics.errors import UsageError
+
+BASE = {"data": "sounds", "output": "out"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stepz": 1}, "unknown setting 'stepz'. Did you mean 'steps'"),
+        ({"steps": 0}, "steps: 0 is not within 1"),
+        ({"steps": "many"}, "steps: 'many' is no int"),
+        ({"steps": True}, "steps: True is no int"),
+        ({"learning_rate": "1e-4"}, "learning_rate: '1e-4' is no float. Write 0.0001"),
+        ({"condition": "image"}, "'image' is not one of text, audio"),
+        ({"lora": 4, "pretrained": False}, "adapters on a random denoiser"),
+        ({"validation": 0.1}, "needs evaluation clips for the end"),
+        ({"split": "paper", "evaluation": "x"}, "not from both"),
+        ({"protocol": "audioldmm"}, "unknown protocol"),
+        ({"monitor": "fd_yamnet"}, "unknown score of protocol audioldm 'fd_yamnet'"),
+        ({"data": None}, "data: is missing"),
+        ({"eval_seconds": 60}, "is not within 0.1 and 10.24"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_loads(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        make_config({**BASE, **changes})
+    assert message in str(caught.value)
+
+
+def test_yaml_and_what_overrides_it(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("data: sounds\noutput: out\nsteps: 7\nlearning_rate: 0.001\nlora: null\n")
+    config = read_config(path, steps=9, seed=None)
+    assert (config.steps, config.learning_rate, config.lora, config.seed) == (9, 0.001, None, 0)
+    assert config.monitored() == ("fd_panns", False)
+    assert FineTuneConfig("a", "b", monitor="is_panns").monitored() == ("is_panns", True)
+    path.write_text("- data\n")
+    with pytest.raises(UsageError, match="no mapping"):
+        read_config(path)
+    path.write_text("data: [")
+    with pytest.raises(UsageError, match="cannot be read as YAML"):
+        read_config(path)
+    with pytest.raises(UsageError, match="output is missing"):
+        make_config({"data": "x"})
+
+
+def test_log_mel_equals_the_recipe_in_librosa() -> None:
+    import librosa
+
+    waveform = 0.3 * np.random.default_rng(0).standard_normal(163_840).astype(np.float32)
+    padded = np.pad(waveform, 432, mode="reflect")
+    frames = np.lib.stride_tricks.sliding_window_view(padded, 1024)[::160]
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(1024) / 1024)
+    magnitude = np.abs(np.fft.rfft(frames * window))
+    filters = librosa.filters.mel(sr=16_000, n_fft=1024, n_mels=64, fmin=0, fmax=8000)
+    expected = np.log(np.maximum(magnitude @ filters.T, 1e-5))
+    ours = log_mel(torch.from_numpy(waveform)[None])
+    assert ours.shape == (1, 1, 1024, 64)
+    np.testing.assert_allclose(ours[0, 0].numpy(), expected, atol=1e-4)
+    assert log_mel(torch.zeros(1, 163_840)).unique().tolist() == pytest.approx([np.log(1e-5)])

@@ -1,0 +1,386 @@
+"""Fine-tuning: what trains, what does not, and that a stop changes nothing."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from audiogen_metrics.audioldm import training
+from audiogen_metrics.audioldm.configuration import FineTuneConfig
+from audiogen_metrics.audioldm.evaluating import History
+from audiogen_metrics.audioldm.finetuning import CONFIG, STATE, STEPS, FineTune
+from audiogen_metrics.audioldm.generation import AudioLDM
+from audiogen_metrics.audioldm.latents import TrainingClips
+from audiogen_metrics.audioldm.training import Draws, diffusion_loss, read_state, weights_digest
+from audiogen_metrics.datasets.folder import read_folder
+from audiogen_metrics.errors import DataError, InsufficientDataError, NumericsError, UsageError
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
+]
+
+EXAMPLES = Path("examples/reference").absolute()
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return ten real recordings of three classes, of which some are longer than what the denoiser sees."""
+    root = tmp_path_factory.mktemp("sounds")
+    for label in sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())[:5]:
+        for file in sorted((EXAMPLES / label).iterdir())[:2]:
+            (root / label).mkdir(exist_ok=True)
+            shutil.copy(file, root / label / file.name)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGM_CACHE_DIR", str(tmp_path / "cache"))
+
+
+def settings(tiny: Path, sounds: Path, output: Path, **changes: Any) -> FineTuneConfig:
+    quick: dict[str, Any] = {
+        "model": str(tiny),
+        "seconds": 1.28,
+        "steps": 6,
+        "warmup": 2,
+        "learning_rate": 1e-3,
+        "ema": 0.9,
+        "eval_every": 3,
+        "eval_seconds": 1.0,
+        "sampling_steps": 2,
+        "protocol": "yamnet",
+        "device": "cpu",
+    }
+    return FineTuneConfig(**{**quick, "data": str(sounds), "output": str(output), **changes})
+
+
+def state(folder: Path) -> dict[str, Any]:
+    found = read_state(folder / STATE)
+    assert found is not None
+    return found
+
+
+def tensors(value: Any, name: str = "") -> dict[str, torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        return {name: value}
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, (list, tuple)) else ()
+    return {key: tensor for part, inner in items for key, tensor in tensors(inner, f"{name}/{part}").items()}
+
+
+def assert_same_to_the_bit(one: Path, other: Path) -> None:
+    first, second = tensors(state(one)), tensors(state(other))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    losses = [[(line["step"], line["loss"]) for line in steps(folder)] for folder in (one, other)]
+    assert losses[0] == losses[1]
+
+
+def steps(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / STEPS).read_text().splitlines()]
+
+
+@pytest.mark.parametrize("pretrained", [True, False])
+@pytest.mark.parametrize("condition", ["text", "audio"])
+def test_the_four_cells(tiny: Path, sounds: Path, tmp_path: Path, pretrained: bool, condition: Any) -> None:
+    frozen = {part: sorted((tiny / part).glob("*.safetensors"))[0].read_bytes() for part in ("vae", "vocoder", "clap")}
+    config = settings(
+        tiny, sounds, tmp_path / "out", condition=condition, pretrained=pretrained, evaluation=str(sounds), eval_clips=4
+    )
+    done = FineTune(config).fit()
+    assert done.last_step == 6
+    history = [json.loads(line) for line in (tmp_path / "out" / "history.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in history] == [3, 6]
+    best = min(history, key=lambda entry: entry["scores"]["fd_yamnet"])
+    # All four scores come from the one best step; bests of each score are a column of their own.
+    assert (done.step, done.scores) == (best["step"], best["scores"])
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert result["chosen_on"] == "evaluation"
+    assert set(result["each_score_at_its_own_best_step"]) >= {"fd_yamnet", "kl_yamnet"}
+    for part, content in frozen.items():
+        assert sorted((done.model / part).glob("*.safetensors"))[0].read_bytes() == content
+    trained = load_file(done.model / "unet" / "diffusion_pytorch_model.safetensors")
+    before = load_file(tiny / "unet" / "diffusion_pytorch_model.safetensors")
+    assert trained.keys() == before.keys()
+    assert not all(torch.equal(trained[name], before[name]) for name in before)
+    assert (tmp_path / "out" / "curves.png").stat().st_size > 5000
+
+
+def test_the_result_opens_here_and_in_diffusers(tiny: Path, sounds: Path, tmp_path: Path) -> None:
+    from diffusers import AudioLDMPipeline
+
+    done = FineTune(settings(tiny, sounds, tmp_path / "out")).fit()
+    assert done.model == tmp_path / "out" / "last"
+    pipeline = AudioLDMPipeline.from_pretrained(str(done.model))
+    pipeline.set_progress_bar_config(disable=True)
+    ours = AudioLDM.from_pretrained(done.model, device="cpu")
+    assert ours.settings["random_weights"] is True
+    noise = torch.randn(1, 8, 32, 16, generator=torch.Generator().manual_seed(0))
+    time_step, label = torch.tensor([500]), ours.text.embed(["rain"])
+    with torch.no_grad():
+        theirs = pipeline.unet(noise, time_step, None, class_labels=label).sample
+        mine = ours.unet(noise, time_step, None, class_labels=label).sample
+    assert torch.equal(mine, theirs)
+
+
+def test_loss_falls_on_a_small_set(tiny: Path, sounds: Path, tmp_path: Path) -> None:
+    config = settings(tiny, sounds, tmp_path / "out", steps=150, learning_rate=3e-3, batch_size=4, save_every=150)
+    FineTune(config).fit()
+    losses = [line["loss"] for line in steps(tmp_path / "out")]
+    assert np.mean(losses[-20:]) < 0.7 * np.mean(losses[:10])
+
+
+@pytest.mark.parametrize("changes", [{}, {"accumulation": 2, "condition": "audio"}, {"lora": 4}, {"min_snr": 5.0}])
+def test_stopped_and_resumed_to_the_bit(tiny: Path, sounds: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    """Four steps of two clips are less than one epoch of ten: the stop is in the middle of it."""
+    FineTune(settings(tiny, sounds, tmp_path / "straight", **changes)).fit()
+    FineTune(settings(tiny, sounds, tmp_path / "out", steps=4, **changes)).fit()
+    FineTune(settings(tiny, sounds, tmp_path / "out", **changes)).fit(resume=True)
+    assert_same_to_the_bit(tmp_path / "straight", tmp_path / "out")
+    unet = "last/unet/diffusion_pytorch_model.safetensors"
+    assert (tmp_path / "straight" / unet).read_bytes() == (tmp_path / "out" / unet).read_bytes()
+
+
+def launch(config: FineTuneConfig, folder: Path, *options: str, processes: int = 1) -> subprocess.Popen[str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "config.yaml"
+    values = {name: value for name, value in vars(config).items() if value is not None}
+    path.write_text(json.dumps(values))  # JSON is YAML
+    run = [sys.executable, "-m"]
+    if processes > 1:
+        run += ["torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", "29533", "-m"]
+    command = [*run, "audiogen_metrics", "finetune", str(path), *options]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, output
+    return output
+
+
+def test_killed_and_resumed_to_the_bit(tiny: Path, sounds: Path, tmp_path: Path) -> None:
+    changes = {"steps": 40, "save_every": 4, "evaluation": str(sounds), "eval_every": 20, "eval_clips": 3}
+    straight = settings(tiny, sounds, tmp_path / "straight", **changes)
+    FineTune(straight).fit()
+    config = settings(tiny, sounds, tmp_path / "out", **changes)
+    process = launch(config, tmp_path / "yaml")
+    while process.poll() is None and not (tmp_path / "out" / STATE).exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert state(tmp_path / "out")["step"] < 40
+    finish(launch(config, tmp_path / "yaml", "--resume"))
+    assert_same_to_the_bit(tmp_path / "straight", tmp_path / "out")
+    ours, theirs = ((tmp_path / name / "history.jsonl").read_text() for name in ("out", "straight"))
+    assert ours == theirs
+
+
+def test_two_processes_equal_one_that_accumulates(tiny: Path, sounds: Path, tmp_path: Path) -> None:
+    one = settings(tiny, sounds, tmp_path / "one", accumulation=2)
+    FineTune(one).fit()
+    finish(launch(settings(tiny, sounds, tmp_path / "two"), tmp_path / "yaml", processes=2))
+    losses = [np.array([line["loss"] for line in steps(tmp_path / name)]) for name in ("one", "two")]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
+    # And stopped in between, to the bit.
+    finish(launch(settings(tiny, sounds, tmp_path / "cut", steps=3), tmp_path / "yaml", processes=2))
+    finish(launch(settings(tiny, sounds, tmp_path / "cut"), tmp_path / "yaml", "--resume", processes=2))
+    assert_same_to_the_bit(tmp_path / "two", tmp_path / "cut")
+
+
+def test_adapters_round_trip(tiny: Path, sounds: Path, tmp_path: Path) -> None:
+    done = FineTune(settings(tiny, sounds, tmp_path / "out", lora=4, learning_rate=1e-2)).fit()
+    base, merged = (AudioLDM.from_pretrained(path, device="cpu") for path in (tiny, done.model))
+    adapted = AudioLDM.from_pretrained(tiny, device="cpu")
+    adapted.unet.load_lora_adapter(
+        str(done.model / "lora"), prefix=None, weight_name="pytorch_lora_weights.safetensors"
+    )
+    noise = torch.randn(1, 8, 32, 16, generator=torch.Generator().manual_seed(0))
+    label = base.text.embed(["rain"])
+    with torch.no_grad():
+        plain, fused, loaded = (
+            model.unet(noise, torch.tensor([500]), None, class_labels=label).sample for model in (base, merged, adapted)
+        )
+    torch.testing.assert_close(fused, loaded, atol=1e-5, rtol=1e-5)
+    assert (fused - plain).abs().max() > 1e-4
+    names = set(state(tmp_path / "out")["weights"])
+    assert names
+    assert all("lora" in name for name in names)
+    assert any("class_embedding" in name for name in names)
+
+
+def test_validation_keeps_the_evaluation_clips_for_the_end(tiny: Path, sounds: Path, tmp_path: Path) -> None:
+    config = settings(tiny, sounds, tmp_path / "out", evaluation=str(sounds), validation=0.3)
+    done = FineTune(config).fit()
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert result["chosen_on"] == "validation"
+    assert done.scores == result["scores_on_evaluation"] != result["scores"]
+    references = list((tmp_path / "out" / "evaluation" / "references").rglob("*.*"))
+    assert len(references) == 3
+
+
+def test_split_takes_the_evaluation_clips_out(tiny: Path, sounds: Path, tmp_path: Path) -> None:
+    FineTune(settings(tiny, sounds, tmp_path / "out", split="paper:4")).fit()
+    assert len([p for p in (tmp_path / "out" / "evaluation" / "references").rglob("*") if p.is_file()]) == 4
+    with pytest.raises(UsageError, match="is no split"):
+        FineTune(settings(tiny, sounds, tmp_path / "other", split="half")).fit()
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_last_good_state(
+    tiny: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from audiogen_metrics.audioldm import finetuning
+
+    calls = []
+
+    def poisoned(*arguments: Any) -> torch.Tensor:
+        calls.append(1)
+        return diffusion_loss(*arguments) * (float("nan") if len(calls) == 4 else 1)
+
+    monkeypatch.setattr(finetuning, "diffusion_loss", poisoned)
+    with pytest.raises(NumericsError, match=r"the loss is nan.* at step 4"):
+        FineTune(settings(tiny, sounds, tmp_path / "out")).fit()
+    assert state(tmp_path / "out")["step"] == 3
+    assert all(torch.isfinite(value).all() for value in tensors(state(tmp_path / "out")).values())
+    monkeypatch.setattr(finetuning, "diffusion_loss", diffusion_loss)
+    FineTune(settings(tiny, sounds, tmp_path / "out")).fit(resume=True)
+    FineTune(settings(tiny, sounds, tmp_path / "straight")).fit()
+    assert_same_to_the_bit(tmp_path / "straight", tmp_path / "out")
+
+
+def test_a_full_disk_keeps_the_state_before(
+    tiny: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FineTune(settings(tiny, sounds, tmp_path / "out", steps=2)).fit()
+    before = (tmp_path / "out" / STATE).read_bytes()
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(training, "write_atomically", full)
+    with pytest.raises(UsageError, match=r"cannot be written \(No space left on device\); the one before it is kept"):
+        FineTune(settings(tiny, sounds, tmp_path / "out")).fit(resume=True)
+    assert (tmp_path / "out" / STATE).read_bytes() == before
+
+
+def test_an_output_folder_is_of_one_run(tiny: Path, sounds: Path, tmp_path: Path) -> None:
+    FineTune(settings(tiny, sounds, tmp_path / "out", steps=2)).fit()
+    with pytest.raises(UsageError, match="has a run in it"):
+        FineTune(settings(tiny, sounds, tmp_path / "out")).fit()
+    with pytest.raises(UsageError, match=r"the run had learning_rate = 0\.001, not 0\.01"):
+        FineTune(settings(tiny, sounds, tmp_path / "out", learning_rate=0.01)).fit(resume=True)
+    (tmp_path / "out" / STATE).write_bytes(b"nonsense")
+    with pytest.raises(DataError, match="no state of a run, or damaged"):
+        FineTune(settings(tiny, sounds, tmp_path / "out")).fit(resume=True)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("")
+    with pytest.raises(UsageError, match="is not empty"):
+        FineTune(settings(tiny, sounds, tmp_path / "full")).fit()
+    assert not (tmp_path / "full" / CONFIG).exists()
+
+
+def test_training_sets_that_cannot_be_used(tiny: Path, sounds: Path, tmp_path: Path) -> None:
+    import soundfile
+
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no audio files"):
+        FineTune(settings(tiny, tmp_path / "empty", tmp_path / "a")).fit()
+
+    short = Path(shutil.copytree(sounds, tmp_path / "short"))
+    soundfile.write(short / "blip.wav", np.zeros(100), 16_000)
+    (short / "text.wav").write_text("no audio")
+    with pytest.raises(DataError, match=r"2 of 12 clips cannot be used: blip \(lasts less than 0\.1 s\), text"):
+        FineTune(settings(tiny, short, tmp_path / "b")).fit()
+
+    table = tmp_path / "table.csv"
+    file = next(path for path in sounds.rglob("*") if path.is_file())
+    table.write_text(f"file,caption\n{file},a\nnone.wav,b\n")
+    with pytest.raises(DataError, match="the audio of 1 of 2 clips is missing: none"):
+        FineTune(settings(tiny, table, tmp_path / "c")).fit()
+    table.write_text(f"file,words\n{file},a\n")
+    with pytest.raises(DataError, match="has no caption"):
+        FineTune(settings(tiny, table, tmp_path / "d")).fit()
+
+    one = tmp_path / "one.csv"
+    one.write_text(f"file,caption\n{file},a\n")
+    with pytest.raises(InsufficientDataError, match="one evaluation clip"):
+        FineTune(settings(tiny, sounds, tmp_path / "e", evaluation=str(one))).fit()
+
+
+@pytest.mark.filterwarnings("default::UserWarning")
+def test_one_class_is_said(tiny: Path, sounds: Path, tmp_path: Path) -> None:
+    label = sorted(path for path in sounds.iterdir())[0]
+    single = tmp_path / "single"
+    shutil.copytree(label, single / label.name)
+    with pytest.warns(UserWarning, match="all training clips have one caption"):
+        FineTune(settings(tiny, single, tmp_path / "out", steps=1)).fit()
+
+
+def test_draws_cover_every_epoch_and_do_not_depend_on_how_they_are_taken(model: AudioLDM, sounds: Path) -> None:
+    clips = TrainingClips(model, read_folder(sounds).clips, "text", seconds=1.28)
+    assert clips.cropped > 0
+    draws = Draws(clips, seed=1)
+    order = [draws.position(position)[0] for position in range(3 * len(clips))]
+    assert [sorted(order[start : start + len(clips)]) for start in (0, 10, 20)] == [list(range(len(clips)))] * 3
+    assert order[:10] != order[10:20]
+    none = torch.zeros(32)
+    together = draws.batch(7, 6, none, 0.5, 0.9)
+    apart = [Draws(clips, seed=1).batch(position, 1, none, 0.5, 0.9) for position in range(7, 13)]
+    for name in ("latents", "noise", "times", "labels"):
+        assert torch.equal(getattr(together, name), torch.cat([getattr(part, name) for part in apart]))
+    dropped = Draws(clips, seed=1).batch(0, 200, none, 0.1, 0.9).labels.eq(0).all(1).float().mean()
+    assert 0.03 < float(dropped) < 0.2
+    # From the cache on the disk, to the bit; a damaged entry is encoded again.
+    again = TrainingClips(model, read_folder(sounds).clips, "text", seconds=1.28)
+    assert torch.equal(Draws(again, seed=1).batch(7, 6, none, 0.5, 0.9).latents, together.latents)
+    for file in clips.folder.glob("*.safetensors"):
+        content = bytearray(file.read_bytes())
+        content[-1] ^= 1
+        file.write_bytes(content)
+    healed = TrainingClips(model, read_folder(sounds).clips, "text", seconds=1.28)
+    assert torch.equal(Draws(healed, seed=1).batch(7, 6, none, 0.5, 0.9).latents, together.latents)
+
+
+def test_digests_see_one_changed_weight() -> None:
+    layer = torch.nn.Linear(3, 3)
+    before = weights_digest(layer)
+    assert before == weights_digest(layer)
+    with torch.no_grad():
+        layer.bias[1] += 1e-7
+    assert before != weights_digest(layer)
+
+
+def test_history_keeps_the_best_and_knows_when_to_stop(tmp_path: Path) -> None:
+    history = History(tmp_path, "fd_yamnet", higher_is_better=False)
+    values = [5.0, 3.0, 4.0, 3.0]
+    better = [
+        history.add({"step": step, "protocol": "yamnet", "n": 4, "scores": {"fd_yamnet": value, "is_yamnet": step}})
+        for step, value in enumerate(values, 1)
+    ]
+    assert better == [True, True, False, False]
+    best = history.best()
+    assert best is not None
+    assert best["step"] == 2
+    assert history.each_best() == {"fd_yamnet": {"value": 3.0, "step": 2}, "is_yamnet": {"value": 4, "step": 4}}
+    assert not history.is_over(3)
+    assert history.is_over(2)
+    history.cut(1)
+    history.read()
+    assert [entry["step"] for entry in history.entries] == [1]
+    with pytest.raises(UsageError, match="cannot be computed on 4 clips"):
+        history.add({"step": 9, "protocol": "yamnet", "n": 4, "scores": {"fd_yamnet": None}})

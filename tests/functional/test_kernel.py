@@ -1,0 +1,101 @@
+"""Kernel distances and neighbourhoods against torch-fidelity and plain loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from audiogen_metrics.errors import DataError, InsufficientDataError
+from audiogen_metrics.functional import distances as blocks
+from audiogen_metrics.functional import kernel_audio_distance, kernel_distance, manifold
+
+
+def rows(n: int, d: int, seed: int) -> torch.Tensor:
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + 0.1 * seed
+
+
+def test_kid_equals_torch_fidelity() -> None:
+    from torch_fidelity.metric_kid import kid_features_to_metric
+
+    gen, ref = rows(120, 16, 0), rows(150, 16, 3)
+    theirs = kid_features_to_metric(gen, ref, kid_subsets=20, kid_subset_size=50, rng_seed=7, verbose=False)
+    ours = kernel_distance(gen, ref, subsets=20, subset_size=50, seed=7)
+    assert ours.value == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-9)
+    assert ours.std == pytest.approx(theirs["kernel_inception_distance_std"], rel=1e-9)
+
+
+def test_kid_is_unbiased_where_fd_is_not() -> None:
+    values = [kernel_distance(rows(20, 8, 0)[i::2], rows(20, 8, 0)[i - 1 :: 2]).value for i in (1,)]
+    values += [kernel_distance(rows(15, 8, 10 * s) - s, rows(15, 8, 10 * s + 1) - s - 0.1).value for s in range(200)]
+    assert abs(np.mean(values)) < 3 * np.std(values) / np.sqrt(len(values))
+
+
+def test_kad_equals_a_plain_loop() -> None:
+    gen, ref = rows(30, 5, 0).numpy(), rows(25, 5, 4).numpy()
+    pairs = [np.linalg.norm(ref[i] - ref[j]) for i in range(25) for j in range(i)]
+    width = np.median(pairs)
+
+    def kernel(x: np.ndarray, y: np.ndarray) -> float:
+        return float(np.exp(-np.sum((x - y) ** 2) / (2 * width**2)))
+
+    own = np.mean([kernel(gen[i], gen[j]) for i in range(30) for j in range(30) if i != j])
+    theirs = np.mean([kernel(ref[i], ref[j]) for i in range(25) for j in range(25) if i != j])
+    cross = np.mean([kernel(x, y) for x in gen for y in ref])
+    assert kernel_audio_distance(gen, ref).value == pytest.approx(100 * (own + theirs - 2 * cross), rel=1e-9)
+    # The ruler is the reference's: exchanged, it is another number.
+    assert kernel_audio_distance(3 * ref, gen).value != pytest.approx(
+        kernel_audio_distance(gen, 3 * ref).value, rel=1e-2
+    )
+
+
+def test_precision_and_recall_equal_torch_fidelity() -> None:
+    from torch_fidelity.metric_prc import prc_features_to_metric
+
+    gen, ref = rows(80, 6, 0), 1.3 * rows(70, 6, 2)
+    theirs = prc_features_to_metric(gen, ref, prc_neighborhood=3, prc_batch_size=100, save_cpu_ram=False, verbose=False)
+    ours = manifold(gen, ref, nearest=3)
+    assert ours.precision == pytest.approx(theirs["precision"])
+    assert ours.recall == pytest.approx(theirs["recall"])
+    assert 0 < ours.precision < 1
+    assert 0 < ours.recall < 1
+
+
+def test_density_and_coverage_equal_plain_loops() -> None:
+    gen, ref = rows(40, 4, 0).numpy(), rows(35, 4, 3).numpy()
+    radii = [sorted(np.linalg.norm(row - ref, axis=1))[5] for row in ref]
+    inside = np.array([[np.linalg.norm(g - r) <= radius for r, radius in zip(ref, radii, strict=True)] for g in gen])
+    found = manifold(gen, ref)
+    assert found.density == pytest.approx(inside.sum() / (5 * 40))
+    assert found.coverage == pytest.approx(inside.any(0).mean())
+
+
+def test_mode_collapse_has_precision_without_recall() -> None:
+    ref = rows(100, 8, 0)
+    collapsed = ref[:1] + 1e-3 * rows(100, 8, 5)
+    found = manifold(collapsed, ref)
+    assert found.precision == 1.0
+    assert found.recall < 0.05
+    assert found.coverage < 0.2
+
+
+def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    gen, ref = rows(50, 6, 0), rows(45, 6, 2)
+    whole = (manifold(gen, ref), kernel_audio_distance(gen, ref).value)
+    monkeypatch.setattr(blocks, "BLOCK", 7)
+    again = (manifold(gen, ref), kernel_audio_distance(gen, ref).value)
+    assert again[0] == whole[0]
+    assert again[1] == pytest.approx(whole[1], rel=1e-12)
+
+
+def test_what_cannot_be_compared() -> None:
+    with pytest.raises(DataError, match="dimension 3 and 4"):
+        kernel_distance(rows(9, 3, 0), rows(9, 4, 0))
+    with pytest.raises(DataError, match="dimension 3 and 4"):
+        manifold(rows(9, 3, 0), rows(9, 4, 0))
+    with pytest.raises(InsufficientDataError, match="gen has 1 row"):
+        kernel_audio_distance(rows(1, 3, 0), rows(9, 3, 0))
+    with pytest.raises(InsufficientDataError, match="no 5th neighbour"):
+        manifold(rows(5, 3, 0), rows(9, 3, 0))
+    with pytest.raises(DataError, match="no bandwidth"):
+        kernel_audio_distance(rows(9, 3, 0), torch.ones(9, 3))

@@ -1,0 +1,105 @@
+"""Requests from the files that people have."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from audiogen_metrics.errors import DataError, UsageError
+from audiogen_metrics.generation.base import Request
+from audiogen_metrics.generation.prompts import requests_from_audio, requests_from_file, requests_from_prompts
+
+
+def test_text_numbers_its_lines_and_takes_any_characters(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.txt"
+    path.write_text('A dog barks\n犬が吠える 🐕 "quoted" <b>\nrain\nrain\n' + "word " * 1000 + "\n\n", encoding="utf-8")
+    requests = requests_from_file(path, seconds=3, seed=7)
+    assert [request.clip_id for request in requests[:4]] == [
+        "0001-a-dog-barks",
+        "0002-quoted-b",
+        "0003-rain",
+        "0004-rain",
+    ]
+    assert requests[1].prompt == '犬が吠える 🐕 "quoted" <b>'
+    assert len(requests[4].prompt or "") > 4000
+    assert {(request.seconds, request.seed) for request in requests} == {(3, 7)}
+
+
+def test_an_empty_line_is_no_prompt(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.txt"
+    path.write_text("rain\n\nwind\n")
+    with pytest.raises(DataError, match="line 2 is empty"):
+        requests_from_file(path)
+
+
+def test_tables_name_their_clips(tmp_path: Path) -> None:
+    table = tmp_path / "prompts.csv"
+    table.write_text('file_name,caption,seconds\ndog/1.wav,"a dog, barking",2.5\nrain.flac,,\n')
+    first, second = requests_from_file(table)
+    assert (first.clip_id, first.prompt, first.seconds) == ("dog/1", "a dog, barking", 2.5)
+    assert (second.clip_id, second.prompt, second.seconds) == ("rain", "", 10.0)
+
+    lines = tmp_path / "prompts.jsonl"
+    lines.write_text("\n".join(json.dumps({"clip_id": name, "prompt": "rain"}) for name in ("a.b", "c")))
+    assert [request.clip_id for request in requests_from_file(lines)] == ["a.b", "c"]
+
+    official = tmp_path / "official.json"
+    official.write_text(json.dumps({"data": [{"wav": "audio/Y123.wav", "caption": ["first", "second"]}]}))
+    (request,) = requests_from_file(official)
+    assert (request.clip_id, request.prompt) == ("Y123", "first")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", "", "has no prompts"),
+        ("a.csv", "prompt\n", "has no prompts"),
+        ("a.csv", "words\nrain\n", "record 1: has no prompt among words"),
+        ("a.jsonl", '{"prompt": "a"}\n{"prompt', "cannot be read as jsonl"),
+        ("a.json", '{"prompt": "a"}', "not a list of records"),
+        ("a.csv", "clip_id,prompt\na,x\nA,y\n", "1 clip ids occur twice"),
+        ("a.csv", "prompt,seconds\na,long\n", "seconds 'long' is no number"),
+        ("a.csv", "clip_id,prompt\n../up,x\n", "no path below a folder"),
+        ("a.csv", "clip_id,prompt\n/root,x\n", "no path below a folder"),
+        ("a.doc", "x", "no list of prompts"),
+    ],
+)
+def test_what_is_wrong_with_a_file(tmp_path: Path, name: str, content: str, message: str) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises((DataError, UsageError), match=message):
+        requests_from_file(path)
+
+
+def test_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="No such file"):
+        requests_from_file(tmp_path / "none.txt")
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(DataError, match="UTF-8"):
+        requests_from_file(tmp_path / "latin.txt")
+
+
+def test_recordings_keep_their_ids() -> None:
+    requests = requests_from_audio("examples/reference", seconds=1)
+    assert len(requests) == 40
+    assert requests[0].audio is not None
+    assert requests[0].clip_id == requests[0].audio.relative_to("examples/reference").with_suffix("").as_posix()
+
+
+def test_streams_are_distinct_and_fixed() -> None:
+    one, two = requests_from_prompts(["rain", "rain"])
+    seeds = {request.stream(candidate) for request in (one, two) for candidate in range(3)}
+    assert len(seeds) == 6
+    assert Request("x", "rain", seed=1).stream() != Request("x", "rain", seed=2).stream()
+    # Pinned: a change would make every published clip another one.
+    assert Request("0001-rain", "rain").stream() == 437_180_229_106_402_320
+
+
+@pytest.mark.parametrize(
+    "changes", [{"prompt": None}, {"audio": Path("a.wav")}, {"seconds": 0.0}, {"seed": -1}, {"clip_id": ""}]
+)
+def test_impossible_requests(changes: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        Request(**{"clip_id": "a", "prompt": "rain", **changes})  # type: ignore[arg-type]

@@ -1,0 +1,214 @@
+"""The page of a score: complete, escaped, alone, and working in a browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from audiogen_metrics import score
+from audiogen_metrics.evaluation import reference_statistics
+from audiogen_metrics.report.html import score_html
+from audiogen_metrics.report.media import png
+from tests.conftest import EXAMPLES, write_tone
+from tests.report.browser import CHROMIUM, Browser
+
+EVIL = "<script>document.title='owned'</script>"
+QUOTES = "\"onload='x' & <b>"
+VOID = {"meta", "link", "img", "input", "br"}
+
+
+class Outline(HTMLParser):
+    """Elements with their attributes, and whether every one is closed in its place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def outline(path) -> Outline:
+    parsed = Outline()
+    parsed.feed(path.read_text(encoding="utf-8"))
+    parsed.close()
+    assert parsed.open == []
+    return parsed
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Six pairs, one of them with a name that is markup, and a broken file with another."""
+    root = tmp_path_factory.mktemp("sets")
+    for source, name in (("generated", "gen"), ("reference", "ref")):
+        clips = sorted(path for path in (EXAMPLES / source).rglob("*") if path.is_file())[:6]
+        for place, clip in enumerate(clips):
+            stem = {0: EVIL.replace("/", "∕"), 1: QUOTES}.get(place, f"clip {place}")
+            target = root / name / "sub" / f"{stem}{clip.suffix}"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(clip, target)
+    (root / "gen" / f"broken {EVIL.replace('/', '∕')}.wav").write_bytes(b"RIFF")
+    return root / "gen", root / "ref"
+
+
+@pytest.fixture(scope="module")
+def made(folders, tmp_path_factory):
+    """The page's path and the report."""
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    return path, score_html(*folders, path, protocol="yamnet", cache=False)
+
+
+def test_every_part_is_there(made):
+    path, report = made
+    page = outline(path)
+    for heading in ("Read this first", "Scores", "Where the sets lie", "Divergence by clip", "What is heard", "Clips"):
+        assert heading in page.text
+    assert report == score(report.gen.path, report.ref.path, protocol="yamnet")
+    assert report.gen.digest in page.text
+    assert report.backbones["yamnet"]["weights_sha256"] in page.text
+    for item in report.scores.values():
+        assert (f"Not computed: {item.reason}" if item.value is None else f"{item.value:.4g}") in page.text
+    assert f"{report['fd_yamnet'].details['covariance_term']:.4g}" in page.text
+    assert "Worst 3 by KL" in page.text
+    assert "Best 3 by KL" in page.text
+    assert page.text.index("Read this first") < page.text.index("Scores with")
+
+
+def test_nothing_comes_from_elsewhere(made):
+    page = outline(made[0])
+    links = [value for _, each in page.elements for name, value in each.items() if name in ("src", "href", "action")]
+    assert links
+    assert all(str(link).startswith(("data:", "#")) for link in links)
+    assert not re.search(r"@import|url\(", made[0].read_text())
+    policy = next(each["content"] for each in page.all("meta") if each.get("http-equiv"))
+    assert policy is not None
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+
+
+def test_names_are_escaped(made):
+    page = outline(made[0])
+    assert len(page.all("script")) == 1
+    assert "owned" in page.text
+    assert not any(name.startswith("on") for _, each in page.elements for name in each)
+    assert any(QUOTES in str(each.get("aria-label")) for each in page.all("audio"))
+
+
+def test_readable_without_eyes_or_mouse(made):
+    page = outline(made[0])
+    assert page.all("html") == [{"lang": "en"}]
+    assert all(each.get("alt") for each in page.all("img"))
+    assert all(each.get("aria-label") and each.get("controls", "") is None for each in page.all("audio"))
+    drawings = page.all("svg")
+    assert all(each.get("aria-label") if each.get("role") == "img" else each.get("aria-hidden") for each in drawings)
+    assert len(page.all("caption")) == len(page.all("table")) >= 8
+    assert all(each.get("scope") in ("row", "col") for each in page.all("th"))
+    assert {each["for"] for each in page.all("label")} == {"filter"}
+    names = [each["id"] for _, each in page.elements if "id" in each]
+    assert len(names) == len(set(names))
+    assert {str(each["href"])[1:] for each in page.all("a")} <= set(names)
+
+
+def test_reference_known_by_statistics(folders, tmp_path):
+    built = reference_statistics(folders[1], protocol="yamnet")
+    built.save(tmp_path / "ref.stats")
+    score_html(folders[0], tmp_path / "ref.stats", tmp_path / "page.html", protocol="yamnet")
+    page = outline(tmp_path / "page.html")
+    assert "0 ref clips drawn" in page.text
+    assert "No nearest reference clips" in page.text
+    assert "Worst 3 by KL" in page.text
+
+
+def test_unpaired_sets_are_ordered_by_distance(folders, tmp_path):
+    score_html(*folders, tmp_path / "page.html", protocol="yamnet", pairing="none")
+    page = outline(tmp_path / "page.html")
+    assert "Worst 3 by distance to the nearest reference clip" in page.text
+    assert "No KL by clip" in page.text
+
+
+def test_two_clips(tmp_path):
+    """Too little for most of the page, which says so."""
+    for name in ("gen", "ref"):
+        write_tone(tmp_path / name / f"{name}.wav")
+    score_html(tmp_path / "gen", tmp_path / "ref", tmp_path / "page.html", protocol="yamnet")
+    assert "No map of the sets: " in outline(tmp_path / "page.html").text
+
+
+def test_what_does_not_fit_is_said(folders, tmp_path, monkeypatch):
+    monkeypatch.setattr("audiogen_metrics.report.html.AUDIO_BYTES", 30_000)
+    score_html(*folders, tmp_path / "page.html", protocol="yamnet")
+    page = outline(tmp_path / "page.html")
+    assert re.search(r"\d+ clips have no player", page.text)
+    assert len(page.all("audio")) < len(page.all("img"))
+
+
+def test_command_line(agm, folders, tmp_path):
+    done = agm("score", *folders, "--protocol", "yamnet", "--html", tmp_path / "page.html", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["scores"]
+    outline(tmp_path / "page.html")
+    done = agm("score", *folders, "--protocol", "yamnet", "--html", tmp_path, "--format", "json")
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["scores"]
+
+
+def test_png_is_png(tmp_path):
+    image = pytest.importorskip("PIL.Image", reason="Pillow reads the picture back")
+    (tmp_path / "a.png").write_bytes(png(np.arange(256, dtype=np.uint8).reshape(8, 32)))
+    with image.open(tmp_path / "a.png") as picture:
+        assert picture.size == (32, 8)
+        lightness = np.asarray(picture.convert("L"), dtype=int).ravel()
+    assert (np.diff(lightness) >= -1).all()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None or shutil.which("bash") is None, reason="no Chromium here")
+def test_in_a_browser(made, tmp_path):
+    """It renders, filters and plays, says nothing on the console and asks the network for nothing."""
+    browser = Browser(tmp_path)
+    try:
+        browser.open(made[0])
+        assert browser.run("document.title").endswith("audiogen-metrics")
+        assert browser.run("document.querySelectorAll('.clips > li').length") == 6
+        shown = "[...document.querySelectorAll('.clips > li')].filter((clip) => clip.offsetHeight > 0).length"
+        assert browser.run(shown) == 6
+        typed = "const f = document.getElementById('filter'); f.value = {}; f.dispatchEvent(new Event('input'))"
+        browser.run(f"{{{typed.format(json.dumps('CLIP 3'))}}}")
+        assert browser.run(shown) == 1
+        assert browser.run("document.getElementById('count').textContent") == "1 of 6 clips shown"
+        browser.run(f"{{{typed.format(json.dumps(''))}}}")
+        assert browser.run(shown) == 6
+        assert browser.run("document.querySelector('audio').play().then(() => 'plays', (error) => String(error))") == (
+            "plays"
+        )
+        assert browser.run("document.querySelector('audio').duration") > 0.1
+        assert browser.run("[...document.images].every((image) => image.decode)")
+        light = browser.run("getComputedStyle(document.body).backgroundColor")
+        browser.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+        assert browser.run("getComputedStyle(document.body).backgroundColor") != light
+        assert browser.console == []
+        assert {request.split(":")[0] for request in browser.requests} <= {"file", "data"}
+        assert sum(request.startswith("file:") for request in browser.requests) == 1
+    finally:
+        browser.close()
