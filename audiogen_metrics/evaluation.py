@@ -11,7 +11,7 @@ from audiogen_metrics.audio.files import AudioFile, AudioFolder, scan
 from audiogen_metrics.audio.pairing import Pairing, PairingMode, pair
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
 from audiogen_metrics.protocols import METRICS, MetricName, Protocol, Recipe, get_protocol
-from audiogen_metrics.results import Score, ScoreReport
+from audiogen_metrics.results import Manifest, Score, ScoreReport
 from audiogen_metrics.settings import resolve_device
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def score(
 
     from audiogen_metrics.embedding.extraction import ExtractionOptions
 
-    return evaluate(
+    report = evaluate(
         gen_set,
         ref_set,
         recipes,
@@ -123,6 +123,16 @@ def score(
         strict=strict,
         observe=observe,
     )
+    manifest = Manifest(
+        gen=str(gen),
+        ref=str(ref),
+        metrics=tuple(recipe.metric for recipe in recipes),
+        limit=limit,
+        weights={name: str(path) for name, path in (weights or {}).items()},
+        batch_size=batch_size,
+        recipes={recipe.score_id: recipe.options() for recipe in recipes},
+    )
+    return replace(report, manifest=manifest)
 
 
 def evaluate(

@@ -22,6 +22,7 @@ from audiogen_metrics.cli import (
     scoring,
     stats,
     study,
+    verify,
     weights,
 )
 from audiogen_metrics.errors import AudiogenMetricsError
@@ -43,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"audiogen-metrics {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     models = (generate, finetune, data, bench)
-    for command in (scoring, embed, stats, protocols, probe, study, *models, listing, weights, cache, doctor):
+    for command in (scoring, verify, embed, stats, protocols, probe, study, *models, listing, weights, cache, doctor):
         command.add_parser(subparsers)
     return parser
 

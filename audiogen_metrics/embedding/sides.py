@@ -117,6 +117,7 @@ class FolderSide:
                 for recipe, embedded in self.sets.items()
                 if embedded.left_out
             },
+            files=first.digests,
         )
 
     def warnings(self) -> list[str]:

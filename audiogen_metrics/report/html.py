@@ -379,7 +379,13 @@ def _provenance(report: ScoreReport) -> str:
     ]
     text += _table("Backbones", ("backbone", "weights SHA-256", "settings"), settings, ("hash", ""))
     versions = [(escape(name), escape(version)) for name, version in report.versions.items()]
-    return text + _table("Versions", ("part", "version"), versions, ("",))
+    return text + _table("Versions", ("part", "version"), versions, ("",)) + _REPEAT
+
+
+_REPEAT = (
+    "<p>The JSON report (<code>--format json</code>) also holds the hash of every file and all options; "
+    "<code>agm verify report.json</code> computes the scores again and says what differs.</p>"
+)
 
 
 def _others(backbone: Any) -> str:
