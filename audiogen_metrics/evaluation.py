@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from audiogen_metrics.audio.files import AudioFile, AudioFolder, scan
+from audiogen_metrics.audio.files import AudioFile, AudioFolder, printable, scan
 from audiogen_metrics.audio.pairing import Pairing, PairingMode, pair
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
 from audiogen_metrics.protocols import METRICS, MetricName, Protocol, Recipe, get_protocol
@@ -124,11 +124,11 @@ def score(
         observe=observe,
     )
     manifest = Manifest(
-        gen=str(gen),
-        ref=str(ref),
+        gen=printable(gen),
+        ref=printable(ref),
         metrics=tuple(recipe.metric for recipe in recipes),
         limit=limit,
-        weights={name: str(path) for name, path in (weights or {}).items()},
+        weights={name: printable(path) for name, path in (weights or {}).items()},
         batch_size=batch_size,
         recipes={recipe.score_id: recipe.options() for recipe in recipes},
     )

@@ -12,6 +12,7 @@ from audiogen_metrics.citations import Citation, citations
 from audiogen_metrics.errors import DataError
 from audiogen_metrics.records import load_json, read
 from audiogen_metrics.registry import unknown_name
+from audiogen_metrics.writing import write_atomically
 
 SCHEMA_VERSION = 1
 
@@ -181,7 +182,7 @@ class ScoreReport:
         """Return the report as JSON, and write it to ``path`` if one is given."""
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
+            write_atomically(Path(path), text.encode())
         return text
 
     def citations(self) -> tuple[Citation, ...]:

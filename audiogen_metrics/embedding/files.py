@@ -1,24 +1,13 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, once or under two names."""
 
 from __future__ import annotations
 
 import os
-import uuid
 from pathlib import Path
 
+from audiogen_metrics.writing import write_atomically
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write ``content`` beside ``path``, flush it to the disk and rename it into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+__all__ = ["link", "write_atomically"]
 
 
 def link(source: Path, target: Path) -> None:

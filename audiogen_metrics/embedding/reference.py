@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
 from audiogen_metrics.backbones.base import Output
-from audiogen_metrics.embedding.cache import checksum_of
+from audiogen_metrics.embedding.cache import UNREADABLE, checksum_of
 from audiogen_metrics.embedding.files import write_atomically
 from audiogen_metrics.errors import DataError, InsufficientDataError
 from audiogen_metrics.functional.statistics import GaussianStatistics
@@ -256,7 +256,7 @@ class ReferenceStatistics:
             if metadata["checksum"] != checksum_of(tensors, metadata["content"]):
                 raise ValueError("checksum mismatch")
             return cls._parse(json.loads(metadata["content"]), tensors, path)
-        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        except UNREADABLE as error:
             raise DataError(f"damaged statistics ({error})", where=path, fix="Build or copy them again") from error
 
     @classmethod
