@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from audiogen_metrics import distributed as processes
-from audiogen_metrics.audio.files import AudioFile, AudioFolder, scan
+from audiogen_metrics.audio.files import AudioFile, AudioFolder, printable, scan
 from audiogen_metrics.audio.pairing import Pairing, PairingMode, pair
 from audiogen_metrics.confidence import extrapolated, with_interval
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
 from audiogen_metrics.protocols import METRICS, ON_REQUEST, MetricName, Protocol, Recipe, get_protocol
-from audiogen_metrics.results import Score, ScoreReport
+from audiogen_metrics.results import Manifest, Score, ScoreReport
 from audiogen_metrics.settings import resolve_device
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def score(
 
     from audiogen_metrics.embedding.extraction import ExtractionOptions
 
-    return evaluate(
+    report = evaluate(
         gen_set,
         ref_set,
         recipes,
@@ -144,6 +144,16 @@ def score(
         extrapolate=extrapolate,
         observe=observe,
     )
+    manifest = Manifest(
+        gen=printable(gen),
+        ref=printable(ref),
+        metrics=tuple(recipe.metric for recipe in recipes),
+        limit=limit,
+        weights={name: printable(path) for name, path in (weights or {}).items()},
+        batch_size=batch_size,
+        recipes={recipe.score_id: recipe.options() for recipe in recipes},
+    )
+    return replace(report, manifest=manifest)
 
 
 def evaluate(

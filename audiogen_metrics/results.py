@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from audiogen_metrics.citations import Citation, citations
+from audiogen_metrics.errors import DataError
+from audiogen_metrics.records import load_json, read
 from audiogen_metrics.registry import unknown_name
+from audiogen_metrics.writing import write_atomically
 
 SCHEMA_VERSION = 1
 
@@ -73,6 +76,8 @@ class InputSummary:
         The files that could not be scored: ``{"clip", "path", "reason"}``.
     left_out
         By backbone, clips that only this backbone could not take; same fields.
+    files
+        Content hash (BLAKE2b, 20 bytes) of each scored clip by id.
     """
 
     path: str
@@ -83,6 +88,36 @@ class InputSummary:
     digest: str
     skipped: tuple[dict[str, str], ...] = ()
     left_out: Mapping[str, tuple[dict[str, str], ...]] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a run was asked for: enough to run it again.
+
+    Parameters
+    ----------
+    gen, ref
+        As given: folders, or a statistics file for ``ref``.
+    metrics
+        Names of the metrics that were computed.
+    limit
+        Clips of each set at most.
+    weights
+        By name, files that were given in place of the published ones.
+    batch_size
+        Clips per forward pass, at most; changes scores by less than 1e-5 relative.
+    recipes
+        By score id, everything that shapes the score: preprocessing with its resampler, splits, seed, epsilon.
+    """
+
+    gen: str
+    ref: str
+    metrics: tuple[str, ...]
+    limit: int | None = None
+    weights: Mapping[str, str] = field(default_factory=dict)
+    batch_size: int = 16
+    recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -108,6 +143,29 @@ class ScoreReport:
     device: str = "cpu"
     warnings: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    manifest: Manifest | None = None
+
+    @classmethod
+    def load(cls, path: str | Path) -> ScoreReport:
+        """Read a report that `to_json` or ``agm score --format json`` has written.
+
+        Raises
+        ------
+        DataError
+            Not such a file, or of another schema version.
+        """
+        content = load_json(path)
+        if not isinstance(content, dict) or "schema_version" not in content:
+            raise DataError("is no report", where=path, fix="Pass what agm score --format json has written")
+        if content.pop("schema_version") != SCHEMA_VERSION:
+            raise DataError(f"is no report of version {SCHEMA_VERSION}", where=path, fix="Score again")
+        inputs = content.pop("inputs", None)
+        if not isinstance(inputs, dict):
+            raise DataError("inputs is missing", where=path)
+        try:
+            return read(cls, {**content, **inputs})
+        except DataError as error:
+            raise DataError(f"damaged report: {error}", where=path) from error
 
     def __getitem__(self, score_id: str) -> Score:
         if score_id not in self.scores:
@@ -124,7 +182,7 @@ class ScoreReport:
         """Return the report as JSON, and write it to ``path`` if one is given."""
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
+            write_atomically(Path(path), text.encode())
         return text
 
     def citations(self) -> tuple[Citation, ...]:

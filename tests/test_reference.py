@@ -34,7 +34,7 @@ def test_scores_are_those_of_the_folder(small, saved):
     folder, file = (score(small[0], ref, protocol="yamnet") for ref in (small[1], saved))
     assert folder.scores == file.scores
     assert folder.warnings == file.warnings
-    assert folder.to_dict() == file.to_dict()
+    assert replace(folder, manifest=None).to_dict() == replace(file, manifest=None).to_dict()
 
 
 @pytest.mark.parametrize("metric", [FD, FAD, IS, KL])

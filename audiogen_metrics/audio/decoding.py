@@ -22,6 +22,12 @@ DECODER_VERSION = f"libsndfile-{soundfile.__libsndfile_version__}"
 BLOCK_FRAMES = 2**20
 """Frames read at a time: memory follows the data, not a header's claim."""
 
+MAX_SAMPLES = 2**29
+"""Samples of a file at most, over all channels (2 GB): a kilobyte of FLAC can hold a day of silence."""
+
+MAX_LEVEL = 1e10
+"""Samples beyond this many times full scale are no audio, and their power would overflow; 32-bit integers fit."""
+
 UNKNOWN_FRAMES = 2**62
 """libsndfile gives its largest number for a FLAC stream that was written to a pipe."""
 
@@ -66,6 +72,8 @@ def decode(path: Path, content: bytes) -> Audio:
         raise AudioFileError("the file has no samples", path)
     if not np.isfinite(samples).all():
         raise AudioFileError("the file has NaN or infinite samples", path)
+    if np.abs(samples).max() > MAX_LEVEL:
+        raise AudioFileError(f"the file has samples beyond {MAX_LEVEL:g} times full scale", path)
     return Audio(samples, sample_rate)
 
 
@@ -79,7 +87,11 @@ class _Stream(soundfile.SoundFile):  # type: ignore[misc]  # it has no types
     def read_all(self) -> npt.NDArray[np.float32]:
         """Return all samples, ``(time, channels)``."""
         blocks = [self._read_block()]
+        total = 0
         while len(blocks[-1]):
+            total += blocks[-1].size
+            if total > MAX_SAMPLES:
+                raise ValueError(f"more than {MAX_SAMPLES} samples")
             blocks.append(self._read_block())
         return np.concatenate(blocks)
 

@@ -73,7 +73,7 @@ def scan(folder: str | Path) -> AudioFolder:
         if path.name.startswith(".") or suffix not in DECODABLE | UNDECODABLE:
             ignored += 1
             continue
-        clip_id = path.relative_to(root).with_suffix("").as_posix()
+        clip_id = printable(path.relative_to(root).with_suffix("").as_posix())
         if clip_id in clips:
             raise DataError(
                 f"two files have the clip id {clip_id!r}: {clips[clip_id].path.name} and {path.name}",
@@ -88,6 +88,11 @@ def scan(folder: str | Path) -> AudioFolder:
             fix="Expected .wav, .flac, .ogg, .opus or .mp3",
         )
     return AudioFolder(root, tuple(sorted(clips.values())), ignored)
+
+
+def printable(path: str | Path) -> str:
+    r"""Return a path as text that can be written anywhere: bytes that are no UTF-8 become ``\udcff``."""
+    return str(path).encode("utf-8", "backslashreplace").decode()
 
 
 def _walk(root: Path) -> Iterator[Path]:

@@ -13,11 +13,11 @@ import soundfile
 from audiogen_metrics.audioldm.configuration import FineTuneConfig
 from audiogen_metrics.audioldm.generation import TRAINED_SECONDS, AudioLDM, AudioLDMGenerator, Sampling
 from audiogen_metrics.datasets.base import Clip, prompt
-from audiogen_metrics.embedding.files import link, write_atomically
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.evaluation import score
 from audiogen_metrics.generation.base import Request
 from audiogen_metrics.generation.folder import generate_folder
+from audiogen_metrics.writing import link, write_atomically
 
 HISTORY = "history.jsonl"
 

@@ -37,8 +37,8 @@ from audiogen_metrics.audioldm.training import (
 from audiogen_metrics.datasets.base import Clip
 from audiogen_metrics.datasets.folder import open_dataset
 from audiogen_metrics.datasets.splits import split_by
-from audiogen_metrics.embedding.files import link, write_atomically
 from audiogen_metrics.errors import DataError, InsufficientDataError, NumericsError, UsageError
+from audiogen_metrics.writing import link, write_atomically
 
 STATE, STEPS, RESULT, CONFIG = "state.pt", "steps.jsonl", "result.json", "config.json"
 

@@ -22,10 +22,10 @@ from audiogen_metrics.audioldm.generation import AudioLDM
 from audiogen_metrics.audioldm.mel import HOP, SAMPLE_RATE, log_mel
 from audiogen_metrics.datasets.base import Clip, prompt
 from audiogen_metrics.embedding.cache import checksum_of
-from audiogen_metrics.embedding.files import write_atomically
 from audiogen_metrics.embedding.memo import digest_of
 from audiogen_metrics.errors import AudioFileError, DataError
 from audiogen_metrics.settings import cache_dir
+from audiogen_metrics.writing import write_atomically
 
 Condition = Literal["text", "audio"]
 

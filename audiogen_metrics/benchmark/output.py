@@ -13,10 +13,10 @@ from audiogen_metrics import __version__
 from audiogen_metrics.benchmark.plans import ARTEFACTS, Artefact, Plan
 from audiogen_metrics.benchmark.published import METRICS, UNKNOWN, published, tables
 from audiogen_metrics.benchmark.running import Result
-from audiogen_metrics.embedding.files import write_atomically
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.report.plots import Curve, Panel, draw
 from audiogen_metrics.report.tables import records_to_csv, records_to_markdown
+from audiogen_metrics.writing import write_atomically
 
 TITLES = {"esc50": "ESC-50", "urbansound8k": "UrbanSound8K", "audiocaps": "AudioCaps", "audioset": "AudioSet"}
 

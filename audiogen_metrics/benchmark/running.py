@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from audiogen_metrics.benchmark.plans import Cell, Plan
 from audiogen_metrics.datasets.base import Clip, prompt
-from audiogen_metrics.embedding.files import link, write_atomically
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.evaluation import score
 from audiogen_metrics.generation.base import Generator, Request
 from audiogen_metrics.generation.folder import generate_folder, read_manifest
+from audiogen_metrics.writing import link, write_atomically
 
 if TYPE_CHECKING:
     from audiogen_metrics.audioldm.generation import AudioLDM

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from audiogen_metrics.backbones.weights import parse_weights
-from audiogen_metrics.embedding.files import write_atomically
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.protocols import PROTOCOLS
+from audiogen_metrics.writing import write_atomically
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 

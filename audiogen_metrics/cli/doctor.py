@@ -58,8 +58,8 @@ def _decoder() -> str:
 
 
 def _cache() -> str:
-    from audiogen_metrics.embedding.files import write_atomically
     from audiogen_metrics.settings import cache_dir
+    from audiogen_metrics.writing import write_atomically
 
     probe = cache_dir() / "doctor"
     write_atomically(probe, b"")

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiogen_metrics.cli.common import Subparsers, add_extraction_options, add_protocol_option, extraction_arguments
-from audiogen_metrics.embedding.files import write_atomically
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.evaluation import embed_folder
+from audiogen_metrics.writing import write_atomically
 
 if TYPE_CHECKING:
     import torch

@@ -24,6 +24,7 @@ from audiogen_metrics.cli import (
     scoring,
     stats,
     study,
+    verify,
     weights,
 )
 from audiogen_metrics.distributed import launched
@@ -46,21 +47,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"audiogen-metrics {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     models = (generate, finetune, data, bench)
-    for command in (
-        scoring,
-        compare,
-        clap,
-        embed,
-        stats,
-        protocols,
-        probe,
-        study,
-        *models,
-        listing,
-        weights,
-        cache,
-        doctor,
-    ):
+    measures = (scoring, verify, compare, clap, embed, stats, protocols, probe, study)
+    for command in (*measures, *models, listing, weights, cache, doctor):
         command.add_parser(subparsers)
     return parser
 

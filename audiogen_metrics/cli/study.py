@@ -18,8 +18,8 @@ from audiogen_metrics.cli.common import (
     parse_settings,
     write_result,
 )
-from audiogen_metrics.embedding.files import write_atomically
 from audiogen_metrics.errors import CheckFailedError, UsageError
+from audiogen_metrics.writing import write_atomically
 
 if TYPE_CHECKING:
     from audiogen_metrics.studies.study import Study

@@ -16,9 +16,9 @@ from tqdm import tqdm
 from audiogen_metrics.audio.decoding import decode
 from audiogen_metrics.audio.preflight import SILENCE_PEAK, ClipFacts, inspect
 from audiogen_metrics.datasets.base import Clip, Dataset, DatasetInfo, prompt
-from audiogen_metrics.embedding.files import link, write_atomically
 from audiogen_metrics.embedding.memo import digest_of
 from audiogen_metrics.errors import AudioFileError, UsageError
+from audiogen_metrics.writing import link, write_atomically
 
 LISTED = 10
 """Faults of one kind that are named; the rest is counted."""

@@ -19,9 +19,9 @@ from safetensors.torch import load_file, save
 
 from audiogen_metrics.audio.preflight import ClipFacts
 from audiogen_metrics.backbones.base import Output
-from audiogen_metrics.embedding.files import write_atomically
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.settings import cache_dir
+from audiogen_metrics.writing import write_atomically
 
 SHARD_BYTES = 64 * 2**20
 SHARD_SECONDS = 30.0
@@ -30,6 +30,9 @@ SHARD_SECONDS = 30.0
 SECONDS_PER_DAY = 86_400
 
 DESCRIPTION = "space.json"
+
+UNREADABLE = (OSError, SafetensorError, ValueError, KeyError, TypeError, IndexError, OverflowError, RuntimeError)
+"""What reading a file of whatever content may raise; torch's complaints about shapes are RuntimeErrors."""
 
 ClipFeatures = dict[Output, torch.Tensor]
 """Outputs for one clip, float32: embeddings ``(d,)``, windows ``(windows, d)``, logits ``(classes,)``."""
@@ -76,7 +79,7 @@ class EmbeddingCache:
         for shard in shards(self.folder):
             try:
                 self._shard_of |= dict.fromkeys(read_shard_digests(shard), shard)
-            except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+            except UNREADABLE as error:
                 self._note(f"cache shard {shard.name} is unreadable and not used ({error})")
 
     def __contains__(self, digest: str) -> bool:
@@ -97,7 +100,7 @@ class EmbeddingCache:
         for shard, members in wanted.items():
             try:
                 clips = read_shard(shard)
-            except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+            except UNREADABLE as error:
                 self._note(f"cache shard {shard.name} is damaged; its clips are computed again ({error})")
                 self._shard_of = {digest: path for digest, path in self._shard_of.items() if path != shard}
                 continue
@@ -276,6 +279,6 @@ def damaged_shards(folder: Path) -> dict[Path, str]:
             read_shard(shard)
         except FileNotFoundError:
             continue
-        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        except UNREADABLE as error:
             damaged[shard] = str(error)
     return damaged

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from pathlib import Path
 
-from audiogen_metrics.embedding.files import write_atomically
+from audiogen_metrics.writing import write_atomically
 
 RACY_NS = 2_000_000_000
 """A file changed within this time before it was hashed may change again with the same time stamp."""
@@ -32,7 +33,7 @@ class HashMemo:
     """
 
     def __init__(self, folder: Path, root: Path) -> None:
-        name = hashlib.blake2b(str(root.absolute()).encode(), digest_size=16).hexdigest()
+        name = hashlib.blake2b(os.fsencode(root.absolute()), digest_size=16).hexdigest()
         self._file = folder / f"{name}.json"
         self._known = self._read()
         self.seen: dict[str, tuple[Identity, str]] = {}
@@ -62,7 +63,7 @@ class HashMemo:
         try:
             files = json.loads(self._file.read_bytes())["files"]
             return {str(key): (_four(identity), str(digest)) for key, (identity, digest) in files.items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return {}
 
 

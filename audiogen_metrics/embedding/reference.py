@@ -13,11 +13,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
 from audiogen_metrics.backbones.base import Output
-from audiogen_metrics.embedding.cache import checksum_of
-from audiogen_metrics.embedding.files import write_atomically
+from audiogen_metrics.embedding.cache import UNREADABLE, checksum_of
 from audiogen_metrics.errors import DataError, InsufficientDataError
 from audiogen_metrics.functional.statistics import GaussianStatistics
 from audiogen_metrics.results import InputSummary
+from audiogen_metrics.writing import write_atomically
 
 if TYPE_CHECKING:
     from audiogen_metrics.protocols import Recipe
@@ -271,7 +271,7 @@ class ReferenceStatistics:
             if metadata["checksum"] != checksum_of(tensors, metadata["content"]):
                 raise ValueError("checksum mismatch")
             return cls._parse(json.loads(metadata["content"]), tensors, path)
-        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        except UNREADABLE as error:
             raise DataError(f"damaged statistics ({error})", where=path, fix="Build or copy them again") from error
 
     @classmethod

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from audiogen_metrics.audio.files import AudioFolder
+from audiogen_metrics.audio.files import AudioFolder, printable
 from audiogen_metrics.audio.preflight import set_warnings
 from audiogen_metrics.backbones.base import Backbone
 from audiogen_metrics.embedding.extraction import (
@@ -108,7 +108,7 @@ class FolderSide:
         first = self.extractions[0]
         listing = "\n".join(f"{digest} {clip_id}" for clip_id, digest in first.digests.items())
         return InputSummary(
-            path=str(self.folder.root),
+            path=printable(self.folder.root),
             found=len(self.folder.clips),
             scored=len(first.digests),
             ignored=self.folder.ignored,
@@ -120,12 +120,13 @@ class FolderSide:
                 for recipe, embedded in self.sets.items()
                 if embedded.left_out
             },
+            files=first.digests,
         )
 
     def warnings(self) -> list[str]:
         """Return what to know about the files before their scores are believed."""
         first = self.extractions[0]
-        found = [f"{self.name}: skipped {failure.path}: {failure.reason}" for failure in first.failures]
+        found = [f"{self.name}: skipped {printable(failure.path)}: {failure.reason}" for failure in first.failures]
         found += set_warnings(self.name, first.facts, first.digests, self.window_seconds)
         for backbone, left_out in self.summary().left_out.items():
             found.append(f"{self.name}: {backbone} left out {len(left_out)} clips: {left_out[0]['reason']}")
@@ -197,4 +198,4 @@ Side = FolderSide | StatisticsSide
 
 
 def _describe(failure: ClipFailure) -> dict[str, str]:
-    return {"clip": failure.clip_id, "path": str(failure.path), "reason": failure.reason}
+    return {"clip": failure.clip_id, "path": printable(failure.path), "reason": failure.reason}

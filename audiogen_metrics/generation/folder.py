@@ -18,9 +18,9 @@ from scipy.io import wavfile
 from tqdm import tqdm
 
 from audiogen_metrics import __version__
-from audiogen_metrics.embedding.files import write_atomically
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.generation.base import Generated, Generator, Request
+from audiogen_metrics.writing import write_atomically
 
 MANIFEST = "manifest.jsonl"
 

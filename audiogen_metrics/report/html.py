@@ -60,10 +60,10 @@ def score_html(gen: str | Path, ref: str | Path, path: str | Path, **options: An
 
 def write_page(report: ScoreReport, evidence: Evidence, path: str | Path) -> None:
     """Write the page about a report and what stands behind it; UsageError if it cannot be written."""
-    from audiogen_metrics.embedding.files import write_atomically
     from audiogen_metrics.errors import UsageError
     from audiogen_metrics.report.diagnosis import diagnose
     from audiogen_metrics.report.media import Album
+    from audiogen_metrics.writing import write_atomically
 
     # Names that are no Unicode come as lone surrogates, which UTF-8 cannot hold.
     content = page(report, diagnose(evidence), Album(AUDIO_BYTES, PLAYED_SECONDS)).encode("utf-8", "backslashreplace")
@@ -379,7 +379,13 @@ def _provenance(report: ScoreReport) -> str:
     ]
     text += _table("Backbones", ("backbone", "weights SHA-256", "settings"), settings, ("hash", ""))
     versions = [(escape(name), escape(version)) for name, version in report.versions.items()]
-    return text + _table("Versions", ("part", "version"), versions, ("",))
+    return text + _table("Versions", ("part", "version"), versions, ("",)) + _REPEAT
+
+
+_REPEAT = (
+    "<p>The JSON report (<code>--format json</code>) also holds the hash of every file and all options; "
+    "<code>agm verify report.json</code> computes the scores again and says what differs.</p>"
+)
 
 
 def _others(backbone: Any) -> str:

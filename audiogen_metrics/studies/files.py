@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from audiogen_metrics.embedding.files import write_atomically
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.report.plots import Curve, Panel, draw
 from audiogen_metrics.report.tables import records_to_csv, records_to_markdown
 from audiogen_metrics.studies.study import Axis, Study
 from audiogen_metrics.studies.verdicts import MINIMUM_CHANGE
+from audiogen_metrics.writing import write_atomically
 
 ANSWERS = {"responds": "responds", "flat": "flat", "wrong direction": "**wrong direction**"}
 

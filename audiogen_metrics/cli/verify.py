@@ -1,0 +1,87 @@
+"""``agm verify REPORT``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from audiogen_metrics.backbones.weights import parse_weights
+from audiogen_metrics.cli.common import Subparsers, add_format_options, write_result
+from audiogen_metrics.errors import CheckFailedError
+from audiogen_metrics.verification import TOLERANCE, Verification, verify
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "verify",
+        help="compute a report's scores again and say what differs",
+        description="Compute the scores of a JSON report again, from the folders and weights that it names, and say "
+        "that they are equal or what differs: files, weights, recipes, scores, versions. Exits with 5 if anything but "
+        "versions does.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("report", type=Path, metavar="REPORT", help="what agm score --format json has written")
+    parser.add_argument("--gen", metavar="DIR", help="where the generated audio is now (default: as in the report)")
+    parser.add_argument("--ref", metavar="DIR", help="where the reference is now (default: as in the report)")
+    parser.add_argument(
+        "--weights", action="append", default=[], metavar="NAME=FILE", help="where given weights are now (repeatable)"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, … (default: %(default)s)")
+    parser.add_argument("--workers", type=int, metavar="N", help="decoding threads; 0: none")
+    parser.add_argument("--cached", action="store_true", help="trust cached embeddings, where the files are the same")
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=TOLERANCE,
+        metavar="X",
+        help="relative difference up to which scores are equal (default: %(default)s)",
+    )
+    add_format_options(parser, ["table", "json"])
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Verify and write the verdict."""
+    verification = verify(
+        arguments.report,
+        gen=arguments.gen,
+        ref=arguments.ref,
+        weights=parse_weights(arguments.weights),
+        device=arguments.device,
+        workers=arguments.workers,
+        cache=arguments.cached,
+        tolerance=arguments.tolerance,
+        progress=sys.stderr.isatty(),
+    )
+    write_result(_FORMATS[arguments.format](verification), arguments.output)
+    if not verification.equal:
+        count = sum(difference.kind != "version" for difference in verification.differences)
+        raise CheckFailedError(f"{count} differences from the report", where=arguments.report)
+    return 0
+
+
+def _table(verification: Verification) -> str:
+    lines = []
+    for score_id, score in verification.recorded.scores.items():
+        values = [None if one is None else one.value for one in (score, verification.found.scores.get(score_id))]
+        was, now = ("null" if value is None else f"{value:.9g}" for value in values)
+        lines.append(f"{score_id}: {was} in the report, {now} now")
+    verdict = "equal" if verification.equal else "DIFFERENT"
+    found = [f"{'note' if each.kind == 'version' else each.kind}: {each}" for each in verification.differences]
+    return "\n".join([*lines, *found, verdict]) + "\n"
+
+
+def _json(verification: Verification) -> str:
+    content = {
+        "equal": verification.equal,
+        "differences": [asdict(difference) for difference in verification.differences],
+        "scores": {score_id: asdict(score) for score_id, score in verification.found.scores.items()},
+    }
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+_FORMATS = {"table": _table, "json": _json}
