@@ -5,6 +5,7 @@ Only files' features and small facts travel, so gloo is enough, also between pro
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -51,7 +52,16 @@ def join() -> bool:
                 dist.init_process_group("gloo", timeout=TIMEOUT)
         except ValueError as error:
             raise UsageError(f"WORLD_SIZE is {launched()}, but {error}", fix="Start it by torchrun") from error
+        atexit.register(leave)
     return True
+
+
+def leave() -> None:
+    """Leave the group, if there is one. Left to the end of the interpreter, its threads can abort the process."""
+    import torch.distributed as dist
+
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def rank() -> int:

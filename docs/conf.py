@@ -53,6 +53,8 @@ nitpicky = True
 # Types in signatures that have no entry of their own.
 nitpick_ignore = [
     ("py:class", "audiogen_metrics.embedding.reference.GivenFeatures"),
+    ("py:class", "audiogen_metrics.embedding.sides.FolderSide"),
+    ("py:class", "audiogen_metrics.embedding.sides.StatisticsSide"),
     ("py:class", "audiogen_metrics.backbones.custom.CallableBackbone"),
 ]
 # No inventory of another project is loaded, so only this project's own names can be found.

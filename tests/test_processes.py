@@ -23,6 +23,12 @@ BOUND_SECONDS = 120
 
 RUN = "import sys; from audiogen_metrics.cli.main import main; sys.exit(main())"
 
+TRUSTING = f"""
+from audiogen_metrics.embedding import memo
+memo.RACY_NS = -1  # the clips were written only now
+{RUN}
+"""
+
 DYING = f"""
 import os
 from audiogen_metrics.backbones.yamnet import YAMNet
@@ -116,7 +122,7 @@ def same(found: str, alone: str) -> bool:
 def test_uneven_shares_give_the_report_of_one_process(
     sets: tuple[Path, Path], tmp_path: Path, options: list[str]
 ) -> None:
-    first, second = start(2, scoring(sets, *options), tmp_path)
+    first, second = start(2, scoring(sets, *options), tmp_path, TRUSTING)
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     assert second.stdout == ""
     (alone,) = start(1, scoring(sets, "--no-cache"), tmp_path)
@@ -133,7 +139,7 @@ def test_uneven_shares_give_the_report_of_one_process(
 def test_a_process_with_nothing_to_do_takes_part(sets: tuple[Path, Path], tmp_path: Path) -> None:
     arguments = scoring(sets, "--limit", "2", "--no-cache", "-m", "fd,fad,kl")
     found = start(3, arguments, tmp_path)
-    assert [done.returncode for done in found] == [0, 0, 0], found[2].stderr
+    assert [done.returncode for done in found] == [0, 0, 0], [done.stderr for done in found]
     (alone,) = start(1, arguments, tmp_path)
     assert same(found[0].stdout, alone.stdout)
 

@@ -56,7 +56,7 @@ def decode(path: Path, content: bytes) -> Audio:
     if not content:
         raise AudioFileError("the file is empty", path)
     try:
-        with _Stream(io.BytesIO(content)) as file:
+        with _Stream(_Content(content)) as file:
             declared, report = file.frames, file.extra_info
             samples = file.read_all()
             sample_rate, container = int(file.samplerate), file.format
@@ -75,6 +75,16 @@ def decode(path: Path, content: bytes) -> Audio:
     if np.abs(samples).max() > MAX_LEVEL:
         raise AudioFileError(f"the file has samples beyond {MAX_LEVEL:g} times full scale", path)
     return Audio(samples, sample_rate)
+
+
+class _Content(io.BytesIO):
+    """The bytes of a file. Where a damaged header sends the reader before the start, it stays where it is."""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        try:
+            return super().seek(offset, whence)
+        except ValueError:
+            return self.tell()
 
 
 class _Stream(soundfile.SoundFile):  # type: ignore[misc]  # it has no types

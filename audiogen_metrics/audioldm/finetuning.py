@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import copy
 import json
 import math
@@ -37,6 +38,7 @@ from audiogen_metrics.audioldm.training import (
 from audiogen_metrics.datasets.base import Clip
 from audiogen_metrics.datasets.folder import open_dataset
 from audiogen_metrics.datasets.splits import split_by
+from audiogen_metrics.distributed import leave
 from audiogen_metrics.errors import DataError, InsufficientDataError, NumericsError, UsageError
 from audiogen_metrics.writing import link, write_atomically
 
@@ -120,6 +122,8 @@ class FineTune:
         accelerator = Accelerator(
             mixed_precision=self.config.precision, cpu=self.config.device == "cpu", kwargs_handlers=[patient]
         )
+        if accelerator.num_processes > 1:
+            atexit.register(leave)
         if accelerator.is_main_process:
             self._check_folder(resume)
         accelerator.wait_for_everyone()

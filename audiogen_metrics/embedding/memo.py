@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import stat
 import time
 from pathlib import Path
 
@@ -68,8 +70,13 @@ class HashMemo:
 
 
 def identity_of(path: Path) -> Identity:
-    """Return size, modification time, change time (ns) and inode of a file."""
+    """Return size, modification time, change time (ns) and inode of a file; OSError for what is none.
+
+    Reading a pipe would wait for ever.
+    """
     status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file")
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 

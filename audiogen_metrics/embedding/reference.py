@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -16,6 +16,7 @@ from audiogen_metrics.backbones.base import Output
 from audiogen_metrics.embedding.cache import UNREADABLE, checksum_of
 from audiogen_metrics.errors import DataError, InsufficientDataError
 from audiogen_metrics.functional.statistics import GaussianStatistics
+from audiogen_metrics.records import read
 from audiogen_metrics.results import InputSummary
 from audiogen_metrics.writing import write_atomically
 
@@ -101,6 +102,28 @@ class GivenFeatures:
             return self.class_logits
         place = {clip_id: row for row, clip_id in enumerate(self.clip_ids)}
         return self.class_logits[[place[clip_id] for clip_id in clip_ids]]
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What the file says of one score."""
+
+    clips: tuple[str, ...]
+    preprocessing: Mapping[str, Any]
+    backbone: Mapping[str, Any]
+    rows: int | None = None
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What the file says beside its tensors."""
+
+    protocol: str
+    summary: InputSummary
+    warnings: tuple[str, ...]
+    clips: tuple[str, ...]
+    scores: Mapping[str, _Record]
+    versions: Mapping[str, str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -270,35 +293,33 @@ class ReferenceStatistics:
             tensors = load_file(path)
             if metadata["checksum"] != checksum_of(tensors, metadata["content"]):
                 raise ValueError("checksum mismatch")
-            return cls._parse(json.loads(metadata["content"]), tensors, path)
-        except UNREADABLE as error:
+            return cls._parse(read(_Content, json.loads(metadata["content"])), tensors, path)
+        except (*UNREADABLE, RecursionError, DataError) as error:
             raise DataError(f"damaged statistics ({error})", where=path, fix="Build or copy them again") from error
 
     @classmethod
-    def _parse(cls, content: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], path: Path) -> ReferenceStatistics:
+    def _parse(cls, content: _Content, tensors: Mapping[str, torch.Tensor], path: Path) -> ReferenceStatistics:
         features, stamps = {}, {}
-        for score_id, record in content["scores"].items():
-            gaussian = None
-            if "rows" in record:
-                gaussian = GaussianStatistics(
-                    tensors[f"{score_id}.mean"], tensors[f"{score_id}.factor"], int(record["rows"])
-                )
-            features[score_id] = GivenFeatures(tuple(record["clips"]), gaussian, tensors.get(f"{score_id}.logits"))
-            stamps[score_id] = {"preprocessing": record["preprocessing"], "backbone": record["backbone"]}
-        summary = InputSummary(**content["summary"])
-        summary = replace(
-            summary,
-            skipped=tuple(summary.skipped),
-            left_out={name: tuple(clips) for name, clips in summary.left_out.items()},
-        )
+        for score_id, record in content.scores.items():
+            gaussian, logits = None, tensors.get(f"{score_id}.logits")
+            if record.rows is not None:
+                gaussian = GaussianStatistics(tensors[f"{score_id}.mean"], tensors[f"{score_id}.factor"], record.rows)
+            if logits is not None and (
+                logits.dtype != torch.float32
+                or logits.shape[:-1] != (len(record.clips),)
+                or not bool(logits.isfinite().all())
+            ):
+                raise ValueError(f"{score_id} has logits that are not those of its clips")
+            features[score_id] = GivenFeatures(record.clips, gaussian, logits)
+            stamps[score_id] = {"preprocessing": record.preprocessing, "backbone": record.backbone}
         return cls(
-            content["protocol"],
-            summary,
-            tuple(content["warnings"]),
-            tuple(content["clips"]),
+            content.protocol,
+            content.summary,
+            content.warnings,
+            content.clips,
             features,
             stamps,
-            content["versions"],
+            content.versions,
             path,
         )
 

@@ -72,6 +72,7 @@ def frechet_leave_one_out(
 
     Examples
     --------
+    >>> from audiogen_metrics.functional import frechet_distance
     >>> rows = torch.randn(40, 6, generator=torch.Generator().manual_seed(0)).double()
     >>> without = frechet_leave_one_out(rows[:20], rows[20:])
     >>> rest = GaussianStatistics.from_embeddings(rows[1:20])
