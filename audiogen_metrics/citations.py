@@ -87,6 +87,38 @@ _DIVERGENCE = Citation(
     1951,
     "https://doi.org/10.1214/aoms/1177729694",
 )
+_KID = Citation(
+    "binkowski2018demystifying",
+    "Bińkowski, Mikołaj and Sutherland, Danica J. and Arbel, Michael and Gretton, Arthur",
+    "Demystifying MMD GANs",
+    "ICLR",
+    2018,
+    f"{_ARXIV}1801.01401",
+)
+_KAD = Citation(
+    "chung2025kad",
+    "Chung, Yoonjin and Eu, Pilsun and Lee, Junwon and Choi, Keunwoo and Nam, Juhan and Chon, Ben Sangbae",
+    "KAD: No More FAD! An Effective and Efficient Evaluation Metric for Audio Generation",
+    "arXiv",
+    2025,
+    f"{_ARXIV}2502.15602",
+)
+_PRECISION = Citation(
+    "kynkaanniemi2019improved",
+    "Kynkäänniemi, Tuomas and Karras, Tero and Laine, Samuli and Lehtinen, Jaakko and Aila, Timo",
+    "Improved Precision and Recall Metric for Assessing Generative Models",
+    "NeurIPS",
+    2019,
+    f"{_ARXIV}1904.06991",
+)
+_COVERAGE = Citation(
+    "naeem2020reliable",
+    "Naeem, Muhammad Ferjad and Oh, Seong Joon and Uh, Youngjung and Choi, Yunjey and Yoo, Jaejun",
+    "Reliable Fidelity and Diversity Metrics for Generative Models",
+    "ICML",
+    2020,
+    f"{_ARXIV}2002.09797",
+)
 _PANNS = Citation(
     "kong2020panns",
     "Kong, Qiuqiang and Cao, Yin and Iqbal, Turab and Wang, Yuxuan and Wang, Wenwu and Plumbley, Mark D.",
@@ -121,7 +153,19 @@ _FADTK = Citation(
 )
 
 BY_METRIC: Mapping[str, Citation] = MappingProxyType(
-    {"fd": _FRECHET, "fad": _FAD, "is": _INCEPTION, "kl": _DIVERGENCE, "kl_sigmoid": _DIVERGENCE}
+    {
+        "fd": _FRECHET,
+        "fad": _FAD,
+        "is": _INCEPTION,
+        "kl": _DIVERGENCE,
+        "kl_sigmoid": _DIVERGENCE,
+        "kid": _KID,
+        "kad": _KAD,
+        "precision": _PRECISION,
+        "recall": _PRECISION,
+        "density": _COVERAGE,
+        "coverage": _COVERAGE,
+    }
 )
 BY_BACKBONE: Mapping[str, Citation] = MappingProxyType({"panns": _PANNS, "vggish": _VGGISH, "yamnet": _YAMNET})
 """By the first part of a backbone's name."""

@@ -571,10 +571,10 @@ def _warnings(
     unmatched = len(pairs.gen_only) + len(pairs.ref_only)
     if pairing == "auto" and unmatched and pairs.paired:
         found.append(f"{unmatched} clips have no partner and are not in KL (the report names them)")
-    return found + [warning for score in scores.values() for warning in _score_warnings(score)]
+    return found + [warning for score in scores.values() for warning in score_warnings(score)]
 
 
-def _score_warnings(score: Score) -> list[str]:
+def score_warnings(score: Score) -> list[str]:
     details = score.details
     rows = min(details.get("rows_gen", 0), details.get("rows_ref", 0))
     if score.value is not None and rows < details.get("dimension", 0):

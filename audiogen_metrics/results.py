@@ -69,7 +69,7 @@ class InputSummary:
     ignored
         Files without an audio suffix.
     seconds
-        Length of the scored audio.
+        Length of the scored audio; 0 where it is not known.
     digest
         Hash over clip ids and file contents: equal for equal sets, whatever the order and place of the files.
     skipped
@@ -89,6 +89,11 @@ class InputSummary:
     skipped: tuple[dict[str, str], ...] = ()
     left_out: Mapping[str, tuple[dict[str, str], ...]] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def length(self) -> str:
+        """Length as text to append, empty where it is not known."""
+        return f", {self.seconds:.1f} s" if self.seconds else ""
 
 
 @dataclass(frozen=True)
@@ -196,7 +201,7 @@ class ScoreReport:
     def __str__(self) -> str:
         lines = [f"protocol {self.protocol} on {self.device}"]
         for name, summary in (("gen", self.gen), ("ref", self.ref)):
-            lines.append(f"{name}  {summary.path}: {summary.scored} of {summary.found} clips, {summary.seconds:.1f} s")
+            lines.append(f"{name}  {summary.path}: {summary.scored} of {summary.found} clips{summary.length}")
         rows = self.rows()
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         lines += ["", *("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)]
@@ -224,7 +229,7 @@ class ScoreReport:
         body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
         listed = "".join(f"<li>{escape(note)}</li>" for note in self.notes())
         sets = "<br>".join(
-            f"{name}: {escape(summary.path)}, {summary.scored} of {summary.found} clips, {summary.seconds:.1f} s"
+            f"{name}: {escape(summary.path)}, {summary.scored} of {summary.found} clips{summary.length}"
             for name, summary in (("gen", self.gen), ("ref", self.ref))
         )
         return (

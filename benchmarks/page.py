@@ -1,4 +1,4 @@
-"""Tables inside docs/performance.md, each between its own marks."""
+"""Tables inside pages of the documentation, each between its own marks."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 
 
-def put_table(name: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def put_table(name: str, head: Sequence[str], rows: Iterable[Sequence[str]], page: Path = PAGE) -> None:
     """Replace the table called ``name``."""
     lines = ["| " + " | ".join(cells) + " |\n" for cells in (head, ["---"] * len(head), *rows)]
     begin, end = f"% table: {name}\n", "% end of table\n"
-    before, mark, rest = PAGE.read_text(encoding="utf-8").partition(begin)
+    before, mark, rest = page.read_text(encoding="utf-8").partition(begin)
     if not mark:
-        raise ValueError(f"{PAGE} has no table {name}")
+        raise ValueError(f"{page} has no table {name}")
     after = rest.partition(end)[2]
-    PAGE.write_text(f"{before}{begin}\n{''.join(lines)}\n{end}{after}", encoding="utf-8")
+    page.write_text(f"{before}{begin}\n{''.join(lines)}\n{end}{after}", encoding="utf-8")

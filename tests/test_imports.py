@@ -69,7 +69,7 @@ LAYERS = [
     {"embedding"},
     {"confidence"},
     {"evaluation"},
-    {"metrics", "report", "comparison", "systems", "verification"},
+    {"metrics", "report", "comparison", "systems", "verification", "imported"},
     {"probes"},
     {"studies"},
     {"generation", "datasets"},

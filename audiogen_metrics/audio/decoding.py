@@ -25,6 +25,11 @@ BLOCK_FRAMES = 2**20
 MAX_SAMPLES = 2**29
 """Samples of a file at most, over all channels (2 GB): a kilobyte of FLAC can hold a day of silence."""
 
+MAX_BYTES = 2**32
+"""Bytes of a file at most, which is read whole: as many float64 samples."""
+
+TOO_LONG = f"more than {MAX_SAMPLES} samples: cut it into clips"
+
 MAX_LEVEL = 1e10
 """Samples beyond this many times full scale are no audio, and their power would overflow; 32-bit integers fit."""
 
@@ -64,6 +69,8 @@ def decode(path: Path, content: bytes) -> Audio:
         reason = str(getattr(error, "error_string", error)).rstrip(".")
         foreign = path.suffix.lower() in UNDECODABLE
         fix = "Convert it first: ffmpeg -i IN OUT.flac" if foreign else "Is it audio, and complete?"
+        if reason == TOO_LONG:
+            raise AudioFileError(reason, path) from error
         raise AudioFileError(f"cannot be decoded ({reason})", path, fix) from error
     problem = _incompleteness(content, container, report, declared, len(samples))
     if problem:
@@ -95,13 +102,15 @@ class _Stream(soundfile.SoundFile):  # type: ignore[misc]  # it has no types
         return False
 
     def read_all(self) -> npt.NDArray[np.float32]:
-        """Return all samples, ``(time, channels)``."""
+        """Return all samples, ``(time, channels)``. ValueError for too many, unread where the header says how many."""
+        if MAX_SAMPLES < self.frames * self.channels < UNKNOWN_FRAMES:
+            raise ValueError(TOO_LONG)
         blocks = [self._read_block()]
         total = 0
         while len(blocks[-1]):
             total += blocks[-1].size
             if total > MAX_SAMPLES:
-                raise ValueError(f"more than {MAX_SAMPLES} samples")
+                raise ValueError(TOO_LONG)
             blocks.append(self._read_block())
         return np.concatenate(blocks)
 

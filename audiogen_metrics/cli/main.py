@@ -18,6 +18,7 @@ from audiogen_metrics.cli import (
     embed,
     finetune,
     generate,
+    importing,
     listing,
     probe,
     protocols,
@@ -47,7 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"audiogen-metrics {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     models = (generate, finetune, data, bench)
-    measures = (scoring, verify, compare, clap, embed, stats, protocols, probe, study)
+    measures = (scoring, verify, importing, compare, clap, embed, stats, protocols, probe, study)
     for command in (*measures, *models, listing, weights, cache, doctor):
         command.add_parser(subparsers)
     return parser

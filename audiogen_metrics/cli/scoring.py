@@ -41,13 +41,16 @@ _SIGNS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
 }
 
-_FORMATS: dict[str, Callable[[ScoreReport], str]] = {
+FORMATS: dict[str, Callable[[ScoreReport], str]] = {
     "table": lambda report: f"{report}\n",
     "json": ScoreReport.to_json,
     "csv": to_csv,
     "markdown": to_markdown,
     "latex": to_latex,
 }
+
+WARN_ON_STDERR = ("json", "csv", "latex")
+"""Formats whose text does not show the warnings to somebody who looks at it."""
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -99,7 +102,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--html", type=Path, metavar="FILE", help="also write a page with players, map, classes, worst and best clips"
     )
-    add_format_options(parser, list(_FORMATS))
+    add_format_options(parser, list(FORMATS))
     parser.set_defaults(run=run)
 
 
@@ -135,10 +138,10 @@ def show(report: ScoreReport, arguments: argparse.Namespace, seen: Sequence[Evid
     """Write a report where it was asked for, and what to know of it on stderr."""
     for name, summary in (("gen", report.gen), ("ref", report.ref)):
         print(f"{name}: scored {summary.scored} of {summary.found} clips in {summary.path}", file=sys.stderr)
-    if arguments.format in ("json", "csv", "latex"):
+    if arguments.format in WARN_ON_STDERR:
         for warning in report.warnings:
             print(f"warning: {warning}", file=sys.stderr)
-    write_result(_FORMATS[arguments.format](report), arguments.output)
+    write_result(FORMATS[arguments.format](report), arguments.output)
     if arguments.html is not None:
         write_page(report, seen[0], arguments.html)
     if arguments.extrapolate is not None:

@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from audiogen_metrics import distributed
-from audiogen_metrics.audio.decoding import DECODER_VERSION, Audio, decode
+from audiogen_metrics.audio.decoding import DECODER_VERSION, MAX_BYTES, Audio, decode
 from audiogen_metrics.audio.files import AudioFile, AudioFolder
 from audiogen_metrics.audio.preflight import ClipFacts, inspect
 from audiogen_metrics.audio.preparation import Preprocessing, prepare
@@ -280,6 +280,8 @@ class _Run:
                 if digest is not None and self.cached(key := self.key(clip, digest)):
                     return _Loaded(clip, digest, key)
             identity = identity_of(clip.path)
+            if identity[0] > MAX_BYTES:
+                return _Loaded(clip, failure=f"larger than {MAX_BYTES} bytes: cut it into clips")
             content = clip.path.read_bytes()
         except OSError as error:
             return _Loaded(clip, failure=f"cannot be read ({error.strerror})")

@@ -54,7 +54,7 @@ def to_markdown(report: ScoreReport) -> str:
     header, *rows = (_line(row) for row in report.rows())
     rule = "|" + "---|" * len(report.rows()[0]) + "\n"
     sets = "; ".join(
-        f"{name}: {summary.scored} clips, {summary.seconds:.1f} s"
+        f"{name}: {summary.scored} clips{summary.length}"
         for name, summary in (("gen", report.gen), ("ref", report.ref))
     )
     notes = "".join(f"- {note}\n" for note in report.notes())

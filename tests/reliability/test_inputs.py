@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import struct
 import sys
+import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -150,14 +153,63 @@ def test_what_is_no_sound_is_skipped_with_its_reason(tmp_path, samples, subtype,
     assert reason in report.gen.skipped[0]["reason"]
 
 
+def header(seconds: int, rate: int = 48_000, channels: int = 2) -> bytes:
+    """The beginning of a 64-bit RIFF file of 16-bit samples."""
+    size = seconds * rate * channels * 2
+    form = struct.pack("<HHIIHH", 1, channels, rate, rate * channels * 2, channels * 2, 16)
+    lengths = struct.pack("<QQQI", size + 72, size, seconds * rate, 0)
+    chunks = b"ds64" + struct.pack("<I", 28) + lengths + b"fmt " + struct.pack("<I", 16) + form
+    return b"RF64\xff\xff\xff\xffWAVE" + chunks + b"data\xff\xff\xff\xff"
+
+
+@pytest.mark.parametrize(
+    ("hours", "reason"), [(2, "more than 536870912 samples"), (24, "larger than 4294967296 bytes")]
+)
+def test_a_recording_of_a_day(tmp_path, hours, reason):
+    """Refused by its size or header, before it fills the memory; a hole in the file stands for the samples."""
+    with (tmp_path / "day.wav").open("wb") as file:
+        file.write(header(hours * 3600))
+        file.truncate(hours * 3600 * 48_000 * 4)
+    write_tone(tmp_path / "tone.wav")
+    tracemalloc.start()
+    report = score(tmp_path, tmp_path, protocol="yamnet", metrics=["kl"], workers=0, cache=False)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert report.gen.scored == 1
+    assert reason in report.gen.skipped[0]["reason"]
+    assert "cut it into clips" in report.gen.skipped[0]["reason"]
+    assert peak < (1.5e9 if hours == 2 else 1e8)
+
+
 def test_a_decompression_bomb_stops_at_the_bound(tmp_path, monkeypatch):
-    """A FLAC of a few kilobytes that holds 40 times as much silence as may be decoded."""
+    """A FLAC of a few kilobytes that holds 40 times as much silence as may be decoded, and says so or not."""
     monkeypatch.setattr(decoding, "MAX_SAMPLES", 2**18)
     monkeypatch.setattr(decoding, "BLOCK_FRAMES", 2**16)
     soundfile.write(tmp_path / "bomb.flac", np.zeros(2**18 * 40, np.int16), 16_000)
-    assert (tmp_path / "bomb.flac").stat().st_size < 60_000
-    with pytest.raises(AudioFileError, match="more than 262144 samples"):
-        decode(tmp_path / "bomb.flac", (tmp_path / "bomb.flac").read_bytes())
+    content = bytearray((tmp_path / "bomb.flac").read_bytes())
+    assert len(content) < 60_000
+    with pytest.raises(AudioFileError, match="more than 536870912 samples"):
+        decode(tmp_path / "bomb.flac", bytes(content))
+    content[21] &= 0xF0  # bits of the stream's length, which the format allows to be unknown
+    content[22:26] = bytes(4)
+    with pytest.raises(AudioFileError, match="more than 536870912 samples"):
+        decode(tmp_path / "bomb.flac", bytes(content))
+
+
+def test_a_clock_that_goes_backwards(tmp_path, monkeypatch):
+    """Files from the future and a clock set back cost a second reading, not a wrong score."""
+    write_tone(tmp_path / "tone.wav")
+    write_tone(tmp_path / "other.wav")
+    os.utime(tmp_path / "tone.wav", ns=(2**62, 2**62))
+    first = score(tmp_path, tmp_path, protocol="yamnet", workers=0)
+    monkeypatch.setattr(time, "time_ns", lambda: 0)
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    assert score(tmp_path, tmp_path, protocol="yamnet", workers=0).scores == first.scores
+    other = write_tone(tmp_path.parent / "new.wav", seconds=2)
+    soundfile.write(tmp_path / "tone.wav", other, 16_000)
+    changed = score(tmp_path, tmp_path, protocol="yamnet", workers=0)
+    assert changed.gen.files["tone"] != first.gen.files["tone"]
+    assert changed.gen.files["other"] == first.gen.files["other"]
 
 
 def test_a_file_that_changes_while_it_is_read(tmp_path, monkeypatch):

@@ -1,0 +1,51 @@
+"""``agm import GEN REF``: score features that are there already."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from audiogen_metrics.cli.common import Subparsers, add_format_options, write_result
+from audiogen_metrics.cli.scoring import FORMATS, WARN_ON_STDERR
+from audiogen_metrics.protocols import METRICS
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "import",
+        help="score features that other tools have written",
+        description="Score features without their audio: a folder of .npy files, one per clip (fadtk), one .npy of "
+        "rows (audioldm_eval, frechet-audio-distance), an av-benchmark cache folder, or a .safetensors of agm embed. "
+        "No code in them is run.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("gen", metavar="GEN", help="features of the generated set")
+    parser.add_argument("ref", metavar="REF", help="features of the reference set, written by the same tool")
+    parser.add_argument(
+        "-m", "--metrics", metavar="LIST", help=f"comma-separated: {','.join(METRICS)} (default: what can be computed)"
+    )
+    parser.add_argument(
+        "--backbone", metavar="NAME", help="what to call the network behind .npy files (default: the folder's name)"
+    )
+    parser.add_argument("--ci", action="store_true", help="standard errors, 95 %% intervals and noise floors")
+    add_format_options(parser, list(FORMATS))
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Read both sets, score, write."""
+    from audiogen_metrics.imported import score_features
+
+    report = score_features(
+        arguments.gen,
+        arguments.ref,
+        metrics=arguments.metrics.split(",") if arguments.metrics else None,
+        backbone=arguments.backbone,
+        ci=arguments.ci,
+    )
+    if arguments.format in WARN_ON_STDERR:
+        for warning in report.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+    write_result(FORMATS[arguments.format](report), arguments.output)
+    return 0

@@ -1,0 +1,352 @@
+"""Features that other tools have written, scored by this library's statistics: old runs can be scored again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError, safe_open
+
+from audiogen_metrics.audio.files import printable
+from audiogen_metrics.audio.pairing import pair
+from audiogen_metrics.audio.preparation import Preprocessing
+from audiogen_metrics.backbones.base import Output
+from audiogen_metrics.confidence import with_interval
+from audiogen_metrics.embedding.cache import ClipFeatures
+from audiogen_metrics.embedding.extraction import EmbeddingSet
+from audiogen_metrics.embedding.memo import digest_of
+from audiogen_metrics.embedding.reference import FeatureSource, GivenFeatures
+from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
+from audiogen_metrics.evaluation import compute, score_warnings, tool_versions
+from audiogen_metrics.functional import GaussianStatistics
+from audiogen_metrics.protocols import METRICS, MetricName, Recipe
+from audiogen_metrics.results import InputSummary, ScoreReport
+
+CAVEAT = "the features were computed by another run or tool: their preprocessing and weights are not known here"
+
+AV_BENCHMARK: Mapping[str, tuple[str, tuple[tuple[str | None, Output], ...]]] = {
+    "pann_features.pth": ("panns", (("2048", "embeddings"), ("logits", "logits"))),
+    "vggish_features.pth": ("vggish", ((None, "windows"),)),
+    "passt_features_embed.pth": ("passt", ((None, "embeddings"),)),
+    "passt_logits.pth": ("passt", ((None, "logits"),)),
+    "clap_laion_audio.pth": ("clap-laion", ((None, "embeddings"),)),
+    "clap_ms_audio.pth": ("clap-ms", ((None, "embeddings"),)),
+    "imagebind_audio.pth": ("imagebind", ((None, "embeddings"),)),
+}
+"""Backbone, and which entry of each clip is which output, by file of an av-benchmark cache."""
+
+DEFAULT: tuple[MetricName, ...] = ("fd", "fad", "is", "kl")
+
+
+@dataclass(frozen=True)
+class ImportedFeatures:
+    """What a file or folder of features holds.
+
+    Parameters
+    ----------
+    path
+        Where it was read.
+    tool
+        What has written it.
+    sources
+        Features by backbone name.
+    outputs
+        By backbone name, which outputs there are.
+    files
+        By clip id, a hash over the clip's features; empty where clips are not known.
+    notes
+        What to know about them.
+    """
+
+    path: Path
+    tool: str
+    sources: Mapping[str, FeatureSource]
+    outputs: Mapping[str, frozenset[Output]]
+    files: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def summary(self) -> InputSummary:
+        """Return what was read, for a report; the length of the audio is not known and stands as 0."""
+        count = len(self.files) or max(len(source) for source in self.sources.values())
+        listing = "\n".join(f"{digest} {clip}" for clip, digest in self.files.items())
+        digest = hashlib.sha256(listing.encode() if self.files else self.path.read_bytes()).hexdigest()
+        return InputSummary(printable(self.path), count, count, 0, 0.0, digest, files=self.files)
+
+
+def read_features(path: str | Path, backbone: str | None = None) -> ImportedFeatures:
+    """Read features by what they look like; nothing in them is run.
+
+    - a file of ``agm embed`` (``.safetensors``): all outputs of its backbones;
+    - a folder of ``.npy``, one per clip, ``(rows, d)`` (fadtk's ``embeddings/MODEL``): window rows;
+    - one ``.npy`` of rows ``(n, d)`` (audioldm_eval's ``embds_*.npy``, frechet-audio-distance): window rows whose
+      clips are not known;
+    - a cache folder of av-benchmark (``pann_features.pth`` and its like): clip rows, window rows and logits.
+
+    Parameters
+    ----------
+    path
+        File or folder.
+    backbone
+        What to call the network behind ``.npy`` files; None takes the folder's name, or ``features`` for one file.
+
+    Raises
+    ------
+    DataError
+        Nothing of this kind, damaged, or with numbers that are none.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        if any((path / name).is_file() for name in AV_BENCHMARK):
+            return _av_benchmark(path)
+        files = sorted(path.glob("*.npy"))
+        if files:
+            return _array_per_clip(path, files, backbone or path.name)
+    elif path.suffix == ".npy":
+        return _rows_alone(path, backbone or "features")
+    elif path.suffix == ".safetensors":
+        return _own(path)
+    raise DataError(
+        "has no features that are known here" if path.exists() else "does not exist",
+        where=path,
+        fix="Pass a folder of .npy files, an av-benchmark cache, one .npy of rows, or what agm embed has written",
+    )
+
+
+def score_features(
+    gen: str | Path,
+    ref: str | Path,
+    *,
+    metrics: Sequence[str] | None = None,
+    backbone: str | None = None,
+    ci: bool = False,
+) -> ScoreReport:
+    """Score features that are there already; see `read_features` for what can be read.
+
+    Parameters
+    ----------
+    gen, ref
+        Features of the generated and of the reference set.
+    metrics
+        Names; None takes FD, FAD, IS and KL where the outputs that they need are there.
+    backbone
+        As in `read_features`.
+    ci
+        With standard errors, intervals and noise floors.
+
+    Returns
+    -------
+    ScoreReport
+        Of the protocol ``imported``: which audio, network and weights are behind it, only the other tool knows.
+
+    Raises
+    ------
+    DataError
+        As `read_features`; sets without a backbone in common.
+    UsageError
+        A metric that does not exist, or whose features are not there.
+    InsufficientDataError
+        A metric that was asked for and has too little data.
+
+    Examples
+    --------
+    >>> from audiogen_metrics.imported import score_features
+    >>> score_features("gen/embeddings/vggish", "ref/embeddings/vggish")["fad_vggish"].value  # doctest: +SKIP
+    5.12
+    """
+    sides = read_features(gen, backbone), read_features(ref, backbone)
+    scores = {}
+    for recipe in _recipes(*sides, metrics):
+        gen_features, ref_features = (side.sources[recipe.backbone] for side in sides)
+        computed = compute(recipe, gen_features, ref_features)
+        if computed.reason is not None and metrics is not None:
+            raise InsufficientDataError(computed.reason, where=recipe.score_id)
+        scores[recipe.score_id] = with_interval(recipe, computed, gen_features, ref_features) if ci else computed
+    pairs = pair(*(side.files for side in sides))
+    found = [f"{name}: {note}" for name, side in zip(("gen", "ref"), sides, strict=True) for note in side.notes]
+    unmatched = len(pairs.gen_only) + len(pairs.ref_only)
+    if pairs.paired and unmatched:
+        found.append(f"{unmatched} clips have no partner and are not in KL (the report names them)")
+    return ScoreReport(
+        scores=scores,
+        protocol="imported",
+        gen=sides[0].summary(),
+        ref=sides[1].summary(),
+        caveat=CAVEAT,
+        pairing={
+            "mode": "auto",
+            "paired": len(pairs.paired),
+            "gen_only": list(pairs.gen_only),
+            "ref_only": list(pairs.ref_only),
+        },
+        warnings=(*found, *(warning for score in scores.values() for warning in score_warnings(score))),
+        versions=tool_versions(),
+    )
+
+
+def _recipes(gen: ImportedFeatures, ref: ImportedFeatures, metrics: Sequence[str] | None) -> list[Recipe]:
+    """Return what can be computed, or what was asked for."""
+    common = [name for name in gen.sources if name in ref.sources]
+    if not common:
+        raise DataError(
+            f"gen has features of {', '.join(gen.sources)}, ref of {', '.join(ref.sources)}",
+            fix="Import two sets of one backbone; name the network of .npy files with --backbone",
+        )
+    unknown = [metric for metric in metrics or () if metric not in METRICS]
+    if unknown:
+        raise UsageError(f"unknown metric {unknown[0]!r}", fix=f"Known: {', '.join(METRICS)}")
+    wanted = [metric for metric in METRICS if metric in (DEFAULT if metrics is None else metrics)]
+    recipes = []
+    for metric in wanted:
+        able = [name for name in common if METRICS[metric].output in gen.outputs[name] & ref.outputs[name]]
+        if metrics is not None and not able:
+            raise UsageError(f"{metric} needs {METRICS[metric].output}, which both sets must have", where="metrics")
+        recipes += [_recipe(metric, name, gen.tool) for name in able]
+    return recipes
+
+
+def _recipe(metric: MetricName, backbone: str, tool: str) -> Recipe:
+    # What was done to the audio is over; the preprocessing here is nobody's and enters no number.
+    # av-benchmark's KL has no epsilon.
+    return Recipe(
+        f"{metric}_{backbone.replace('-', '_')}",
+        metric,
+        backbone,
+        Preprocessing(sample_rate=16_000),
+        eps=0.0 if tool == "av-benchmark" else Recipe.eps,
+    )
+
+
+def _collect(path: Path, tool: str, sets: Mapping[str, Mapping[str, ClipFeatures]]) -> ImportedFeatures:
+    """Return features by backbone and clip; DataError unless all clips of a backbone have the same outputs."""
+    outputs = {}
+    for name, clips in sets.items():
+        kinds = {frozenset(features) for features in clips.values()}
+        if len(kinds) != 1:
+            raise DataError(f"clips differ in what they have of {name}", where=path, fix="Compute them anew")
+        (outputs[name],) = kinds
+        for output in outputs[name]:
+            widths = {features[output].shape[-1] for features in clips.values()}
+            if len(widths) > 1:
+                raise DataError(f"{name} has {output} of {len(widths)} widths", where=path, fix="Compute them anew")
+    ids = {tuple(sorted(clips)) for clips in sets.values()}
+    if len(ids) > 1:
+        raise DataError("backbones have different clips", where=path, fix="Compute them anew, or move one away")
+    files = {}
+    for clip in sorted(next(iter(sets.values()))):
+        rows = [sets[name][clip][output] for name in sorted(sets) for output in sorted(outputs[name])]
+        files[clip] = digest_of(b"".join(row.contiguous().numpy().tobytes() for row in rows))
+    sources = {name: EmbeddingSet({clip: clips[clip] for clip in sorted(clips)}) for name, clips in sets.items()}
+    return ImportedFeatures(path, tool, sources, outputs, files)
+
+
+def _array_per_clip(path: Path, files: Sequence[Path], backbone: str) -> ImportedFeatures:
+    clips: dict[str, ClipFeatures] = {file.stem: {"windows": _rows(_array(file), file)} for file in files}
+    return _collect(path, "fadtk", {backbone: clips})
+
+
+def _rows_alone(path: Path, backbone: str) -> ImportedFeatures:
+    rows = _rows(_array(path), path)
+    source = GivenFeatures((), GaussianStatistics.from_embeddings(rows), size=len(rows), embeddings=rows)
+    note = "which row is of which clip is not known: n counts rows, and there is no interval"
+    return ImportedFeatures(
+        path, "audioldm_eval", {backbone: source}, {backbone: frozenset({"windows"})}, notes=(note,)
+    )
+
+
+def _av_benchmark(path: Path) -> ImportedFeatures:
+    sets: dict[str, dict[str, ClipFeatures]] = {}
+    for name, (backbone, parts) in AV_BENCHMARK.items():
+        file = path / name
+        if not file.is_file():
+            continue
+        clips = sets.setdefault(backbone, {})
+        for clip, content in _state(file).items():
+            for key, output in parts:
+                tensor = content if key is None else content.get(key) if isinstance(content, dict) else None
+                if not isinstance(tensor, torch.Tensor):
+                    raise DataError(
+                        f"{clip} has no tensor{f' {key!r}' if key else ''}", where=file, fix="Write it anew"
+                    )
+                clips.setdefault(str(clip), {})[output] = _rows(tensor.cpu(), file, flat=output != "windows")
+    return _collect(path, "av-benchmark", sets)
+
+
+def _own(path: Path) -> ImportedFeatures:
+    """Read what ``agm embed`` has written."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        ids: dict[str, list[str]] = json.loads(metadata["ids"])
+        sets: dict[str, dict[str, ClipFeatures]] = {}
+        for backbone, clips in ids.items():
+            columns: dict[Output, Sequence[torch.Tensor]] = {}
+            outputs: tuple[Output, ...] = ("embeddings", "logits")
+            for output in outputs:
+                if f"{backbone}.{output}" in arrays:
+                    columns[output] = _rows(arrays[f"{backbone}.{output}"], path).unbind()
+            if f"{backbone}.windows" in arrays:
+                counts = arrays[f"{backbone}.window_counts"].tolist()
+                columns["windows"] = _rows(arrays[f"{backbone}.windows"], path).split(counts)
+            if any(len(column) != len(clips) for column in columns.values()):
+                raise ValueError(f"{backbone} has other rows than clips")
+            sets[backbone] = {
+                str(clip): {output: column[row] for output, column in columns.items()} for row, clip in enumerate(clips)
+            }
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise DataError(f"is not what agm embed writes ({error})", where=path, fix="Write it anew") from error
+    return _collect(path, "audiogen-metrics", sets)
+
+
+def _array(path: Path) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(_reading(path, _load_array)))
+
+
+def _load_array(path: Path) -> npt.NDArray[Any]:
+    array: npt.NDArray[Any] = np.load(path, allow_pickle=False)
+    if array.dtype.kind != "f":
+        raise ValueError(f"{array.dtype} is no kind of feature")
+    return array.astype(np.float64 if array.dtype.itemsize > 4 else np.float32)
+
+
+def _state(path: Path) -> dict[str, Any]:
+    def load(file: Path) -> object:
+        return torch.load(file, map_location="cpu", weights_only=True)
+
+    content = _reading(path, load)
+    if not isinstance(content, dict) or not content:
+        raise DataError("is no dictionary of clips", where=path, fix="Write it anew")
+    return content
+
+
+def _reading(path: Path, load: Callable[[Path], Any]) -> Any:
+    try:
+        return load(path)
+    except (OSError, ValueError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise DataError(f"cannot be read ({reason})", where=path, fix="Write it anew; pickles are not run") from error
+
+
+def _rows(tensor: torch.Tensor, path: Path, *, flat: bool = False) -> torch.Tensor:
+    """Return finite rows ``(rows, d)``, or one of them as ``(d,)``; a single vector is one row."""
+    if tensor.is_floating_point() and tensor.dtype != torch.float64:
+        tensor = tensor.float()
+    if flat:
+        tensor = tensor.squeeze()
+    elif tensor.ndim == 1:
+        tensor = tensor.unsqueeze(0)
+    if not tensor.is_floating_point() or tensor.ndim != (1 if flat else 2) or tensor.numel() == 0:
+        raise DataError(
+            f"features of shape {tuple(tensor.shape)}, {tensor.dtype}", where=path, fix="Rows are (rows, d), floats"
+        )
+    if not bool(tensor.isfinite().all()):
+        raise DataError("features are NaN or infinite", where=path, fix="Compute them anew")
+    return tensor

@@ -1,0 +1,177 @@
+"""Features of other tools: the same numbers from the same features, and nothing in them is run."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import linalg
+
+from audiogen_metrics import score
+from audiogen_metrics.cli.main import main
+from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
+from audiogen_metrics.functional import inception_score, kl_divergence
+from audiogen_metrics.imported import read_features, score_features
+
+CLIPS = 12
+
+
+def frechet(gen: np.ndarray, ref: np.ndarray) -> float:
+    """By the definition, as the peers write it."""
+    gen, ref = np.float64(gen), np.float64(ref)
+    covariances = np.cov(gen, rowvar=False), np.cov(ref, rowvar=False)
+    root = linalg.sqrtm(covariances[0] @ covariances[1]).real
+    offset = gen.mean(0) - ref.mean(0)
+    return float(offset @ offset + np.trace(covariances[0] + covariances[1] - 2 * root))
+
+
+@pytest.fixture
+def fadtk(tmp_path):
+    """Two folders ``embeddings/vggish`` with a file per clip, in half precision."""
+    rng = np.random.default_rng(0)
+    for side, shift in (("gen", 0.2), ("ref", 0.0)):
+        folder = tmp_path / side / "embeddings" / "vggish"
+        folder.mkdir(parents=True)
+        for clip in range(CLIPS):
+            np.save(folder / f"clip {clip}.npy", rng.normal(shift, 1, (5 + clip % 3, 8)).astype(np.float16))
+    return tmp_path / "gen" / "embeddings" / "vggish", tmp_path / "ref" / "embeddings" / "vggish"
+
+
+def rows(folder: Path) -> np.ndarray:
+    return np.concatenate([np.load(file) for file in sorted(folder.glob("*.npy"))])
+
+
+def test_fadtk(fadtk):
+    report = score_features(*fadtk, ci=True)
+    (fad,) = report.scores.values()
+    assert fad.id == "fad_vggish"
+    assert fad.value == pytest.approx(frechet(rows(fadtk[0]), rows(fadtk[1])), rel=1e-6)
+    assert (fad.n_gen, fad.n_ref, fad.details["rows_gen"]) == (CLIPS, CLIPS, len(rows(fadtk[0])))
+    assert fad.ci95 is not None
+    assert report.protocol == "imported"
+    assert report.caveat
+    assert "hershey2017cnn" in [work.key for work in report.citations()]
+    assert "0.0 s" not in str(report)
+
+
+def test_one_array_of_rows(fadtk, tmp_path):
+    for name, folder in zip(("background", "eval"), fadtk, strict=True):
+        np.save(tmp_path / f"embds_{name}.npy", rows(folder))
+    report = score_features(tmp_path / "embds_background.npy", tmp_path / "embds_eval.npy", backbone="vggish", ci=True)
+    assert report["fad_vggish"].value == pytest.approx(score_features(*fadtk)["fad_vggish"].value, rel=1e-12)
+    assert report["fad_vggish"].ci95 is None
+    assert any("n counts rows" in text for text in report.warnings)
+
+
+@pytest.fixture
+def caches(tmp_path):
+    """Two cache folders of av-benchmark."""
+    generator = torch.Generator().manual_seed(0)
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    for side in ("gen", "ref"):
+        folder = tmp_path / side
+        folder.mkdir()
+        names = [f"clip_{place}" for place in range(CLIPS)]
+        panns = {name: {"2048": random(16), "logits": random(7)} for name in names}
+        torch.save(panns, folder / "pann_features.pth")
+        torch.save({name: random(4, 6) for name in names}, folder / "vggish_features.pth")
+        torch.save({name: random(10) for name in names}, folder / "passt_features_embed.pth")
+        torch.save({name: random(7) for name in names}, folder / "passt_logits.pth")
+    return tmp_path / "gen", tmp_path / "ref"
+
+
+def test_av_benchmark(caches):
+    report = score_features(*caches)
+    assert set(report.scores) == {
+        f"{metric}_{backbone}" for metric in ("fd", "is", "kl") for backbone in ("panns", "passt")
+    } | {"fad_vggish"}
+    gen, ref = (torch.load(folder / "pann_features.pth", weights_only=True) for folder in caches)
+    stacked = [torch.stack([clip["2048"] for clip in side.values()]).numpy() for side in (gen, ref)]
+    assert report["fd_panns"].value == pytest.approx(frechet(*stacked), rel=1e-6)
+    logits = {
+        name: torch.stack([side[clip]["logits"] for clip in sorted(gen)]) for name, side in (("g", gen), ("r", ref))
+    }
+    assert report["kl_panns"].value == kl_divergence(logits["g"], logits["r"], eps=0.0).mean
+    assert report["is_panns"].value == inception_score(logits["g"]).mean
+    asked = score_features(*caches, metrics=["kid", "fd"])
+    assert set(asked.scores) == {"fd_panns", "fd_passt", "kid_panns", "kid_passt"}
+
+
+def test_what_agm_embed_writes(small, tmp_path):
+    """Embedded once, scored without the audio: the numbers of the run with the audio."""
+    for name, folder in zip(("gen", "ref"), small, strict=True):
+        assert main(["embed", str(folder), "--protocol", "yamnet", "-o", str(tmp_path / f"{name}.safetensors")]) == 0
+    found = score_features(tmp_path / "gen.safetensors", tmp_path / "ref.safetensors")
+    direct = score(*small, protocol="yamnet")
+    assert {each.id: each.value for each in found.scores.values()} == {
+        each.id: each.value for each in direct.scores.values()
+    }
+
+
+def test_command(fadtk, tmp_path, capsys):
+    assert main(["import", *map(str, fadtk), "--format", "json", "-o", str(tmp_path / "out.json")]) == 0
+    assert json.loads((tmp_path / "out.json").read_text())["protocol"] == "imported"
+    assert main(["import", *map(str, fadtk)]) == 0
+    assert "fad_vggish" in capsys.readouterr().out
+    assert main(["import", *map(str, fadtk), "-m", "kl"]) == 2
+    assert main(["import", *map(str, fadtk), "-m", "nonsense"]) == 2
+    assert main(["import", str(fadtk[0]), str(tmp_path / "nothing")]) == 3
+
+
+class Evil:
+    """Ends the run of whoever unpickles it."""
+
+    def __reduce__(self):
+        return exec, ("raise SystemExit('this ran')",)
+
+
+@pytest.mark.parametrize(
+    ("write", "reason"),
+    [
+        (lambda path: np.save(path, np.array([Evil()]), allow_pickle=True), "cannot be read"),
+        (lambda path: path.write_bytes(pickle.dumps(Evil())), "cannot be read"),
+        (lambda path: path.write_bytes(b""), "cannot be read"),
+        (lambda path: np.save(path, np.zeros((3, 2), np.int64)), "int64"),
+        (lambda path: np.save(path, np.zeros((3, 2, 2))), "shape"),
+        (lambda path: np.save(path, np.zeros((0, 8))), "shape"),
+        (lambda path: np.save(path, np.full((3, 8), np.nan)), "NaN"),
+        (lambda path: np.save(path, np.zeros((3, 5))), "widths"),
+    ],
+)
+def test_arrays_that_are_none(fadtk, write, reason):
+    write(fadtk[0] / "clip 3.npy")
+    with pytest.raises(DataError, match=reason):
+        score_features(*fadtk)
+
+
+def test_caches_that_are_none(caches):
+    file = caches[0] / "pann_features.pth"
+    for content in (Evil(), [1, 2], {}, {"clip": 3}, {"clip": {"2048": torch.zeros(3)}}):
+        torch.save(content, file)
+        with pytest.raises(DataError):
+            score_features(*caches)
+    torch.save({"other": {"2048": torch.zeros(16), "logits": torch.zeros(7)}}, file)
+    with pytest.raises(DataError, match="different clips"):
+        score_features(*caches)
+
+
+def test_sets_that_do_not_belong_together(fadtk, tmp_path):
+    with pytest.raises(DataError, match="no features that are known"):
+        read_features(tmp_path)
+    np.save(tmp_path / "rows.npy", np.zeros((4, 8)))
+    with pytest.raises(DataError, match="features of"):
+        score_features(tmp_path / "rows.npy", fadtk[1])
+    for file in list(fadtk[0].iterdir())[1:]:
+        file.unlink()
+    np.save(fadtk[0] / f"{next(fadtk[0].iterdir()).stem}.npy", np.zeros((1, 8)))
+    with pytest.raises(InsufficientDataError):
+        score_features(*fadtk, metrics=["fad"])
+    with pytest.raises(UsageError, match="needs logits"):
+        score_features(*fadtk, metrics=["is"])
