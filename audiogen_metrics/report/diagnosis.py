@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -9,6 +10,7 @@ from typing import Literal
 import torch
 
 from audiogen_metrics.backbones.base import Output
+from audiogen_metrics.confidence import clip_rows
 from audiogen_metrics.embedding.evidence import Evidence
 from audiogen_metrics.embedding.extraction import EmbeddingSet
 from audiogen_metrics.embedding.reference import GivenFeatures
@@ -16,7 +18,8 @@ from audiogen_metrics.embedding.sides import FolderSide
 from audiogen_metrics.errors import InsufficientDataError
 from audiogen_metrics.functional.divergence import kl_divergence
 from audiogen_metrics.functional.statistics import GaussianStatistics
-from audiogen_metrics.protocols import Recipe
+from audiogen_metrics.functional.uncertainty import frechet_leave_one_out
+from audiogen_metrics.protocols import METRICS, Recipe
 
 MAX_POINTS = 1500
 """Points of one set in the projection, so that the page stays light; axes are fitted to all clips."""
@@ -82,7 +85,7 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class ClipDiagnosis:
-    """One generated clip: what the classifier hears in it and in its reference, and how far it is off."""
+    """One generated clip: what the classifier hears in it and in its reference, how far it is off, what it does."""
 
     clip_id: str
     path: Path
@@ -91,6 +94,24 @@ class ClipDiagnosis:
     gen_classes: tuple[tuple[str, float], ...]
     ref_classes: tuple[tuple[str, float], ...]
     nearest: Neighbour | None
+    influence: float | None
+
+
+@dataclass(frozen=True)
+class Influence:
+    """What each generated clip does to a Fréchet distance.
+
+    Parameters
+    ----------
+    score_id
+        Which one.
+    by_clip
+        How much more a clip raises the distance than the average clip does: the mean of the distances without one clip,
+        minus the distance without this one. Most harmful first; the sum is 0.
+    """
+
+    score_id: str
+    by_clip: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -109,6 +130,8 @@ class Diagnosis:
         That number for every clip, ascending.
     worst, best
         Clips, the most extreme first.
+    influence
+        Of each clip on the Fréchet distance; None if there is none, or too few clips.
     notes
         What cannot be shown, and why.
     """
@@ -119,6 +142,7 @@ class Diagnosis:
     values: tuple[float, ...]
     worst: tuple[ClipDiagnosis, ...]
     best: tuple[ClipDiagnosis, ...]
+    influence: Influence | None
     notes: tuple[str, ...]
 
 
@@ -148,7 +172,8 @@ def diagnose(evidence: Evidence, clips: int = 20) -> Diagnosis:
     # Of few clips, none is both among the worst and among the best.
     count = min(clips, -(-len(ranked) // 2))
     best = ranked[::-1][: min(count, len(ranked) - count)]
-    describe = _Describer(evidence, values, nearest or {})
+    influence = _influence(evidence)
+    describe = _Describer(evidence, values, nearest or {}, influence)
     return Diagnosis(
         projection,
         classes,
@@ -156,6 +181,7 @@ def diagnose(evidence: Evidence, clips: int = 20) -> Diagnosis:
         tuple(sorted(values.values())),
         tuple(map(describe, ranked[:count])),
         tuple(map(describe, best)),
+        influence,
         tuple(notes),
     )
 
@@ -262,11 +288,33 @@ def _nearest(evidence: Evidence) -> dict[str, Neighbour] | None:
     return found
 
 
+def _influence(evidence: Evidence) -> Influence | None:
+    recipe = next((recipe for recipe in evidence.recipes if recipe.metric in ("fd", "fad")), None)
+    if recipe is None:
+        return None
+    output = METRICS[recipe.metric].output
+    gen = evidence.gen.features(recipe)
+    try:
+        rows, counts = clip_rows(gen, output)
+        without = frechet_leave_one_out(rows, evidence.ref.features(recipe).statistics(output), counts)
+    except InsufficientDataError:
+        return None
+    changes = dict(zip(gen.clip_ids, (without.mean() - without).tolist(), strict=True))
+    return Influence(recipe.score_id, {clip: changes[clip] for clip in sorted(changes, key=lambda c: (-changes[c], c))})
+
+
 class _Describer:
     """Gathers what is known of single clips."""
 
-    def __init__(self, evidence: Evidence, values: dict[str, float], nearest: dict[str, Neighbour]) -> None:
+    def __init__(
+        self,
+        evidence: Evidence,
+        values: dict[str, float],
+        nearest: dict[str, Neighbour],
+        influence: Influence | None,
+    ) -> None:
         self.values, self.nearest = values, nearest
+        self.influence = {} if influence is None else influence.by_clip
         self.gen_paths = _paths(evidence.gen)
         self.ref_paths = _paths(evidence.ref) if isinstance(evidence.ref, FolderSide) else {}
         self.paired = set(evidence.paired)
@@ -283,6 +331,7 @@ class _Describer:
             self.heard("gen", clip_id),
             self.heard("ref", clip_id) if clip_id in self.paired else (),
             self.nearest.get(clip_id),
+            self.influence.get(clip_id),
         )
 
     def heard(self, name: Literal["gen", "ref"], clip_id: str) -> tuple[tuple[str, float], ...]:

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiogen_metrics.report import drawings
+from audiogen_metrics.report.document import document, listed, table, write
 from audiogen_metrics.report.reading import interval_of, reading, title_of, value_of
 from audiogen_metrics.results import InputSummary, ScoreReport
 
 if TYPE_CHECKING:
     from audiogen_metrics.embedding.evidence import Evidence
-    from audiogen_metrics.report.diagnosis import ClassShare, ClipDiagnosis, Diagnosis, Projection
+    from audiogen_metrics.report.diagnosis import ClassShare, ClipDiagnosis, Diagnosis, Influence, Projection
     from audiogen_metrics.report.media import Album, Media
 
 AUDIO_BYTES = 24 * 2**20
 """Audio in a page, as MP3, before it is written as text, which adds a third."""
 
 CLASSES_SHOWN = 10
+INFLUENCE_SHOWN = 10
 
 PLAYED_SECONDS = 10
 """Longest copy of a clip in a page."""
@@ -60,75 +59,27 @@ def score_html(gen: str | Path, ref: str | Path, path: str | Path, **options: An
 
 def write_page(report: ScoreReport, evidence: Evidence, path: str | Path) -> None:
     """Write the page about a report and what stands behind it; UsageError if it cannot be written."""
-    from audiogen_metrics.errors import UsageError
     from audiogen_metrics.report.diagnosis import diagnose
     from audiogen_metrics.report.media import Album
-    from audiogen_metrics.writing import write_atomically
 
-    # Names that are no Unicode come as lone surrogates, which UTF-8 cannot hold.
-    content = page(report, diagnose(evidence), Album(AUDIO_BYTES, PLAYED_SECONDS)).encode("utf-8", "backslashreplace")
-    try:
-        write_atomically(Path(path).expanduser(), content)
-    except OSError as error:
-        raise UsageError(f"cannot be written ({error.strerror})", where=path) from error
+    write(page(report, diagnose(evidence), Album(AUDIO_BYTES, PLAYED_SECONDS)), path)
 
 
 def page(report: ScoreReport, diagnosis: Diagnosis, album: Album) -> str:
     """Return the page as text."""
-    style, script = (_asset(name) for name in ("page.css", "page.js"))
-    # Nothing from elsewhere is loaded, and no script runs but the page's own.
-    policy = (
-        f"default-src 'none'; img-src data:; media-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'"
-    )
-    parts: tuple[tuple[str, str, str], ...] = (
+    sections = (
         ("scores", "Scores", _scores(report)),
         ("map", "Where the sets lie", _map(diagnosis.projection)),
         ("clips-by-value", _order(diagnosis)[0], _distribution(diagnosis)),
+        ("influence", "What single clips do", _influence(diagnosis.influence)),
         ("classes", "What is heard", _classes(diagnosis.classes)),
         ("clips", "Clips", _clips(diagnosis, album)),
-        ("not-shown", "Not shown", _listed(diagnosis.notes)),
+        ("not-shown", "Not shown", listed(diagnosis.notes)),
         ("provenance", "Provenance", _provenance(report)),
-        ("cite", "Cite", _listed(map(str, report.citations()))),
+        ("cite", "Cite", listed(map(str, report.citations()))),
     )
-    sections = [part for part in parts if part[2]]
-    links = "".join(f'<li><a href="#{name}">{escape(title)}</a></li>' for name, title, _ in sections)
-    body = "".join(
-        f'<section aria-labelledby="{name}"><h2 id="{name}" tabindex="-1">{escape(title)}</h2>{content}</section>\n'
-        for name, title, content in sections
-    )
-    title = f"{_name(report.gen)} against {_name(report.ref)}"
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(title)} – audiogen-metrics</title>
-<link rel="icon" href="data:,">
-<style>{style}</style>
-</head>
-<body>
-<header>
-<a class="skip" href="#scores">Skip to the scores</a>
-<h1>{escape(title)}</h1>
-<p>{_summary(report)}</p>
-</header>
-<main>
-{_warnings(report)}
-<nav aria-label="Sections"><ul>{links}</ul></nav>
-{body}</main>
-<script>{script}</script>
-</body>
-</html>
-"""
-
-
-def _asset(name: str) -> str:
-    return (files("audiogen_metrics.report") / name).read_text(encoding="utf-8")
-
-
-def _hash(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+    notes = ([report.caveat] if report.caveat else []) + list(report.warnings)
+    return document(f"{_name(report.gen)} against {_name(report.ref)}", _summary(report), notes, sections)
 
 
 def _name(summary: InputSummary) -> str:
@@ -149,34 +100,6 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.1f} s"
 
 
-def _warnings(report: ScoreReport) -> str:
-    notes = ([report.caveat] if report.caveat else []) + list(report.warnings)
-    if not notes:
-        return "<p>No warnings: every file was scored, and the sets fit each other.</p>"
-    heading = '<h2 id="warnings">Read this first</h2>'
-    return f'<section class="warn" aria-labelledby="warnings">{heading}{_listed(notes)}</section>'
-
-
-def _listed(texts: Iterable[str]) -> str:
-    items = "".join(f"<li>{escape(text)}</li>" for text in texts)
-    return f"<ul>{items}</ul>" if items else ""
-
-
-def _table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], kinds: Sequence[str]) -> str:
-    """Return a table of cells that are HTML already; the first of each row is its header."""
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
-    body = "".join(
-        f'<tr><th scope="row">{row[0]}</th>'
-        + "".join(f'<td class="{kind}">{cell}</td>' for kind, cell in zip(kinds, row[1:], strict=True))
-        + "</tr>"
-        for row in rows
-    )
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
-        f"<caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
-
-
 def _scores(report: ScoreReport) -> str:
     scores = list(report.scores.values())
     rows = [
@@ -190,7 +113,7 @@ def _scores(report: ScoreReport) -> str:
         for score in scores
     ]
     header, kinds = ("score", "value", "95 % interval", "n gen / ref", "reading"), ("value", "number", "number", "")
-    text = _table("Scores with the number of clips behind them", header, rows, kinds)
+    text = table("Scores with the number of clips behind them", header, rows, kinds)
     split = [
         (
             f"<code>{escape(score.id)}</code>",
@@ -206,7 +129,7 @@ def _scores(report: ScoreReport) -> str:
     if split:
         apart = ("score", "distance", "mean term", "covariance term", "rows gen / ref", "dimensions")
         caption = "Fréchet distances apart: what lies in the sets' centres, and what in their spread"
-        text += _table(caption, apart, split, ("number",) * 5)
+        text += table(caption, apart, split, ("number",) * 5)
     return text
 
 
@@ -262,7 +185,22 @@ def _distribution(diagnosis: Diagnosis) -> str:
         f"<figure>{drawings.histogram(diagnosis.values, unit, describe)}"
         f"<figcaption>{escape(what)}; the dashed line is the median.</figcaption></figure>"
         f"<details><summary>The histogram as a table</summary>"
-        f"{_table(what, (heading.lower(), 'clips'), rows, ('number',))}</details>"
+        f"{table(what, (heading.lower(), 'clips'), rows, ('number',))}</details>"
+    )
+
+
+def _influence(influence: Influence | None) -> str:
+    if influence is None:
+        return ""
+    clips = list(influence.by_clip.items())
+    shown = min(INFLUENCE_SHOWN, len(clips) // 2)
+    columns = ""
+    for caption, part in (("raise it most", clips[:shown]), ("lower it most", clips[::-1][:shown])):
+        rows = [(escape(clip), f"{change:+.3g}") for clip, change in part]
+        columns += f"<div>{table(f'Clips that {caption}', ('clip', 'change'), rows, ('number',))}</div>"
+    return (
+        f"<p>How much more each clip adds to <code>{escape(influence.score_id)}</code> than the average clip does: by "
+        f'how much further the distance falls without it. Exact.</p><div class="columns">{columns}</div>'
     )
 
 
@@ -285,7 +223,7 @@ def _classes(classes: Sequence[ClassShare]) -> str:
         ]
         if rows:
             tables += (
-                f"<div>{_table(caption, ('class', 'ref', 'gen', 'ref over gen'), rows, ('number', 'number', ''))}</div>"
+                f"<div>{table(caption, ('class', 'ref', 'gen', 'ref over gen'), rows, ('number', 'number', ''))}</div>"
             )
     return (
         "<p>Mean probability that the classifier gives a class, over all clips of a set. Missed classes are heard "
@@ -331,9 +269,10 @@ def _card(clip: ClipDiagnosis, rank: int, unit: str, album: Album) -> str:
             sides += _side(
                 "nearest ref", nearest.clip_id, album.of(nearest.path), (), f"distance {nearest.distance:.3g}"
             )
+    influence = "" if clip.influence is None else f"; adds <b>{clip.influence:+.3g}</b> to the Fréchet distance"
     return (
         f'<li data-text="{escape(" ".join(words))}"><h4>{rank}. {escape(clip.clip_id)}</h4>'
-        f"<p>{unit}: <b>{clip.value:.4g}</b></p>{sides}</li>"
+        f"<p>{unit}: <b>{clip.value:.4g}</b>{influence}</p>{sides}</li>"
     )
 
 
@@ -365,21 +304,21 @@ def _provenance(report: ScoreReport) -> str:
         for name, summary in (("gen", report.gen), ("ref", report.ref))
     ]
     header = ("set", "folder", "clips scored", "other files", "length", "list SHA-256")
-    text = _table("The two sets", header, sets, ("", "number", "number", "number", "hash"))
+    text = table("The two sets", header, sets, ("", "number", "number", "number", "hash"))
     skipped = [
         (name, escape(entry["clip"]), escape(entry["reason"]))
         for name, summary in (("gen", report.gen), ("ref", report.ref))
         for entry in (*summary.skipped, *(entry for entries in summary.left_out.values() for entry in entries))
     ]
     if skipped:
-        text += _table("Clips that were skipped", ("set", "clip", "reason"), skipped, ("", ""))
+        text += table("Clips that were skipped", ("set", "clip", "reason"), skipped, ("", ""))
     settings = [
         (escape(name), escape(str(backbone.get("weights_sha256", "–"))), escape(_others(backbone)))
         for name, backbone in report.backbones.items()
     ]
-    text += _table("Backbones", ("backbone", "weights SHA-256", "settings"), settings, ("hash", ""))
+    text += table("Backbones", ("backbone", "weights SHA-256", "settings"), settings, ("hash", ""))
     versions = [(escape(name), escape(version)) for name, version in report.versions.items()]
-    return text + _table("Versions", ("part", "version"), versions, ("",)) + _REPEAT
+    return text + table("Versions", ("part", "version"), versions, ("",)) + _REPEAT
 
 
 _REPEAT = (

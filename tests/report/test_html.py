@@ -12,6 +12,7 @@ import pytest
 
 from audiogen_metrics import score
 from audiogen_metrics.evaluation import reference_statistics
+from audiogen_metrics.report.diagnosis import diagnose
 from audiogen_metrics.report.html import score_html
 from audiogen_metrics.report.media import png
 from tests.conftest import EXAMPLES, write_tone
@@ -82,7 +83,15 @@ def made(folders, tmp_path_factory):
 def test_every_part_is_there(made):
     path, report = made
     page = outline(path)
-    for heading in ("Read this first", "Scores", "Where the sets lie", "Divergence by clip", "What is heard", "Clips"):
+    for heading in (
+        "Read this first",
+        "Scores",
+        "Where the sets lie",
+        "Divergence by clip",
+        "What single clips do",
+        "What is heard",
+        "Clips",
+    ):
         assert heading in page.text
     assert report == score(report.gen.path, report.ref.path, protocol="yamnet")
     assert report.gen.digest in page.text
@@ -93,6 +102,23 @@ def test_every_part_is_there(made):
     assert "Worst 3 by KL" in page.text
     assert "Best 3 by KL" in page.text
     assert page.text.index("Read this first") < page.text.index("Scores with")
+
+
+def test_influence_is_what_leaving_a_clip_out_does(folders, tmp_path):
+    gen, ref = folders
+    seen = []
+    full = score(gen, ref, protocol="yamnet", metrics=["fd"], observe=seen.append)
+    influence = diagnose(seen[0]).influence
+    assert influence is not None
+    without = {}
+    for clip in full.gen.files:
+        fewer = tmp_path / f"without {len(without)}"
+        shutil.copytree(gen, fewer)
+        next(path for path in fewer.rglob("*") if path.with_suffix("").name == clip.rpartition("/")[2]).unlink()
+        without[clip] = score(fewer, ref, protocol="yamnet", metrics=["fd"])["fd_yamnet"].value
+    mean = np.mean(list(without.values()))
+    assert influence.by_clip == pytest.approx({clip: mean - value for clip, value in without.items()}, abs=1e-5)
+    assert list(influence.by_clip.values()) == sorted(influence.by_clip.values(), reverse=True)
 
 
 def test_nothing_comes_from_elsewhere(made):

@@ -1,0 +1,111 @@
+"""The frame of every page: one document, no network, nothing beside it; tables and lists of HTML."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+
+from audiogen_metrics.errors import UsageError
+from audiogen_metrics.writing import write_atomically
+
+Section = tuple[str, str, str]
+"""Anchor, title and content, which is HTML; a section without content is left out."""
+
+
+def document(title: str, lead: str, notes: Sequence[str], sections: Sequence[Section]) -> str:
+    """Return a page as text.
+
+    Parameters
+    ----------
+    title
+        As text.
+    lead
+        HTML below it.
+    notes
+        What to read before anything is believed, as text.
+    sections
+        In their order.
+    """
+    style, script = (_asset(name) for name in ("page.css", "page.js"))
+    # Nothing from elsewhere is loaded, and no script runs but the page's own.
+    policy = (
+        f"default-src 'none'; img-src data:; media-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'"
+    )
+    shown = [section for section in sections if section[2]]
+    links = "".join(f'<li><a href="#{name}">{escape(heading)}</a></li>' for name, heading, _ in shown)
+    body = "".join(
+        f'<section aria-labelledby="{name}"><h2 id="{name}" tabindex="-1">{escape(heading)}</h2>{content}</section>\n'
+        for name, heading, content in shown
+    )
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(title)} – audiogen-metrics</title>
+<link rel="icon" href="data:,">
+<style>{style}</style>
+</head>
+<body>
+<header>
+<a class="skip" href="#scores">Skip to the scores</a>
+<h1>{escape(title)}</h1>
+<p>{lead}</p>
+</header>
+<main>
+{_warnings(notes)}
+<nav aria-label="Sections"><ul>{links}</ul></nav>
+{body}</main>
+<script>{script}</script>
+</body>
+</html>
+"""
+
+
+def write(content: str, path: str | Path) -> None:
+    """Write a page, whole or not at all; UsageError if it cannot be written."""
+    try:
+        # Names that are no Unicode come as lone surrogates, which UTF-8 cannot hold.
+        write_atomically(Path(path).expanduser(), content.encode("utf-8", "backslashreplace"))
+    except OSError as error:
+        raise UsageError(f"cannot be written ({error.strerror})", where=path) from error
+
+
+def listed(texts: Iterable[str]) -> str:
+    items = "".join(f"<li>{escape(text)}</li>" for text in texts)
+    return f"<ul>{items}</ul>" if items else ""
+
+
+def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], kinds: Sequence[str]) -> str:
+    """Return a table of cells that are HTML already; the first of each row is its header."""
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
+    body = "".join(
+        f'<tr><th scope="row">{row[0]}</th>'
+        + "".join(f'<td class="{kind}">{cell}</td>' for kind, cell in zip(kinds, row[1:], strict=True))
+        + "</tr>"
+        for row in rows
+    )
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
+        f"<caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _warnings(notes: Sequence[str]) -> str:
+    if not notes:
+        return "<p>No warnings: every file was scored, and the sets fit each other.</p>"
+    heading = '<h2 id="warnings">Read this first</h2>'
+    return f'<section class="warn" aria-labelledby="warnings">{heading}{listed(notes)}</section>'
+
+
+def _asset(name: str) -> str:
+    return (files("audiogen_metrics.report") / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
