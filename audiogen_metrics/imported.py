@@ -126,7 +126,7 @@ def score_features(
     *,
     metrics: Sequence[str] | None = None,
     backbone: str | None = None,
-    ci: bool = False,
+    ci: bool = True,
 ) -> ScoreReport:
     """Score features that are there already; see `read_features` for what can be read.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from audiogen_metrics.audio.files import AudioFolder, scan
+from audiogen_metrics.audio.files import scan
 from audiogen_metrics.confidence import clip_rows, inception_parts, pair_divergences
 from audiogen_metrics.embedding.extraction import ExtractionOptions
 from audiogen_metrics.embedding.sides import FolderSide
-from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
-from audiogen_metrics.evaluation import compute, create_backbones, require_weights
+from audiogen_metrics.errors import InsufficientDataError, UsageError
+from audiogen_metrics.evaluation import compute, create_backbones, require_weights, tool_versions
 from audiogen_metrics.functional import GaussianStatistics, frechet_distance, inception_score
 from audiogen_metrics.functional.uncertainty import (
     Z95,
@@ -27,6 +27,7 @@ from audiogen_metrics.functional.uncertainty import (
     mean_error,
 )
 from audiogen_metrics.protocols import METRICS, MetricName, Recipe, get_protocol
+from audiogen_metrics.results import InputSummary
 from audiogen_metrics.settings import resolve_device
 
 if TYPE_CHECKING:
@@ -45,8 +46,8 @@ class Difference:
 
     Attributes
     ----------
-    id, higher_is_better
-        The score and its direction.
+    id, metric, backbone, higher_is_better
+        The score, what it is computed by, and its direction.
     a, b, difference
         Both values, and ``a − b``.
     standard_error, ci95
@@ -63,6 +64,8 @@ class Difference:
     """
 
     id: str
+    metric: MetricName
+    backbone: str
     higher_is_better: bool
     a: float
     b: float
@@ -77,15 +80,31 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two systems against one reference, score by score."""
+    """Two systems against one reference, score by score.
+
+    Attributes
+    ----------
+    protocol, caveat
+        Its name, and what must be said beside its scores.
+    a, b, ref
+        What was found, scored and skipped of each set.
+    differences
+        By score.
+    warnings
+        What to know before they are believed.
+    backbones, versions
+        Settings of the networks, with the digests of their weights, and versions of the tools.
+    """
 
     protocol: str
-    a: str
-    b: str
-    ref: str
-    n: tuple[int, int, int]
+    caveat: str
+    a: InputSummary
+    b: InputSummary
+    ref: InputSummary
     differences: tuple[Difference, ...]
     warnings: tuple[str, ...]
+    backbones: Mapping[str, Mapping[str, Any]]
+    versions: Mapping[str, str]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison as JSON values."""
@@ -111,13 +130,61 @@ class Comparison:
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         head = [
             f"protocol {self.protocol}",
-            f"A    {self.a}: {self.n[0]} clips",
-            f"B    {self.b}: {self.n[1]} clips",
-            f"ref  {self.ref}: {self.n[2]} clips",
+            *(
+                f"{name:4} {summary.path}: {summary.scored} of {summary.found} clips{summary.length}"
+                for name, summary in (("A", self.a), ("B", self.b), ("ref", self.ref))
+            ),
             "",
         ]
         table = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-        return "\n".join(head + table + [f"warning: {warning}" for warning in self.warnings])
+        notes = [f"note: {self.caveat}"] if self.caveat else []
+        return "\n".join([*head, *table, *notes, *(f"warning: {warning}" for warning in self.warnings)])
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One clip id that both systems and the reference have."""
+
+    clip_id: str
+    a: Path
+    b: Path
+    ref: Path
+    kl_a: float
+    kl_b: float
+
+
+@dataclass(frozen=True, eq=False)
+class Systems:
+    """What stands behind a comparison: both systems and the reference with their features."""
+
+    a: FolderSide
+    b: FolderSide
+    ref: FolderSide
+    recipes: tuple[Recipe, ...]
+
+    def prompts(self) -> list[Prompt]:
+        """Return the prompts with their KL, those where A is ahead most first; none without KL or common prompts."""
+        recipe = next((recipe for recipe in self.recipes if recipe.metric == "kl"), None)
+        if recipe is None:
+            return []
+        try:
+            by_clip = [
+                dict(zip(ids, values.tolist(), strict=True))
+                for ids, values in (
+                    pair_divergences(recipe, side.features(recipe), self.ref.features(recipe))
+                    for side in (self.a, self.b)
+                )
+            ]
+        except InsufficientDataError:
+            return []
+        paths = [{clip.clip_id: clip.path for clip in side.folder.clips} for side in (self.a, self.b, self.ref)]
+        common = sorted(
+            by_clip[0].keys() & by_clip[1].keys(), key=lambda clip: (by_clip[0][clip] - by_clip[1][clip], clip)
+        )
+        return [
+            Prompt(clip, paths[0][clip], paths[1][clip], paths[2][clip], by_clip[0][clip], by_clip[1][clip])
+            for clip in common
+        ]
 
 
 def compare(
@@ -136,6 +203,7 @@ def compare(
     cache: bool = True,
     verify: bool = False,
     progress: bool = False,
+    observe: Callable[[Systems], None] | None = None,
 ) -> Comparison:
     """Say which of two systems is better, score by score.
 
@@ -155,6 +223,8 @@ def compare(
         Of the permutations.
     protocol, device, weights, batch_size, workers, cache, verify, progress
         As in `score`.
+    observe
+        Called with the sets and their features when all is computed.
 
     Raises
     ------
@@ -190,14 +260,18 @@ def compare(
         _difference(recipe, a.features(recipe), b.features(recipe), reference.features(recipe), permutations, rng)
         for recipe in recipes
     ]
+    if observe is not None:
+        observe(Systems(a, b, reference, tuple(recipes)))
     return Comparison(
         protocol,
-        _shown(folders[0]),
-        _shown(folders[1]),
-        _shown(folders[2]),
-        (len(a.clip_ids), len(b.clip_ids), len(reference.clip_ids)),
+        chosen.caveat,
+        a.summary(),
+        b.summary(),
+        reference.summary(),
         tuple(differences),
         tuple(warnings),
+        {name: backbone.settings for name, backbone in backbones.items()},
+        tool_versions(),
     )
 
 
@@ -222,6 +296,8 @@ def _difference(
     metric = METRICS[recipe.metric]
     return Difference(
         recipe.score_id,
+        recipe.metric,
+        recipe.backbone,
         metric.higher_is_better,
         values[0],
         values[1],
@@ -337,9 +413,3 @@ def _verdict(difference: float, error: float, p: float, higher_is_better: bool, 
     if needed > 1000 * n:
         return "not separable at this n, nor at a thousand times as many clips"
     return f"not separable at this n; about {max(needed, n + 1)} clips would separate them"
-
-
-def _shown(folder: AudioFolder) -> str:
-    if not folder.clips:
-        raise DataError("has no clips", where=folder.root)
-    return str(folder.root)

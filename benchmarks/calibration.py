@@ -1,4 +1,4 @@
-"""Does ``--ci`` keep its word? Coverage of the 95 % interval over repeats whose truth is known by simulation.
+"""Does ``agm score`` keep its word? Coverage of the 95 % interval over repeats whose truth is known by simulation.
 
 ``python benchmarks/calibration.py [REPEATS]`` prints the table of docs/uncertainty.md. The truth is the expected score
 at this n: the mean over an independent set of draws.

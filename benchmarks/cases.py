@@ -75,7 +75,7 @@ class Bench:
 
     def score(self, gen: Path, ref: Path, *options: str | Path, cold: bool) -> Callable[[], Side]:
         """Return ``agm score`` as a process each time; a cold one finds converted weights, but no embeddings."""
-        command = [sys.executable, "-c", SCORE, "score", gen, ref, "--protocol", "audioldm-0.0.3", *options]
+        command = [sys.executable, "-c", SCORE, "score", gen, ref, "--protocol", "audioldm-0.0.3", "--no-ci", *options]
 
         def forget() -> None:
             for kept in ("embeddings", "memo"):

@@ -72,7 +72,9 @@ class Evaluation:
         accelerator.wait_for_everyone()
         if not accelerator.is_main_process:
             return None
-        report = score(target, self._references, protocol=config.protocol, weights=self._weights, device=model.device)
+        report = score(
+            target, self._references, protocol=config.protocol, weights=self._weights, device=model.device, ci=False
+        )
         return {
             "step": step,
             "protocol": config.protocol,

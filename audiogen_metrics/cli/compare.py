@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audiogen_metrics.cli.common import (
@@ -17,7 +18,7 @@ from audiogen_metrics.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from audiogen_metrics.systems import Comparison
+    from audiogen_metrics.systems import Comparison, Systems
 
 
 def _markdown(found: Comparison) -> str:
@@ -52,6 +53,9 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the permutations (default: %(default)s)")
     add_protocol_option(parser)
     add_extraction_options(parser)
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="also write a page with the prompts where they differ most, to hear"
+    )
     add_format_options(parser, list(_FORMATS))
     parser.set_defaults(run=run)
 
@@ -60,6 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Compare and write the result."""
     from audiogen_metrics.systems import compare
 
+    seen: list[Systems] = []
     found = compare(
         arguments.gen_a,
         arguments.gen_b,
@@ -68,7 +73,12 @@ def run(arguments: argparse.Namespace) -> int:
         protocol=arguments.protocol,
         permutations=arguments.permutations,
         seed=arguments.seed,
+        observe=seen.append,
         **extraction_arguments(arguments),
     )
     write_result(_FORMATS[arguments.format](found), arguments.output)
+    if arguments.html is not None:
+        from audiogen_metrics.report.versus import write_comparison
+
+        write_comparison(found, seen[0], arguments.html)
     return 0

@@ -28,7 +28,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--backbone", metavar="NAME", help="what to call the network behind .npy files (default: the folder's name)"
     )
-    parser.add_argument("--ci", action="store_true", help="standard errors, 95 %% intervals and noise floors")
+    parser.add_argument("--no-ci", action="store_true", help="leave out 95 %% intervals and noise floors")
     add_format_options(parser, list(FORMATS))
     parser.set_defaults(run=run)
 
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.ref,
         metrics=arguments.metrics.split(",") if arguments.metrics else None,
         backbone=arguments.backbone,
-        ci=arguments.ci,
+        ci=not arguments.no_ci,
     )
     if arguments.format in WARN_ON_STDERR:
         for warning in report.warnings:

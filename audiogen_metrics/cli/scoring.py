@@ -84,7 +84,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--strict", action="store_true", help="a file that must be skipped is an error")
     parser.add_argument(
-        "--ci", action="store_true", help="standard errors, 95 %% intervals, and the reference's own noise floor"
+        "--no-ci", action="store_true", help="leave out 95 %% intervals and the reference's own noise floor"
     )
     parser.add_argument(
         "--extrapolate",
@@ -120,7 +120,7 @@ def run(arguments: argparse.Namespace) -> int:
         pairing=arguments.pairing,
         limit=arguments.limit,
         strict=arguments.strict,
-        ci=arguments.ci,
+        ci=not arguments.no_ci,
         extrapolate=arguments.extrapolate is not None,
         distributed=distributed.join(),
         observe=seen.append,

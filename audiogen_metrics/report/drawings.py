@@ -101,5 +101,16 @@ def bars(gen: float, ref: float, largest: float) -> str:
     )
 
 
+def interval(value: float, low: float, high: float) -> str:
+    """Return an interval around its value beside 0, which is in the middle; decoration."""
+    reach = max(abs(low), abs(high)) or 1.0
+    left, middle, right = (50 + 48 * place / reach for place in (low, value, high))
+    return (
+        '<svg class="pair" viewBox="0 0 100 14" preserveAspectRatio="none" aria-hidden="true">'
+        f'<path class="median" d="M50 0V14"/><path class="axis" d="M{left:.2f} 7H{right:.2f}"/>'
+        f'<rect class="gen" x="{middle - 1:.2f}" y="3" width="2" height="8"/></svg>'
+    )
+
+
 def _svg(width: int, height: int, describe: str, drawn: Sequence[str]) -> str:
     return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(describe)}">{"".join(drawn)}</svg>'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,6 +67,7 @@ def write_page(report: ScoreReport, evidence: Evidence, path: str | Path) -> Non
 
 def page(report: ScoreReport, diagnosis: Diagnosis, album: Album) -> str:
     """Return the page as text."""
+    provenance = provenance_of({"gen": report.gen, "ref": report.ref}, report.backbones, report.versions)
     sections = (
         ("scores", "Scores", _scores(report)),
         ("map", "Where the sets lie", _map(diagnosis.projection)),
@@ -75,23 +76,22 @@ def page(report: ScoreReport, diagnosis: Diagnosis, album: Album) -> str:
         ("classes", "What is heard", _classes(diagnosis.classes)),
         ("clips", "Clips", _clips(diagnosis, album)),
         ("not-shown", "Not shown", listed(diagnosis.notes)),
-        ("provenance", "Provenance", _provenance(report)),
+        ("provenance", "Provenance", provenance + _REPEAT),
         ("cite", "Cite", listed(map(str, report.citations()))),
     )
     notes = ([report.caveat] if report.caveat else []) + list(report.warnings)
-    return document(f"{_name(report.gen)} against {_name(report.ref)}", _summary(report), notes, sections)
+    lead = f"{size_of(report.gen)} against {size_of(report.ref)}"
+    lead += f", protocol <b>{escape(report.protocol)}</b>, on {escape(report.device)}."
+    return document(f"{_name(report.gen)} against {_name(report.ref)}", lead, notes, sections)
 
 
 def _name(summary: InputSummary) -> str:
     return Path(summary.path).name or summary.path
 
 
-def _summary(report: ScoreReport) -> str:
-    sets = " against ".join(
-        f"{summary.scored} clips ({_duration(summary.seconds)}) of {escape(summary.path)}"
-        for summary in (report.gen, report.ref)
-    )
-    return f"{sets}, protocol <b>{escape(report.protocol)}</b>, on {escape(report.device)}."
+def size_of(summary: InputSummary) -> str:
+    """Return how many clips of which folder, and how long they are, as HTML."""
+    return f"{summary.scored} clips ({_duration(summary.seconds)}) of {escape(summary.path)}"
 
 
 def _duration(seconds: float) -> str:
@@ -256,9 +256,9 @@ def _clips(diagnosis: Diagnosis, album: Album) -> str:
 
 
 def _card(clip: ClipDiagnosis, rank: int, unit: str, album: Album) -> str:
-    sides = _side("gen", clip.clip_id, album.of(clip.path), clip.gen_classes)
+    sides = media_of("gen", clip.clip_id, album.of(clip.path), clip.gen_classes)
     if clip.ref_path is not None:
-        sides += _side("ref", clip.clip_id, album.of(clip.ref_path), clip.ref_classes)
+        sides += media_of("ref", clip.clip_id, album.of(clip.ref_path), clip.ref_classes)
     nearest = clip.nearest
     words = [clip.clip_id, *(label for label, _ in clip.gen_classes + clip.ref_classes)]
     if nearest is not None:
@@ -266,7 +266,7 @@ def _card(clip: ClipDiagnosis, rank: int, unit: str, album: Album) -> str:
         if nearest.path == clip.ref_path:
             sides += f"<p>Nearest reference clip: its own, distance {nearest.distance:.3g}.</p>"
         else:
-            sides += _side(
+            sides += media_of(
                 "nearest ref", nearest.clip_id, album.of(nearest.path), (), f"distance {nearest.distance:.3g}"
             )
     influence = "" if clip.influence is None else f"; adds <b>{clip.influence:+.3g}</b> to the Fréchet distance"
@@ -276,7 +276,8 @@ def _card(clip: ClipDiagnosis, rank: int, unit: str, album: Album) -> str:
     )
 
 
-def _side(name: str, clip_id: str, media: Media, classes: Sequence[tuple[str, float]], remark: str = "") -> str:
+def media_of(name: str, clip_id: str, media: Media, classes: Sequence[tuple[str, float]], remark: str = "") -> str:
+    """Return what can be heard and seen of one clip."""
     heard = ", ".join(f"{label} {value:.0%}" for label, value in classes)
     label = escape(f"{name}: {clip_id}")
     about = "; ".join(filter(None, (clip_id if name == "nearest ref" else "", remark, heard)))
@@ -291,8 +292,11 @@ def _side(name: str, clip_id: str, media: Media, classes: Sequence[tuple[str, fl
     return text + "</div>"
 
 
-def _provenance(report: ScoreReport) -> str:
-    sets = [
+def provenance_of(
+    sets: Mapping[str, InputSummary], backbones: Mapping[str, Mapping[str, Any]], versions: Mapping[str, str]
+) -> str:
+    """Return tables of the sets, what was skipped, the backbones and the versions of all that took part."""
+    found = [
         (
             name,
             escape(summary.path),
@@ -301,24 +305,24 @@ def _provenance(report: ScoreReport) -> str:
             _duration(summary.seconds),
             summary.digest,
         )
-        for name, summary in (("gen", report.gen), ("ref", report.ref))
+        for name, summary in sets.items()
     ]
     header = ("set", "folder", "clips scored", "other files", "length", "list SHA-256")
-    text = table("The two sets", header, sets, ("", "number", "number", "number", "hash"))
+    text = table("The sets", header, found, ("", "number", "number", "number", "hash"))
     skipped = [
         (name, escape(entry["clip"]), escape(entry["reason"]))
-        for name, summary in (("gen", report.gen), ("ref", report.ref))
+        for name, summary in sets.items()
         for entry in (*summary.skipped, *(entry for entries in summary.left_out.values() for entry in entries))
     ]
     if skipped:
         text += table("Clips that were skipped", ("set", "clip", "reason"), skipped, ("", ""))
     settings = [
         (escape(name), escape(str(backbone.get("weights_sha256", "–"))), escape(_others(backbone)))
-        for name, backbone in report.backbones.items()
+        for name, backbone in backbones.items()
     ]
     text += table("Backbones", ("backbone", "weights SHA-256", "settings"), settings, ("hash", ""))
-    versions = [(escape(name), escape(version)) for name, version in report.versions.items()]
-    return text + table("Versions", ("part", "version"), versions, ("",)) + _REPEAT
+    parts = [(escape(name), escape(version)) for name, version in versions.items()]
+    return text + table("Versions", ("part", "version"), parts, ("",))
 
 
 _REPEAT = (
@@ -327,6 +331,6 @@ _REPEAT = (
 )
 
 
-def _others(backbone: Any) -> str:
+def _others(backbone: Mapping[str, Any]) -> str:
     shown = {name: value for name, value in backbone.items() if name not in ("name", "weights_sha256")}
     return ", ".join(f"{name} {value}" for name, value in shown.items())

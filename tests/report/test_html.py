@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from audiogen_metrics import score
+from audiogen_metrics.cli.main import main
 from audiogen_metrics.evaluation import reference_statistics
+from audiogen_metrics.probes.copying import CopyOptions, corrupt_folder
 from audiogen_metrics.report.diagnosis import diagnose
 from audiogen_metrics.report.html import score_html
 from audiogen_metrics.report.media import png
@@ -208,12 +210,58 @@ def test_png_is_png(tmp_path):
     assert (np.diff(lightness) >= -1).all()
 
 
+@pytest.fixture(scope="module")
+def compared(folders, tmp_path_factory):
+    """The page of a comparison with a noisy copy, one clip of which is broken."""
+    gen, ref = folders
+    root = tmp_path_factory.mktemp("compared")
+    corrupt_folder(gen, root / "noisy", CopyOptions(probe="white-noise", severity=0.9))
+    command = ["compare", str(gen), str(root / "noisy"), str(ref), "--protocol", "yamnet", "--permutations", "19"]
+    assert main([*command, "-m", "fd,kl", "--html", str(root / "page.html"), "-o", str(root / "out")]) == 0
+    return root / "page.html"
+
+
+def test_page_of_a_comparison(compared):
+    page = outline(compared)
+    for text in (
+        "Verdicts",
+        "fd_yamnet",
+        "A better, p = 0.05",
+        "A is ahead by KL",
+        "B is ahead",
+        "random swaps",
+        "skipped",
+    ):
+        assert text in page.text, text
+    assert len(page.all("audio")) == 6 * 3
+    assert len(page.all("script")) == 1
+    assert all(str(each["src"]).startswith("data:") for each in page.all("audio") + page.all("img"))
+    assert len(page.all("caption")) == len(page.all("table")) == 5
+    assert {str(each["href"])[1:] for each in page.all("a")} <= {str(e["id"]) for _, e in page.elements if "id" in e}
+
+
+def test_page_of_systems_with_other_prompts(folders, tmp_path):
+    for place, path in enumerate(sorted(path for path in folders[0].rglob("*") if path.is_file())[1:]):
+        (tmp_path / "other").mkdir(exist_ok=True)
+        shutil.copy(path, tmp_path / "other" / f"{place}{path.suffix}")
+    command = ["compare", str(folders[0]), str(tmp_path / "other"), str(folders[1]), "--protocol", "yamnet", "-m", "fd"]
+    assert main([*command, "--html", str(tmp_path / "page.html"), "-o", str(tmp_path / "out")]) == 0
+    page = outline(tmp_path / "page.html")
+    assert "No prompts" in page.text
+    assert "p comes from the standard error" in page.text
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None or shutil.which("bash") is None, reason="no Chromium here")
-def test_in_a_browser(made, tmp_path):
+def test_in_a_browser(made, compared, tmp_path):
     """It renders, filters and plays, says nothing on the console and asks the network for nothing."""
     browser = Browser(tmp_path)
     try:
+        browser.open(compared)
+        assert browser.run("document.querySelectorAll('.clips > li').length") == 6
+        assert browser.run("document.querySelector('audio').play().then(() => 'plays', (error) => String(error))") == (
+            "plays"
+        )
         browser.open(made[0])
         assert browser.run("document.title").endswith("audiogen-metrics")
         assert browser.run("document.querySelectorAll('.clips > li').length") == 6
@@ -235,6 +283,6 @@ def test_in_a_browser(made, tmp_path):
         assert browser.run("getComputedStyle(document.body).backgroundColor") != light
         assert browser.console == []
         assert {request.split(":")[0] for request in browser.requests} <= {"file", "data"}
-        assert sum(request.startswith("file:") for request in browser.requests) == 1
+        assert sum(request.startswith("file:") for request in browser.requests) == 2
     finally:
         browser.close()

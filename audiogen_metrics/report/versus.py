@@ -1,0 +1,100 @@
+"""The page of a comparison: verdicts, intervals, and the prompts where two systems differ most, to hear."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from audiogen_metrics.citations import citations
+from audiogen_metrics.protocols import METRICS
+from audiogen_metrics.report import drawings
+from audiogen_metrics.report.document import document, listed, table, write
+from audiogen_metrics.report.html import AUDIO_BYTES, PLAYED_SECONDS, media_of, provenance_of, size_of
+
+if TYPE_CHECKING:
+    from audiogen_metrics.report.media import Album
+    from audiogen_metrics.systems import Comparison, Prompt, Systems
+
+PROMPTS_SHOWN = 10
+
+_NO_PROMPTS = "<p>No prompts: KL by clip needs logits, and clips of the same names in all three sets.</p>"
+
+
+def write_comparison(found: Comparison, systems: Systems, path: str | Path) -> None:
+    """Write the page about a comparison and what stands behind it; UsageError if it cannot be written."""
+    from audiogen_metrics.report.media import Album
+
+    write(comparison_page(found, systems.prompts(), Album(AUDIO_BYTES, PLAYED_SECONDS)), path)
+
+
+def comparison_page(found: Comparison, prompts: Sequence[Prompt], album: Album) -> str:
+    """Return the page as text; ``prompts`` with their clips, those where A is ahead first."""
+    names = {"A": found.a, "B": found.b, "ref": found.ref}
+    lead = "; ".join(f"<b>{name}</b>: {size_of(summary)}" for name, summary in names.items())
+    used = [(difference.metric, difference.backbone) for difference in found.differences]
+    works = citations(used, found.protocol, found.versions.get("audiogen-metrics", "unknown"))
+    sections = (
+        ("scores", "Verdicts", _verdicts(found)),
+        ("clips", "Where they differ most", _prompts(prompts, album)),
+        ("not-shown", "Not shown", "" if prompts else _NO_PROMPTS),
+        ("provenance", "Provenance", provenance_of(names, found.backbones, found.versions)),
+        ("cite", "Cite", listed(map(str, works))),
+    )
+    notes = ([found.caveat] if found.caveat else []) + list(found.warnings)
+    title = " or ".join(Path(summary.path).name or summary.path for summary in (found.a, found.b))
+    return document(f"{title}?", f"{lead}. Protocol <b>{escape(found.protocol)}</b>.", notes, sections)
+
+
+def _verdicts(found: Comparison) -> str:
+    rows = [
+        (
+            f"{escape(METRICS[difference.metric].title)}<br><code>{escape(difference.id)}</code>",
+            f"{difference.a:.4g}",
+            f"{difference.b:.4g}",
+            "higher" if difference.higher_is_better else "lower",
+            f"{difference.difference:+.3g}",
+            "{:+.3g} to {:+.3g}".format(*difference.ci95) + drawings.interval(difference.difference, *difference.ci95),
+            f"{difference.p:.2g}",
+            f"<b>{escape(difference.verdict)}</b>",
+        )
+        for difference in found.differences
+    ]
+    header = ("score", "A", "B", "better", "A − B", "95 % interval of A − B", "p", "verdict")
+    kinds = ("number", "number", "", "number", "", "number", "")
+    tested = {difference.permutations for difference in found.differences if difference.permutations}
+    how = (
+        f"p is the share of {max(tested)} random swaps of A's and B's clips that differ as much."
+        if tested
+        else "The prompts differ, so p comes from the standard error."
+    )
+    return table("Each score of both systems, and their difference", header, rows, kinds) + (
+        f"<p>{how} The interval is ± 1.96 jackknife standard errors over clips, wider than need be where clips are few "
+        "for the dimensions, so p decides; the dashed mark in the drawing is 0. "
+        f"{len(rows)} scores are {len(rows)} chances: do not pick the one that suits.</p>"
+    )
+
+
+def _prompts(prompts: Sequence[Prompt], album: Album) -> str:
+    count = min(PROMPTS_SHOWN, len(prompts) // 2)
+    text = ""
+    for name, part in (("A", prompts[:count]), ("B", prompts[::-1][:count])):
+        cards = "".join(_card(prompt, rank, album) for rank, prompt in enumerate(part, 1))
+        if cards:
+            text += f'<h3>{name} is ahead by KL to the reference</h3><ol class="clips">{cards}</ol>'
+    if not text:
+        return ""
+    return (
+        f"<p>Players hold MP3 copies: mono, the first {PLAYED_SECONDS} s.</p>"
+        '<div class="filter"><label for="filter">Filter clips by name</label>'
+        '<input id="filter" type="search" autocomplete="off"><output id="count" for="filter"></output></div>' + text
+    )
+
+
+def _card(prompt: Prompt, rank: int, album: Album) -> str:
+    sides = "".join(
+        media_of(name, prompt.clip_id, album.of(path), (), "" if value is None else f"KL {value:.3g}")
+        for name, path, value in (("A", prompt.a, prompt.kl_a), ("B", prompt.b, prompt.kl_b), ("ref", prompt.ref, None))
+    )
+    return f'<li data-text="{escape(prompt.clip_id)}"><h4>{rank}. {escape(prompt.clip_id)}</h4>{sides}</li>'
