@@ -98,6 +98,7 @@ def every(bench: Bench, quick: bool) -> Iterator[Case]:
         for count in (24, 100) if quick else (24, 100, 1000, 3000):
             yield from frechet(bench, count, dimension)
     yield inception(bench, 100 if quick else 1000)
+    yield kernel(bench, 1100 if quick else 3000, 128 if quick else 2048)
     yield from whole(bench, small, target=4, pairs=3)
     yield from whole(bench, large, target=2.5, pairs=1)
 
@@ -172,6 +173,15 @@ def inception(bench: Bench, count: int) -> Case:
     logits = bench.inputs.logits(count)
     sides = {"ours": bench.ours("inception", logits), "theirs": bench.theirs("torch_fidelity_isc", logits)}
     return Case("inception", "inception score", f"n = {count}", "torch-fidelity", sides)
+
+
+def kernel(bench: Bench, count: int, dimension: int) -> Case:
+    """Compare the kernel distance of ready features."""
+    features = bench.inputs.features(count, dimension)
+    sides = {"ours": bench.ours("kernel", features), "theirs": bench.theirs("torch_fidelity_kid", features)}
+    return Case(
+        "kid", "kernel distance", f"n = {count}, d = {dimension}, 100 subsets", "torch-fidelity", sides, pairs=3
+    )
 
 
 def whole(bench: Bench, count: int, target: float, pairs: int) -> Iterator[Case]:

@@ -7,7 +7,7 @@ import torch
 from sides import Task, Values, main, warmed
 
 from audiogen_metrics.backbones import BACKBONES
-from audiogen_metrics.functional import GaussianStatistics, frechet_distance, inception_score
+from audiogen_metrics.functional import GaussianStatistics, frechet_distance, inception_score, kernel_distance
 
 BATCH = 16
 """The default of ``agm score``."""
@@ -61,7 +61,18 @@ def inception(logits: str) -> Task:
     return warmed(task)
 
 
-TASKS = {task.__name__: task for task in (embed, yamnet_on_patches, frechet, inception)}
+def kernel(features: str) -> Task:
+    """Take the kernel distance of ``(2, n, d)``: 100 subsets of 1000 rows."""
+    gen, ref = np.load(features)
+
+    def task() -> Values:
+        found = kernel_distance(gen, ref)
+        return {"distance": found.value, "spread": found.std}
+
+    return warmed(task)
+
+
+TASKS = {task.__name__: task for task in (embed, yamnet_on_patches, frechet, inception, kernel)}
 
 if __name__ == "__main__":
     main(TASKS)

@@ -161,7 +161,7 @@ def write_table() -> None:
 
 def _order(path: Path) -> tuple[int, list[int], str]:
     """Sort whole evaluations first, then networks, then distances by size."""
-    families = ("score", "fad", "cnn14", "vggish", "yamnet", "frechet", "inception", "import")
+    families = ("score", "fad", "cnn14", "vggish", "yamnet", "frechet", "inception", "kid", "import")
     family, *rest = path.stem.split("-")
     sizes = [int(part) for word in rest for part in word.split("x")[::-1] if part.isdigit()]
     return families.index(family) if family in families else len(families), sizes, path.stem

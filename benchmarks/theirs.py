@@ -148,6 +148,20 @@ def torch_fidelity_isc(logits: str) -> Task:
     return warmed(task)
 
 
+def torch_fidelity_kid(features: str) -> Task:
+    """Take the kernel distance as torch-fidelity does."""
+    from torch_fidelity.metric_kid import kid_features_to_metric
+
+    gen, ref = map(torch.from_numpy, np.load(features))
+
+    def task() -> Values:
+        found = kid_features_to_metric(gen, ref, kid_subsets=100, kid_subset_size=1000, rng_seed=2020, verbose=False)
+        mean, spread = found["kernel_inception_distance_mean"], found["kernel_inception_distance_std"]
+        return {"distance": float(mean), "spread": float(spread)}
+
+    return warmed(task)
+
+
 def _on_pair(features: str, task: Callable[[torch.Tensor, torch.Tensor], Values]) -> Task:
     gen, ref = map(torch.from_numpy, np.load(features))
     task(gen[:24, :8], ref[:24, :8])
@@ -158,7 +172,7 @@ TASKS: dict[str, Callable[..., None]] = {
     task.__name__: task
     for task in (
         audioldm_eval, frechet_audio_distance, panns_inference, torchvggish, onnxruntime, scipy_sqrtm, torchmetrics,
-        torch_fidelity, torch_fidelity_isc,
+        torch_fidelity, torch_fidelity_isc, torch_fidelity_kid,
     )
 }  # fmt: skip
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from audiogen_metrics.errors import DataError, InsufficientDataError
@@ -13,6 +15,9 @@ from audiogen_metrics.functional.distances import squared_distance_blocks
 from audiogen_metrics.functional.validation import Array, float64_tensor
 
 KAD_SCALE = 100.0
+
+ROWS_AT_ONCE = 1024
+"""Rows of the kernel matrix held in memory at a time."""
 
 
 class KernelDistance(NamedTuple):
@@ -70,11 +75,12 @@ def kernel_distance(
     rng = np.random.RandomState(seed)
     if size < subset_size:
         subsets = 1
-    values = []
-    for _ in range(subsets):
-        ours = gen[rng.choice(len(gen), size, replace=False)]
-        theirs = ref[rng.choice(len(ref), size, replace=False)]
-        values.append(_polynomial(ours, theirs))
+    draws = [tuple(rng.choice(len(rows), size, replace=False) for rows in (gen, ref)) for _ in range(subsets)]
+    n, m = len(gen), len(ref)
+    if n * n + m * m + n * m < 3 * subsets * size**2:
+        values = _on_subsets(gen, ref, draws)
+    else:
+        values = [_on_subsets(gen[ours], ref[theirs], [(np.arange(size),) * 2])[0] for ours, theirs in draws]
     spread = float(np.std(values)) if subsets > 1 else None
     return KernelDistance(float(np.mean(values)), spread, size)
 
@@ -122,15 +128,30 @@ def kernel_audio_distance(gen: Array, ref: Array) -> KernelDistance:
     return KernelDistance(KAD_SCALE * (within - 2 * total(gen, ref) / (n * m)), None, min(n, m))
 
 
-def _polynomial(gen: torch.Tensor, ref: torch.Tensor) -> float:
-    dimension, n, m = gen.shape[1], len(gen), len(ref)
+def _on_subsets(
+    gen: torch.Tensor, ref: torch.Tensor, draws: Sequence[tuple[npt.NDArray[np.int64], ...]]
+) -> list[float]:
+    """Return the unbiased squared MMD of each draw of rows; the kernel between all rows is computed once, in blocks."""
+    dimension, size = gen.shape[1], len(draws[0][0])
+    # One column a draw, 1 where a row is in it: the sum over a subset of a matrix K is vᵀKv.
+    ours, theirs = (gen.new_zeros(len(rows), len(draws)) for rows in (gen, ref))
+    for column, (first, second) in enumerate(draws):
+        ours[torch.from_numpy(first), column] = 1
+        theirs[torch.from_numpy(second), column] = 1
 
-    def kernel(rows: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-        return (rows @ others.T / dimension + 1) ** 3
+    def total(rows: torch.Tensor, others: torch.Tensor, v: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        sums = v.new_zeros(len(draws))
+        for part, weights in zip(rows.split(ROWS_AT_ONCE), v.split(ROWS_AT_ONCE), strict=True):
+            kernel = torch.addmm(part.new_ones(()), part, others.T, alpha=1 / dimension).pow_(3)
+            sums += (weights * (kernel @ w)).sum(0)
+        return sums
 
-    ours, theirs = kernel(gen, gen), kernel(ref, ref)
-    within = (ours.sum() - ours.trace()) / (n * (n - 1)) + (theirs.sum() - theirs.trace()) / (m * (m - 1))
-    return float(within - 2 * kernel(gen, ref).mean())
+    def within(rows: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        diagonal = (rows.square().sum(1) / dimension + 1) ** 3
+        return (total(rows, rows, v, v) - diagonal @ v) / (size * (size - 1))
+
+    between = total(gen, ref, ours, theirs) / size**2
+    return (within(gen, ours) + within(ref, theirs) - 2 * between).tolist()
 
 
 def _median_squared_distance(rows: torch.Tensor) -> float:

@@ -15,12 +15,14 @@ def rows(n: int, d: int, seed: int) -> torch.Tensor:
     return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + 0.1 * seed
 
 
-def test_kid_equals_torch_fidelity() -> None:
+@pytest.mark.parametrize(("subsets", "size"), [(20, 50), (3, 12), (5, 120)])
+def test_kid_equals_torch_fidelity(subsets: int, size: int) -> None:
+    """With the kernel between all rows computed once, by subset, and where one set is a subset."""
     from torch_fidelity.metric_kid import kid_features_to_metric
 
     gen, ref = rows(120, 16, 0), rows(150, 16, 3)
-    theirs = kid_features_to_metric(gen, ref, kid_subsets=20, kid_subset_size=50, rng_seed=7, verbose=False)
-    ours = kernel_distance(gen, ref, subsets=20, subset_size=50, seed=7)
+    theirs = kid_features_to_metric(gen, ref, kid_subsets=subsets, kid_subset_size=size, rng_seed=7, verbose=False)
+    ours = kernel_distance(gen, ref, subsets=subsets, subset_size=size, seed=7)
     assert ours.value == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-9)
     assert ours.std == pytest.approx(theirs["kernel_inception_distance_std"], rel=1e-9)
 
