@@ -6,7 +6,7 @@ import hashlib
 import json
 import pickle
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from audiogen_metrics.confidence import with_interval
 from audiogen_metrics.embedding.cache import ClipFeatures
 from audiogen_metrics.embedding.extraction import EmbeddingSet
 from audiogen_metrics.embedding.memo import digest_of
-from audiogen_metrics.embedding.reference import FeatureSource, GivenFeatures
+from audiogen_metrics.embedding.reference import MACHINE_SETTINGS, FeatureSource, GivenFeatures
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
 from audiogen_metrics.evaluation import compute, score_warnings, tool_versions
 from audiogen_metrics.functional import GaussianStatistics
@@ -64,6 +64,8 @@ class ImportedFeatures:
         By clip id, a hash over the clip's features; empty where clips are not known.
     notes
         What to know about them.
+    stamps
+        By backbone name, ``preprocessing`` and ``settings`` behind the features; only ``agm embed`` says them.
     """
 
     path: Path
@@ -72,6 +74,7 @@ class ImportedFeatures:
     outputs: Mapping[str, frozenset[Output]]
     files: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    stamps: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
 
     def summary(self) -> InputSummary:
         """Return what was read, for a report; the length of the audio is not known and stands as 0."""
@@ -149,7 +152,7 @@ def score_features(
     Raises
     ------
     DataError
-        As `read_features`; sets without a backbone in common.
+        As `read_features`; sets without a backbone in common, or of one with other weights or preprocessing.
     UsageError
         A metric that does not exist, or whose features are not there.
     InsufficientDataError
@@ -162,6 +165,7 @@ def score_features(
     5.12
     """
     sides = read_features(gen, backbone), read_features(ref, backbone)
+    _require_same_making(*sides)
     scores = {}
     for recipe in _recipes(*sides, metrics):
         gen_features, ref_features = (side.sources[recipe.backbone] for side in sides)
@@ -186,9 +190,23 @@ def score_features(
             "gen_only": list(pairs.gen_only),
             "ref_only": list(pairs.ref_only),
         },
+        backbones={name: stamp["settings"] for name, stamp in sides[0].stamps.items()},
         warnings=(*found, *(warning for score in scores.values() for warning in score_warnings(score))),
         versions=tool_versions(),
     )
+
+
+def _require_same_making(gen: ImportedFeatures, ref: ImportedFeatures) -> None:
+    """Raise DataError where both sides say how they were made, and differ."""
+    for name in gen.stamps.keys() & ref.stamps.keys():
+        for part, made in gen.stamps[name].items():
+            other = ref.stamps[name].get(part, {})
+            for key in sorted({*made, *other} - MACHINE_SETTINGS):
+                if made.get(key) != other.get(key):
+                    raise DataError(
+                        f"gen was embedded with {name} {key} {made.get(key)}, ref with {other.get(key)}",
+                        fix="Embed both with one protocol and the same weights",
+                    )
 
 
 def _recipes(gen: ImportedFeatures, ref: ImportedFeatures, metrics: Sequence[str] | None) -> list[Recipe]:
@@ -286,6 +304,10 @@ def _own(path: Path) -> ImportedFeatures:
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         ids: dict[str, list[str]] = json.loads(metadata["ids"])
+        stamps = {
+            str(name): {part: dict(stamp[part]) for part in ("preprocessing", "settings")}
+            for name, stamp in json.loads(metadata["description"])["backbones"].items()
+        }
         sets: dict[str, dict[str, ClipFeatures]] = {}
         for backbone, clips in ids.items():
             columns: dict[Output, Sequence[torch.Tensor]] = {}
@@ -303,7 +325,7 @@ def _own(path: Path) -> ImportedFeatures:
             }
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise DataError(f"is not what agm embed writes ({error})", where=path, fix="Write it anew") from error
-    return _collect(path, "audiogen-metrics", sets)
+    return replace(_collect(path, "audiogen-metrics", sets), stamps=stamps)
 
 
 def _array(path: Path) -> torch.Tensor:

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from scipy import linalg
 
 from audiogen_metrics import score
@@ -113,6 +115,24 @@ def test_what_agm_embed_writes(small, tmp_path):
     assert {each.id: each.value for each in found.scores.values()} == {
         each.id: each.value for each in direct.scores.values()
     }
+
+
+def test_embeddings_of_other_weights_are_refused(small, tmp_path):
+    assert main(["embed", str(small[0]), "--protocol", "yamnet", "-o", str(tmp_path / "gen.safetensors")]) == 0
+    with safe_open(tmp_path / "gen.safetensors", framework="pt") as file:
+        described = dict(file.metadata())
+    changed = described["description"].replace('"weights_sha256": "', '"weights_sha256": "0')
+    assert changed != described["description"]
+    tensors = load_file(tmp_path / "gen.safetensors")
+    save_file(tensors, tmp_path / "ref.safetensors", {**described, "description": changed})
+    with pytest.raises(DataError, match="weights_sha256"):
+        score_features(tmp_path / "gen.safetensors", tmp_path / "ref.safetensors")
+    same = score_features(tmp_path / "gen.safetensors", tmp_path / "gen.safetensors")
+    assert same.backbones["yamnet"]["weights_sha256"]
+    for content in ({}, {**described, "ids": "[1"}, {**described, "ids": '{"yamnet": ["one"]}'}):
+        save_file(tensors, tmp_path / "ref.safetensors", content)
+        with pytest.raises(DataError, match="not what agm embed writes"):
+            score_features(tmp_path / "gen.safetensors", tmp_path / "ref.safetensors")
 
 
 def test_command(fadtk, tmp_path, capsys):
