@@ -598,7 +598,7 @@ def tool_versions() -> dict[str, str]:
 
     from audiogen_metrics.audio.decoding import DECODER_VERSION
 
-    packages = ("audiogen-metrics", "torch", "resampy", "numpy", "soundfile")
+    packages = ("audiogen-metrics", "torch", "numpy", "soundfile")
     return {name: version(name) for name in packages} | {
         "decoder": DECODER_VERSION,
         "python": platform.python_version(),

@@ -19,6 +19,7 @@ from audiogen_metrics.audio.decoding import DECODER_VERSION, MAX_BYTES, Audio, d
 from audiogen_metrics.audio.files import AudioFile, AudioFolder
 from audiogen_metrics.audio.preflight import ClipFacts, inspect
 from audiogen_metrics.audio.preparation import Preprocessing, prepare
+from audiogen_metrics.audio.resampling import RESAMPLING_VERSION
 from audiogen_metrics.backbones.base import Backbone, Output
 from audiogen_metrics.embedding.cache import CachedClip, ClipFeatures, EmbeddingCache
 from audiogen_metrics.embedding.memo import HashMemo, digest_of, identity_of
@@ -396,6 +397,7 @@ class _Lane:
     def __post_init__(self) -> None:
         space: dict[str, object] = {
             "decoder": DECODER_VERSION,
+            "resampling": RESAMPLING_VERSION,
             "preprocessing": asdict(self.preprocessing),
             "backbone": self.backbone.settings,
         }

@@ -103,9 +103,9 @@ def _audio(preprocessing: Preprocessing) -> str:
         "torchaudio-kaiser": "a Kaiser-windowed sinc of torchaudio's (width 64, rolloff 0.9476, β 14.77)",
         "decimate": "taking every third sample of 48 kHz, every second of 32 kHz and then half of those, and else the"
         " default of `torchaudio.functional.resample`",
-        "decimate-resampy": "taking every second sample of 32 kHz, and else `resampy` (kaiser_best)",
+        "decimate-resampy": "taking every second sample of 32 kHz, and else resampy's kaiser_best",
         "torchaudio": "`torchaudio.functional.resample` with its defaults (Hann-windowed sinc, width 6, rolloff 0.99)",
-        "resampy": "`resampy` (kaiser_best)",
+        "resampy": "resampy's kaiser_best",
     }
     channels = {"first": "first channel", "mean": "mean of the channels"}
     rate, shortest = preprocessing.sample_rate, preprocessing.minimum_samples

@@ -33,12 +33,41 @@ def test_equal_rates_return_the_waveform_itself() -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_resampy_is_resampys() -> None:
+@pytest.mark.parametrize(
+    ("rate", "target"),
+    [
+        (44_100, 16_000),
+        (22_050, 16_000),
+        (48_000, 16_000),
+        (32_000, 16_000),
+        (11_025, 16_000),
+        (8_000, 16_000),
+        (16_000, 44_100),
+        (44_101, 16_000),
+        (12_345, 32_000),
+    ],
+)
+@pytest.mark.parametrize("length", [8_000, 31_111, 300, 3])
+def test_resampy_is_resampys(rate: int, target: int, length: int) -> None:
+    """To the last bits in float64, also where resampy's own rounding puts a sample on the other side."""
     import resampy
 
-    waveform = torch.randn(8000, generator=torch.Generator().manual_seed(0))
-    expected = resampy.resample(waveform.numpy(), 44_100, 16_000)
-    np.testing.assert_array_equal(resample(waveform, 44_100, 16_000, "resampy"), expected)
+    waveform = torch.randn(length, generator=torch.Generator().manual_seed(0))
+    expected = resampy.resample(waveform.double().numpy(), rate, target)
+    found = resample(waveform, rate, target, "resampy")
+    assert len(found) == len(expected)
+    np.testing.assert_allclose(found, np.float32(expected), rtol=2e-7, atol=1e-9)
+
+
+def test_a_header_that_claims_an_absurd_rate() -> None:
+    with pytest.raises(AudioFileError, match="2147483647 Hz is too far from 16000 Hz"):
+        resample(torch.ones(2**18), 2**31 - 1, 16_000, "resampy")
+    assert len(resample(torch.ones(10_000), 15_999_999, 16_000, "resampy")) == 10
+
+
+def test_too_few_samples_for_resampy() -> None:
+    with pytest.raises(AudioFileError, match="2 samples at 44100 Hz are none at 16000 Hz"):
+        resample(torch.ones(2), 44_100, 16_000, "resampy")
 
 
 def test_refuses_rates_without_a_common_factor() -> None:
