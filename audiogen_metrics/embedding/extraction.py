@@ -393,6 +393,8 @@ class _Lane:
     left_out: dict[str, ClipFailure] = field(default_factory=dict)
     buckets: dict[int, list[_Waiting]] = field(default_factory=lambda: defaultdict(list))
     waiting_samples: int = 0
+    first: dict[str, str] = field(default_factory=dict)
+    twins: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         space: dict[str, object] = {
@@ -427,6 +429,11 @@ class _Lane:
             reason = f"shorter than the {shortest:g} s that {self.backbone.name} needs, and the protocol does not pad"
             self.left_out[clip.clip_id] = ClipFailure(clip.clip_id, clip.path, reason)
             return
+        if key in self.first:
+            # Embedded once: the same clip elsewhere in a batch, or in another one, may differ in its last bits.
+            self.twins[clip.clip_id] = self.first[key]
+            return
+        self.first[key] = clip.clip_id
         # A copy, so that a view does not keep the untrimmed waveform alive.
         waveform = waveform[: self.backbone.usable_samples(len(waveform))].clone()
         length = len(waveform)
@@ -438,8 +445,10 @@ class _Lane:
             self.run(max(self.buckets, key=lambda length: length * len(self.buckets[length])))
 
     def run_all(self) -> None:
+        """Embed what is left, and give clips of equal content the same features."""
         for length in sorted(self.buckets):
             self.run(length)
+        self.features |= {clip_id: self.features[twin] for clip_id, twin in self.twins.items()}
 
     def run(self, length: int) -> None:
         """Embed one bucket, as one batch if the device has the memory."""
@@ -500,6 +509,7 @@ class _Lane:
             self.features |= share
         if not first:
             self.features = {}
+        self.first, self.twins = {}, {}
 
     def close(self) -> None:
         if self.cache is not None:

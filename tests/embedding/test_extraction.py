@@ -55,6 +55,28 @@ def test_features_are_the_backbones_own(small: tuple[Path, Path], backbone: YAMN
             torch.testing.assert_close(value, alone[output][0], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("cache", [True, False])
+def test_equal_content_is_embedded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: bool) -> None:
+    """Whatever the batch they would be in: to the bit the same features, cold, warm, and whenever workers are ready."""
+    for name in "abcde":
+        write_tone(tmp_path / f"{name}.wav", seconds=1.2)
+    for copy in ("b2", "b3", "f", "z"):
+        shutil.copy(tmp_path / "b.wav", tmp_path / f"{copy}.wav")
+    backbone, sizes = YAMNet(), []
+    forward = backbone.network.forward
+    monkeypatch.setattr(
+        backbone.network, "forward", lambda waveforms: (sizes.append(len(waveforms)), forward(waveforms))[1]
+    )
+    folder = scan(tmp_path)
+    for workers in (0, 2):
+        found = run(folder, backbone, cache=cache, workers=workers, batch_size=3)
+        assert found.clip_ids == tuple(sorted(found.clip_ids))
+        for copy in ("b2", "b3", "f", "z"):
+            for output, value in found.features["b"].items():
+                assert torch.equal(found.features[copy][output], value)
+    assert sizes == [3, 2] if cache else [3, 2, 3, 2]
+
+
 @pytest.mark.parametrize("options", [{"batch_size": 1}, {"batch_size": 5}, {"workers": 3}, {"workers": 1}], ids=str)
 def test_batch_and_workers_do_not_matter(small: tuple[Path, Path], backbone: YAMNet, options: dict[str, int]) -> None:
     folder = scan(small[0])
