@@ -39,7 +39,7 @@ def add_parser(subparsers: Subparsers) -> None:
         help="classes, in the columns clip_id and label (default: the first sub-folder of each clip)",
     )
     parser.add_argument(
-        "--events", type=int, default=4, metavar="N", help="events a sequence, for reordering (default: %(default)s)"
+        "--events", type=int, metavar="N", help="events a sequence, for probes that reorder them (default: 4)"
     )
     parser.add_argument("--workers", type=int, metavar="N", help="threads (default: one per core, at most 8)")
     parser.set_defaults(run=run)

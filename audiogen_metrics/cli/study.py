@@ -68,7 +68,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--labels", type=Path, metavar="CSV", help="classes, in the columns clip_id and label")
     parser.add_argument(
-        "--events", type=int, default=4, metavar="N", help="events a sequence, for reordering (default: %(default)s)"
+        "--events", type=int, metavar="N", help="events a sequence, for probes that reorder them (default: 4)"
     )
     parser.add_argument("--limit", type=int, metavar="N", help="take the first N clips only")
     parser.add_argument(

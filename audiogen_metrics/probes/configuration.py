@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
@@ -45,6 +45,22 @@ def configure(name: str, settings: Mapping[str, str] | None = None, pool: Pool |
     for setting, text in sorted((settings or {}).items()):
         probe = _with(probe, setting, text, name)
     return probe
+
+
+def refuse_unused(probes: Iterable[str], labels: object, events: object) -> None:
+    """Raise UsageError for labels or a number of events, None if not given, that none of the probes takes."""
+    kinds = {name: PROBES.get(name) for name in probes}
+    takers = {
+        "events": (events, [name for name, kind in kinds.items() if kind.needs_events]),
+        "labels": (labels, [name for name, kind in kinds.items() if kind.needs_events or kind.needs_pool]),
+    }
+    for option, (given, taken_by) in takers.items():
+        if given is not None and not taken_by:
+            raise UsageError(
+                f"given as {given}, but not used by {', '.join(kinds)}",
+                where=option,
+                fix=f"Leave it out, or take {'reordering' if option == 'events' else 'interference or reordering'}",
+            )
 
 
 def _with(owner: Any, name: str, text: str, where: str) -> Any:

@@ -20,9 +20,9 @@ from audiogen_metrics.audio.decoding import DECODER_VERSION, decode
 from audiogen_metrics.audio.files import AudioFolder, scan
 from audiogen_metrics.errors import AudioFileError, DataError, UsageError
 from audiogen_metrics.probes.base import Clip, Probe, clip_rng
-from audiogen_metrics.probes.configuration import configure
+from audiogen_metrics.probes.configuration import configure, refuse_unused
 from audiogen_metrics.probes.pool import Pool, folder_labels, read_labels
-from audiogen_metrics.probes.sequences import EventSequence, event_sequences
+from audiogen_metrics.probes.sequences import EVENTS, EventSequence, event_sequences
 
 MANIFEST = "manifest.json"
 MANIFEST_VERSION = 1
@@ -45,7 +45,7 @@ class CopyOptions:
     labels
         CSV file with the columns ``clip_id`` and ``label``; None takes the first sub-folder as the class.
     events
-        Events a sequence, for a probe that needs sequences.
+        Events a sequence, for a probe that needs sequences; None takes 4.
     workers
         Threads; None takes one per core, at most 8. They change nothing but the time.
     progress
@@ -57,7 +57,7 @@ class CopyOptions:
     seed: int = 0
     settings: Mapping[str, str] = field(default_factory=dict)
     labels: str | Path | None = None
-    events: int = 4
+    events: int | None = None
     workers: int | None = None
     progress: bool = False
 
@@ -90,7 +90,8 @@ def corrupt_folder(source: str | Path, target: str | Path, options: CopyOptions)
     Raises
     ------
     UsageError
-        A target that is in use or within the source; an unknown probe or setting; a value out of range.
+        A target that is in use or within the source; an unknown probe or setting; a value out of range; labels or
+        events for a probe that cannot use them.
     DataError
         No usable clip, or a set that the probe cannot take, such as one without classes.
     """
@@ -98,6 +99,7 @@ def corrupt_folder(source: str | Path, target: str | Path, options: CopyOptions)
     _check_target(root, folder.root)
     # What is wrong with a setting is said before any file is read.
     kind = configure(options.probe, options.settings)
+    refuse_unused([options.probe], options.labels, options.events)
     files = _Files(folder)
     workers = min(8, os.cpu_count() or 1) if options.workers is None else max(1, options.workers)
     with ThreadPoolExecutor(workers, thread_name_prefix="probe") as threads:
@@ -109,7 +111,7 @@ def corrupt_folder(source: str | Path, target: str | Path, options: CopyOptions)
         pool = Pool(usable, files.load, labels, options.seed)
         jobs = [EventSequence(clip_id, (clip_id,)) for clip_id in usable]
         if kind.needs_events and usable:
-            jobs = event_sequences(pool, options.events)
+            jobs = event_sequences(pool, EVENTS if options.events is None else options.events)
         copying = _Copying(configure(options.probe, options.settings, pool), files, root, options)
         done = list(tqdm(threads.map(copying.copy, jobs), total=len(jobs), unit="clip", disable=not options.progress))
     return copying.finish(
@@ -124,7 +126,10 @@ def _check_target(target: Path, source: Path) -> None:
     if target.exists() and not target.is_dir():
         raise UsageError("is a file, not a folder", where=target, fix="Choose a new folder")
     if target.is_dir() and any(target.iterdir()):
-        raise UsageError("is not empty", where=target, fix="Choose a new folder: nothing is ever overwritten")
+        fix = "Choose a new folder: nothing is overwritten"
+        if not (target / MANIFEST).exists():
+            fix += "; a copy without manifest.json is one that was interrupted"
+        raise UsageError("is not empty", where=target, fix=fix)
 
 
 class _Files:

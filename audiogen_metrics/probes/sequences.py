@@ -12,6 +12,9 @@ from audiogen_metrics.probes.base import Clip, clip_rng
 from audiogen_metrics.probes.pool import Pool
 from audiogen_metrics.probes.rates import at_rate
 
+EVENTS = 4
+"""Events a sequence, as in the paper, and the fewest."""
+
 
 @dataclass(frozen=True)
 class EventSequence:
@@ -49,7 +52,7 @@ class EventSequence:
         return Clip(self.clip_id, np.concatenate(pieces), rate, events)
 
 
-def event_sequences(pool: Pool, events: int = 4) -> list[EventSequence]:
+def event_sequences(pool: Pool, events: int = EVENTS) -> list[EventSequence]:
     """Return as many sequences as the set has clips for, each clip in one at most, in the seed's order.
 
     Parameters
@@ -57,17 +60,17 @@ def event_sequences(pool: Pool, events: int = 4) -> list[EventSequence]:
     pool
         Clips with classes; its seed decides who meets whom.
     events
-        Events a sequence, each of another class; at least 4.
+        Events a sequence, each of another class; at least `EVENTS`.
 
     Raises
     ------
     UsageError
-        Fewer than 4 events.
+        Fewer events than `EVENTS`.
     InsufficientDataError
         Fewer classes than events.
     """
-    if events < 4:
-        raise UsageError(f"{events} events are too few for an order", where="events", fix="Take 4 or more")
+    if events < EVENTS:
+        raise UsageError(f"{events} events are too few for an order", where="events", fix=f"Take {EVENTS} or more")
     left = {name: list(members) for name, members in pool.classes.items()}
     if len(left) < events:
         raise InsufficientDataError(

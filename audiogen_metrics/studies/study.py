@@ -22,11 +22,11 @@ from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
 from audiogen_metrics.evaluation import compute, create_backbones, require_weights, tool_versions
 from audiogen_metrics.probes import PROBES
 from audiogen_metrics.probes.base import Clip, clip_rng
-from audiogen_metrics.probes.configuration import configure
+from audiogen_metrics.probes.configuration import configure, refuse_unused
 from audiogen_metrics.probes.copying import write_clip
 from audiogen_metrics.probes.corruption import Corruption
 from audiogen_metrics.probes.pool import Pool, folder_labels, read_labels
-from audiogen_metrics.probes.sequences import event_sequences
+from audiogen_metrics.probes.sequences import EVENTS, event_sequences
 from audiogen_metrics.protocols import METRICS, Recipe, get_protocol
 from audiogen_metrics.results import InputSummary
 from audiogen_metrics.settings import resolve_device
@@ -227,7 +227,7 @@ def sanity(
     redraw_parameters: bool = False,
     settings: Mapping[str, Mapping[str, str]] | None = None,
     labels: str | Path | None = None,
-    events: int = 4,
+    events: int | None = None,
     limit: int | None = None,
     device: str | torch.device = "auto",
     weights: Mapping[str, str | Path] | None = None,
@@ -269,7 +269,7 @@ def sanity(
     labels
         CSV file with the columns ``clip_id`` and ``label``.
     events
-        Events a sequence, for probes that need sequences.
+        Events a sequence, for probes that need sequences; None takes 4.
     limit
         Take the first ``limit`` clips only.
     device, weights, batch_size, workers, cache, verify, progress
@@ -330,7 +330,7 @@ class Plan:
     redraw_parameters: bool = False
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     labels: str | Path | None = None
-    events: int = 4
+    events: int | None = None
 
     def __post_init__(self) -> None:
         for name in self.probes:
@@ -340,6 +340,7 @@ class Plan:
                 raise UsageError(
                     f"settings of {name!r}, which is not studied", fix=f"Studied: {', '.join(self.probes)}"
                 )
+        refuse_unused(self.probes, self.labels, self.events)
         if self.repeats < 1:
             raise UsageError(f"repeats={self.repeats}", fix="Use at least 1")
         if not self.fractions and not self.severities:
@@ -420,7 +421,7 @@ class _Run:
         kind = PROBES.get(name)
         opened: AbstractContextManager[EventFolder] = nullcontext((folder, {}))
         if kind.needs_events:
-            opened = _sequences(pool, self.plan.events)
+            opened = _sequences(pool, EVENTS if self.plan.events is None else self.plan.events)
         with opened as (audio, events):
             if kind.needs_events:
                 clean = self.extract("sequences", audio)

@@ -154,6 +154,8 @@ def test_no_usable_file_is_an_error(tmp_path: Path, probe: str) -> None:
         (["--probe", "gain", "--set", "gain_db=1", "--set", "gain_db=2"], 2, "set twice"),
         (["--probe", "gain", "--set", "gain=1"], 2, "Did you mean 'gain_db'"),
         (["--probe", "reordering", "--events", "3"], 2, "4 or more"),
+        (["--probe", "noise", "--events", "5"], 2, "events: given as 5, but not used by noise. Leave it out"),
+        (["--probe", "gain", "--labels", "none.csv"], 2, "labels: given as none.csv, but not used by gain"),
         (["--probe", "interference", "--labels", "none.csv"], 2, "none.csv: cannot be read"),
         (["--probe", "interference", "--set", "classes=50"], 3, "where 50 are asked for"),
     ],
@@ -178,7 +180,7 @@ def test_targets_in_use_are_refused(source: Path, tmp_path: Path) -> None:
     (occupied / "mine").touch()
     (tmp_path / "file").touch()
     for target, message in (
-        (occupied, "is not empty"),
+        (occupied, "is not empty.*without manifest.json is one that was interrupted"),
         (source, "within the folder"),
         (source / "new", "within the folder"),
         (tmp_path / "file", "is a file"),

@@ -151,6 +151,7 @@ def test_nonsense_is_refused_before_anything_is_embedded() -> None:
         {"fractions": ()},
         {"repeats": 0},
         {"settings": {"masking": {"spans": "2"}}},
+        {"events": 5},
     ):
         with pytest.raises(UsageError):
             study(**options)  # type: ignore[arg-type]
@@ -184,7 +185,7 @@ def test_verdicts() -> None:
 
 def test_command_line(agm: Run, tmp_path: Path) -> None:
     common = ("study", REFERENCE, "--protocol", "yamnet", "--limit", "12", "--probes", "white-noise")
-    common += ("-m", "fd,kl", "--fractions", "0,1", "--repeats", "2", "--seed", "3", "--events", "4", "--workers", "1")
+    common += ("-m", "fd,kl", "--fractions", "0,1", "--repeats", "2", "--seed", "3", "--workers", "1")
     done = agm(
         *common, "--severities", "0:1:0.5", "--set", "white-noise.snr_db=5", "-o", tmp_path / "out",
         "--expect", "white-noise.fd_yamnet=responds", "--redraw-parameters", "--format", "markdown",
@@ -198,6 +199,7 @@ def test_command_line(agm: Run, tmp_path: Path) -> None:
     assert failed.returncode == 5
     assert "white-noise.fd_yamnet is responds, not flat" in failed.stderr
     assert agm(*common, "--fractions", "1:0:2").returncode == 2
+    assert "not used by white-noise" in agm(*common, "--events", "4").stderr
     assert agm(*common, "--set", "noise=1").returncode == 2
     labels = tmp_path / "labels.csv"
     labels.write_text("clip_id,label\n")
