@@ -30,9 +30,9 @@ LABELS_FILE = "class_labels_indices.csv"
 POOLED_FRAMES = 32
 """Frames that become one: five of the six blocks halve the time axis."""
 
-WIDE_BLOCKS = slice(4, 6)
-"""The blocks of 1024 and 2048 channels, whose maps are 4 and 2 bands wide: a third of the operations of a plain
-convolution, and half of its time, since few places share many weights."""
+TILES = (None, 4, 4, 4, 4, 2)
+"""Winograd's tile in each block on a CPU. The first block's channels are too few for it to pay; the last one's maps, 2
+bands wide, would leave half of larger tiles empty."""
 
 FRONT_END = {
     "real": "spectrogram_extractor.stft.conv_real.weight",
@@ -139,10 +139,11 @@ class Network(PretrainedNetwork):
                 setattr(block, f"bn{number}", nn.Identity())
 
     def suit_cpu(self) -> None:
-        """Rearrange folded convolutions for a CPU: channels last, and fewer products where maps are small."""
+        """Rearrange folded convolutions for a CPU: channels last, and fewer products where channels are many."""
         self.body.to(memory_format=torch.channels_last)
-        for block in self._blocks()[WIDE_BLOCKS]:
-            block.conv1, block.conv2 = Winograd(block.conv1, tile=2), Winograd(block.conv2, tile=2)
+        for block, tile in zip(self._blocks(), TILES, strict=True):
+            if tile is not None:
+                block.conv1, block.conv2 = Winograd(block.conv1, tile), Winograd(block.conv2, tile)
 
     def _blocks(self) -> list[Any]:
         return [getattr(self.body, f"conv_block{number}") for number in range(1, 7)]

@@ -99,10 +99,10 @@ class Network(PretrainedNetwork):
         self.filterbank: torch.Tensor
 
     def suit_cpu(self) -> None:
-        """Rearrange convolutions for a CPU: channels last, and fewer products from 256 channels on."""
+        """Rearrange convolutions for a CPU: channels last, and fewer products from the second layer on."""
         self.body.to(memory_format=torch.channels_last)
         for place, layer in enumerate(self.convolutions):
-            if isinstance(layer, nn.Conv2d) and layer.out_channels >= 256:
+            if isinstance(layer, nn.Conv2d) and layer.in_channels > 1:
                 self.convolutions[place] = Winograd(layer, tile=4)
 
     def forward(self, waveforms: torch.Tensor) -> Features:

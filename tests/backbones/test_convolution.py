@@ -20,7 +20,7 @@ def layer(channels: int, wider: int) -> nn.Conv2d:
 
 
 @pytest.mark.parametrize("tile", [1, 2, 3, 4])
-@pytest.mark.parametrize("size", [(1, 1), (31, 2), (7, 9)])
+@pytest.mark.parametrize("size", [(1, 1), (31, 2), (7, 9), (53, 40)])
 @pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
 def test_winograd_is_a_convolution(tile: int, size: tuple[int, int], memory: torch.memory_format) -> None:
     plain = layer(24, 17)
