@@ -1,4 +1,4 @@
-"""Convolutions in fewer operations: batch norm folded into them, and Winograd's algorithm."""
+"""Convolutions in less time: batch norm folded into them, Winograd's algorithm, large maps one at a time."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ class Winograd(nn.Module):
 
     Each tile of ``tile × tile`` outputs takes (tile + 2)² products per pair of channels instead of 9 tile²: 2.25 times
     fewer for tiles of 2, and 4 times for 4. Tiles are transformed into such products and back, a strip of the maps at a
-    time, which pays where the channels are many. The result differs from a plain convolution's by about 1e-6 of its largest
-    value. Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2015.
+    time, which pays where the channels are many. The result differs from a plain convolution's by at most 5e-6 of its
+    largest value with tiles of 2, and by 7e-6 with tiles of 4. Lavin and Gray, "Fast Algorithms for Convolutional
+    Neural Networks", 2015.
 
     Parameters
     ----------
@@ -70,6 +71,18 @@ class Winograd(nn.Module):
             target = out[:, top:bottom]
             torch.add(joined[:, : target.shape[1], :width], self.bias, out=target)
         return out.permute(0, 3, 1, 2)
+
+
+class OneByOne(nn.Module):
+    """A network that takes the items of a batch singly, so that large maps of few channels stay small and reused."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, maps: torch.Tensor, **options: object) -> torch.Tensor:
+        """Return what the network returns for each item of ``(batch, ...)``, joined along the batch."""
+        return torch.cat([self.network(item, **options) for item in maps.split(1)])
 
 
 def fold_batch_norm(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from audiogen_metrics.backbones.base import Features, Output
-from audiogen_metrics.backbones.convolution import Winograd, fold_batch_norm
+from audiogen_metrics.backbones.convolution import OneByOne, Winograd, fold_batch_norm
 from audiogen_metrics.backbones.frontend import full_precision, power_spectrogram
 from audiogen_metrics.backbones.pretrained import PretrainedBackbone, PretrainedNetwork, checked, definitions
 from audiogen_metrics.errors import MissingWeightsError
@@ -33,6 +33,9 @@ POOLED_FRAMES = 32
 TILES = (None, 4, 4, 4, 4, 2)
 """Winograd's tile in each block on a CPU. The first block's channels are too few for it to pay; the last one's maps, 2
 bands wide, would leave half of larger tiles empty."""
+
+ONE_BY_ONE = (1, 2, 3)
+"""Blocks that take clips singly on a CPU: a batch's maps, a quarter of a gigabyte, would be fetched anew each time."""
 
 FRONT_END = {
     "real": "spectrogram_extractor.stft.conv_real.weight",
@@ -144,6 +147,9 @@ class Network(PretrainedNetwork):
         for block, tile in zip(self._blocks(), TILES, strict=True):
             if tile is not None:
                 block.conv1, block.conv2 = Winograd(block.conv1, tile), Winograd(block.conv2, tile)
+        for number in ONE_BY_ONE:
+            name = f"conv_block{number}"
+            setattr(self.body, name, OneByOne(getattr(self.body, name)))
 
     def _blocks(self) -> list[Any]:
         return [getattr(self.body, f"conv_block{number}") for number in range(1, 7)]

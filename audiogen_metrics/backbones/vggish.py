@@ -22,8 +22,8 @@ FRAME, HOP, FFT = 400, 160, 512
 EXAMPLE_FRAMES = 96
 EXAMPLE_SAMPLES = (EXAMPLE_FRAMES - 1) * HOP + FRAME
 EXAMPLE_HOP_SAMPLES = EXAMPLE_FRAMES * HOP
-EXAMPLES_PER_PASS = 32
-"""Examples that go through the network together: enough to keep it busy, and a bound on its memory."""
+EXAMPLES_PER_PASS = 16
+"""Examples that go through the network together: enough to keep it busy, and so few that memory is reused."""
 
 
 class VGGish(PretrainedBackbone):

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from audiogen_metrics.backbones.convolution import Winograd, fold_batch_norm
+from audiogen_metrics.backbones.convolution import OneByOne, Winograd, fold_batch_norm
 from audiogen_metrics.backbones.panns import Cnn14At16k
 from audiogen_metrics.backbones.pretrained import PretrainedBackbone
 from audiogen_metrics.backbones.vggish import VGGish
@@ -34,6 +34,13 @@ def test_winograd_is_a_convolution(tile: int, size: tuple[int, int], memory: tor
 def test_winograd_takes_no_other_convolution() -> None:
     with pytest.raises(AssertionError):
         Winograd(nn.Conv2d(2, 2, 3, padding=1, stride=2), 2)
+
+
+def test_one_by_one_joins_what_items_give() -> None:
+    plain = layer(3, 4)
+    maps = torch.randn(5, 3, 6, 7)
+    torch.testing.assert_close(OneByOne(plain)(maps), plain(maps))
+    assert torch.equal(OneByOne(nn.MaxPool2d(2))(maps), nn.MaxPool2d(2)(maps))
 
 
 def test_folding_keeps_what_a_batch_norm_does() -> None:
