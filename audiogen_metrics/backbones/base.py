@@ -105,6 +105,11 @@ class Backbone(ABC):
         """
         return samples
 
+    @property
+    def plain_cpu(self) -> bool:
+        """Whether the network runs in float32 on a CPU, for which its convolutions may be rearranged."""
+        return self.device.type == "cpu" and self.autocast is None
+
     @cached_property
     def network(self) -> torch.nn.Module:
         """The network on its device, in evaluation mode."""

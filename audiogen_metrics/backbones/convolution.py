@@ -73,6 +73,30 @@ class Winograd(nn.Module):
         return out.permute(0, 3, 1, 2)
 
 
+class Pointwise(nn.Module):
+    """A 1×1 convolution as a product of matrices, with no copy of maps that are channels last in memory.
+
+    Parameters
+    ----------
+    convolution
+        The layer to replace, with a bias.
+    """
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        given = (convolution.kernel_size, convolution.stride, convolution.padding, convolution.groups)
+        assert given == ((1, 1), (1, 1), (0, 0), 1), given
+        assert convolution.bias is not None
+        self.register_buffer("weight", convolution.weight.detach().flatten(1), persistent=False)
+        self.register_buffer("bias", convolution.bias.detach(), persistent=False)
+        self.weight: torch.Tensor
+        self.bias: torch.Tensor
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """Return ``(batch, out, height, width)``, channels last in memory, of ``(batch, in, height, width)``."""
+        return F.linear(maps.permute(0, 2, 3, 1), self.weight, self.bias).permute(0, 3, 1, 2)
+
+
 class OneByOne(nn.Module):
     """A network that takes the items of a batch singly, so that large maps of few channels stay small and reused."""
 
@@ -83,6 +107,20 @@ class OneByOne(nn.Module):
     def forward(self, maps: torch.Tensor, **options: object) -> torch.Tensor:
         """Return what the network returns for each item of ``(batch, ...)``, joined along the batch."""
         return torch.cat([self.network(item, **options) for item in maps.split(1)])
+
+
+def pad_within(convolution: nn.Conv2d) -> nn.Conv2d:
+    """Return one convolution that does what a 3×3 one does behind zeros on the right and below.
+
+    Its filters get zeros on the left and above: with padding on all sides, which costs no copy, that is the same.
+    """
+    assert (convolution.kernel_size, convolution.padding) == ((3, 3), (0, 0))
+    channels, wider, groups = convolution.in_channels, convolution.out_channels, convolution.groups
+    down, across = convolution.stride
+    padded = nn.Conv2d(channels, wider, 4, (down, across), padding=1, groups=groups, device="meta")
+    padded.weight = nn.Parameter(F.pad(convolution.weight.detach(), (1, 0, 1, 0)), requires_grad=False)
+    padded.bias = convolution.bias
+    return padded
 
 
 def fold_batch_norm(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:

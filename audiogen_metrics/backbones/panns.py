@@ -62,7 +62,7 @@ class Cnn14(PretrainedBackbone):
     """
 
     outputs = frozenset[Output]({"embeddings", "logits"})
-    numerics_version = 2
+    numerics_version = 3
     fft: ClassVar[int]
     hop: ClassVar[int]
     low_hz: ClassVar[float] = 50.0

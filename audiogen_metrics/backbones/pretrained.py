@@ -113,11 +113,6 @@ class PretrainedBackbone(Backbone):
         network.body.load_state_dict(self._state(network.layout()), assign=True)
         return network
 
-    @property
-    def plain_cpu(self) -> bool:
-        """Whether the network runs in float32 on a CPU, for which its convolutions may be rearranged."""
-        return self.device.type == "cpu" and self.autocast is None
-
     def _state(self, layout: dict[str, torch.Size]) -> State:
         """Return the tensors for ``layout``, from the converted file where there is one."""
         digest = self.weights_sha256

@@ -37,7 +37,7 @@ class VGGish(PretrainedBackbone):
     sample_rate = 16_000
     outputs = frozenset[Output]({"windows"})
     minimum_samples = EXAMPLE_SAMPLES
-    numerics_version = 2
+    numerics_version = 3
     hop_samples: ClassVar[int] = EXAMPLE_HOP_SAMPLES
     rounding: ClassVar[torch.dtype] = torch.float32
 

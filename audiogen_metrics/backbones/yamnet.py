@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from audiogen_metrics.backbones.base import Backbone, Features, Output
+from audiogen_metrics.backbones.convolution import Pointwise, pad_within
 from audiogen_metrics.backbones.frontend import full_precision, power_spectrogram
 from audiogen_metrics.backbones.mel import htk_mel_filterbank
 from audiogen_metrics.errors import MissingDependencyError, MissingWeightsError
@@ -52,12 +53,15 @@ class YAMNet(Backbone):
     sample_rate = 16_000
     outputs = frozenset[Output]({"embeddings", "windows", "logits"})
     minimum_samples = PATCH_SAMPLES
+    numerics_version = 2
 
     def load(self) -> nn.Module:
         """Return the network with the packaged weights."""
         network = Network()
         network.load_weights(_read_weights(_packaged(WEIGHTS_FILE)))
         network.convolutions.to(memory_format=torch.channels_last)
+        if self.plain_cpu:
+            network.suit_cpu()
         return network
 
     @property
@@ -96,6 +100,18 @@ class Network(nn.Module):
         filterbank = htk_mel_filterbank(FFT // 2 + 1, YAMNet.sample_rate, 64, 125.0, 7500.0)
         self.register_buffer("filterbank", filterbank, persistent=False)
         self.filterbank: torch.Tensor
+
+    def suit_cpu(self) -> None:
+        """Rearrange convolutions for a CPU: no copies to pad maps, and products of matrices where channels are many."""
+        layers: list[nn.Module] = []
+        for layer in self.convolutions:
+            if layers and isinstance(layers[-1], nn.ZeroPad2d) and isinstance(layer, nn.Conv2d):
+                layers[-1] = pad_within(layer)
+            elif isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1) and layer.in_channels >= 256:
+                layers.append(Pointwise(layer))
+            else:
+                layers.append(layer)
+        self.convolutions = nn.Sequential(*layers)
 
     def forward(self, waveforms: torch.Tensor) -> Features:
         """Return the features of ``(batch, time)``."""

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from audiogen_metrics.backbones.convolution import OneByOne, Winograd, fold_batch_norm
+from audiogen_metrics.backbones.convolution import OneByOne, Pointwise, Winograd, fold_batch_norm, pad_within
 from audiogen_metrics.backbones.panns import Cnn14At16k
 from audiogen_metrics.backbones.pretrained import PretrainedBackbone
 from audiogen_metrics.backbones.vggish import VGGish
@@ -41,6 +41,20 @@ def test_one_by_one_joins_what_items_give() -> None:
     maps = torch.randn(5, 3, 6, 7)
     torch.testing.assert_close(OneByOne(plain)(maps), plain(maps))
     assert torch.equal(OneByOne(nn.MaxPool2d(2))(maps), nn.MaxPool2d(2)(maps))
+
+
+@pytest.mark.parametrize("size", [(8, 6), (7, 9)])
+@pytest.mark.parametrize("groups", [1, 4])
+def test_padding_within_is_padding_on_the_far_sides(size: tuple[int, int], groups: int) -> None:
+    plain = nn.Conv2d(4, 8, 3, stride=2, groups=groups)
+    maps = torch.randn(2, 4, *size)
+    torch.testing.assert_close(pad_within(plain)(maps), plain(F.pad(maps, (0, 1, 0, 1))))
+
+
+def test_pointwise_is_a_convolution() -> None:
+    plain = nn.Conv2d(24, 17, 1).requires_grad_(False)
+    maps = torch.randn(3, 24, 5, 7)
+    torch.testing.assert_close(Pointwise(plain)(maps), plain(maps))
 
 
 def test_folding_keeps_what_a_batch_norm_does() -> None:
