@@ -314,7 +314,7 @@ class TestHost:
         host.train()
         assert not metric.runner.backbone.network.training
         naive = self.Host(self.Naive())
-        assert len(naive.state_dict()) > 10 * len(bare.state_dict())
+        assert len(naive.state_dict()) > 50
         assert naive.train().metric.backbone.training
 
     @pytest.mark.parametrize("cast", [lambda m: m.to(torch.bfloat16), lambda m: m.half(), lambda m: m.double()])

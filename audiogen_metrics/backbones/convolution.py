@@ -79,22 +79,18 @@ class Pointwise(nn.Module):
     Parameters
     ----------
     convolution
-        The layer to replace, with a bias.
+        The layer to replace.
     """
 
     def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__()
         given = (convolution.kernel_size, convolution.stride, convolution.padding, convolution.groups)
         assert given == ((1, 1), (1, 1), (0, 0), 1), given
-        assert convolution.bias is not None
-        self.register_buffer("weight", convolution.weight.detach().flatten(1), persistent=False)
-        self.register_buffer("bias", convolution.bias.detach(), persistent=False)
-        self.weight: torch.Tensor
-        self.bias: torch.Tensor
+        self.weight, self.bias = convolution.weight, convolution.bias
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Return ``(batch, out, height, width)``, channels last in memory, of ``(batch, in, height, width)``."""
-        return F.linear(maps.permute(0, 2, 3, 1), self.weight, self.bias).permute(0, 3, 1, 2)
+        return F.linear(maps.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
 
 
 class OneByOne(nn.Module):

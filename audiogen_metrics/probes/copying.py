@@ -22,7 +22,7 @@ from audiogen_metrics.errors import AudioFileError, DataError, UsageError
 from audiogen_metrics.probes.base import Clip, Probe, clip_rng
 from audiogen_metrics.probes.configuration import configure, refuse_unused
 from audiogen_metrics.probes.pool import Pool, folder_labels, read_labels
-from audiogen_metrics.probes.sequences import EVENTS, EventSequence, event_sequences
+from audiogen_metrics.probes.sequences import EventSequence, event_sequences
 
 MANIFEST = "manifest.json"
 MANIFEST_VERSION = 1
@@ -111,7 +111,7 @@ def corrupt_folder(source: str | Path, target: str | Path, options: CopyOptions)
         pool = Pool(usable, files.load, labels, options.seed)
         jobs = [EventSequence(clip_id, (clip_id,)) for clip_id in usable]
         if kind.needs_events and usable:
-            jobs = event_sequences(pool, EVENTS if options.events is None else options.events)
+            jobs = event_sequences(pool, options.events)
         copying = _Copying(configure(options.probe, options.settings, pool), files, root, options)
         done = list(tqdm(threads.map(copying.copy, jobs), total=len(jobs), unit="clip", disable=not options.progress))
     return copying.finish(

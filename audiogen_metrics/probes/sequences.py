@@ -52,7 +52,7 @@ class EventSequence:
         return Clip(self.clip_id, np.concatenate(pieces), rate, events)
 
 
-def event_sequences(pool: Pool, events: int = EVENTS) -> list[EventSequence]:
+def event_sequences(pool: Pool, events: int | None = None) -> list[EventSequence]:
     """Return as many sequences as the set has clips for, each clip in one at most, in the seed's order.
 
     Parameters
@@ -60,7 +60,7 @@ def event_sequences(pool: Pool, events: int = EVENTS) -> list[EventSequence]:
     pool
         Clips with classes; its seed decides who meets whom.
     events
-        Events a sequence, each of another class; at least `EVENTS`.
+        Events a sequence, each of another class; at least `EVENTS`, which None takes.
 
     Raises
     ------
@@ -69,6 +69,7 @@ def event_sequences(pool: Pool, events: int = EVENTS) -> list[EventSequence]:
     InsufficientDataError
         Fewer classes than events.
     """
+    events = EVENTS if events is None else events
     if events < EVENTS:
         raise UsageError(f"{events} events are too few for an order", where="events", fix=f"Take {EVENTS} or more")
     left = {name: list(members) for name, members in pool.classes.items()}

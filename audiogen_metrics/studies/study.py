@@ -26,7 +26,7 @@ from audiogen_metrics.probes.configuration import configure, refuse_unused
 from audiogen_metrics.probes.copying import write_clip
 from audiogen_metrics.probes.corruption import Corruption
 from audiogen_metrics.probes.pool import Pool, folder_labels, read_labels
-from audiogen_metrics.probes.sequences import EVENTS, event_sequences
+from audiogen_metrics.probes.sequences import event_sequences
 from audiogen_metrics.protocols import METRICS, Recipe, get_protocol
 from audiogen_metrics.results import InputSummary
 from audiogen_metrics.settings import resolve_device
@@ -421,7 +421,7 @@ class _Run:
         kind = PROBES.get(name)
         opened: AbstractContextManager[EventFolder] = nullcontext((folder, {}))
         if kind.needs_events:
-            opened = _sequences(pool, EVENTS if self.plan.events is None else self.plan.events)
+            opened = _sequences(pool, self.plan.events)
         with opened as (audio, events):
             if kind.needs_events:
                 clean = self.extract("sequences", audio)
@@ -581,7 +581,7 @@ def _company(clean: FolderSide, pool: Pool) -> str:
 
 
 @contextmanager
-def _sequences(pool: Pool, events: int) -> Iterator[EventFolder]:
+def _sequences(pool: Pool, events: int | None) -> Iterator[EventFolder]:
     """Yield a temporary folder of event sequences, and the first samples of their events by clip id."""
     sequences = event_sequences(pool, events)
     with tempfile.TemporaryDirectory(prefix="agm-sequences-") as folder:

@@ -40,7 +40,15 @@ def test_one_by_one_joins_what_items_give() -> None:
     plain = layer(3, 4)
     maps = torch.randn(5, 3, 6, 7)
     torch.testing.assert_close(OneByOne(plain)(maps), plain(maps))
-    assert torch.equal(OneByOne(nn.MaxPool2d(2))(maps), nn.MaxPool2d(2)(maps))
+    batches = []
+
+    class Scaled(nn.Module):
+        def forward(self, maps: torch.Tensor, by: float = 1) -> torch.Tensor:
+            batches.append(len(maps))
+            return by * maps
+
+    assert torch.equal(OneByOne(Scaled())(maps, by=3), 3 * maps)
+    assert batches == [1] * 5
 
 
 @pytest.mark.parametrize("size", [(8, 6), (7, 9)])

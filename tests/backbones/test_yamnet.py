@@ -16,6 +16,7 @@ from audiogen_metrics.audio.decoding import decode
 from audiogen_metrics.audio.preparation import Preprocessing, prepare
 from audiogen_metrics.backbones import BACKBONES, yamnet
 from audiogen_metrics.backbones.base import Features
+from audiogen_metrics.backbones.convolution import Pointwise
 from audiogen_metrics.backbones.yamnet import Network, YAMNet
 from audiogen_metrics.errors import DataError, InsufficientDataError, MissingDependencyError, MissingWeightsError
 from tests.conftest import EXAMPLES
@@ -46,6 +47,22 @@ def test_agrees_with_onnxruntime(backbone: YAMNet, name: str, tmp_path: Path) ->
     ours = backbone(real(name))
     assert ours.logits is not None
     np.testing.assert_allclose(ours.logits[0], theirs.mean(0), atol=1e-4)
+
+
+def test_layers_rearranged_for_a_cpu_say_what_plain_ones_do(backbone: YAMNet) -> None:
+    class Plain(YAMNet):
+        plain_cpu = False
+
+    tuned, plain = backbone.network, Plain().network
+    assert isinstance(tuned, Network)
+    assert isinstance(plain, Network)
+    kinds, plain_kinds = ({type(layer) for layer in network.convolutions} for network in (tuned, plain))
+    assert Pointwise in kinds - plain_kinds
+    assert torch.nn.ZeroPad2d in plain_kinds - kinds
+    patches = plain.patches(real("misc/crow"))[0]
+    with torch.inference_mode():
+        exact, found = plain.embed(patches), tuned.embed(patches)
+    assert (found - exact).abs().max() < 2e-6 * exact.abs().max()
 
 
 def slow_front_end(waveform: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]

@@ -131,6 +131,8 @@ def test_reordering_makes_sequences_of_events() -> None:
     assert result.probes["reordering"].clips >= 5
     assert result.curve("reordering", "fd_yamnet")[0.0][0] == pytest.approx(0, abs=1e-6)
     assert result.curve("reordering", "fd_yamnet")[1.0][0] > 0
+    with pytest.raises(UsageError, match="3 events are too few for an order"):
+        study(("reordering",), limit=None, metrics=["fd"], events=3)
 
 
 def test_a_set_without_classes_names_what_cannot_run(tmp_path: Path) -> None:
@@ -199,7 +201,9 @@ def test_command_line(agm: Run, tmp_path: Path) -> None:
     assert failed.returncode == 5
     assert "white-noise.fd_yamnet is responds, not flat" in failed.stderr
     assert agm(*common, "--fractions", "1:0:2").returncode == 2
-    assert "not used by white-noise" in agm(*common, "--events", "4").stderr
+    unused = agm(*common, "--events", "4")
+    assert unused.returncode == 2
+    assert "events: given as 4, but not used by white-noise" in unused.stderr
     assert agm(*common, "--set", "noise=1").returncode == 2
     labels = tmp_path / "labels.csv"
     labels.write_text("clip_id,label\n")
