@@ -22,6 +22,20 @@ def cache_dir() -> Path:
     return Path(platformdirs.user_cache_dir("audiogen-metrics", appauthor=False))
 
 
+def tf32_allowed() -> bool:
+    """Return whether products on CUDA may be rounded to TF32: ``AGM_TF32``, by default no.
+
+    Raises
+    ------
+    UsageError
+        Something else than 0 or 1.
+    """
+    chosen = os.environ.get("AGM_TF32") or "0"
+    if chosen not in ("0", "1"):
+        raise UsageError(f"AGM_TF32={chosen}", fix="Set it to 0 or 1")
+    return chosen == "1"
+
+
 def resolve_device(device: str | torch.device = "auto") -> torch.device:
     """Return the torch device for a name; ``"auto"`` takes CUDA where there is one, else the CPU.
 

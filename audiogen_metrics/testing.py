@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 BATCH_TOLERANCE = 1e-4
 """Largest difference between a clip alone and in a batch, relative to the largest feature."""
 
+_PLAIN = {"dtype": torch.float32, "device": torch.device("cpu")}
 _DIMENSIONS: dict[Output, int] = {"embeddings": 2, "windows": 3, "logits": 2}
 
 
@@ -106,7 +107,7 @@ def check_metric(metric: AudioMetric) -> None:
 
 def _noise(backbone: Backbone, clips: int, samples: int | None = None) -> torch.Tensor:
     length = samples or max(2 * backbone.sample_rate, backbone.minimum_samples)
-    return 0.1 * torch.randn(clips, length, generator=torch.Generator().manual_seed(0))
+    return 0.1 * torch.randn(clips, length, generator=torch.Generator().manual_seed(0), **_PLAIN)
 
 
 def _outputs(backbone: Backbone, waveforms: torch.Tensor) -> dict[Output, torch.Tensor]:
@@ -185,7 +186,7 @@ def _deterministic(backbone: Backbone) -> None:
 
 
 def _independent_of_batch(backbone: Backbone) -> None:
-    waveforms = _noise(backbone, 3) * torch.tensor([1.0, 0.01, 5.0])[:, None]
+    waveforms = _noise(backbone, 3) * torch.tensor([1.0, 0.01, 5.0], **_PLAIN)[:, None]
     together = _outputs(backbone, waveforms)
     for index in range(3):
         alone = _outputs(backbone, waveforms[index : index + 1])
@@ -199,7 +200,8 @@ def _independent_of_batch(backbone: Backbone) -> None:
 
 
 def _silence(backbone: Backbone) -> None:
-    for name, tensor in _outputs(backbone, torch.zeros(2, max(backbone.sample_rate, backbone.minimum_samples))).items():
+    silence = torch.zeros(2, max(backbone.sample_rate, backbone.minimum_samples), **_PLAIN)
+    for name, tensor in _outputs(backbone, silence).items():
         _require(bool(tensor.isfinite().all()), backbone, f"silence gives NaN or infinite {name}", "Floor before log")
 
 
@@ -299,7 +301,7 @@ def _fill(metric: AudioMetric, places: list[int], sides: tuple[str, ...] = ("gen
     kind = "logits" if metric._output == "logits" else "embeddings"
     generator = torch.Generator().manual_seed(0)
     for side in ("gen", "ref"):
-        rows = torch.randn(40, 3, 6, generator=generator, dtype=torch.float64)
+        rows = torch.randn(40, 3, 6, generator=generator, dtype=torch.float64, device="cpu")
         rows = (rows if metric._output == "windows" else rows.mean(dim=1))[places]
         if spoil:
             rows[0] = torch.nan

@@ -13,6 +13,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Literal
 
 from audiogen_metrics.errors import AudioFileError
+from audiogen_metrics.precision import full_precision
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +31,7 @@ the rate every second, which it then resamples once more, so that half the lengt
 every second sample at twice the rate and leaves the rest to resampy.
 """
 
-RESAMPLING_VERSION = 2
+RESAMPLING_VERSION = 3
 """Part of every cache key. Raised by hand whenever samples would come out otherwise."""
 
 PRECISION = 8192
@@ -80,7 +81,8 @@ def _sinc(
         )
     kernels, width = _kernels(old, new, zero_crossings, rolloff, beta)
     padded = torch.nn.functional.pad(waveform[None, None], (width, width + old))
-    phases = torch.nn.functional.conv1d(padded, kernels, stride=old)[0]
+    with full_precision(waveform.device):
+        phases = torch.nn.functional.conv1d(padded, kernels, stride=old)[0]
     return phases.T.reshape(-1)[: math.ceil(new * len(waveform) / old)]
 
 
@@ -92,18 +94,19 @@ def _kernels(old: int, new: int, zero_crossings: int, rolloff: float, beta: floa
     """
     import torch
 
+    exact = {"dtype": torch.float32, "device": torch.device("cpu")}
     cutoff = min(old, new) * rolloff
     width = math.ceil(zero_crossings * old / cutoff)
-    offsets = torch.arange(-width, width + old, dtype=torch.float32)[None, None] / old
-    phases = torch.arange(0, -new, -1, dtype=torch.float32)[:, None, None] / new
+    offsets = torch.arange(-width, width + old, **exact)[None, None] / old
+    phases = torch.arange(0, -new, -1, **exact)[:, None, None] / new
     position = ((phases + offsets) * cutoff).clamp(-zero_crossings, zero_crossings)
     if beta is None:
         window = torch.cos(position * math.pi / zero_crossings / 2) ** 2
     else:
-        shape = torch.tensor(float(beta))
+        shape = torch.tensor(float(beta), **exact)
         window = torch.i0(shape * torch.sqrt(1 - (position / zero_crossings) ** 2)) / torch.i0(shape)
     angle = position * math.pi
-    sinc = torch.where(angle == 0, torch.tensor(1.0), angle.sin() / angle)
+    sinc = torch.where(angle == 0, torch.tensor(1.0, **exact), angle.sin() / angle)
     return sinc * (window * (cutoff / old)), width
 
 

@@ -38,7 +38,7 @@ class CLAP(Backbone):
 
     Parameters
     ----------
-    device, autocast
+    device, autocast, tf32
         As in `Backbone`.
     weights
         Folder in the layout of transformers, or a name on the hub; None is ``laion/clap-htsat-unfused``.
@@ -48,14 +48,16 @@ class CLAP(Backbone):
     sample_rate: ClassVar[int] = CLAP_RATE
     outputs: ClassVar[frozenset[Output]] = frozenset({"embeddings"})
     minimum_samples: ClassVar[int] = 1
+    numerics_version: ClassVar[int] = 2
 
     def __init__(
         self,
         device: str | torch.device = "cpu",
         autocast: torch.dtype | None = None,
         weights: str | Path | None = None,
+        tf32: bool | None = None,
     ) -> None:
-        super().__init__(device, autocast)
+        super().__init__(device, autocast, tf32)
         self._weights = weights or PUBLISHED_CLAP
 
     @cached_property
@@ -94,7 +96,8 @@ class _AudioTower(nn.Module):
     def forward(self, waveforms: torch.Tensor) -> Features:
         """Return unit embeddings ``(batch, size)`` of ``(batch, time)`` at 48 kHz."""
         clips = [waveform.numpy() for waveform in waveforms[:, :CLAP_SAMPLES].cpu()]
-        inputs = self.extractor(clips, sampling_rate=CLAP_RATE, return_tensors="pt")
+        with torch.device("cpu"):
+            inputs = self.extractor(clips, sampling_rate=CLAP_RATE, return_tensors="pt")
         found: Any = self.clap.get_audio_features(
             input_features=inputs["input_features"].to(waveforms.device),
             is_longer=inputs["is_longer"].to(waveforms.device),

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from audiogen_metrics.audio.decoding import DECODER_VERSION, Audio, decode
 from audiogen_metrics.audio.preflight import inspect
-from audiogen_metrics.audio.resampling import resample
+from audiogen_metrics.audio.resampling import RESAMPLING_VERSION, resample
 from audiogen_metrics.audioldm.snapshots import (
     Snapshot,
     largest_difference,
@@ -25,6 +25,7 @@ from audiogen_metrics.backbones.weights import sha256_of
 from audiogen_metrics.embedding.cache import CachedClip, EmbeddingCache
 from audiogen_metrics.embedding.memo import digest_of
 from audiogen_metrics.errors import AudioFileError, MissingWeightsError
+from audiogen_metrics.precision import full_precision
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -108,7 +109,14 @@ class Clap:
         self.digests = {file.name: sha256_of(file) for file in weights_files(self.folder)}
         self._device = device
         self._cache = EmbeddingCache(
-            {"clap": self.digests, "recipe": RECIPE, "decoder": DECODER_VERSION, "device": device.type}, "clap-audio"
+            {
+                "clap": self.digests,
+                "recipe": RECIPE,
+                "decoder": DECODER_VERSION,
+                "resampling": RESAMPLING_VERSION,
+                "device": device.type,
+            },
+            "clap-audio",
         )
 
     def embed_files(self, files: Sequence[Path]) -> torch.Tensor:
@@ -133,12 +141,13 @@ class Clap:
     @torch.inference_mode()
     def embed(self, waveforms: torch.Tensor) -> torch.Tensor:
         """Return unit embeddings ``(batch, size)`` of waveforms ``(batch, time)`` at 48 kHz, at most 10 s."""
-        inputs = self.extractor(
-            [waveform.cpu().numpy() for waveform in waveforms], sampling_rate=CLAP_RATE, return_tensors="pt"
-        )
-        found: Any = self.network.get_audio_features(
-            input_features=inputs["input_features"].to(self._device), is_longer=inputs["is_longer"].to(self._device)
-        )
+        clips = [waveform.cpu().numpy() for waveform in waveforms]
+        with full_precision(self._device):
+            with torch.device("cpu"):
+                inputs = self.extractor(clips, sampling_rate=CLAP_RATE, return_tensors="pt")
+            found: Any = self.network.get_audio_features(
+                input_features=inputs["input_features"].to(self._device), is_longer=inputs["is_longer"].to(self._device)
+            )
         # transformers 5 gives an object, normalised already; doing it again changes nothing.
         return F.normalize(getattr(found, "pooler_output", found).float(), dim=-1)
 

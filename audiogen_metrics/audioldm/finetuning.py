@@ -294,7 +294,7 @@ class _Run:
         world = accelerator.num_processes
         first = self.step * config.batch_size * config.accumulation * world
         self.wrapped.train()
-        total = torch.zeros((), device=accelerator.device)
+        total = torch.zeros((), dtype=torch.float32, device=accelerator.device)
         for part in range(config.accumulation):
             place = first + (part * world + accelerator.process_index) * config.batch_size
             batch = self.draws.batch(

@@ -316,7 +316,9 @@ class AudioLDM:
         streams = [torch.Generator().manual_seed(seed) for seed in seeds]
 
         def noise() -> torch.Tensor:
-            drawn = [torch.randn((1, *shape), generator=stream) for stream in streams]
+            drawn = [
+                torch.randn((1, *shape), generator=stream, dtype=torch.float32, device="cpu") for stream in streams
+            ]
             return torch.cat(drawn).to(self.device, self.dtype, non_blocking=True)
 
         latents = noise() * scheduler.init_noise_sigma

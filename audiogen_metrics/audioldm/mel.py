@@ -34,7 +34,7 @@ def log_mel(waveforms: torch.Tensor) -> torch.Tensor:
     """
     padding = (FFT - HOP) // 2
     padded = F.pad(waveforms[:, None], (padding, padding), mode="reflect")[:, 0]
-    window = torch.hann_window(FFT, device=waveforms.device)
+    window = torch.hann_window(FFT, dtype=torch.float32, device=waveforms.device)
     spectrum = torch.stft(padded, FFT, HOP, window=window, center=False, return_complex=True).abs()
     filters = slaney_mel_filterbank(FFT // 2 + 1, SAMPLE_RATE, BANDS, 0.0, HIGH_HZ).to(waveforms.device)
     return (spectrum.transpose(1, 2) @ filters).clamp(min=1e-5).log()[:, None]

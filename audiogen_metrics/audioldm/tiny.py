@@ -192,7 +192,7 @@ def _make_audible(parts: dict[str, Any]) -> None:
 
     vae, vocoder = parts["vae"].eval(), parts["vocoder"].eval()
     with torch.inference_mode():
-        mel = vae.decode(torch.randn(1, 8, 64, 16)).sample.squeeze(1)
+        mel = vae.decode(torch.randn(1, 8, 64, 16, dtype=torch.float32, device="cpu")).sample.squeeze(1)
     heard = []
     handle = vocoder.conv_post.register_forward_hook(lambda _module, _inputs, output: heard.append(output.detach()))
     try:

@@ -50,7 +50,12 @@ class Draws:
             noises.append(_normal(rng, mean.shape))
             times.append(int(rng.integers(1000)))
             labels.append(unconditional if rng.random() < dropout else example.condition)
-        return Batch(torch.stack(latents), torch.stack(noises), torch.tensor(times), torch.stack(labels))
+        return Batch(
+            torch.stack(latents),
+            torch.stack(noises),
+            torch.tensor(times, dtype=torch.int64, device="cpu"),
+            torch.stack(labels),
+        )
 
 
 class Batch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import uuid
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,8 +12,9 @@ from typing import ClassVar, Literal
 
 import torch
 
-from audiogen_metrics.backbones.frontend import full_precision
 from audiogen_metrics.errors import DataError, InsufficientDataError
+from audiogen_metrics.precision import full_precision
+from audiogen_metrics.settings import tf32_allowed
 
 Output = Literal["embeddings", "windows", "logits"]
 """``embeddings``: one row per clip; ``windows``: one row per window; ``logits``: class logits per clip."""
@@ -58,6 +60,9 @@ class Backbone(ABC):
         Where it runs.
     autocast
         Lower precision for the network (not for its front end), for example ``torch.bfloat16``; None is float32.
+    tf32
+        On CUDA, let products of float32 be rounded to TF32: faster, and scores move by up to 1.2e-3 (relative). None
+        takes ``AGM_TF32``, by default no.
 
     Attributes
     ----------
@@ -71,6 +76,11 @@ class Backbone(ABC):
         Shortest waveform it takes; shorter clips are zero-padded to it.
     numerics_version
         Raised by hand whenever a change of code changes numbers: outdates cached embeddings.
+
+    Notes
+    -----
+    Plain attributes of an instance (numbers and texts whose names have no leading underscore) are part of `settings`: a
+    subclass that takes, say, a layer keeps it in one. Whatever else shapes its numbers it adds to `settings` itself.
     """
 
     name: ClassVar[str]
@@ -79,9 +89,13 @@ class Backbone(ABC):
     minimum_samples: ClassVar[int] = 1
     numerics_version: ClassVar[int] = 1
 
-    def __init__(self, device: str | torch.device = "cpu", autocast: torch.dtype | None = None) -> None:
+    def __init__(
+        self, device: str | torch.device = "cpu", autocast: torch.dtype | None = None, tf32: bool | None = None
+    ) -> None:
         self.device = torch.device(device)
         self.autocast = autocast
+        self.tf32 = tf32_allowed() if tf32 is None else tf32
+        self.instance = uuid.uuid4().hex
 
     @abstractmethod
     def load(self) -> torch.nn.Module:
@@ -113,7 +127,9 @@ class Backbone(ABC):
     @cached_property
     def network(self) -> torch.nn.Module:
         """The network on its device, in evaluation mode."""
-        return self.load().eval().requires_grad_(False).to(self.device)
+        # Networks of others take the host's default type and device while they are built.
+        with full_precision(self.device), torch.device("cpu"):
+            return self.load().eval().requires_grad_(False).to(self.device)
 
     @property
     def settings(self) -> dict[str, str | int]:
@@ -126,8 +142,20 @@ class Backbone(ABC):
             "dtype": "float32" if self.autocast is None else str(self.autocast).removeprefix("torch."),
         }
         if self.device.type == "cuda":
-            settings["tf32"] = int(torch.backends.cuda.matmul.allow_tf32) + 2 * int(torch.backends.cudnn.allow_tf32)
-        return settings
+            settings["tf32"] = int(self.tf32)
+        return settings | self._own_settings()
+
+    def _own_settings(self) -> dict[str, str | int]:
+        """Return the plain public attributes that an instance adds to these: which layer, which pooling."""
+        known = ("device", "autocast", "tf32", "instance")
+        return {
+            name: _told(value)
+            for name, value in sorted(vars(self).items())
+            if isinstance(value, int | float | str | frozenset)
+            and name not in known
+            and not name.startswith("_")
+            and not isinstance(getattr(type(self), name, None), cached_property)
+        }
 
     @property
     def fingerprint(self) -> str:
@@ -162,11 +190,15 @@ class Backbone(ABC):
                 fix="Zero-pad them on the right",
             )
         waveforms = waveforms.to(self.device, torch.float32, non_blocking=True)
-        # A host's autocast must not reach the network: precision is this backbone's own choice.
-        precision = (
-            full_precision(waveforms) if self.autocast is None else torch.autocast(self.device.type, self.autocast)
-        )
-        with torch.inference_mode(), precision:
-            features = self.network(waveforms)
+        network = self.network
+        with torch.inference_mode(), full_precision(self.device, self.autocast, self.tf32):
+            features = network(waveforms)
         assert isinstance(features, Features)
         return features
+
+
+def _told(value: float | str | frozenset[str]) -> str | int:
+    """Return an attribute as settings hold it."""
+    if isinstance(value, frozenset):
+        return ", ".join(sorted(map(str, value)))
+    return value if isinstance(value, int | str) else repr(value)

@@ -38,7 +38,7 @@ class Winograd(nn.Module):
         assert convolution.groups == 1
         assert convolution.bias is not None
         self.tile = tile
-        points = torch.tensor(POINTS[: tile + 1], dtype=torch.float64)
+        points = torch.tensor(POINTS[: tile + 1], dtype=torch.float64, device="cpu")
         inputs, outputs = torch.linalg.inv(_powers(points, tile + 2)).T, _powers(points, tile).T
         filters = torch.kron(_powers(points, 3), _powers(points, 3)).float()
         weight = convolution.weight.detach()
@@ -127,6 +127,6 @@ def fold_batch_norm(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
 
 def _powers(points: torch.Tensor, count: int) -> torch.Tensor:
     """Return the powers ``(points + 1, count)`` of each point, and those of infinity: 1 for the highest, else 0."""
-    last = torch.zeros(1, count, dtype=points.dtype)
+    last = points.new_zeros(1, count)
     last[0, -1] = 1
-    return torch.cat([points[:, None] ** torch.arange(count), last])
+    return torch.cat([points[:, None] ** torch.arange(count, dtype=torch.int64, device=points.device), last])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import re
 from collections.abc import Callable, Collection, Mapping
 from typing import cast, get_args
@@ -12,6 +11,7 @@ import torch
 from torch import nn
 
 from audiogen_metrics.backbones.base import Backbone, Features, Output
+from audiogen_metrics.backbones.identity import identity_of
 from audiogen_metrics.errors import DataError, UsageError
 
 Result = torch.Tensor | Mapping[str, torch.Tensor] | Features
@@ -45,8 +45,9 @@ def from_callable(
     minimum_samples
         Shortest waveform it takes.
     version
-        Anything that names the state of the function, needed unless it is a module: part of the fingerprint that
-        keeps cached embeddings apart. A module is identified by a hash over its state dict, and ``version``.
+        Names the code of the function, needed unless it is a module: part of the fingerprint that keeps cached
+        embeddings apart. Raise it whenever the code changes. A module without one is identified by its compiled code,
+        which differs between versions of Python. Weights, plain attributes and what a function encloses are always hashed.
     labels
         Class names in the order of the logits.
     device
@@ -55,7 +56,8 @@ def from_callable(
     Raises
     ------
     UsageError
-        A name, outputs or version that would make scores ambiguous.
+        A name, outputs or version that would make scores ambiguous; a module without a version that holds something
+        whose content cannot be hashed.
 
     Examples
     --------
@@ -76,7 +78,7 @@ def from_callable(
             "a function has no weights that tell its versions apart", where=name, fix="Pass version='1', and raise it"
         )
     known = cast("frozenset[Output]", given)
-    return CallableBackbone(name, function, sample_rate, known, minimum_samples, version or "", labels, device)
+    return CallableBackbone(name, function, sample_rate, known, minimum_samples, version, labels, device)
 
 
 class CallableBackbone(Backbone):
@@ -89,7 +91,7 @@ class CallableBackbone(Backbone):
         sample_rate: int,
         outputs: frozenset[Output],
         minimum_samples: int,
-        version: str,
+        version: str | None,
         labels: Collection[str] | None,
         device: str | torch.device,
     ) -> None:
@@ -98,7 +100,7 @@ class CallableBackbone(Backbone):
         vars(self).update(name=name, sample_rate=sample_rate, outputs=outputs, minimum_samples=minimum_samples)
         self._function = copy.deepcopy(function) if isinstance(function, nn.Module) else function
         self._labels = None if labels is None else tuple(labels)
-        self._sha256 = _identity(self._function, version)
+        self._sha256 = identity_of(self._function, version, name)
 
     def load(self) -> nn.Module:
         """Return a module around the function, or around a copy of the module."""
@@ -106,7 +108,7 @@ class CallableBackbone(Backbone):
 
     @property
     def weights_sha256(self) -> str:
-        """SHA-256 over the module's state dict and the version."""
+        """SHA-256 over the function's weights, attributes and code or version."""
         return self._sha256
 
     @property
@@ -132,13 +134,3 @@ class _Adapter(nn.Module):
                 )
             result = {next(iter(self._outputs)): result}
         return Features(**{name: tensor.float() for name, tensor in result.items()})
-
-
-def _identity(function: object, version: str) -> str:
-    digest = hashlib.sha256(version.encode())
-    if isinstance(function, nn.Module):
-        digest.update(repr(function).encode())
-        for name, tensor in function.state_dict().items():
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-
 import torch
 import torch.nn.functional as F
 
@@ -35,9 +33,3 @@ def power_spectrogram(waveforms: torch.Tensor, fft: int, hop: int, frame: int | 
         spectrum = torch.fft.rfft(padded.unfold(1, fft, hop) * window)
         spectra.append(spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag).float())
     return torch.cat(spectra)
-
-
-def full_precision(tensor: torch.Tensor) -> AbstractContextManager[None]:
-    """Return a context without autocast for the device of ``tensor``; front ends run in it."""
-    # The meta device knows no autocast, not even to turn it off.
-    return nullcontext() if tensor.is_meta else torch.autocast(tensor.device.type, enabled=False)

@@ -20,10 +20,10 @@ def htk_mel_filterbank(bins: int, sample_rate: int, bands: int, low_hz: float, h
     bands, low_hz, high_hz
         Number of bands, lower edge of the first and upper edge of the last in Hz.
     """
-    frequencies = torch.linspace(0, sample_rate / 2, bins, dtype=torch.float64)
-    edges = torch.tensor([low_hz, high_hz], dtype=torch.float64)
+    frequencies = torch.linspace(0, sample_rate / 2, bins, dtype=torch.float64, device="cpu")
+    edges = torch.tensor([low_hz, high_hz], dtype=torch.float64, device="cpu")
     mel, (low, high) = _mel(frequencies)[:, None], _mel(edges)
-    points = torch.linspace(float(low), float(high), bands + 2, dtype=torch.float64)
+    points = torch.linspace(float(low), float(high), bands + 2, dtype=torch.float64, device="cpu")
     lower, centre, upper = points[:-2], points[1:-1], points[2:]
     rising, falling = (mel - lower) / (centre - lower), (upper - mel) / (upper - centre)
     weights = torch.minimum(rising, falling).clamp(min=0)

@@ -20,9 +20,10 @@ from torch import nn
 
 from audiogen_metrics.backbones.base import Features, Output
 from audiogen_metrics.backbones.convolution import OneByOne, Winograd, fold_batch_norm
-from audiogen_metrics.backbones.frontend import full_precision, power_spectrogram
+from audiogen_metrics.backbones.frontend import power_spectrogram
 from audiogen_metrics.backbones.pretrained import PretrainedBackbone, PretrainedNetwork, checked, definitions
 from audiogen_metrics.errors import MissingWeightsError
+from audiogen_metrics.precision import full_precision
 
 CLASSES = 527
 BANDS = 64
@@ -62,7 +63,7 @@ class Cnn14(PretrainedBackbone):
     """
 
     outputs = frozenset[Output]({"embeddings", "logits"})
-    numerics_version = 3
+    numerics_version = 4
     fft: ClassVar[int]
     hop: ClassVar[int]
     low_hz: ClassVar[float] = 50.0
@@ -183,16 +184,16 @@ class LogMel(nn.Module):
 
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
         """Return ``(batch, 1 + time // hop, 64)`` in dB of ``(batch, time)``."""
-        with full_precision(waveforms):
+        with full_precision(waveforms.device):
             padded = F.pad(waveforms, (self.fft // 2, self.fft // 2), mode="reflect")
             mel = power_spectrogram(padded, self.fft, self.hop) @ self.filterbank
             return 10 * torch.log10(mel.clamp(min=1e-10))
 
     def constants(self) -> dict[str, torch.Tensor]:
         """Return the front end as torchlibrosa stores it: convolution kernels of a windowed DFT, and the filters."""
-        samples = torch.arange(self.fft, dtype=torch.float64)
+        samples = torch.arange(self.fft, dtype=torch.float64, device="cpu")
         angles = 2 * math.pi / self.fft * samples[: self.fft // 2 + 1, None] * samples
-        window = torch.hann_window(self.fft, dtype=torch.float64)
+        window = torch.hann_window(self.fft, dtype=torch.float64, device="cpu")
         return {
             FRONT_END["real"]: (angles.cos() * window)[:, None].float(),
             FRONT_END["imaginary"]: (-angles.sin() * window)[:, None].float(),
@@ -215,8 +216,9 @@ def slaney_mel_filterbank(bins: int, sample_rate: int, bands: int, low_hz: float
     bands, low_hz, high_hz
         Number of bands, lower edge of the first and upper edge of the last in Hz.
     """
-    frequencies = torch.linspace(0, sample_rate / 2, bins, dtype=torch.float64)[:, None]
-    points = _mel_to_hz(torch.linspace(_hz_to_mel(low_hz), _hz_to_mel(high_hz), bands + 2, dtype=torch.float64))
+    frequencies = torch.linspace(0, sample_rate / 2, bins, dtype=torch.float64, device="cpu")[:, None]
+    low, high = _hz_to_mel(low_hz), _hz_to_mel(high_hz)
+    points = _mel_to_hz(torch.linspace(low, high, bands + 2, dtype=torch.float64, device="cpu"))
     lower, centre, upper = points[:-2], points[1:-1], points[2:]
     rising, falling = (frequencies - lower) / (centre - lower), (upper - frequencies) / (upper - centre)
     return (torch.minimum(rising, falling).clamp(min=0) * 2 / (upper - lower)).float()

@@ -46,7 +46,7 @@ class PretrainedBackbone(Backbone):
 
     Parameters
     ----------
-    device, autocast
+    device, autocast, tf32
         As for `Backbone`.
     weights
         A file in the published format, of any digest: its own is recorded. None takes the published file from this
@@ -58,8 +58,9 @@ class PretrainedBackbone(Backbone):
         device: str | torch.device = "cpu",
         autocast: torch.dtype | None = None,
         weights: str | Path | None = None,
+        tf32: bool | None = None,
     ) -> None:
-        super().__init__(device, autocast)
+        super().__init__(device, autocast, tf32)
         self._given = None if weights is None else Path(weights).expanduser().absolute()
 
     def __getstate__(self) -> dict[str, Any]:

@@ -14,9 +14,10 @@ from torch import nn
 
 from audiogen_metrics.backbones.base import Features, Output
 from audiogen_metrics.backbones.convolution import Winograd
-from audiogen_metrics.backbones.frontend import full_precision, power_spectrogram
+from audiogen_metrics.backbones.frontend import power_spectrogram
 from audiogen_metrics.backbones.mel import htk_mel_filterbank
 from audiogen_metrics.backbones.pretrained import PretrainedBackbone, PretrainedNetwork, definitions
+from audiogen_metrics.precision import full_precision
 
 FRAME, HOP, FFT = 400, 160, 512
 EXAMPLE_FRAMES = 96
@@ -37,7 +38,7 @@ class VGGish(PretrainedBackbone):
     sample_rate = 16_000
     outputs = frozenset[Output]({"windows"})
     minimum_samples = EXAMPLE_SAMPLES
-    numerics_version = 3
+    numerics_version = 4
     hop_samples: ClassVar[int] = EXAMPLE_HOP_SAMPLES
     rounding: ClassVar[torch.dtype] = torch.float32
 
@@ -118,7 +119,7 @@ class Network(PretrainedNetwork):
         """Return log-mel examples ``(batch, examples, 96, 64)`` of ``(batch, time)``."""
         count = 1 + (waveforms.shape[1] - self.window_samples) // self.hop_samples
         used = EXAMPLE_SAMPLES + (count - 1) * self.hop_samples
-        with full_precision(waveforms):
+        with full_precision(waveforms.device):
             magnitude = power_spectrogram(waveforms[:, :used], FFT, HOP, FRAME).sqrt()
             log_mel = torch.log(magnitude @ self.filterbank + 0.01)
         return log_mel.unfold(1, EXAMPLE_FRAMES, self.hop_samples // HOP).transpose(2, 3)

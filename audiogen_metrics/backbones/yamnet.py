@@ -19,9 +19,10 @@ from torch import nn
 
 from audiogen_metrics.backbones.base import Backbone, Features, Output
 from audiogen_metrics.backbones.convolution import Pointwise, pad_within
-from audiogen_metrics.backbones.frontend import full_precision, power_spectrogram
+from audiogen_metrics.backbones.frontend import power_spectrogram
 from audiogen_metrics.backbones.mel import htk_mel_filterbank
 from audiogen_metrics.errors import MissingDependencyError, MissingWeightsError
+from audiogen_metrics.precision import full_precision
 
 WEIGHTS_FILE = "YamNet_float.onnx.zip"
 WEIGHTS_SHA256 = "eff9769ddc77bba73616342d2416e7e035998b606e25060ae2a805885199e65d"
@@ -53,7 +54,7 @@ class YAMNet(Backbone):
     sample_rate = 16_000
     outputs = frozenset[Output]({"embeddings", "windows", "logits"})
     minimum_samples = PATCH_SAMPLES
-    numerics_version = 2
+    numerics_version = 3
 
     def load(self) -> nn.Module:
         """Return the network with the packaged weights."""
@@ -124,7 +125,7 @@ class Network(nn.Module):
 
     def patches(self, waveforms: torch.Tensor) -> torch.Tensor:
         """Return log-mel patches ``(batch, patches, 96, 64)`` of ``(batch, time)``."""
-        with full_precision(waveforms):
+        with full_precision(waveforms.device):
             magnitude = power_spectrogram(waveforms, FFT, HOP, FRAME).sqrt()
             log_mel = torch.log(magnitude @ self.filterbank + 0.001)
             return log_mel.unfold(1, PATCH_FRAMES, PATCH_HOP_FRAMES).transpose(2, 3)

@@ -78,7 +78,9 @@ def _arrays(embedded: EmbeddingSet) -> dict[str, torch.Tensor]:
     clips = list(embedded.features.values())
     arrays = {str(name): embedded.rows(name) for name in (clips[0] if clips else ())}
     if "windows" in arrays:
-        arrays["window_counts"] = torch.tensor([len(clip["windows"]) for clip in clips])
+        arrays["window_counts"] = torch.tensor(
+            [len(clip["windows"]) for clip in clips], dtype=torch.int64, device="cpu"
+        )
     return arrays
 
 

@@ -185,7 +185,9 @@ def _serialise(clips: Mapping[str, CachedClip]) -> bytes:
         join = torch.cat if name == "windows" else torch.stack
         tensors[str(name)] = join([clip[name] for clip in features])
     if "windows" in tensors:
-        tensors["window_counts"] = torch.tensor([len(clip["windows"]) for clip in features])
+        tensors["window_counts"] = torch.tensor(
+            [len(clip["windows"]) for clip in features], dtype=torch.int64, device="cpu"
+        )
     digests = json.dumps(list(clips))
     facts = json.dumps([asdict(clip.facts) for clip in clips.values()])
     metadata = {"digests": digests, "facts": facts, "checksum": checksum_of(tensors, digests, facts)}

@@ -23,7 +23,7 @@ def neighbour_radii(rows: torch.Tensor, nearest: int) -> torch.Tensor:
     """Return each row's squared distance to its ``nearest``-th neighbour among the others, ``(n,)``."""
     radii = []
     for start, squares in squared_distance_blocks(rows, rows):
-        own = torch.arange(len(squares))
+        own = torch.arange(len(squares), dtype=torch.int64, device=rows.device)
         squares[own, start + own] = torch.inf
         radii.append(squares.kthvalue(nearest, dim=1).values)
     return torch.cat(radii)

@@ -99,10 +99,10 @@ def frechet_leave_one_out(
     _, singular, basis = torch.linalg.svd(cross, full_matrices=False)
     projected = cross @ basis.T
     values = torch.empty(len(counts), dtype=torch.float64, device=rows.device)
-    starts = torch.tensor([0, *counts]).cumsum(0)[:-1]
+    starts = torch.tensor([0, *counts], dtype=torch.int64, device=rows.device).cumsum(0)[:-1]
     for width in sorted(set(counts)):
         clips = [index for index, count in enumerate(counts) if count == width]
-        places = (starts[clips][:, None] + torch.arange(width)).to(rows.device)
+        places = starts[clips][:, None] + torch.arange(width, dtype=torch.int64, device=rows.device)
         values[clips] = _without(centred, projected, singular, places, mean - statistics.mean, statistics)
     return values
 
@@ -119,8 +119,7 @@ def _without(
     n, width = len(centred), places.shape[1]
     left = n - width
     # Centring again after rows have left adds a term of rank one to the downdate.
-    weight = torch.eye(width, dtype=torch.float64) + torch.ones(width, width, dtype=torch.float64) / left
-    weight = weight.to(centred.device)
+    weight = torch.eye(width, dtype=torch.float64, device=centred.device) + 1 / left
     taken = centred[places]
     gram = taken @ taken.mT
     scale = 1 / (left - 1)

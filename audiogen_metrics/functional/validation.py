@@ -13,7 +13,7 @@ Array = torch.Tensor | ArrayLike
 
 def as_tensor(values: Array) -> torch.Tensor:
     """Return ``values`` as a detached tensor; numbers that are not one yet keep their precision."""
-    return values.detach() if isinstance(values, torch.Tensor) else torch.as_tensor(np.asarray(values))
+    return values.detach() if isinstance(values, torch.Tensor) else torch.as_tensor(np.asarray(values), device="cpu")
 
 
 def float64_tensor(values: Array, name: str, ndim: int) -> torch.Tensor:

@@ -267,14 +267,14 @@ class AudioMetric(Metric):
         blocks = [clip[self._output] for clip in features]
         if self._output != "windows":
             blocks = [block[None] for block in blocks]
-        counts = torch.tensor([len(block) for block in blocks])
+        counts = torch.tensor([len(block) for block in blocks], dtype=torch.int64, device="cpu")
         return Clips(torch.cat(blocks), counts, names)
 
     def _from_rows(self, side: Side, rows: Array, ids: Any) -> Clips:
         """Read ready embeddings or logits ``(clips, d)``; `FAD` overrides this for windows."""
         checked = float64_tensor(rows, f"{side}_{self._output}", ndim=2)
         names = check_ids(ids, len(checked), f"{side} rows")
-        return Clips(checked, torch.ones(len(checked), dtype=torch.int64), names)
+        return Clips(checked, torch.ones(len(checked), dtype=torch.int64, device="cpu"), names)
 
     def _check_width(self, side: Side, batch: Clips) -> None:
         width = batch.rows.shape[1]
@@ -301,7 +301,7 @@ class AudioMetric(Metric):
         ):
             return
         held, folded = fold_clips(*self._gathered(side))
-        counts = torch.tensor([folded.stands_for], device=folded.rows.device)
+        counts = torch.tensor([folded.stands_for], dtype=torch.int64, device=folded.rows.device)
         values = (held.rows, held.counts, encode_ids(held.ids), folded.rows, counts, encode_ids(folded.ids))
         for part, value in zip(_PARTS + _FOLDED_PARTS, values, strict=True):
             setattr(self, self._state_name(side, part), [value.to(self._state_device)])
@@ -313,8 +313,8 @@ class AudioMetric(Metric):
         """Return all clips of one side, on this process or, while synced, on all."""
         rows, counts, ids = (_listed(self._state(side, part)) for part in _PARTS)
         clips = Clips(
-            torch.cat(rows) if rows else torch.zeros(0, 0, dtype=torch.float64),
-            torch.cat(counts) if counts else torch.zeros(0, dtype=torch.int64),
+            torch.cat(rows) if rows else torch.zeros(0, 0, dtype=torch.float64, device="cpu"),
+            torch.cat(counts) if counts else torch.zeros(0, dtype=torch.int64, device="cpu"),
             decode_ids(torch.cat(ids)) if ids else [],
         )
         parts = [_listed(self._state(side, part)) for part in _FOLDED_PARTS] if self.streaming else [[], [], []]
@@ -430,7 +430,7 @@ class AudioMetric(Metric):
         """Gather states; a process without clips takes part with empty tensors of the right width and type."""
         group = process_group or self.process_group
         width = max((rows.shape[1] for side in self._sides for rows in _listed(self._state(side, "rows"))), default=0)
-        widths = dist_sync_fn(torch.tensor([width], device=self._state_device), group=group)
+        widths = dist_sync_fn(torch.tensor([width], dtype=torch.int64, device=self._state_device), group=group)
         known = {int(gathered) for gathered in widths} - {0}
         if len(known) > 1:
             raise DataError(f"processes have rows of dimensions {sorted(known)}", fix="Use one backbone on all of them")
@@ -445,7 +445,7 @@ class AudioMetric(Metric):
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], exclude_state: Sequence[str] = "") -> AudioMetric:
         """Follow the host to another device, and to no other type: states stay float64."""
         torch.nn.Module._apply(self, fn)
-        device = fn(torch.zeros(1, device=self.device)).device
+        device = fn(torch.zeros(1, dtype=torch.float32, device=self.device)).device
         if device != self.device:
             self._device = device
             self._runner = None
@@ -501,10 +501,10 @@ def _listed(state: Any) -> list[torch.Tensor]:
 
 def _empty_parts(width: int) -> dict[str, torch.Tensor]:
     return {
-        "rows": torch.zeros(0, width, dtype=torch.float64),
-        "counts": torch.zeros(0, dtype=torch.int64),
-        "ids": torch.zeros(0, dtype=torch.uint8),
-        "folded_rows": torch.zeros(0, 1 + width, dtype=torch.float64),
-        "folded_counts": torch.zeros(0, dtype=torch.int64),
-        "folded_ids": torch.zeros(0, dtype=torch.uint8),
+        "rows": torch.zeros(0, width, dtype=torch.float64, device="cpu"),
+        "counts": torch.zeros(0, dtype=torch.int64, device="cpu"),
+        "ids": torch.zeros(0, dtype=torch.uint8, device="cpu"),
+        "folded_rows": torch.zeros(0, 1 + width, dtype=torch.float64, device="cpu"),
+        "folded_counts": torch.zeros(0, dtype=torch.int64, device="cpu"),
+        "folded_ids": torch.zeros(0, dtype=torch.uint8, device="cpu"),
     }

@@ -101,12 +101,16 @@ class FAD(FrechetMetric):
             clips, windows = tensor.shape[:2]
             checked = float64_tensor(tensor.flatten(0, 1), f"{side}_embeddings", ndim=2)
             names = check_ids(ids, clips, f"{side} clips")
-            return Clips(checked, torch.full((clips,), windows), names)
+            return Clips(checked, torch.full((clips,), windows, dtype=torch.int64, device="cpu"), names)
         checked = float64_tensor(tensor, f"{side}_embeddings", ndim=2)
         names = check_ids(ids, len(checked), f"{side} rows")
         if ids is None:
-            return Clips(checked, torch.ones(len(checked), dtype=torch.int64), names)
+            return Clips(checked, torch.ones(len(checked), dtype=torch.int64, device="cpu"), names)
         runs = [(clip_id, len(list(group))) for clip_id, group in groupby(names)]
         if len({clip_id for clip_id, _ in runs}) < len(runs):
             raise DataError(f"rows of one clip are apart in {side}_embeddings", fix="Put the rows of a clip together")
-        return Clips(checked, torch.tensor([count for _, count in runs], dtype=torch.int64), [name for name, _ in runs])
+        return Clips(
+            checked,
+            torch.tensor([count for _, count in runs], dtype=torch.int64, device="cpu"),
+            [name for name, _ in runs],
+        )

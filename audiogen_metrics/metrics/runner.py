@@ -55,9 +55,7 @@ class Runner:
         """
         key = _content(clips, sample_rate, preprocessing)
         if key not in self._remembered:
-            # A host's CPU autocast would also round the resampler's convolution.
-            with torch.autocast("cpu", enabled=False):
-                waveforms = [prepare(Audio(clip.numpy()[:, None], sample_rate), preprocessing) for clip in clips]
+            waveforms = [prepare(Audio(clip.numpy()[:, None], sample_rate), preprocessing) for clip in clips]
             self._remembered[key] = self._run(waveforms)
             while len(self._remembered) > REMEMBERED_BATCHES:
                 self._remembered.popitem(last=False)
@@ -100,8 +98,13 @@ def shared_runner(backbone: str | Backbone, device: torch.device) -> Runner:
     MissingWeightsError, MissingDependencyError
         The backbone is not on this machine.
     """
-    wanted = BACKBONES.get(backbone)(device) if isinstance(backbone, str) else on_device(backbone, device)
-    key = (f"{type(wanted).__module__}.{type(wanted).__qualname__}", str(device), wanted.fingerprint)
+    if isinstance(backbone, str):
+        wanted = BACKBONES.get(backbone)(device)
+        key = (f"{type(wanted).__module__}.{type(wanted).__qualname__}", str(device), wanted.fingerprint)
+    else:
+        # A backbone of one's own is shared by instance: whatever its settings do not say cannot mix two of them up.
+        wanted = on_device(backbone, device)
+        key = ("", str(device), wanted.instance)
     runner = _RUNNERS.get(key)
     if runner is None:
         runner = _RUNNERS[key] = Runner(wanted)
@@ -133,7 +136,7 @@ def as_clips(waveforms: Waveforms, name: str, channel: str) -> list[torch.Tensor
         Another shape, integers, no samples, NaN or infinity.
     """
     if isinstance(waveforms, (torch.Tensor, np.ndarray)):
-        tensor = torch.as_tensor(waveforms).detach().cpu()
+        tensor = torch.as_tensor(waveforms, device="cpu").detach()
         if tensor.ndim not in (1, 2):
             raise DataError(
                 f"{name} has shape {tuple(tensor.shape)}",
@@ -141,7 +144,7 @@ def as_clips(waveforms: Waveforms, name: str, channel: str) -> list[torch.Tensor
             )
         clips = [tensor] if tensor.ndim == 1 else list(tensor)
     else:
-        clips = [torch.as_tensor(waveform).detach().cpu() for waveform in waveforms]
+        clips = [torch.as_tensor(waveform, device="cpu").detach() for waveform in waveforms]
     if not clips:
         raise DataError(f"{name} has no clips", fix="Skip this update")
     return [_checked(clip, f"{name}[{index}]") for index, clip in enumerate(clips)]

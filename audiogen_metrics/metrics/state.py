@@ -60,7 +60,11 @@ def encode_ids(ids: Sequence[str]) -> torch.Tensor:
     of the ids and joins by concatenation.
     """
     content = b"".join(clip_id.encode() + b"\0" for clip_id in ids)
-    return torch.frombuffer(bytearray(content), dtype=torch.uint8) if content else torch.zeros(0, dtype=torch.uint8)
+    return (
+        torch.frombuffer(bytearray(content), dtype=torch.uint8)
+        if content
+        else torch.zeros(0, dtype=torch.uint8, device="cpu")
+    )
 
 
 def decode_ids(encoded: torch.Tensor) -> list[str]:

@@ -174,7 +174,7 @@ def analyse(clip: Clip, front_end: MelFrontEnd) -> Analysis:
 def stft(waveform: npt.NDArray[np.floating[Any]], front_end: MelFrontEnd) -> Spectrum:
     """Return the complex spectra ``(bins, frames)`` of ``(time,)``; frame i is centred on sample ``i · hop``."""
     samples = torch.from_numpy(waveform).double()
-    window = torch.hann_window(front_end.fft, dtype=torch.float64)
+    window = torch.hann_window(front_end.fft, dtype=torch.float64, device="cpu")
     spectrum = torch.stft(
         samples, front_end.fft, front_end.hop, window=window, pad_mode="constant", return_complex=True
     )
@@ -183,7 +183,7 @@ def stft(waveform: npt.NDArray[np.floating[Any]], front_end: MelFrontEnd) -> Spe
 
 def istft(spectrum: Spectrum, front_end: MelFrontEnd, samples: int) -> Matrix:
     """Return the waveform ``(samples,)`` whose STFT is nearest to ``spectrum``: the inverse of `stft`."""
-    window = torch.hann_window(front_end.fft, dtype=torch.float64)
+    window = torch.hann_window(front_end.fft, dtype=torch.float64, device="cpu")
     waveform = torch.istft(torch.from_numpy(spectrum), front_end.fft, front_end.hop, window=window, length=samples)
     return cast("Matrix", waveform.numpy())
 
