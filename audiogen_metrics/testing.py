@@ -6,7 +6,7 @@ import pickle
 import re
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 BATCH_TOLERANCE = 1e-4
 """Largest difference between a clip alone and in a batch, relative to the largest feature."""
 
-_PLAIN = {"dtype": torch.float32, "device": torch.device("cpu")}
+_PLAIN: dict[str, Any] = {"dtype": torch.float32, "device": torch.device("cpu")}
 _DIMENSIONS: dict[Output, int] = {"embeddings": 2, "windows": 3, "logits": 2}
 
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import warnings
 from pathlib import Path
 
 import torch
@@ -95,6 +96,17 @@ def main(rank, rendezvous, examples):
     results["nameless kl"] = message(nameless["kl_yamnet"].compute)
     update(nameless, [3], with_ids=False)
     results["goes on"] = [metric._is_synced for metric in nameless.members.values()]
+
+    gathered = suite()  # what accelerate's gather_for_metrics hands to each process: all clips
+    update(gathered, range(27), with_ids=False)
+    results["gathered fd"] = message(gathered["fd_yamnet"].compute)
+    results["gathered fad"] = message(gathered["fad_yamnet"].compute)
+    single = FD(protocol="yamnet", ref=features()[0]["ref"]["windows"].mean(dim=1))
+    for part in [[*range(10), 20, 20], [*range(10, 20), 20]][rank]:  # several times on one, once on the other
+        single.update(gen_embeddings=features()[0]["gen"]["windows"][[part]].mean(dim=1))
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        results["single repeat"] = single.compute_score().n_gen
+    results["single repeat warns"] = [str(warning.message) for warning in caught]
 
     folded = FAD(protocol="yamnet")
     windows = features()[0]["gen"]["windows"]

@@ -89,6 +89,20 @@ def test_repeats_that_were_folded_on_two_processes_are_an_error(results):
     assert all("streaming=False" in result["folded repeats"] for result in results)
 
 
+def test_clips_that_every_process_was_given_are_an_error_without_ids(results):
+    for result in results:
+        assert "27 clips without ids are on several processes" in result["gathered fd"]
+        assert "gather_for_metrics" in result["gathered fd"]
+        assert "on several processes" in result["gathered fad"]  # of which most was folded away
+
+
+def test_one_content_on_two_processes_is_a_warning(results):
+    """It may be silence, which a young generator makes often."""
+    for result in results:
+        assert result["single repeat"] == 23
+        assert any("counts more than once" in text for text in result["single repeat warns"])
+
+
 def test_another_width_on_another_process_is_an_error_and_no_hang(results):
     assert all("dimensions [3, 4]" in result["widths"] for result in results)
 

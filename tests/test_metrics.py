@@ -83,7 +83,7 @@ class TestThreeWaysIn:
         for side, folder in (("gen", gen), ("ref", ref)):
             clips = read(folder)
             features = [
-                metric.runner.features([waveform], rate, metric.recipe.preprocessing)[0][metric._output]
+                metric.runner.features([waveform[None]], rate, metric.recipe.preprocessing)[0][metric._output]
                 for _, waveform, rate in clips
             ]
             blocks = features if metric.metric_name == "fad" else [feature[None] for feature in features]
@@ -129,7 +129,7 @@ class TestThreeWaysIn:
     def test_update_in_inference_mode(self):
         fd = FD(protocol="yamnet")
         with torch.inference_mode():
-            fd.update(gen=torch.randn(3, 16_000), ref=torch.randn(3, 16_000), sample_rate=16_000)
+            fd.update(gen=0.1 * torch.randn(3, 16_000), ref=0.1 * torch.randn(3, 16_000), sample_rate=16_000)
         assert float(fd.clone().compute()) == float(fd.compute())
 
 
@@ -304,7 +304,7 @@ class TestHost:
             return self.total.sum()
 
     def used(self, metric):
-        metric.update(gen=torch.randn(2, 16_000), ref=torch.randn(2, 16_000), sample_rate=16_000)
+        metric.update(gen=0.1 * torch.randn(2, 16_000), ref=0.1 * torch.randn(2, 16_000), sample_rate=16_000)
         return self.Host(metric)
 
     def test_backbone_stays_out_of_the_host(self, metric):
@@ -365,7 +365,7 @@ class TestObject:
         assert float(twin.compute()) != float(filled.compute())
 
     def test_pickle_leaves_the_backbone_behind(self, metric):
-        metric.update(gen=torch.randn(2, 16_000), ref=torch.randn(2, 16_000), sample_rate=16_000)
+        metric.update(gen=0.1 * torch.randn(2, 16_000), ref=0.1 * torch.randn(2, 16_000), sample_rate=16_000)
         assert metric._runner is not None
         content = pickle.dumps(metric)
         assert len(content) < 200_000  # the network has 15 MB
@@ -395,7 +395,7 @@ class TestObject:
 
     def test_one_sided(self, metric):
         if metric.metric_name == "is":
-            metric.update(ref=torch.randn(1, 16_000), sample_rate=16_000)
+            metric.update(ref=0.1 * torch.randn(1, 16_000), sample_rate=16_000)
             with pytest.raises(InsufficientDataError, match=r"Call update\(gen=…\)"):
                 metric.compute()
             return
@@ -480,7 +480,15 @@ class TestValidation:
         [
             ({"gen": torch.zeros(2, 16_000)}, "sample_rate is missing"),
             ({"gen": torch.zeros(2, 16_000), "sample_rate": 0}, "sample_rate=0"),
-            ({"gen": torch.zeros(2, 2, 16_000), "sample_rate": 16_000}, r"has shape \(2, 2, 16000\).*mean"),
+            ({"gen": torch.zeros(1, 2, 2, 16_000), "sample_rate": 16_000}, r"has shape \(1, 2, 2, 16000\)"),
+            (
+                {"gen": torch.zeros(16_000, 2), "sample_rate": 16_000},
+                r"\(16000, 2\) holds clips of 2 samples.*gen.swap",
+            ),
+            ({"gen": torch.zeros(4, 16_000, 2), "sample_rate": 16_000}, r"Time must come last"),
+            ({"gen": [torch.zeros(16_000, 2)], "sample_rate": 16_000}, r"gen\[0\].swapaxes\(-1, -2\)"),
+            ({"gen": torch.zeros(2, 159), "sample_rate": 16_000}, r"clips of 159 samples, 0.0099 s. Pass longer"),
+            ({"gen": [torch.zeros(16_000), torch.zeros(16)], "sample_rate": 16_000}, r"gen\[1\].*16 samples"),
             ({"gen": torch.zeros(2, 16_000, dtype=torch.int16), "sample_rate": 16_000}, "int16 / 32768"),
             ({"gen": torch.full((2, 16_000), torch.nan), "sample_rate": 16_000}, r"gen\[0\] has NaN"),
             ({"gen": torch.zeros(2, 0), "sample_rate": 16_000}, "with samples in it"),

@@ -2,64 +2,207 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audiogen_metrics.audio.decoding import Audio
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+
+    from audiogen_metrics.audio.decoding import Audio
+    from audiogen_metrics.audio.files import AudioFolder
+    from audiogen_metrics.audio.preparation import Preprocessing
 
 SILENCE_PEAK = 1e-4
 """A clip whose peak is below −80 dB of full scale counts as silent."""
 
+UNHEARD_SHARE = 1e-2
+"""A clip counts as unheard when its preparation leaves less than this of its peak (−40 dB)."""
+
 CLIPPED_SHARE = 1e-3
 """A clip counts as clipped when this share of its samples repeats its neighbour near full scale."""
+
+BEYOND_SCALE = 2.0
+"""A peak this many times full scale is no overshoot: the samples are on another scale."""
+
+EDGE_SECONDS = 0.004
+"""Resampling rings this long at both ends, where what it takes away begins and stops: no sound of the clip."""
+
+PROBE_MANIFEST = "manifest.json"
+"""Beside the copies that ``agm probe`` has written."""
 
 
 @dataclass(frozen=True)
 class ClipFacts:
-    """What was seen of a clip when it was decoded."""
+    """What was seen of a clip when it was decoded and prepared for a network.
+
+    Parameters
+    ----------
+    seconds, sample_rate, channels
+        Of the file.
+    peak
+        Largest magnitude of the file's samples, over all channels.
+    clipped
+        Share of its samples that repeat their neighbour near full scale.
+    constant
+        Whether each channel of the file stays at one value.
+    unheard
+        Whether the file holds sound of which the network is given next to nothing.
+    """
 
     seconds: float
     sample_rate: int
     channels: int
     peak: float
     clipped: float
+    constant: bool
+    unheard: bool
 
 
-def inspect(audio: Audio) -> ClipFacts:
-    """Return the facts of one decoded clip, over all its channels."""
+def inspect(
+    audio: Audio, waveform: torch.Tensor | None = None, preprocessing: Preprocessing | None = None
+) -> ClipFacts:
+    """Return the facts of one decoded clip.
+
+    Parameters
+    ----------
+    audio
+        The clip.
+    waveform, preprocessing
+        What it was prepared to, and how; without them it counts as heard.
+    """
     samples = audio.samples
     flat = (np.abs(samples[1:]) >= 0.99) & (samples[1:] == samples[:-1])
+    lowest, highest = samples.min(axis=0), samples.max(axis=0)
+    middle = samples.mean(axis=0, dtype=np.float64)
+    swing = float(max((highest - middle).max(), (middle - lowest).max()))
+    seconds = len(samples) / audio.sample_rate
+    unheard = False
+    if waveform is not None and preprocessing is not None and swing >= SILENCE_PEAK:
+        # A protocol may cut samples off at full scale.
+        rings = audio.sample_rate != preprocessing.sample_rate
+        left = _swing(waveform, seconds, preprocessing.sample_rate, rings)
+        unheard = left < max(SILENCE_PEAK, UNHEARD_SHARE * min(swing, 1.0))
     return ClipFacts(
-        seconds=len(samples) / audio.sample_rate,
+        seconds=seconds,
         sample_rate=audio.sample_rate,
         channels=samples.shape[1],
-        peak=float(np.abs(samples).max()),
+        peak=float(max(highest.max(), -lowest.min())),
         clipped=float(flat.mean()) if flat.size else 0.0,
+        constant=swing < SILENCE_PEAK,
+        unheard=unheard,
     )
 
 
+def _swing(waveform: torch.Tensor, seconds: float, sample_rate: int, rings: bool) -> float:
+    """Return the largest distance of a prepared clip from its mean, without the zeros behind it and its edges."""
+    sound = waveform[: math.ceil(seconds * sample_rate)]
+    edge = math.ceil(EDGE_SECONDS * sample_rate) if rings else 0
+    sound = sound[edge : len(sound) - edge] if len(sound) > 4 * edge else sound
+    return float((sound - sound.mean()).abs().max())
+
+
+def beyond_scale(peak: float) -> str:
+    """Return what to say of samples of this magnitude.
+
+    Examples
+    --------
+    >>> beyond_scale(26950.0)
+    'beyond full scale, up to 2.7e+04 times (looks like 16-bit integers saved as floats: divide by 32768)'
+    """
+    bits = next((bits for bits in (16, 24, 32) if 128 < peak <= 2 ** (bits - 1)), None)
+    looks = "" if bits is None else f" (looks like {bits}-bit integers saved as floats: divide by {2 ** (bits - 1)})"
+    return f"beyond full scale, up to {peak:.2g} times{looks}"
+
+
+def probe_copies(folder: AudioFolder, clip_ids: Collection[str]) -> set[str]:
+    """Return which of these clips ``agm probe`` has written, by its manifests: they may be beyond full scale."""
+    found = set()
+    known: dict[Path, frozenset[str]] = {}
+    for clip in folder.clips:
+        if clip.clip_id in clip_ids:
+            for parent in clip.path.relative_to(folder.root).parents:
+                place = folder.root / parent
+                if place not in known:
+                    known[place] = _probed(place / PROBE_MANIFEST)
+                if clip.path.relative_to(place).with_suffix("").as_posix() in known[place]:
+                    found.add(clip.clip_id)
+    return found
+
+
+def _probed(manifest: Path) -> frozenset[str]:
+    """Return the clips of a probe's manifest; none where there is no such file."""
+    try:
+        content = json.loads(manifest.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return frozenset()
+    clips = content.get("clips") if isinstance(content, dict) and "probe" in content else None
+    return frozenset(clips) if isinstance(clips, dict) else frozenset()
+
+
 def set_warnings(
-    name: str, facts: Mapping[str, ClipFacts], digests: Mapping[str, str], window_seconds: float
+    name: str,
+    facts: Mapping[Preprocessing, Mapping[str, ClipFacts]],
+    digests: Mapping[str, str],
+    window_seconds: float,
+    folder: AudioFolder,
 ) -> list[str]:
-    """Return the warnings about one set, ``name`` being gen or ref."""
-    silent = [clip for clip, fact in facts.items() if fact.peak < SILENCE_PEAK]
-    clipped = [clip for clip, fact in facts.items() if fact.clipped > CLIPPED_SHARE]
-    short = [clip for clip, fact in facts.items() if fact.seconds < window_seconds]
-    copies = Counter(digests.values())
-    duplicates = [clip for clip, digest in digests.items() if copies[digest] > 1]
-    total = len(facts)
+    """Return the warnings about one set.
+
+    Parameters
+    ----------
+    name
+        ``gen`` or ``ref``.
+    facts
+        By preprocessing, those of each clip by id.
+    digests
+        Content hash of each clip.
+    window_seconds
+        Shortest clip that needs no padding.
+    folder
+        Where the clips are.
+    """
+    files = next(iter(facts.values()))
+    silent = [clip for clip, fact in files.items() if fact.peak < SILENCE_PEAK]
+    constant = [clip for clip, fact in files.items() if fact.constant and fact.peak >= SILENCE_PEAK]
+    clipped = [clip for clip, fact in files.items() if fact.clipped > CLIPPED_SHARE]
+    short = [clip for clip, fact in files.items() if fact.seconds < window_seconds]
+    beyond = [clip for clip, fact in files.items() if fact.peak > BEYOND_SCALE]
+    copies = probe_copies(folder, beyond)
+    beyond = [clip for clip in beyond if clip not in copies]
+    counts = Counter(digests.values())
+    duplicates = [clip for clip, digest in digests.items() if counts[digest] > 1]
+    total = len(files)
     found = [
         _count(name, silent, total, "silent (peak below −80 dB)"),
+        _count(name, constant, total, "silent but for a constant offset"),
+        *(
+            _count(name, [clip for clip, fact in those.items() if fact.unheard], total, _unheard(preprocessing))
+            for preprocessing, those in facts.items()
+        ),
+        _count(name, beyond, total, beyond_scale(max((files[clip].peak for clip in beyond), default=0.0))),
         _count(name, clipped, total, "clipped at full scale"),
         _count(name, duplicates, total, "exact duplicates of another clip"),
         _count(name, short, total, f"shorter than the {window_seconds:g} s window: padded with silence"),
-        _spread(name, "durations", [fact.seconds for fact in facts.values()], "s"),
-        _mixture(name, "sample rates", [fact.sample_rate for fact in facts.values()], "Hz"),
+        _spread(name, "durations", [fact.seconds for fact in files.values()], "s"),
+        _mixture(name, "sample rates", [fact.sample_rate for fact in files.values()], "Hz"),
     ]
-    return [warning for warning in found if warning]
+    return [warning for warning in dict.fromkeys(found) if warning]
+
+
+def _unheard(preprocessing: Preprocessing) -> str:
+    given = "the first channel" if preprocessing.channel == "first" else "the mean of the channels"
+    return (
+        f"silent to the network, though there is sound in the file (it is given {given}, at "
+        f"{preprocessing.sample_rate} Hz)"
+    )
 
 
 def _count(name: str, clips: Sequence[str], total: int, what: str) -> str | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from audiogen_metrics.errors import AudioFileError
 from audiogen_metrics.precision import full_precision
@@ -94,7 +94,7 @@ def _kernels(old: int, new: int, zero_crossings: int, rolloff: float, beta: floa
     """
     import torch
 
-    exact = {"dtype": torch.float32, "device": torch.device("cpu")}
+    exact: dict[str, Any] = {"dtype": torch.float32, "device": torch.device("cpu")}
     cutoff = min(old, new) * rolloff
     width = math.ceil(zero_crossings * old / cutoff)
     offsets = torch.arange(-width, width + old, **exact)[None, None] / old

@@ -47,7 +47,8 @@ def from_callable(
     version
         Names the code of the function, needed unless it is a module: part of the fingerprint that keeps cached
         embeddings apart. Raise it whenever the code changes. A module without one is identified by its compiled code,
-        which differs between versions of Python. Weights, plain attributes and what a function encloses are always hashed.
+        which differs between versions of Python. Weights, plain attributes and what a function encloses are always
+        hashed.
     labels
         Class names in the order of the logits.
     device

@@ -121,7 +121,10 @@ class _Walk:
         elif isinstance(value, types.ModuleType):
             self._note(f"{value.__name__} {getattr(value, '__version__', '')}")
         elif isinstance(value, _NAMED):
-            self._note(getattr(value, "__qualname__", None) or getattr(value, "__name__", None) or value.name)
+            self._note(getattr(value, "__qualname__", getattr(value, "__name__", "")))
+            owner = getattr(value, "__self__", None)
+            if not isinstance(owner, types.ModuleType):
+                self.add(owner, place)
         elif isinstance(value, property | classmethod | staticmethod | functools.cached_property):
             self._add_sequence([getattr(value, name, None) for name in ("fget", "fset", "__func__", "func")], place)
         elif isinstance(value, nn.Module):

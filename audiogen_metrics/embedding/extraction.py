@@ -126,6 +126,7 @@ class Extraction:
     """What became of a folder: its features by backbone name, and what was seen on the way."""
 
     folder: AudioFolder
+    preprocessing: Preprocessing
     sets: dict[str, EmbeddingSet]
     facts: dict[str, ClipFacts]
     digests: dict[str, str]
@@ -187,7 +188,7 @@ class _Loaded:
     digest: str = ""
     key: str = ""
     waveforms: Mapping[Preprocessing, torch.Tensor] = field(default_factory=dict)
-    facts: ClipFacts | None = None
+    facts: Mapping[Preprocessing, ClipFacts] = field(default_factory=dict)
     failure: str | None = None
 
 
@@ -210,7 +211,7 @@ class _Run:
         self.lanes = [lane for lanes in self.groups.values() for lane in lanes]
         self.digests: dict[str, str] = {}
         self.keys: dict[str, str] = {}
-        self.facts: dict[str, ClipFacts] = {}
+        self.facts: dict[Preprocessing, dict[str, ClipFacts]] = {preprocessing: {} for preprocessing in groups}
         self.failures: dict[str, ClipFailure] = {}
         self.problems: list[str] = []
         self.decoded: set[str] = set()
@@ -248,7 +249,8 @@ class _Run:
         hashes = {} if self.memo is None else self.memo.seen
         for share in distributed.all_gather((self.digests, self.facts, self.failures, self.decoded, left_out, hashes)):
             self.digests |= share[0]
-            self.facts |= share[1]
+            for preprocessing, facts in share[1].items():
+                self.facts[preprocessing] |= facts
             self.failures |= share[2]
             self.decoded |= share[3]
             for lane, others in zip(self.lanes, share[4], strict=True):
@@ -294,14 +296,14 @@ class _Run:
             return _Loaded(clip, digest, key)
         try:
             decoded = decode(clip.path, content)
-            waveforms, facts = {}, None
+            waveforms, facts = {}, {}
             for preprocessing, lanes in self.groups.items():
                 if not all(key in lane for lane in lanes):
                     audio = decoded
                     if self.alteration is not None:
                         audio = self.alteration(clip.clip_id, decoded, preprocessing)
                     waveforms[preprocessing] = prepare(audio, preprocessing)
-                    facts = facts or inspect(audio)
+                    facts[preprocessing] = inspect(audio, waveforms[preprocessing], preprocessing)
             return _Loaded(clip, digest, key, waveforms, facts)
         except AudioFileError as error:
             return _Loaded(clip, failure=error.what)
@@ -321,13 +323,13 @@ class _Run:
             self.failures[clip.clip_id] = ClipFailure(clip.clip_id, clip.path, loaded.failure)
             return
         self.digests[clip.clip_id], self.keys[clip.clip_id] = loaded.digest, loaded.key
-        if loaded.facts is None:
+        if not loaded.waveforms:
             return
         self.decoded.add(clip.clip_id)
-        self.facts[clip.clip_id] = loaded.facts
         for preprocessing, waveform in loaded.waveforms.items():
+            self.facts[preprocessing][clip.clip_id] = loaded.facts[preprocessing]
             for lane in self.groups[preprocessing]:
-                lane.add(clip, loaded.key, waveform, loaded.facts)
+                lane.add(clip, loaded.key, waveform, loaded.facts[preprocessing])
 
     def recall(self, clips: Sequence[AudioFile]) -> list[AudioFile]:
         """Fetch what the cache holds; return the clips that must be computed after all."""
@@ -335,7 +337,7 @@ class _Run:
         for lane in self.lanes:
             wanted = {clip.clip_id: self.keys[clip.clip_id] for clip in clips if clip.clip_id in self.digests}
             for clip_id, cached in lane.recall(wanted).items():
-                self.facts.setdefault(clip_id, cached.facts)
+                self.facts[lane.preprocessing].setdefault(clip_id, cached.facts)
             missing |= {clip_id for clip_id in wanted if not lane.knows(clip_id)}
         return [clip for clip in clips if clip.clip_id in missing]
 
@@ -359,13 +361,14 @@ class _Run:
                 fix="Repair the files or pass another folder",
             )
         order = sorted(self.digests)
-        return [self.result(lanes, order) for lanes in self.groups.values()]
+        return [self.result(preprocessing, lanes, order) for preprocessing, lanes in self.groups.items()]
 
-    def result(self, lanes: Sequence[_Lane], order: Sequence[str]) -> Extraction:
+    def result(self, preprocessing: Preprocessing, lanes: Sequence[_Lane], order: Sequence[str]) -> Extraction:
         return Extraction(
             folder=self.folder,
+            preprocessing=preprocessing,
             sets={lane.backbone.name: lane.result(order) for lane in lanes},
-            facts={clip_id: self.facts[clip_id] for clip_id in order},
+            facts={clip_id: self.facts[preprocessing][clip_id] for clip_id in order},
             digests={clip_id: self.digests[clip_id] for clip_id in order},
             failures=tuple(self.failures[clip_id] for clip_id in sorted(self.failures)),
             from_cache=len(set(order) - self.decoded),

@@ -68,6 +68,8 @@ class GivenFeatures:
         Number of clips where it is not the number of ids.
     embeddings
         The rows that ``gaussian`` was made of; None if they are not known.
+    named
+        Whether the ids are the clips' own; else they say in which order the clips came.
     """
 
     clip_ids: tuple[str, ...]
@@ -75,6 +77,7 @@ class GivenFeatures:
     class_logits: torch.Tensor | None = None
     size: int | None = None
     embeddings: torch.Tensor | None = None
+    named: bool = True
 
     def __len__(self) -> int:
         return len(self.clip_ids) if self.size is None else self.size

@@ -127,7 +127,8 @@ class FolderSide:
         """Return what to know about the files before their scores are believed."""
         first = self.extractions[0]
         found = [f"{self.name}: skipped {printable(failure.path)}: {failure.reason}" for failure in first.failures]
-        found += set_warnings(self.name, first.facts, first.digests, self.window_seconds)
+        facts = {extraction.preprocessing: extraction.facts for extraction in self.extractions}
+        found += set_warnings(self.name, facts, first.digests, self.window_seconds, self.folder)
         for backbone, left_out in self.summary().left_out.items():
             found.append(f"{self.name}: {backbone} left out {len(left_out)} clips: {left_out[0]['reason']}")
         return found

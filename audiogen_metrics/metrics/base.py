@@ -31,6 +31,7 @@ from audiogen_metrics.metrics.state import (
     decode_ids,
     encode_ids,
     fold_clips,
+    refuse_repeats,
     summarise,
 )
 from audiogen_metrics.protocols import METRICS, MetricName, Recipe, get_protocol
@@ -102,6 +103,7 @@ class AudioMetric(Metric):
         self._backbone = self.recipe.backbone if backbone is None else backbone
         self._runner: Runner | None = None
         self._processes = 1
+        self._shares: dict[Side, Sequence[int]] = {}
         self._last: Score | None = None
         self._ref = None if ref is None or self.metric_name == "is" else self._open(ref)
         for side in self._sides:
@@ -140,6 +142,7 @@ class AudioMetric(Metric):
 
         gen = self._required("gen", self._collect("gen"))
         ref = self._required("ref", self._reference()) if "ref" in self._sides else None
+        self._check_sets(gen, ref)
         self._last = self._scored(evaluation.compute(self.recipe, gen, ref))
         return torch.tensor(self._last.value, dtype=torch.float64, device=self._state_device)
 
@@ -255,13 +258,14 @@ class AudioMetric(Metric):
                 batches[side] = self._from_rows(side, rows, ids)
         if all(value is None for value in (*waveforms.values(), *ready.values())):
             raise UsageError("there is nothing to add", fix="Pass gen, ref, or ready embeddings or logits")
+        self._check_batches(batches)
         for side, batch in batches.items():
             self._check_width(side, batch)
         for side, batch in batches.items():
             self._append(side, batch)
 
     def _from_waveforms(self, side: Side, waveforms: Waveforms, sample_rate: int, ids: Any) -> Clips:
-        clips = as_clips(waveforms, side, self.recipe.preprocessing.channel)
+        clips = as_clips(waveforms, sample_rate, side)
         names = check_ids(ids, len(clips), f"{side} clips")
         features = self.runner.features(clips, sample_rate, self.recipe.preprocessing)
         blocks = [clip[self._output] for clip in features]
@@ -275,6 +279,12 @@ class AudioMetric(Metric):
         checked = float64_tensor(rows, f"{side}_{self._output}", ndim=2)
         names = check_ids(ids, len(checked), f"{side} rows")
         return Clips(checked, torch.ones(len(checked), dtype=torch.int64, device="cpu"), names)
+
+    def _check_batches(self, batches: Mapping[Side, Clips]) -> None:
+        """Raise for the sides of one update that do not belong together; `KL` looks at them."""
+
+    def _check_sets(self, gen: FeatureSource, ref: FeatureSource | None) -> None:
+        """Raise for two sets that do not belong together; `KL` looks at them."""
 
     def _check_width(self, side: Side, batch: Clips) -> None:
         width = batch.rows.shape[1]
@@ -329,6 +339,8 @@ class AudioMetric(Metric):
                 f"{self.score_id} on {self._processes} processes needs to know which clip is which",
                 fix="Pass ids to every update",
             )
+        if self._is_synced and self._processes > 1 and not any(clips.ids):
+            refuse_repeats(clips, self._shares[side])
         return summarise(clips, folded, self._output == "logits")
 
     def _open(self, ref: Reference) -> AudioFolder | ReferenceStatistics | FeatureSource:
@@ -430,8 +442,11 @@ class AudioMetric(Metric):
         """Gather states; a process without clips takes part with empty tensors of the right width and type."""
         group = process_group or self.process_group
         width = max((rows.shape[1] for side in self._sides for rows in _listed(self._state(side, "rows"))), default=0)
-        widths = dist_sync_fn(torch.tensor([width], dtype=torch.int64, device=self._state_device), group=group)
-        known = {int(gathered) for gathered in widths} - {0}
+        clips = [sum(map(len, _listed(self._state(side, "counts")))) for side in self._sides]
+        mine = torch.tensor([width, *clips], dtype=torch.int64, device=self._state_device)
+        widths, *shares = zip(*(gathered.tolist() for gathered in dist_sync_fn(mine, group=group)), strict=True)
+        self._shares = dict(zip(self._sides, shares, strict=True))
+        known = {*widths} - {0}
         if len(known) > 1:
             raise DataError(f"processes have rows of dimensions {sorted(known)}", fix="Use one backbone on all of them")
         self._processes = len(widths)

@@ -32,8 +32,10 @@ class FrechetMetric(AudioMetric):
         Parameters
         ----------
         gen, ref
-            Waveforms ``(batch, time)`` or ``(time,)``, floating, full scale ±1, mono; clips of unequal length as a
-            sequence of ``(time,)``. They are prepared as the protocol prepares files.
+            Waveforms ``(batch, time)``, ``(batch, channels, time)`` or ``(time,)``, floating, full scale ±1; clips of
+            unequal length as a sequence of ``(time,)`` or ``(channels, time)``. They are prepared as the protocol
+            prepares files, which chooses or mixes the channels. An array ``(2, time)`` is a batch of two mono clips; a
+            single stereo clip is ``[clip]``.
         sample_rate
             Of the waveforms, in Hz.
         ids

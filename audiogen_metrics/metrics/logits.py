@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from audiogen_metrics.embedding.reference import FeatureSource
+from audiogen_metrics.errors import DataError
 from audiogen_metrics.functional.validation import Array
-from audiogen_metrics.metrics.base import AudioMetric
+from audiogen_metrics.metrics.base import AudioMetric, Side
 from audiogen_metrics.metrics.runner import Waveforms
+from audiogen_metrics.metrics.state import Clips
 
 
 class IS(AudioMetric):
@@ -58,7 +61,8 @@ class IS(AudioMetric):
 class KL(AudioMetric):
     """Kullback–Leibler divergence between the classes of each generated clip and its reference. Lower is better.
 
-    Clips pair by id; where no clip has one, by order of arrival. On several processes ids are needed.
+    Clips pair by id; where no clip has one, by order of arrival, for which both sets must have equally many. On several
+    processes ids are needed.
 
     Examples
     --------
@@ -73,6 +77,25 @@ class KL(AudioMetric):
 
     metric_name = "kl"
     higher_is_better = False
+
+    def _check_batches(self, batches: Mapping[Side, Clips]) -> None:
+        """Raise DataError for batches of unequal size without ids: all later pairs would be shifted."""
+        sizes = {side: len(batch.ids) for side, batch in batches.items() if not any(batch.ids)}
+        if len(sizes) == 2:
+            _require_equal(sizes["gen"], sizes["ref"])
+
+    def _check_sets(self, gen: FeatureSource, ref: FeatureSource | None) -> None:
+        """Raise DataError for sets that cannot be paired by order of arrival."""
+        named = [getattr(source, "named", True) for source in (gen, ref)]
+        if ref is None or all(named):
+            return
+        if any(named):
+            without, with_ids = ("ref", "gen") if named[0] else ("gen", "ref")
+            raise DataError(
+                f"{without} clips have no ids, and {with_ids} clips have: they cannot be paired",
+                fix="Pass ids to every update, equal for the two clips of a pair",
+            )
+        _require_equal(len(gen), len(ref))
 
     def update(
         self,
@@ -98,3 +121,11 @@ class KL(AudioMetric):
             As in `FD.update`.
         """
         self._add({"gen": gen, "ref": ref}, {"gen": gen_logits, "ref": ref_logits}, sample_rate, ids)
+
+
+def _require_equal(gen: int, ref: int) -> None:
+    if gen != ref:
+        raise DataError(
+            f"{gen} gen and {ref} ref clips without ids: pairs by order of arrival would be shifted",
+            fix="Pass ids to every update; clips without a partner are then left out of KL",
+        )

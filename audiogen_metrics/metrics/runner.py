@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
 from weakref import WeakValueDictionary
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 
 from audiogen_metrics.audio.decoding import Audio
+from audiogen_metrics.audio.preflight import BEYOND_SCALE, beyond_scale
 from audiogen_metrics.audio.preparation import Preprocessing, prepare
 from audiogen_metrics.backbones import BACKBONES
 from audiogen_metrics.backbones.base import Backbone
@@ -21,6 +23,9 @@ from audiogen_metrics.errors import DataError, InsufficientDataError, NumericsEr
 
 REMEMBERED_BATCHES = 4
 """Batches whose features are kept for the next metric that is given the same samples."""
+
+SHORTEST_SECONDS = 0.01
+"""Shorter clips are taken for another mistake: (time, channels) instead of (channels, time), or a wrong rate."""
 
 Waveforms = torch.Tensor | np.ndarray | Sequence[torch.Tensor | np.ndarray]
 
@@ -44,7 +49,9 @@ class Runner:
     def features(
         self, clips: Sequence[torch.Tensor], sample_rate: int, preprocessing: Preprocessing
     ) -> list[ClipFeatures]:
-        """Return the features of each clip ``(time,)`` float32 on the CPU: those that its file would give.
+        """Return the features of each clip ``(channels, time)`` float32 on the CPU: those that its file would give.
+
+        Samples far beyond full scale are a warning.
 
         Raises
         ------
@@ -55,7 +62,8 @@ class Runner:
         """
         key = _content(clips, sample_rate, preprocessing)
         if key not in self._remembered:
-            waveforms = [prepare(Audio(clip.numpy()[:, None], sample_rate), preprocessing) for clip in clips]
+            _warn_of_scale(clips)
+            waveforms = [prepare(Audio(clip.numpy().T, sample_rate), preprocessing) for clip in clips]
             self._remembered[key] = self._run(waveforms)
             while len(self._remembered) > REMEMBERED_BATCHES:
                 self._remembered.popitem(last=False)
@@ -127,38 +135,65 @@ def unloaded(backbone: Backbone) -> Backbone:
     return twin
 
 
-def as_clips(waveforms: Waveforms, name: str, channel: str) -> list[torch.Tensor]:
-    """Return the clips of ``(time,)``, ``(batch, time)`` or a sequence of ``(time,)``, as float32 on the CPU.
+def as_clips(waveforms: Waveforms, sample_rate: int, name: str) -> list[torch.Tensor]:
+    """Return the clips of a batch, each ``(channels, time)`` float32 on the CPU.
+
+    Parameters
+    ----------
+    waveforms
+        ``(time,)``, ``(batch, time)`` or ``(batch, channels, time)``, or a sequence of ``(time,)`` and
+        ``(channels, time)``.
+    sample_rate
+        Hz.
+    name
+        What errors call it.
 
     Raises
     ------
     DataError
-        Another shape, integers, no samples, NaN or infinity.
+        Another shape, integers, NaN or infinity, clips of less than `SHORTEST_SECONDS`.
     """
     if isinstance(waveforms, (torch.Tensor, np.ndarray)):
         tensor = torch.as_tensor(waveforms, device="cpu").detach()
-        if tensor.ndim not in (1, 2):
+        if tensor.ndim not in (1, 2, 3):
             raise DataError(
-                f"{name} has shape {tuple(tensor.shape)}",
-                fix=f"Pass mono, (batch, time) or (time,); this protocol takes the {channel} of several channels",
+                f"{name} has shape {tuple(tensor.shape)}", fix="Pass (time,), (batch, time) or (batch, channels, time)"
             )
+        _check_length(tensor, sample_rate, name)
         clips = [tensor] if tensor.ndim == 1 else list(tensor)
     else:
         clips = [torch.as_tensor(waveform, device="cpu").detach() for waveform in waveforms]
     if not clips:
         raise DataError(f"{name} has no clips", fix="Skip this update")
-    return [_checked(clip, f"{name}[{index}]") for index, clip in enumerate(clips)]
+    return [_checked(clip, sample_rate, f"{name}[{index}]") for index, clip in enumerate(clips)]
 
 
-def _checked(clip: torch.Tensor, name: str) -> torch.Tensor:
-    if clip.ndim != 1 or clip.shape[0] == 0:
-        raise DataError(f"{name} has shape {tuple(clip.shape)}", fix="Each clip must be (time,) with samples in it")
+def _checked(clip: torch.Tensor, sample_rate: int, name: str) -> torch.Tensor:
+    if clip.ndim not in (1, 2) or clip.numel() == 0:
+        raise DataError(
+            f"{name} has shape {tuple(clip.shape)}",
+            fix="Each clip must be (time,) or (channels, time), with samples in it",
+        )
+    _check_length(clip, sample_rate, name)
     if not clip.is_floating_point():
         raise DataError(f"{name} has the type {clip.dtype}", fix="Pass floats, full scale ±1: int16 / 32768")
     clip = clip.to(torch.float32).contiguous()
     if not bool(clip.isfinite().all()):
         raise DataError(f"{name} has NaN or infinite samples", fix="Drop that clip, or mend the generator")
-    return clip
+    return clip if clip.ndim == 2 else clip[None]
+
+
+def _check_length(clips: torch.Tensor, sample_rate: int, name: str) -> None:
+    """Raise DataError for clips that are shorter than any sound, as (time, channels) would be."""
+    samples = clips.shape[-1]
+    if clips.numel() == 0 or samples >= SHORTEST_SECONDS * sample_rate:
+        return
+    shape = tuple(clips.shape)
+    swapped = clips.ndim > 1 and shape[-2] > samples
+    fix = (
+        f"Time must come last: pass {name}.swapaxes(-1, -2)" if swapped else "Pass longer clips; is sample_rate right?"
+    )
+    raise DataError(f"{name} of shape {shape} holds clips of {samples} samples, {samples / sample_rate:.2g} s", fix=fix)
 
 
 def check_sample_rate(sample_rate: int | None) -> int:
@@ -170,9 +205,16 @@ def check_sample_rate(sample_rate: int | None) -> int:
     return int(sample_rate)
 
 
+def _warn_of_scale(clips: Sequence[torch.Tensor]) -> None:
+    peaks = [float(clip.abs().max()) for clip in clips]
+    beyond = [peak for peak in peaks if peak > BEYOND_SCALE]
+    if beyond:
+        warnings.warn(f"{len(beyond)} of {len(clips)} clips {beyond_scale(max(beyond))}", stacklevel=2)
+
+
 def _content(clips: Sequence[torch.Tensor], sample_rate: int, preprocessing: Preprocessing) -> bytes:
-    lengths = [len(clip) for clip in clips]
-    digest = hashlib.blake2b(f"{sample_rate} {preprocessing} {lengths}".encode(), digest_size=20)
+    shapes = [tuple(clip.shape) for clip in clips]
+    digest = hashlib.blake2b(f"{sample_rate} {preprocessing} {shapes}".encode(), digest_size=20)
     for clip in clips:
         digest.update(clip.numpy().data)
     return digest.digest()

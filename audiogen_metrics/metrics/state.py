@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -143,13 +144,55 @@ def summarise(clips: Clips, folded: Folded, output_is_logits: bool) -> GivenFeat
         return None
     size = len(clips.ids) + len(folded.ids)
     ids = (*folded.ids, *clips.ids)
-    named = tuple(sorted(ids)) if all(ids) else tuple(f"{place:09d}" for place in range(size))
+    named = all(ids)
+    ids = tuple(sorted(ids)) if named else tuple(f"{place:09d}" for place in range(size))
     if output_is_logits:
-        return GivenFeatures(named, class_logits=clips.rows)
+        return GivenFeatures(ids, class_logits=clips.rows, named=named)
     if not folded.ids:
-        return GivenFeatures(named, GaussianStatistics.from_embeddings(clips.rows), embeddings=clips.rows)
+        gaussian = GaussianStatistics.from_embeddings(clips.rows)
+        return GivenFeatures(ids, gaussian, embeddings=clips.rows, named=named)
     rows = torch.cat([folded.rows, with_ones(clips.rows)])
-    return GivenFeatures(named, gaussian=GaussianStatistics.from_folded(rows, folded.stands_for + len(clips.rows)))
+    gaussian = GaussianStatistics.from_folded(rows, folded.stands_for + len(clips.rows))
+    return GivenFeatures(ids, gaussian, named=named)
+
+
+def refuse_repeats(clips: Clips, shares: Sequence[int]) -> None:
+    """Raise DataError if clips without ids were given to several processes; one content on several is a warning.
+
+    Parameters
+    ----------
+    clips
+        Of all processes, one after the other.
+    shares
+        How many each process has.
+    """
+    blocks = clips.rows.split(clips.counts.tolist())
+    processes = [process for process, share in enumerate(shares) for _ in range(share)]
+    places = [place for place, block in enumerate(blocks) if len(block)]
+    if not places:
+        return
+    means = torch.stack([blocks[place].mean(0) for place in places])
+    weights = torch.arange(means.shape[1], dtype=means.dtype, device=means.device).cos()
+    order = (means @ weights).argsort().tolist()  # brings equal clips together
+    repeated, previous, seen_on = 0, None, set[int]()
+    for place in (places[index] for index in order):
+        if previous is None or not _same(blocks[previous], blocks[place]):
+            seen_on = set()
+        repeated += len(seen_on) == 1 and processes[place] not in seen_on
+        seen_on.add(processes[place])
+        previous = place
+    if repeated > 1:
+        raise DataError(
+            f"{repeated} clips without ids are on several processes with equal content, and would count more than once",
+            fix="Pass ids to every update, or give each process clips of its own: metrics gather by themselves, so "
+            "with accelerate pass the batch itself, not gather_for_metrics(batch)",
+        )
+    if repeated:
+        warnings.warn(
+            "a clip without id is on several processes with equal content and counts more than once, unless it is one "
+            "(silence, say); pass ids",
+            stacklevel=2,
+        )
 
 
 def _first_places(clips: Clips, known: Sequence[str]) -> dict[str, int]:

@@ -18,13 +18,13 @@ from tqdm import tqdm
 from audiogen_metrics import __version__
 from audiogen_metrics.audio.decoding import DECODER_VERSION, decode
 from audiogen_metrics.audio.files import AudioFolder, scan
+from audiogen_metrics.audio.preflight import PROBE_MANIFEST
 from audiogen_metrics.errors import AudioFileError, DataError, UsageError
 from audiogen_metrics.probes.base import Clip, Probe, clip_rng
 from audiogen_metrics.probes.configuration import configure, refuse_unused
 from audiogen_metrics.probes.pool import Pool, folder_labels, read_labels
 from audiogen_metrics.probes.sequences import EventSequence, event_sequences
 
-MANIFEST = "manifest.json"
 MANIFEST_VERSION = 1
 
 
@@ -127,7 +127,7 @@ def _check_target(target: Path, source: Path) -> None:
         raise UsageError("is a file, not a folder", where=target, fix="Choose a new folder")
     if target.is_dir() and any(target.iterdir()):
         fix = "Choose a new folder: nothing is overwritten"
-        if not (target / MANIFEST).exists():
+        if not (target / PROBE_MANIFEST).exists():
             fix += "; a copy without manifest.json is one that was interrupted"
         raise UsageError("is not empty", where=target, fix=fix)
 
@@ -221,7 +221,7 @@ class _Copying:
             "skipped": [asdict(skip) for skip in sorted(skipped, key=lambda skip: skip.clip_id)],
         }
         text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        _write(self.target / MANIFEST, text.encode())
+        _write(self.target / PROBE_MANIFEST, text.encode())
         written: dict[str, Any] = json.loads(text)
         return written
 

@@ -33,7 +33,7 @@ from audiogen_metrics.settings import cache_dir
 from tests.conftest import write_tone
 
 AUDIO = Preprocessing(16_000, "mean", minimum_samples=15_600)
-FACTS = ClipFacts(seconds=1.0, sample_rate=16_000, channels=2, peak=0.25, clipped=0.0)
+FACTS = ClipFacts(seconds=1.0, sample_rate=16_000, channels=2, peak=0.25, clipped=0.0, constant=False, unheard=False)
 
 
 def clip(seed: int, windows: int = 3) -> CachedClip:

@@ -107,7 +107,7 @@ def filled() -> tuple[EmbeddingCache, dict[str, CachedClip], Path]:
                 "embeddings": torch.randn(8, generator=generator),
                 "windows": torch.randn(place + 1, 4, generator=generator),
             },
-            ClipFacts(1.0, 16_000, 1, 0.5, 0.0),
+            ClipFacts(1.0, 16_000, 1, 0.5, 0.0, False, False),
         )
         for place in range(3)
     }
