@@ -29,7 +29,7 @@ MAX_HEADER = 100_000_000
 """The largest header that safetensors reads."""
 
 MACHINE_SETTINGS = frozenset({"device_type", "tf32"})
-"""Backbone settings in which file and run may differ: another device changes scores by at most 1e-5 relative."""
+"""Settings in which file and run may differ, with a warning: a device changes scores by 1e-5 relative, TF32 by 1.2e-3."""
 
 
 class FeatureSource(Protocol):
@@ -232,6 +232,24 @@ class ReferenceStatistics:
         """Raise DataError as `select` does, for several recipes; ``settings`` by backbone name."""
         for recipe in recipes:
             self.select(recipe, protocol, settings[recipe.backbone] if settings is not None else None)
+
+    def machine_differences(self, settings: Iterable[Mapping[str, str | int]]) -> list[str]:
+        """Return in what the machine of the file differs from that of a run, whose backbones have these settings."""
+        stamps = [stamp["backbone"] for stamp in self.stamps.values()]
+        runs, found = list(settings), []
+        made, here = ({str(stamp["device_type"]) for stamp in side} for side in (stamps, runs))
+        if made != here:
+            found.append(
+                f"ref: statistics were made on {', '.join(sorted(made))}, this run is on {', '.join(sorted(here))}: "
+                "scores may differ by 1e-5 relative"
+            )
+        rounded = [{bool(stamp.get("tf32", 0)) for stamp in side} for side in (stamps, runs)]
+        if rounded[0] != rounded[1]:
+            ways = ["with" if any(side) else "without" for side in rounded]
+            found.append(
+                f"ref: statistics were made {ways[0]} TF32, this run is {ways[1]}: scores may differ by 1.2e-3 relative"
+            )
+        return found
 
     def save(self, path: str | Path) -> None:
         """Write the file, whole or not at all; its name needs no suffix.

@@ -185,14 +185,7 @@ class StatisticsSide:
 
     def problems(self) -> list[str]:
         """Return in what this machine differs from the one that made the statistics."""
-        made = {str(stamp["backbone"]["device_type"]) for stamp in self.statistics.stamps.values()}
-        runs = {str(settings["device_type"]) for settings in self.settings.values()}
-        if made == runs:
-            return []
-        return [
-            f"ref: statistics were made on {', '.join(sorted(made))}, this run is on {', '.join(sorted(runs))}: "
-            "scores may differ by 1e-5 relative"
-        ]
+        return self.statistics.machine_differences(self.settings.values())
 
 
 Side = FolderSide | StatisticsSide

@@ -121,7 +121,10 @@ class AudioMetric(Metric):
         if self._runner is None:
             self._runner = shared_runner(self._backbone, self.device)
             if isinstance(self._ref, ReferenceStatistics):
-                self._ref.select(self.recipe, self.protocol, self._runner.backbone.settings)
+                settings = self._runner.backbone.settings
+                self._ref.select(self.recipe, self.protocol, settings)
+                for difference in self._ref.machine_differences([settings]):
+                    warnings.warn(difference, stacklevel=2)
         return self._runner
 
     def update(self, *args: Any, **kwargs: Any) -> None:
