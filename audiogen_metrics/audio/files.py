@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from audiogen_metrics.errors import DataError, UsageError
+from audiogen_metrics.errors import DataError
 from audiogen_metrics.registry import unknown_name
 
 DECODABLE = frozenset(
@@ -172,16 +172,17 @@ def _two_files(clip_id: str, first: Path, second: Path, root: Path) -> DataError
     names = [printable(path.relative_to(root).as_posix()) for path in (first, second)]
     if _spelt(first, root) != _spelt(second, root):
         return DataError(
-            f"two files have the clip id {clip_id!r}: {ascii(names[0])} and {ascii(names[1])} differ in their Unicode "
-            "form",
+            f"two files have the clip id {clip_id!r}: {names[0]!a} and {names[1]!a} differ in their Unicode form",
             where=root,
             fix="Rename one of them, or keep one: clips pair by the composed form, NFC",
         )
     found = {first.suffix.lower(), second.suffix.lower()}
     choices = sorted(found - UNDECODABLE) or sorted(found)
-    chosen = f", or choose with --suffix {' or '.join(choices)} (suffixes={choices[0]!r})" if len(found) > 1 else ""
+    choice = f", or choose with --suffix {' or '.join(choices)} (suffixes={choices[0]!r})" if len(found) > 1 else ""
     return DataError(
-        f"two files have the clip id {clip_id!r}: {names[0]} and {names[1]}", where=root, fix=f"Keep one of them{chosen}"
+        f"two files have the clip id {clip_id!r}: {names[0]} and {names[1]}",
+        where=root,
+        fix=f"Keep one of them{choice}",
     )
 
 

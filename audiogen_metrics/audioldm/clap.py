@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -146,6 +146,7 @@ def clap_score(
     workers: int | None = None,
     cache: bool = True,
     progress: bool = False,
+    suffixes: str | Iterable[str] = (),
 ) -> ClapScore:
     """Return how much the clips of a folder sound like their prompts, to CLAP's ear.
 
@@ -157,7 +158,7 @@ def clap_score(
         File with the columns ``clip_id`` and ``prompt``, as `agm generate` takes it.
     clap
         Folder or hub name of CLAP; None is ``laion/clap-htsat-unfused``. Scores of two CLAPs cannot be compared.
-    device, batch_size, workers, cache, progress
+    device, batch_size, workers, cache, progress, suffixes
         As in `score`.
 
     Raises
@@ -169,7 +170,7 @@ def clap_score(
     """
     require()
     backbone = CLAP(resolve_device(device), weights=clap)
-    folder = scan(gen)
+    folder = scan(gen, suffixes)
     requests = {request.clip_id: request.prompt or "" for request in requests_from_file(prompts)}
     options = ExtractionOptions(batch_size, workers, cache, progress=progress)
     extraction = extract(folder, [backbone], CLAP_AUDIO, options)
