@@ -119,7 +119,7 @@ class ClapScore:
     weights_sha256
         Of CLAP.
     warnings
-        Clips that could not be used.
+        Clips that could not be used, or nearly pair with a prompt.
     """
 
     value: float
@@ -176,9 +176,10 @@ def clap_score(
     extraction = extract(folder, [backbone], CLAP_AUDIO, options)
     features = extraction.sets[backbone.name]
     matched = pair(features.clip_ids, requests)
+    near = matched.near_misses("gen", "prompts")
     if len(matched.paired) < 2:
         raise DataError(
-            f"{len(matched.paired)} clips have a prompt (gen has {features.clip_ids[0]!r})",
+            f"{len(matched.paired)} clips have a prompt ({near or f'gen has {features.clip_ids[0]!r}'})",
             where=prompts,
             fix="Give every prompt the clip_id of its clip",
         )
@@ -194,7 +195,10 @@ def clap_score(
         matched.gen_only,
         matched.ref_only,
         backbone.weights_sha256,
-        tuple(f"skipped {failure.path}: {failure.reason}" for failure in extraction.failures),
+        (
+            *(f"skipped {failure.path}: {failure.reason}" for failure in extraction.failures),
+            *([f"clips and prompts do not pair: {near}"] if near else []),
+        ),
     )
 
 

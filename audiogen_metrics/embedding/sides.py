@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 
 LENGTHS_APART = 1.2
-"""Ratio of mean lengths above which a warning is due. Scenes of 10 s against others of 8 s change an FD by about as much
-as another draw of scenes does; against 7 s they change it by half."""
+"""Ratio of mean lengths above which a warning is due. Scenes of 8 s against others of 10 s change an FD by about as
+much as another draw of scenes does; those of 7 s change it by half."""
 
 
 @dataclass(frozen=True)
@@ -279,12 +279,12 @@ def shared_content(
     if not count:
         return []
     if len(same) == len(first_files) == len(second_files):
-        return [f"{first} and {second} are the same set: all {count} clips have equal ids and equal {what}"]
+        return [f"{first} and {second} are the same set: all {count} clips have the same ids and {what}"]
     share = f"all {count}" if count == len(first_files) else f"{count} of {len(first_files)}"
     parts = [f"{len(same)} under the same id ({_some(same)})"] * bool(same)
     parts += [f"{len(moved)} under another id ({_some(moved)})"] * bool(moved)
     return [
-        f"{first}: {share} clips are in {second} with equal {what}: {', '.join(parts)}"
+        f"{first}: {share} clips are in {second} with the same {what}: {', '.join(parts)}"
         + ("; copies in another encoding would not be noticed" if what == "bytes" else "")
     ]
 
