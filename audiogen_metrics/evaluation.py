@@ -574,14 +574,8 @@ def _found_ids(folder: AudioFolder | ReferenceStatistics) -> list[str]:
 
 def _require_partners(pairs: Pairing) -> None:
     """Raise DataError unless every clip that is there has a partner."""
-    unmatched = [f"gen {clip!r}" for clip in pairs.gen_only] + [f"ref {clip!r}" for clip in pairs.ref_only]
-    if unmatched:
-        near = pairs.near_misses()
-        raise DataError(
-            f"{len(unmatched)} clips have no partner: {', '.join(unmatched[:6])}{', …' if len(unmatched) > 6 else ''}"
-            + (f"; {near}" if near else ""),
-            fix="Give both files of a pair one name, or use pairing auto",
-        )
+    if pairs.gen_only or pairs.ref_only:
+        raise DataError(pairs.unmatched(), fix="Give both files of a pair one name, or use pairing auto")
 
 
 def _require_usable_partners(gen: Side, ref: Side) -> None:
@@ -612,7 +606,8 @@ def _warnings(
     if pairing != "none":
         found += mixed_forms(gen, ref)
     if pairing == "auto":
-        found += pairs.warnings()
+        skipped = ref.losses.keys() & set(pairs.gen_only) | gen.losses.keys() & set(pairs.ref_only)
+        found += pairs.warnings(skipped=len(skipped))
     return found + [warning for score in scores.values() for warning in score_warnings(score)]
 
 

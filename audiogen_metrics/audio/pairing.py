@@ -48,16 +48,26 @@ class Pairing:
             second -= {clip for _, clip in near}
         return "; ".join(found)
 
-    def warnings(self, gen: str = "gen", ref: str = "ref") -> list[str]:
-        """Return what to know where some clips pair and some do not."""
-        unmatched = len(self.gen_only) + len(self.ref_only)
-        if not (self.paired and unmatched):
+    def unmatched(self, gen: str = "gen", ref: str = "ref", most: int = 6) -> str:
+        """Say how many clips have no partner, which are the first of them, and which would nearly have one."""
+        names = [f"{gen} {clip!r}" for clip in self.gen_only] + [f"{ref} {clip!r}" for clip in self.ref_only]
+        shown = ", ".join(names[:most]) + (", …" if len(names) > most else "")
+        return "; ".join(filter(None, [f"{len(names)} clips have no partner: {shown}", self.near_misses(gen, ref)]))
+
+    def warnings(self, gen: str = "gen", ref: str = "ref", skipped: int = 0) -> list[str]:
+        """Return what to know where some clips pair and some do not.
+
+        Parameters
+        ----------
+        gen, ref
+            What the sets are called.
+        skipped
+            How many had a partner that could not be used.
+        """
+        if not (self.paired and (self.gen_only or self.ref_only)):
             return []
-        near = self.near_misses(gen, ref)
-        return [
-            f"{unmatched} clips have no partner and are not in KL (the report names them)"
-            + (f": {near}" if near else "")
-        ]
+        why = f"; {skipped} because the partner could not be used" if skipped else ""
+        return [f"not in KL: {self.unmatched(gen, ref, most=3)}{why}"]
 
 
 def pair(gen_ids: Iterable[str], ref_ids: Iterable[str]) -> Pairing:

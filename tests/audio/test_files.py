@@ -162,7 +162,10 @@ def test_names_that_nearly_pair(gen: list[str], ref: list[str], expected: str) -
 
 def test_unpaired_clips_are_a_warning_beside_pairs() -> None:
     assert pair(["a", "B"], ["a", "b"]).warnings() == [
-        "2 clips have no partner and are not in KL (the report names them): 1 differs only in case (gen 'B', ref 'b')"
+        "not in KL: 2 clips have no partner: gen 'B', ref 'b'; 1 differs only in case (gen 'B', ref 'b')"
+    ]
+    assert pair(["a", *"bcde"], ["a"]).warnings(skipped=1) == [
+        "not in KL: 4 clips have no partner: gen 'b', gen 'c', gen 'd', …; 1 because the partner could not be used"
     ]
     assert pair(["a"], ["b"]).warnings() == pair(["a"], ["a"]).warnings() == []
     assert Pairing((), (), ()).near_misses() == ""
