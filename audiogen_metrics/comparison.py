@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from audiogen_metrics.audio.files import AudioFolder, scan
+from audiogen_metrics.audio.pairing import pair
 from audiogen_metrics.errors import MissingDependencyError, MissingWeightsError
 from audiogen_metrics.evaluation import check_weights_names, compute, create_backbones, tool_versions
 from audiogen_metrics.protocols import PROTOCOLS, Recipe, get_protocol
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from audiogen_metrics.backbones.base import Backbone
     from audiogen_metrics.embedding.extraction import ExtractionOptions
+    from audiogen_metrics.embedding.sides import FolderSide
 
 
 Kind = Literal["protocol", "option"]
@@ -122,6 +124,7 @@ def compare_protocols(
     ref: str | Path,
     *,
     base: str = "audioldm",
+    suffixes: str | Iterable[str] = (),
     device: str | torch.device = "auto",
     weights: Mapping[str, str | Path] | None = None,
     batch_size: int = 16,
@@ -141,7 +144,7 @@ def compare_protocols(
     base
         Protocol that the others and the options are compared with. Its weights must be here; scores on other
         backbones are left out, with the reason, where theirs are not.
-    device, weights, batch_size, workers, cache, verify, progress
+    suffixes, device, weights, batch_size, workers, cache, verify, progress
         As in `audiogen_metrics.score`.
 
     Raises
@@ -158,7 +161,7 @@ def compare_protocols(
     recipes: list[tuple[Kind, str, Recipe]]
     recipes = [("protocol", p.name, recipe) for p in _base_first(base) for recipe in p.recipes.values()]
     recipes += [("option", name, changed) for recipe in chosen.select(None) for name, changed in variants(recipe)]
-    gen_set, ref_set = scan(gen), scan(ref)
+    gen_set, ref_set = scan(gen, suffixes), scan(ref, suffixes)
     check_weights_names([recipe for _, _, recipe in recipes], weights or {})
     backbones, missing = _available(recipes, {r.backbone for r in chosen.select(None)}, resolve_device(device), weights)
 
@@ -176,7 +179,7 @@ def compare_protocols(
         ref=ref_side.summary(),
         missing=missing,
         passes={name: sum(backbone == name for backbone, _ in distinct) for name in sorted(backbones)},
-        warnings=tuple(gen_side.warnings() + ref_side.warnings()),
+        warnings=tuple(_warnings(gen_side, ref_side)),
         versions=tool_versions(),
     )
 
@@ -233,13 +236,20 @@ def _scores(
     recipes: Sequence[Recipe],
     backbones: Mapping[str, Backbone],
     options: ExtractionOptions,
-) -> tuple[list[Score], Any, Any]:
+) -> tuple[list[Score], FolderSide, FolderSide]:
     from audiogen_metrics.embedding.sides import FolderSide
 
     gen_side = FolderSide.extract("gen", gen, recipes, backbones, options)
     ref_side = FolderSide.extract("ref", ref, recipes, backbones, options)
     computed = {recipe: compute(recipe, gen_side.features(recipe), ref_side.features(recipe)) for recipe in {*recipes}}
     return [computed[recipe] for recipe in recipes], gen_side, ref_side
+
+
+def _warnings(gen: FolderSide, ref: FolderSide) -> list[str]:
+    from audiogen_metrics.embedding.sides import between, mixed_forms
+
+    found = between(gen, ref) + mixed_forms(gen, ref) + gen.warnings() + ref.warnings()
+    return found + pair(gen.clip_ids, ref.clip_ids).warnings()
 
 
 def _with_changes(base: str, rows: Sequence[Row]) -> tuple[Row, ...]:

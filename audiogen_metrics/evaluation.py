@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from audiogen_metrics import distributed as processes
-from audiogen_metrics.audio.files import AudioFile, AudioFolder, printable, scan
+from audiogen_metrics.audio.files import AudioFile, AudioFolder, parse_suffixes, printable, scan
 from audiogen_metrics.audio.pairing import Pairing, PairingMode, pair
 from audiogen_metrics.confidence import extrapolated, with_interval
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
@@ -43,6 +43,7 @@ def score(
     workers: int | None = None,
     pairing: PairingMode = "auto",
     limit: int | None = None,
+    suffixes: str | Iterable[str] = (),
     strict: bool = False,
     ci: bool = True,
     extrapolate: bool = False,
@@ -77,6 +78,9 @@ def score(
         ``"auto"`` pairs what matches, ``"id"`` requires that every clip matches, ``"none"`` does not pair.
     limit
         Score the first ``limit`` clips of each set only, paired ones first.
+    suffixes
+        Take files with one of these suffixes only, such as ``".flac"``, from folders where one clip is there in
+        several formats; empty takes all audio. A folder must have one of them, not all.
     strict
         Raise if any file must be skipped.
     ci
@@ -104,7 +108,8 @@ def score(
     Raises
     ------
     DataError
-        A folder without usable audio; skipped files with ``strict``; unmatched clips with ``pairing="id"``.
+        A folder without usable audio; skipped files with ``strict``; with ``pairing="id"``, clips whose partner is not
+        there or cannot be used.
     InsufficientDataError
         Too few clips or pairs for a metric asked for by name.
     MissingWeightsError, MissingDependencyError
@@ -124,7 +129,7 @@ def score(
     chosen = get_protocol(protocol)
     recipes = chosen.select(metrics)
     _check_options(batch_size=batch_size, workers=workers, limit=limit, pairing=pairing)
-    gen_set, ref_set = _limited(scan(gen), open_reference(ref), limit)
+    gen_set, ref_set = _limited(scan(gen, suffixes), open_reference(ref, suffixes), limit)
     if not isinstance(ref_set, AudioFolder):
         ref_set.check(recipes, chosen.name)
     require_weights(recipes, weights or {})
@@ -150,6 +155,7 @@ def score(
         ref=printable(ref),
         metrics=tuple(recipe.metric for recipe in recipes),
         limit=limit,
+        suffixes=parse_suffixes(suffixes),
         weights={name: printable(path) for name, path in (weights or {}).items()},
         batch_size=batch_size,
         recipes={recipe.score_id: recipe.options() for recipe in recipes},
@@ -178,6 +184,8 @@ def evaluate(
     """
     from audiogen_metrics.embedding.sides import FolderSide, StatisticsSide
 
+    if pairing == "id":
+        _require_partners(pair(_found_ids(gen), _found_ids(ref)))
     settings = {name: backbone.settings for name, backbone in backbones.items()}
     ref_side: Side
     if isinstance(ref, AudioFolder):
@@ -212,7 +220,7 @@ def _report(
         ref_side.require_all()
     pairs = pair(gen_side.clip_ids, ref_side.clip_ids)
     if pairing == "id":
-        _require_pairs(pairs)
+        _require_usable_partners(gen_side, ref_side)
     scores = {}
     for recipe in recipes:
         gen_features, ref_features = gen_side.features(recipe), ref_side.features(recipe)
@@ -258,6 +266,7 @@ def reference_statistics(
     batch_size: int = 16,
     workers: int | None = None,
     limit: int | None = None,
+    suffixes: str | Iterable[str] = (),
     strict: bool = False,
     cache: bool = True,
     verify: bool = False,
@@ -269,7 +278,7 @@ def reference_statistics(
     ----------
     folder
         Folder of audio files.
-    metrics, protocol, device, weights, batch_size, workers, limit, strict, cache, verify, progress
+    metrics, protocol, device, weights, batch_size, workers, limit, suffixes, strict, cache, verify, progress
         As in `score`. IS looks at the generated set only, so it leaves nothing in the file.
 
     Raises
@@ -299,6 +308,7 @@ def reference_statistics(
         batch_size=batch_size,
         workers=workers,
         limit=limit,
+        suffixes=suffixes,
         strict=strict,
         cache=cache,
         verify=verify,
@@ -329,6 +339,7 @@ def embed_folder(
     batch_size: int = 16,
     workers: int | None = None,
     limit: int | None = None,
+    suffixes: str | Iterable[str] = (),
     strict: bool = False,
     cache: bool = True,
     verify: bool = False,
@@ -341,7 +352,7 @@ def embed_folder(
     recipes = get_protocol(protocol).select(metrics)
     _check_options(batch_size=batch_size, workers=workers, limit=limit, pairing="auto")
     require_weights(recipes, weights or {})
-    found = scan(folder)
+    found = scan(folder, suffixes)
     found = replace(found, clips=found.clips[:limit])
 
     from audiogen_metrics.embedding.extraction import ExtractionOptions
@@ -355,10 +366,10 @@ def embed_folder(
     return side, backbones
 
 
-def open_reference(ref: str | Path) -> AudioFolder | ReferenceStatistics:
+def open_reference(ref: str | Path, suffixes: str | Iterable[str] = ()) -> AudioFolder | ReferenceStatistics:
     """Return the reference set behind a path: the clips of a folder, or the content of a statistics file."""
     if not Path(ref).expanduser().is_file():
-        return scan(ref)
+        return scan(ref, suffixes)
     from audiogen_metrics.embedding.reference import ReferenceStatistics
 
     return ReferenceStatistics.load(ref)
@@ -470,10 +481,12 @@ def _divergence(recipe: Recipe, blank: Score, gen: FeatureSource, ref: FeatureSo
     if not paired:
         raise InsufficientDataError("KL compares pairs, and pairing is off", fix="Use pairing auto or id")
     ref = _required(ref)
-    common = pair(gen.clip_ids, ref.clip_ids).paired
+    pairs = pair(gen.clip_ids, ref.clip_ids)
+    common = pairs.paired
     if not common:
+        shown = pairs.near_misses() or f"{_first_id('gen', gen)}, {_first_id('ref', ref)}"
         raise InsufficientDataError(
-            f"no clip id is in both sets ({_first_id('gen', gen)}, {_first_id('ref', ref)})",
+            f"no clip id is in both sets ({shown})",
             fix="Give each generated file the name of its reference",
         )
     activation: Literal["softmax", "sigmoid_positive"] = "softmax" if recipe.metric == "kl" else "sigmoid_positive"
@@ -552,26 +565,49 @@ def _check_options(batch_size: int, workers: int | None, limit: int | None, pair
         raise UsageError(f"unknown pairing {pairing!r}", fix="Use auto, id or none")
 
 
-def _require_pairs(pairs: Pairing) -> None:
-    unmatched = [f"gen {clip!r}" for clip in pairs.gen_only] + [f"ref {clip!r}" for clip in pairs.ref_only]
-    if unmatched:
+def _found_ids(folder: AudioFolder | ReferenceStatistics) -> list[str]:
+    """Return the ids of all clips that are there, whether they can be used or not."""
+    if isinstance(folder, AudioFolder):
+        return [clip.clip_id for clip in folder.clips]
+    return [*folder.clip_ids, *(entry["clip"] for entry in folder.summary.skipped)]
+
+
+def _require_partners(pairs: Pairing) -> None:
+    """Raise DataError unless every clip that is there has a partner."""
+    if pairs.gen_only or pairs.ref_only:
+        raise DataError(pairs.unmatched(), fix="Give both files of a pair one name, or use pairing auto")
+
+
+def _require_usable_partners(gen: Side, ref: Side) -> None:
+    """Raise DataError if a clip was lost and its partner was not; names the lost one, and why."""
+    lost = [
+        f"{name} {clip!r}: {reason}, so {other.name} {clip!r} has no partner"
+        for name, side, other in (("gen", gen, ref), ("ref", ref, gen))
+        for clip, reason in sorted(side.losses.items())
+        if clip not in other.losses
+    ]
+    if lost:
         raise DataError(
-            f"{len(unmatched)} clips have no partner: {', '.join(unmatched[:6])}{', …' if len(unmatched) > 6 else ''}",
-            fix="Give both files of a pair one name, or use pairing auto",
+            f"{len(lost)} pairs are broken: {'; '.join(lost[:3])}{'; …' if len(lost) > 3 else ''}",
+            fix="Repair these files, remove both of a pair, or use pairing auto",
         )
 
 
 def _warnings(
     gen: FolderSide, ref: Side, pairs: Pairing, pairing: PairingMode, scores: Mapping[str, Score]
 ) -> list[str]:
-    """Return what to know before the scores are believed: about the files, the sets, the numbers."""
-    found = gen.warnings() + ref.warnings() + gen.problems() + ref.problems()
+    """Return what to know before the scores are believed: about the sets, their files, the numbers."""
+    from audiogen_metrics.embedding.sides import between, mixed_forms
+
+    found = between(gen, ref) + gen.warnings() + ref.warnings() + gen.problems() + ref.problems()
     n_gen, n_ref = len(gen.clip_ids), len(ref.clip_ids)
     if n_gen != n_ref:
         found.append(f"gen has {n_gen} clips and ref {n_ref}: Fréchet distances depend on both")
-    unmatched = len(pairs.gen_only) + len(pairs.ref_only)
-    if pairing == "auto" and unmatched and pairs.paired:
-        found.append(f"{unmatched} clips have no partner and are not in KL (the report names them)")
+    if pairing != "none":
+        found += mixed_forms(gen, ref)
+    if pairing == "auto":
+        skipped = ref.losses.keys() & set(pairs.gen_only) | gen.losses.keys() & set(pairs.ref_only)
+        found += pairs.warnings(skipped=len(skipped))
     return found + [warning for score in scores.values() for warning in score_warnings(score)]
 
 

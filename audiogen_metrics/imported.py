@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from safetensors import SafetensorError, safe_open
 
-from audiogen_metrics.audio.files import printable
+from audiogen_metrics.audio.files import canonical_id, printable
 from audiogen_metrics.audio.pairing import pair
 from audiogen_metrics.audio.preparation import Preprocessing
 from audiogen_metrics.backbones.base import Output
@@ -24,6 +24,7 @@ from audiogen_metrics.embedding.cache import ClipFeatures
 from audiogen_metrics.embedding.extraction import EmbeddingSet
 from audiogen_metrics.embedding.memo import digest_of
 from audiogen_metrics.embedding.reference import MACHINE_SETTINGS, FeatureSource, GivenFeatures
+from audiogen_metrics.embedding.sides import shared_content
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
 from audiogen_metrics.evaluation import compute, score_warnings, tool_versions
 from audiogen_metrics.functional import GaussianStatistics
@@ -174,10 +175,9 @@ def score_features(
             raise InsufficientDataError(computed.reason, where=recipe.score_id)
         scores[recipe.score_id] = with_interval(recipe, computed, gen_features, ref_features) if ci else computed
     pairs = pair(*(side.files for side in sides))
-    found = [f"{name}: {note}" for name, side in zip(("gen", "ref"), sides, strict=True) for note in side.notes]
-    unmatched = len(pairs.gen_only) + len(pairs.ref_only)
-    if pairs.paired and unmatched:
-        found.append(f"{unmatched} clips have no partner and are not in KL (the report names them)")
+    found = shared_content("gen", sides[0].files, "ref", sides[1].files, what="features")
+    found += [f"{name}: {note}" for name, side in zip(("gen", "ref"), sides, strict=True) for note in side.notes]
+    found += pairs.warnings()
     return ScoreReport(
         scores=scores,
         protocol="imported",
@@ -242,9 +242,14 @@ def _recipe(metric: MetricName, backbone: str, tool: str) -> Recipe:
     )
 
 
-def _collect(path: Path, tool: str, sets: Mapping[str, Mapping[str, ClipFeatures]]) -> ImportedFeatures:
+def _collect(path: Path, tool: str, written: Mapping[str, Mapping[str, ClipFeatures]]) -> ImportedFeatures:
     """Return features by backbone and clip; DataError unless all clips of a backbone have the same outputs."""
     outputs = {}
+    sets = {name: {canonical_id(clip): features for clip, features in clips.items()} for name, clips in written.items()}
+    if any(len(sets[name]) < len(clips) for name, clips in written.items()):
+        raise DataError("two clip ids differ in their Unicode form only", where=path, fix="Rename one of them")
+    other = {clip for clips in written.values() for clip in clips if clip != canonical_id(clip)}
+    notes = (f"{len(other)} clip ids are not written in Unicode's form NFC and are read in it",) if other else ()
     for name, clips in sets.items():
         kinds = {frozenset(features) for features in clips.values()}
         if len(kinds) != 1:
@@ -262,7 +267,7 @@ def _collect(path: Path, tool: str, sets: Mapping[str, Mapping[str, ClipFeatures
         rows = [sets[name][clip][output] for name in sorted(sets) for output in sorted(outputs[name])]
         files[clip] = digest_of(b"".join(row.contiguous().numpy().tobytes() for row in rows))
     sources = {name: EmbeddingSet({clip: clips[clip] for clip in sorted(clips)}) for name, clips in sets.items()}
-    return ImportedFeatures(path, tool, sources, outputs, files)
+    return ImportedFeatures(path, tool, sources, outputs, files, notes)
 
 
 def _array_per_clip(path: Path, files: Sequence[Path], backbone: str) -> ImportedFeatures:

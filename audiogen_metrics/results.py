@@ -67,7 +67,7 @@ class InputSummary:
     found, scored
         Audio files below it, and those that were scored.
     ignored
-        Files without an audio suffix.
+        Files without an audio suffix, or without one of those that were asked for.
     seconds
         Length of the scored audio; 0 where it is not known.
     digest
@@ -114,6 +114,8 @@ class Manifest:
         Clips per forward pass, at most; changes scores by less than 1e-5 relative.
     recipes
         By score id, everything that shapes the score: preprocessing with its resampler, splits, seed, epsilon.
+    suffixes
+        Of the files that were taken as clips; empty for all audio.
     """
 
     gen: str
@@ -123,6 +125,7 @@ class Manifest:
     weights: Mapping[str, str] = field(default_factory=dict)
     batch_size: int = 16
     recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    suffixes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from audiogen_metrics.audio.files import scan
+from audiogen_metrics.audio.pairing import pair
 from audiogen_metrics.confidence import clip_rows, inception_parts, pair_divergences
 from audiogen_metrics.embedding.extraction import ExtractionOptions
-from audiogen_metrics.embedding.sides import FolderSide
+from audiogen_metrics.embedding.sides import FolderSide, between, mixed_forms
 from audiogen_metrics.errors import InsufficientDataError, UsageError
 from audiogen_metrics.evaluation import compute, create_backbones, require_weights, tool_versions
 from audiogen_metrics.functional import GaussianStatistics, frechet_distance, inception_score
@@ -196,6 +197,7 @@ def compare(
     protocol: str = "audioldm",
     permutations: int = 199,
     seed: int = 0,
+    suffixes: str | Iterable[str] = (),
     device: str | torch.device = "auto",
     weights: Mapping[str, str | Path] | None = None,
     batch_size: int = 16,
@@ -221,7 +223,7 @@ def compare(
         Of the test; p is at least 1 / (permutations + 1). 0 makes none.
     seed
         Of the permutations.
-    protocol, device, weights, batch_size, workers, cache, verify, progress
+    protocol, suffixes, device, weights, batch_size, workers, cache, verify, progress
         As in `score`.
     observe
         Called with the sets and their features when all is computed.
@@ -244,7 +246,7 @@ def compare(
     recipes = [recipe for recipe in chosen.select(metrics) if recipe.metric in COMPARABLE]
     if not recipes or (metrics is not None and len(recipes) < len(set(metrics))):
         raise UsageError("a metric cannot be compared here", "metrics", f"Choose from {', '.join(COMPARABLE)}")
-    folders = [scan(gen_a), scan(gen_b), scan(ref)]
+    folders = [scan(folder, suffixes) for folder in (gen_a, gen_b, ref)]
     require_weights(recipes, weights or {})
     backbones = create_backbones(recipes, resolve_device(device), weights)
     options = ExtractionOptions(batch_size, workers, cache, verify, progress)
@@ -252,7 +254,10 @@ def compare(
         FolderSide.extract(name, folder, recipes, backbones, options)
         for name, folder in zip(("A", "B", "ref"), folders, strict=True)
     )
-    warnings = [warning for side in (a, b, reference) for warning in side.warnings()]
+    warnings = [
+        warning for one, other in ((a, b), (a, reference), (b, reference)) for warning in _between(one, other, recipes)
+    ]
+    warnings += [warning for side in (a, b, reference) for warning in side.warnings()]
     if len(a.clip_ids) != len(b.clip_ids):
         warnings.append(f"A has {len(a.clip_ids)} clips and B {len(b.clip_ids)}: Fréchet distances and IS depend on n")
     rng = np.random.default_rng(seed)
@@ -273,6 +278,16 @@ def compare(
         {name: backbone.settings for name, backbone in backbones.items()},
         tool_versions(),
     )
+
+
+def _between(first: FolderSide, second: FolderSide, recipes: Sequence[Recipe]) -> list[str]:
+    """Return what to know of two of the sets together."""
+    found = between(first, second) + mixed_forms(first, second)
+    pairs = pair(first.clip_ids, second.clip_ids)
+    if second.name == "ref" and any(recipe.metric == "kl" for recipe in recipes):
+        return found + pairs.warnings(first.name, second.name)
+    near = pairs.near_misses(first.name, second.name)
+    return found + [f"clips of {first.name} and {second.name} do not pair: {near}"] * bool(near)
 
 
 def _difference(

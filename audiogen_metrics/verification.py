@@ -122,6 +122,7 @@ def verify(
         workers=workers,
         pairing=recorded.pairing.get("mode", "auto"),
         limit=manifest.limit,
+        suffixes=manifest.suffixes,
         ci=False,
         cache=cache,
         verify=True,

@@ -226,3 +226,10 @@ class TestKLWithoutIds:
         metric.update(gen_logits=self.logits, ids=ids)
         metric.update(ref_logits=self.logits[1:], ids=ids[1:])
         assert metric.compute_score().details["pairs"] == 11
+
+    def test_ids_pair_with_files_in_either_unicode_form(self, tmp_path: Path) -> None:
+        for name in ("caf\u00e9", "dog"):
+            soundfile.write(tmp_path / f"{name}.wav", sound(len(name)), RATE)
+        metric = KL(protocol="yamnet", ref=tmp_path)
+        metric.update(gen=torch.rand(2, RATE), sample_rate=RATE, ids=["cafe\u0301", "dog"])
+        assert metric.compute_score().details["pairs"] == 2

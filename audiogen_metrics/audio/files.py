@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from audiogen_metrics.errors import DataError
+from audiogen_metrics.registry import unknown_name
 
 DECODABLE = frozenset(
     [
@@ -33,10 +36,15 @@ DECODABLE = frozenset(
 UNDECODABLE = frozenset([".m4a", ".mp4", ".aac", ".wma", ".webm", ".mka", ".amr", ".ape", ".wv", ".ac3", ".tta"])
 """Suffixes of audio that libsndfile does not decode: reported as bad files, never passed over as non-audio."""
 
+AUDIO = DECODABLE | UNDECODABLE
+
+MAX_REPEATED = 1_000_000
+"""Files and folders that links may list a second time: links into each other multiply without end."""
+
 
 @dataclass(frozen=True, order=True)
 class AudioFile:
-    """One clip: its id (POSIX path below the set's folder, without suffix) and its file."""
+    """One clip: its id (POSIX path below the set's folder, without suffix, in Unicode's form NFC) and its file."""
 
     clip_id: str
     path: Path
@@ -44,50 +52,110 @@ class AudioFile:
 
 @dataclass(frozen=True)
 class AudioFolder:
-    """The clips of a folder, sorted by clip id, and the number of files that are not audio."""
+    """The clips of a folder.
+
+    Parameters
+    ----------
+    root
+        The folder.
+    clips
+        Sorted by clip id.
+    ignored
+        Number of files that are not audio, or not of a suffix that was asked for.
+    lost
+        Links that lead nowhere and may have stood for folders of clips, each with the reason.
+    """
 
     root: Path
     clips: tuple[AudioFile, ...]
     ignored: int
+    lost: tuple[str, ...] = ()
+
+    @property
+    def written(self) -> dict[str, str]:
+        """Clip ids as the files' names spell them, by clip id: they differ where a name is not in NFC."""
+        return {clip.clip_id: _spelt(clip.path, self.root) for clip in self.clips}
 
 
-def scan(folder: str | Path) -> AudioFolder:
+def scan(folder: str | Path, suffixes: str | Iterable[str] = ()) -> AudioFolder:
     """Return the audio files below ``folder``, sub-folders and links to folders included.
 
     Hidden files and files without an audio suffix are counted, not returned. Whether a file can be decoded is
-    found out when it is.
+    found out when it is. A folder that several links lead to is listed below each of them; a link to a folder that it
+    lies in is not followed.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    suffixes
+        Take files with these suffixes only, such as ``".flac"``; the others are counted. Empty takes all of audio.
 
     Raises
     ------
     DataError
         Not a folder, unreadable, without audio, or with two files of one clip id (``a.wav`` beside ``a.mp3``).
+    UsageError
+        A suffix that is none of audio.
     """
+    wanted = frozenset(parse_suffixes(suffixes))
     root = Path(folder).expanduser()
     if not root.is_dir():
         state = "is a file, not a folder" if root.exists() else "does not exist"
         raise DataError(f"folder {state}", where=root, fix="Pass a folder of audio files")
     clips: dict[str, AudioFile] = {}
+    others: Counter[str] = Counter()
     ignored = 0
+    lost: list[str] = []
     for path in _walk(root):
         suffix = path.suffix.lower()
-        if path.name.startswith(".") or suffix not in DECODABLE | UNDECODABLE:
+        if path.name.startswith("."):
             ignored += 1
-            continue
-        clip_id = printable(path.relative_to(root).with_suffix("").as_posix())
-        if clip_id in clips:
-            raise DataError(
-                f"two files have the clip id {clip_id!r}: {clips[clip_id].path.name} and {path.name}",
-                where=root,
-                fix="Keep one of them",
-            )
-        clips[clip_id] = AudioFile(clip_id, path)
+        elif suffix not in AUDIO:
+            ignored += 1
+            if path.is_symlink() and (reason := _dead_end(path)):
+                lost.append(f"{printable(path.relative_to(root))} ({reason})")
+        elif wanted and suffix not in wanted:
+            others[suffix] += 1
+        else:
+            clip_id = canonical_id(_spelt(path, root))
+            if clip_id in clips:
+                raise _two_files(clip_id, clips[clip_id].path, path, root)
+            clips[clip_id] = AudioFile(clip_id, path)
+    if not clips and others:
+        raise DataError(
+            f"no file has the suffix {' or '.join(sorted(wanted))}",
+            where=root,
+            fix="There are " + ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items())),
+        )
     if not clips:
         raise DataError(
             f"no audio files ({ignored} other files)",
             where=root,
             fix="Expected .wav, .flac, .ogg, .opus or .mp3",
         )
-    return AudioFolder(root, tuple(sorted(clips.values())), ignored)
+    return AudioFolder(root, tuple(sorted(clips.values())), ignored + others.total(), tuple(lost))
+
+
+def parse_suffixes(given: str | Iterable[str]) -> tuple[str, ...]:
+    """Return suffixes in lower case and with their dot, each once; UsageError for one that is none of audio.
+
+    Examples
+    --------
+    >>> parse_suffixes(["FLAC,.wav", "flac"])
+    ('.flac', '.wav')
+    """
+    parts = [part for text in ([given] if isinstance(given, str) else given) for part in text.split(",")]
+    found = tuple(dict.fromkeys("." + part.strip().lower().removeprefix(".") for part in parts))
+    for suffix in found:
+        if suffix not in AUDIO:
+            raise unknown_name("audio suffix", suffix, sorted(AUDIO))
+    return found
+
+
+def canonical_id(name: str) -> str:
+    """Return a clip id in Unicode's form NFC: other systems write é as e and an accent (macOS: NFD)."""
+    return unicodedata.normalize("NFC", name)
 
 
 def printable(path: str | Path) -> str:
@@ -95,18 +163,70 @@ def printable(path: str | Path) -> str:
     return str(path).encode("utf-8", "backslashreplace").decode()
 
 
+def _spelt(path: Path, root: Path) -> str:
+    return printable(path.relative_to(root).with_suffix("").as_posix())
+
+
+def _two_files(clip_id: str, first: Path, second: Path, root: Path) -> DataError:
+    """Return what is wrong where two files would be one clip."""
+    names = [printable(path.relative_to(root).as_posix()) for path in (first, second)]
+    if _spelt(first, root) != _spelt(second, root):
+        return DataError(
+            f"two files have the clip id {clip_id!r}: {names[0]!a} and {names[1]!a} differ in their Unicode form",
+            where=root,
+            fix="Rename one of them, or keep one: clips pair by the composed form, NFC",
+        )
+    found = {first.suffix.lower(), second.suffix.lower()}
+    choices = sorted(found - UNDECODABLE) or sorted(found)
+    choice = f", or choose with --suffix {' or '.join(choices)} (suffixes={choices[0]!r})" if len(found) > 1 else ""
+    return DataError(
+        f"two files have the clip id {clip_id!r}: {names[0]} and {names[1]}",
+        where=root,
+        fix=f"Keep one of them{choice}",
+    )
+
+
+def _dead_end(link: Path) -> str | None:
+    """Return why a link leads nowhere, None if it leads somewhere."""
+    try:
+        link.stat()
+    except OSError as error:
+        return error.strerror
+    return None
+
+
 def _walk(root: Path) -> Iterator[Path]:
-    """Yield every file below ``root`` once, also where links make a loop."""
-
-    def fail(error: OSError) -> None:
-        raise DataError(f"cannot list the folder ({error.strerror})", where=error.filename) from error
-
+    """Yield every file below ``root``, folder by folder; links are followed, but not to a folder that they lie in."""
     seen: set[tuple[int, int]] = set()
-    for directory, subdirectories, names in os.walk(root, onerror=fail, followlinks=True):
-        status = Path(directory).stat()
-        if (status.st_dev, status.st_ino) in seen:
-            subdirectories.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        subdirectories[:] = sorted(name for name in subdirectories if not name.startswith("."))
-        yield from (Path(directory, name) for name in names)
+    repeated = 0
+    waiting: list[tuple[Path, frozenset[tuple[int, int]]]] = [(root, frozenset())]
+    while waiting:
+        folder, above = waiting.pop()
+        try:
+            status = folder.stat()
+            own = (status.st_dev, status.st_ino)
+            if own in above:
+                continue
+            with os.scandir(folder) as entries:
+                found = sorted((entry.name, _is_folder(entry)) for entry in entries)
+        except OSError as error:
+            raise DataError(f"cannot list the folder ({error.strerror})", where=folder) from error
+        if own in seen:
+            repeated += 1 + len(found)
+            if repeated > MAX_REPEATED:
+                raise DataError(
+                    f"links list more than {MAX_REPEATED} files and folders a second time",
+                    where=root,
+                    fix="Remove links to folders that hold links to each other",
+                )
+        seen.add(own)
+        yield from (folder / name for name, is_folder in found if not is_folder)
+        inner = [folder / name for name, is_folder in found if is_folder and not name.startswith(".")]
+        waiting += [(path, above | {own}) for path in reversed(inner)]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False

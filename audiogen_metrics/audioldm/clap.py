@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -122,7 +122,7 @@ class ClapScore:
     weights_sha256
         Of CLAP.
     warnings
-        Clips that could not be used.
+        Clips that could not be used, or nearly pair with a prompt.
     """
 
     value: float
@@ -149,6 +149,7 @@ def clap_score(
     workers: int | None = None,
     cache: bool = True,
     progress: bool = False,
+    suffixes: str | Iterable[str] = (),
 ) -> ClapScore:
     """Return how much the clips of a folder sound like their prompts, to CLAP's ear.
 
@@ -160,7 +161,7 @@ def clap_score(
         File with the columns ``clip_id`` and ``prompt``, as `agm generate` takes it.
     clap
         Folder or hub name of CLAP; None is ``laion/clap-htsat-unfused``. Scores of two CLAPs cannot be compared.
-    device, batch_size, workers, cache, progress
+    device, batch_size, workers, cache, progress, suffixes
         As in `score`.
 
     Raises
@@ -172,15 +173,16 @@ def clap_score(
     """
     require()
     backbone = CLAP(resolve_device(device), weights=clap)
-    folder = scan(gen)
+    folder = scan(gen, suffixes)
     requests = {request.clip_id: request.prompt or "" for request in requests_from_file(prompts)}
     options = ExtractionOptions(batch_size, workers, cache, progress=progress)
     extraction = extract(folder, [backbone], CLAP_AUDIO, options)
     features = extraction.sets[backbone.name]
     matched = pair(features.clip_ids, requests)
+    near = matched.near_misses("gen", "prompts")
     if len(matched.paired) < 2:
         raise DataError(
-            f"{len(matched.paired)} clips have a prompt (gen has {features.clip_ids[0]!r})",
+            f"{len(matched.paired)} clips have a prompt ({near or f'gen has {features.clip_ids[0]!r}'})",
             where=prompts,
             fix="Give every prompt the clip_id of its clip",
         )
@@ -196,7 +198,10 @@ def clap_score(
         matched.gen_only,
         matched.ref_only,
         backbone.weights_sha256,
-        tuple(f"skipped {failure.path}: {failure.reason}" for failure in extraction.failures),
+        (
+            *(f"skipped {failure.path}: {failure.reason}" for failure in extraction.failures),
+            *([f"clips and prompts do not pair: {near}"] if near else []),
+        ),
     )
 
 

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 
-from audiogen_metrics.cli.common import Subparsers, add_format_options, write_result
+from audiogen_metrics.cli.common import Subparsers, add_format_options, add_suffix_option, write_result
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -27,6 +27,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--workers", type=int, metavar="N", help="decoding threads (default: one per core, at most 8)")
     parser.add_argument("--no-cache", action="store_true", help="neither read nor write cached embeddings")
+    add_suffix_option(parser)
     add_format_options(parser, ["table", "json"])
     parser.set_defaults(run=run)
 
@@ -44,6 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
         workers=arguments.workers,
         cache=not arguments.no_cache,
         progress=sys.stderr.isatty(),
+        suffixes=arguments.suffix,
     )
     for warning in found.warnings:
         print(f"warning: {warning}", file=sys.stderr)

@@ -22,6 +22,18 @@ def add_protocol_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_suffix_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--suffix``."""
+    parser.add_argument(
+        "--suffix",
+        action="append",
+        default=[],
+        metavar="LIST",
+        help="take files with these suffixes only, such as flac or flac,wav, where a folder has clips in several "
+        "formats (repeatable)",
+    )
+
+
 def add_extraction_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of every command that embeds audio."""
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, … (default: %(default)s)")
@@ -42,6 +54,7 @@ def add_extraction_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--verify", action="store_true", help="read every file again instead of trusting its size, times and inode"
     )
+    add_suffix_option(parser)
 
 
 def extraction_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -54,6 +67,7 @@ def extraction_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
         "cache": not arguments.no_cache,
         "verify": arguments.verify,
         "progress": sys.stderr.isatty(),
+        "suffixes": arguments.suffix,
     }
 
 

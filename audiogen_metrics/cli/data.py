@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audiogen_metrics.cli.common import Subparsers, write_result
+from audiogen_metrics.cli.common import Subparsers, add_suffix_option, write_result
 from audiogen_metrics.errors import CheckFailedError
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def add_parser(subparsers: Subparsers) -> None:
 def _add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="dataset, or folder")
     parser.add_argument("root", metavar="ROOT", help="the folder that it unpacks to")
+    add_suffix_option(parser)
 
 
 def list_datasets(_: argparse.Namespace) -> int:
@@ -104,5 +105,5 @@ def _open(arguments: argparse.Namespace) -> tuple[Dataset, DatasetInfo | None]:
     from audiogen_metrics.datasets.folder import open_dataset
 
     if arguments.name == "folder":
-        return open_dataset(arguments.root), None
-    return open_dataset(f"{arguments.name}={arguments.root}"), DATASETS.get(arguments.name)
+        return open_dataset(arguments.root, arguments.suffix), None
+    return open_dataset(f"{arguments.name}={arguments.root}", arguments.suffix), DATASETS.get(arguments.name)

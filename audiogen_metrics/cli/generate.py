@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audiogen_metrics.cli.common import Subparsers
+from audiogen_metrics.cli.common import Subparsers, add_suffix_option
 from audiogen_metrics.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def add_parser(subparsers: Subparsers) -> None:
         help="16-bit WAV, float32 WAV or 16-bit FLAC (default: %(default)s)",
     )
     parser.add_argument("--resume", action="store_true", help="continue a folder: make what is missing, nothing else")
+    add_suffix_option(parser)
     parser.set_defaults(run=run)
 
 
@@ -146,8 +147,10 @@ def _requests(arguments: argparse.Namespace) -> Sequence[Request]:
 
     if arguments.seed < 0:
         raise UsageError(f"seed {arguments.seed} is negative", where="--seed", fix="Pass 0 or more")
+    if arguments.suffix and arguments.audio is None:
+        raise UsageError("chooses recordings, and there are none", where="--suffix", fix="Leave it out, or use --audio")
     if arguments.prompt is not None:
         return requests_from_prompts(arguments.prompt, arguments.seconds, arguments.seed)
     if arguments.prompts is not None:
         return requests_from_file(arguments.prompts, arguments.seconds, arguments.seed)
-    return requests_from_audio(arguments.audio, arguments.seconds, arguments.seed)
+    return requests_from_audio(arguments.audio, arguments.seconds, arguments.seed, arguments.suffix)

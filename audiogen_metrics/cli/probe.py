@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from audiogen_metrics.cli.common import Subparsers, parse_settings
+from audiogen_metrics.cli.common import Subparsers, add_suffix_option, parse_settings
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -42,6 +42,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "--events", type=int, metavar="N", help="events a sequence, for probes that reorder them (default: 4)"
     )
     parser.add_argument("--workers", type=int, metavar="N", help="threads (default: one per core, at most 8)")
+    add_suffix_option(parser)
     parser.set_defaults(run=run)
 
 
@@ -61,6 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
             events=arguments.events,
             workers=arguments.workers,
             progress=sys.stderr.isatty(),
+            suffixes=arguments.suffix,
         ),
     )
     for skip in manifest["skipped"]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from audiogen_metrics.audio.files import scan
+from audiogen_metrics.audio.files import canonical_id, parse_suffixes, scan
 from audiogen_metrics.datasets import DATASETS
 from audiogen_metrics.datasets.base import Clip, Dataset
 from audiogen_metrics.errors import DataError, UsageError
@@ -17,33 +17,42 @@ FILE_COLUMNS = ("file", "file_name", "filename", "path", "wav", "audio")
 CAPTION_COLUMNS = ("caption", "prompt", "text")
 
 
-def open_dataset(source: str | Path) -> Dataset:
+def open_dataset(source: str | Path, suffixes: str | Iterable[str] = ()) -> Dataset:
     """Open what a user names: ``esc50=/data/ESC-50``, a folder, or a ``.csv``, ``.jsonl`` or ``.json`` table.
+
+    Parameters
+    ----------
+    source
+        What is named.
+    suffixes
+        Take files of a folder with these suffixes only; empty takes all audio.
 
     Raises
     ------
     UsageError
-        An unknown dataset.
+        An unknown dataset; suffixes for something else than a folder.
     DataError
         Nothing there, or nothing that can be read.
     """
     name, equals, root = str(source).partition("=")
+    if parse_suffixes(suffixes) and not Path(source).expanduser().is_dir():
+        raise UsageError("is no folder to take files of some suffixes from", where=source, fix="Leave out the suffixes")
     if equals and not Path(source).exists():
         info = DATASETS.get(name)
         return info.read(_existing(Path(root).expanduser()))
     path = Path(source).expanduser()
     if path.is_file():
         return read_list(path)
-    return read_folder(path)
+    return read_folder(path, suffixes)
 
 
-def read_folder(root: Path) -> Dataset:
+def read_folder(root: Path, suffixes: str | Iterable[str] = ()) -> Dataset:
     """Return the audio below a folder; the first sub-folder is the class, the file's own name where there is none.
 
     A text file beside the audio, ``rain.txt`` beside ``rain.wav``, is its caption.
     """
     clips = []
-    for file in scan(root).clips:
+    for file in scan(root, suffixes).clips:
         head, slash, _ = file.clip_id.partition("/")
         label = head if slash else ""
         beside = file.path.with_suffix(".txt")
@@ -67,7 +76,9 @@ def read_list(path: Path) -> Dataset:
         label = str(record.get("label") or "")
         clips.append(
             Clip(
-                clip_id=str(record.get("clip_id") or Path(file).with_suffix("").as_posix().removeprefix("/")),
+                clip_id=canonical_id(
+                    str(record.get("clip_id") or Path(file).with_suffix("").as_posix().removeprefix("/"))
+                ),
                 path=audio if audio.is_file() else None,
                 caption=caption,
                 labels=(label,) if label else (),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
+from audiogen_metrics.audio.files import canonical_id
 from audiogen_metrics.backbones.base import Output
 from audiogen_metrics.embedding.cache import UNREADABLE, checksum_of
 from audiogen_metrics.errors import DataError, InsufficientDataError
@@ -29,7 +30,7 @@ MAX_HEADER = 100_000_000
 """The largest header that safetensors reads."""
 
 MACHINE_SETTINGS = frozenset({"device_type", "tf32"})
-"""Settings in which file and run may differ, with a warning: a device changes scores by 1e-5 relative, TF32 by 1.2e-3."""
+"""Settings in which file and run may differ: a device changes scores by 1e-5 relative, TF32 by 1.2e-3; both are said."""
 
 
 class FeatureSource(Protocol):
@@ -331,13 +332,14 @@ class ReferenceStatistics:
                 or not bool(logits.isfinite().all())
             ):
                 raise ValueError(f"{score_id} has logits that are not those of its clips")
-            features[score_id] = GivenFeatures(record.clips, gaussian, logits)
+            features[score_id] = GivenFeatures(_canonical(record.clips), gaussian, logits)
             stamps[score_id] = {"preprocessing": record.preprocessing, "backbone": record.backbone}
+        files = content.summary.files
         return cls(
             content.protocol,
-            content.summary,
+            replace(content.summary, files=dict(zip(_canonical(files), files.values(), strict=True))),
             content.warnings,
-            content.clips,
+            _canonical(content.clips),
             features,
             stamps,
             content.versions,
@@ -355,6 +357,14 @@ class ReferenceStatistics:
             where=self.path,
             fix="Build them again: agm stats build FOLDER --protocol NAME -o FILE",
         )
+
+
+def _canonical(clip_ids: Iterable[str]) -> tuple[str, ...]:
+    """Return clip ids in NFC; older versions wrote them as the files were named."""
+    found = tuple(map(canonical_id, clip_ids))
+    if len(set(found)) < len(found):
+        raise ValueError("two clip ids differ in their Unicode form only")
+    return found
 
 
 def is_statistics(path: str | Path) -> bool:

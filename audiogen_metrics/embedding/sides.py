@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,11 @@ from audiogen_metrics.results import InputSummary
 if TYPE_CHECKING:
     from audiogen_metrics.audio.preparation import Preprocessing
     from audiogen_metrics.protocols import Recipe
+
+
+LENGTHS_APART = 1.2
+"""Ratio of mean lengths above which a warning is due. Scenes of 8 s against others of 10 s change an FD by about as
+much as another draw of scenes does; those of 7 s change it by half."""
 
 
 @dataclass(frozen=True)
@@ -88,12 +94,29 @@ class FolderSide:
         """Ids of the clips that could be used."""
         return tuple(self.extractions[0].digests)
 
+    @property
+    def written(self) -> Mapping[str, str]:
+        """Clip ids as the files' names spell them, by clip id."""
+        return self.folder.written
+
+    @property
+    def losses(self) -> dict[str, str]:
+        """Why clips are not in the score, or not in all scores, by clip id."""
+        left_out = [failure for embedded in self.sets.values() for failure in embedded.left_out]
+        return {failure.clip_id: failure.reason for failure in (*left_out, *self.extractions[0].failures)}
+
     def features(self, recipe: Recipe) -> EmbeddingSet:
         """Return the features for a recipe."""
         return self.sets[recipe]
 
     def require_all(self) -> None:
         """Raise DataError unless every file could be used."""
+        if self.folder.lost:
+            raise DataError(
+                f"links lead nowhere: {_some(self.folder.lost)}",
+                where=self.folder.root,
+                fix="Repair or remove them, or run without strict",
+            )
         failures = self.extractions[0].failures
         if failures:
             named = "; ".join(f"{failure.clip_id}: {failure.reason}" for failure in failures[:5])
@@ -127,6 +150,8 @@ class FolderSide:
         """Return what to know about the files before their scores are believed."""
         first = self.extractions[0]
         found = [f"{self.name}: skipped {printable(failure.path)}: {failure.reason}" for failure in first.failures]
+        if self.folder.lost:
+            found.append(f"{self.name}: {len(self.folder.lost)} links lead nowhere: {_some(self.folder.lost)}")
         facts = {extraction.preprocessing: extraction.facts for extraction in self.extractions}
         found += set_warnings(self.name, facts, first.digests, self.window_seconds, self.folder)
         for backbone, left_out in self.summary().left_out.items():
@@ -155,11 +180,24 @@ class StatisticsSide:
     statistics: ReferenceStatistics
     protocol: str
     settings: Mapping[str, Mapping[str, str | int]]
+    name: str = "ref"
 
     @property
     def clip_ids(self) -> tuple[str, ...]:
         """Ids of the clips that the statistics were made of."""
         return self.statistics.clip_ids
+
+    @property
+    def written(self) -> Mapping[str, str]:
+        """Clip ids as the file spells them, by clip id."""
+        return {clip_id: clip_id for clip_id in self.statistics.clip_ids}
+
+    @property
+    def losses(self) -> dict[str, str]:
+        """Why clips are not in the statistics, or not in all of them, by clip id."""
+        summary = self.statistics.summary
+        left_out = [entry for entries in summary.left_out.values() for entry in entries]
+        return {entry["clip"]: entry["reason"] for entry in (*left_out, *summary.skipped)}
 
     def features(self, recipe: Recipe) -> GivenFeatures:
         """Return the features for a recipe; DataError if they were made in another way."""
@@ -189,6 +227,79 @@ class StatisticsSide:
 
 
 Side = FolderSide | StatisticsSide
+
+
+def between(first: FolderSide, second: Side) -> list[str]:
+    """Return what to know of two sets together before they are compared."""
+    summaries = first.summary(), second.summary()
+    found = shared_content(first.name, summaries[0].files, second.name, summaries[1].files)
+    return found + _length_gap(first, second, *(summary.seconds / max(1, summary.scored) for summary in summaries))
+
+
+def mixed_forms(first: Side, second: Side) -> list[str]:
+    """Return a note if clips pair although their names are written in different Unicode forms."""
+    spelt, other = first.written, second.written
+    mixed = [clip for clip, name in spelt.items() if other.get(clip, name) != name]
+    if not mixed:
+        return []
+    return [
+        f"{len(mixed)} clip ids are written in different Unicode forms in {first.name} and {second.name} and are "
+        f"paired by NFC: {_some(mixed)}"
+    ]
+
+
+def shared_content(
+    first: str, first_files: Mapping[str, str], second: str, second_files: Mapping[str, str], what: str = "bytes"
+) -> list[str]:
+    """Return a warning if clips of two sets have the same content.
+
+    Parameters
+    ----------
+    first, second
+        What the sets are called.
+    first_files, second_files
+        Hash of the content by clip id.
+    what
+        What was hashed.
+    """
+    elsewhere = {digest: clip for clip, digest in sorted(second_files.items(), reverse=True)}
+    same = [clip for clip, digest in first_files.items() if second_files.get(clip) == digest]
+    moved = [
+        f"{first} {clip!r} is {second} {elsewhere[digest]!r}"
+        for clip, digest in first_files.items()
+        if digest in elsewhere and second_files.get(clip) != digest
+    ]
+    count = len(same) + len(moved)
+    if not count:
+        return []
+    if len(same) == len(first_files) == len(second_files):
+        return [f"{first} and {second} are the same set: all {count} clips have the same ids and {what}"]
+    share = f"all {count}" if count == len(first_files) else f"{count} of {len(first_files)}"
+    parts = [f"{len(same)} under the same id ({_some(same)})"] * bool(same)
+    parts += [f"{len(moved)} under another id ({_some(moved)})"] * bool(moved)
+    return [
+        f"{first}: {share} clips are in {second} with the same {what}: {', '.join(parts)}"
+        + ("; copies in another encoding would not be noticed" if what == "bytes" else "")
+    ]
+
+
+def _length_gap(first: FolderSide, second: Side, *seconds: float) -> list[str]:
+    """Return a warning if the mean lengths of two sets, ``seconds``, are far apart as far as a backbone hears them."""
+    if not all(seconds):
+        return []
+    for preprocessing in {recipe.preprocessing for recipe in first.sets}:
+        most = preprocessing.maximum_samples / preprocessing.sample_rate or math.inf
+        heard = [min(most, length) for length in seconds]
+        if max(heard) > LENGTHS_APART * min(heard):
+            return [
+                f"{first.name} clips last {seconds[0]:.3g} s on average, {second.name} clips {seconds[1]:.3g} s: the "
+                "scores measure that too, since windows per clip and what an embedding holds differ"
+            ]
+    return []
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 
 def _describe(failure: ClipFailure) -> dict[str, str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from audiogen_metrics.audio.files import canonical_id
 from audiogen_metrics.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ class Request:
     Parameters
     ----------
     clip_id
-        Name of the clip: its path below the folder without suffix. It pairs the clip with its reference.
+        Name of the clip: its path below the folder without suffix. It pairs the clip with its reference, and is
+        brought into Unicode's form NFC for that.
     prompt
         Text that describes the sound; ``""`` asks for nothing in particular. None if ``audio`` is given.
     audio
@@ -41,6 +43,7 @@ class Request:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "clip_id", canonical_id(self.clip_id))
         parts = self.clip_id.split("/")
         if not self.clip_id or {"", ".", ".."} & set(parts) or "\\" in self.clip_id or "\0" in self.clip_id:
             raise UsageError(f"clip id {self.clip_id!r} is no path below a folder", fix="Use a name such as dog/0001")

@@ -18,6 +18,7 @@ from scipy.io import wavfile
 from tqdm import tqdm
 
 from audiogen_metrics import __version__
+from audiogen_metrics.audio.files import canonical_id
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.generation.base import Generated, Generator, Request
 from audiogen_metrics.writing import write_atomically
@@ -107,7 +108,7 @@ def read_manifest(folder: str | Path) -> dict[str, dict[str, Any]]:
     for line in path.read_bytes().splitlines() if path.exists() else []:
         try:
             entry = json.loads(line)
-            entries[str(entry["clip_id"])] = entry
+            entries[canonical_id(str(entry["clip_id"]))] = entry
         except (ValueError, KeyError, TypeError):
             continue
     return entries

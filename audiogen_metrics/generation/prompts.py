@@ -6,7 +6,7 @@ import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +77,14 @@ def requests_from_file(path: str | Path, seconds: float = 10.0, seed: int = 0) -
     return _distinct(requests, path)
 
 
-def requests_from_audio(folder: str | Path, seconds: float | None = None, seed: int = 0) -> list[Request]:
-    """Return a request per recording below ``folder``, with its clip id; 10 seconds where ``seconds`` is None."""
-    clips = scan(folder).clips
+def requests_from_audio(
+    folder: str | Path, seconds: float | None = None, seed: int = 0, suffixes: str | Iterable[str] = ()
+) -> list[Request]:
+    """Return a request per recording below ``folder``, with its clip id; 10 seconds where ``seconds`` is None.
+
+    ``suffixes`` are those of `score`.
+    """
+    clips = scan(folder, suffixes).clips
     return [Request(clip.clip_id, audio=clip.path, seconds=seconds or 10.0, seed=seed) for clip in clips]
 
 

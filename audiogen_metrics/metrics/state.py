@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 
+from audiogen_metrics.audio.files import canonical_id
 from audiogen_metrics.embedding.reference import GivenFeatures
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.functional.statistics import GaussianStatistics, fold, with_ones
@@ -94,7 +95,7 @@ def check_ids(ids: Sequence[str] | str | None, clips: int, what: str) -> list[st
         raise UsageError("ids must be non-empty strings", fix="Pass ids=[str(index) for index in …]")
     if len(listed) != clips:
         raise UsageError(f"{len(listed)} ids for {clips} {what}", fix="Pass one id per clip; update gen and ref apart")
-    return listed
+    return [canonical_id(clip_id) for clip_id in listed]
 
 
 def unique(clips: Clips, known: Sequence[str] = ()) -> Clips:

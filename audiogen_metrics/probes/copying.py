@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -50,6 +50,8 @@ class CopyOptions:
         Threads; None takes one per core, at most 8. They change nothing but the time.
     progress
         Show a progress bar on stderr.
+    suffixes
+        Take files with one of these suffixes only; empty takes all audio.
     """
 
     probe: str
@@ -60,6 +62,7 @@ class CopyOptions:
     events: int | None = None
     workers: int | None = None
     progress: bool = False
+    suffixes: str | Iterable[str] = ()
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ def corrupt_folder(source: str | Path, target: str | Path, options: CopyOptions)
     DataError
         No usable clip, or a set that the probe cannot take, such as one without classes.
     """
-    folder, root = scan(source), Path(target).expanduser()
+    folder, root = scan(source, options.suffixes), Path(target).expanduser()
     _check_target(root, folder.root)
     # What is wrong with a setting is said before any file is read.
     kind = configure(options.probe, options.settings)

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from audiogen_metrics.audio.files import canonical_id
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
 from audiogen_metrics.probes.base import Clip, clip_rng
 
@@ -130,7 +131,7 @@ def read_labels(path: str | Path) -> dict[str, str]:
             rows = csv.DictReader(file)
             if not {"clip_id", "label"} <= set(rows.fieldnames or ()):
                 raise UsageError("has no columns clip_id and label", where=path, fix="Name them in its first line")
-            return {row["clip_id"]: row["label"] for row in rows if row["label"]}
+            return {canonical_id(row["clip_id"]): row["label"] for row in rows if row["label"]}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or "not a CSV file in UTF-8"
         raise UsageError(f"cannot be read ({reason})", where=path) from error

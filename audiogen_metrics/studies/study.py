@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -229,6 +229,7 @@ def sanity(
     labels: str | Path | None = None,
     events: int | None = None,
     limit: int | None = None,
+    suffixes: str | Iterable[str] = (),
     device: str | torch.device = "auto",
     weights: Mapping[str, str | Path] | None = None,
     batch_size: int = 16,
@@ -272,7 +273,7 @@ def sanity(
         Events a sequence, for probes that need sequences; None takes 4.
     limit
         Take the first ``limit`` clips only.
-    device, weights, batch_size, workers, cache, verify, progress
+    suffixes, device, weights, batch_size, workers, cache, verify, progress
         As in `audiogen_metrics.score`.
     effort
         Filled with the number of clips embedded and recalled.
@@ -293,7 +294,7 @@ def sanity(
     recipes = chosen.select(metrics)
     require_weights(recipes, weights or {})
     backbones = create_backbones(recipes, resolve_device(device), weights)
-    folder = scan(ref)
+    folder = scan(ref, suffixes)
     return run_study(
         replace(folder, clips=folder.clips[:limit]),
         [Measure.of(recipe) for recipe in recipes],

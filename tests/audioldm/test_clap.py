@@ -15,6 +15,7 @@ from audiogen_metrics.audioldm.conditioning import CLAP_SAMPLES
 from audiogen_metrics.audioldm.generation import AudioLDM
 from audiogen_metrics.cli.main import main
 from audiogen_metrics.errors import DataError, MissingWeightsError, UsageError
+from tests.conftest import write_tone
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore:.*random weights"
@@ -79,6 +80,20 @@ def test_the_score_is_the_mean_cosine_of_pairs(
     prompts.write_text("clip_id,prompt\nx,y\n")
     with pytest.raises(DataError, match="0 clips have a prompt"):
         clap_score(REF, prompts, clap=clap, device="cpu")
+
+
+def test_ids_in_other_forms_pair_and_in_other_case_are_named(clap: str, tmp_path: Path) -> None:
+    for name in ("caf\u00e9", "b", "Dog"):
+        write_tone(tmp_path / "gen" / f"{name}.flac")
+        (tmp_path / "gen" / f"{name}.mp4").write_bytes(b"video")
+    prompts = tmp_path / "prompts.csv"
+    prompts.write_text("clip_id,prompt\ncafe\u0301,a machine\nb,rain\ndog,a dog\n", encoding="utf-8")
+    found = clap_score(tmp_path / "gen", prompts, clap=clap, device="cpu", suffixes=".flac")
+    assert (found.n, found.gen_only) == (2, ("Dog",))
+    assert found.warnings == ("clips and prompts do not pair: 1 differs only in case (gen 'Dog', prompts 'dog')",)
+    with pytest.raises(DataError, match="choose with --suffix"):
+        clap_score(tmp_path / "gen", prompts, clap=clap, device="cpu")
+    assert main(["clap", str(tmp_path / "gen"), str(prompts), "--clap", clap, "--suffix", "flac"]) == 0
 
 
 def test_without_weights_it_says_where_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:

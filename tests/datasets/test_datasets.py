@@ -33,6 +33,15 @@ def dataset(roots: dict[str, Path], name: str) -> Dataset:
     return open_dataset(f"{name}={roots[name]}")
 
 
+def test_tables_and_lists_name_clips_as_folders_do(tmp_path: Path) -> None:
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    (tmp_path / "table.csv").write_text(f"file,caption\n{decomposed}.wav,cups\nb.wav,rain\n", encoding="utf-8")
+    found = open_dataset(tmp_path / "table.csv")
+    assert [clip.clip_id for clip in found.clips] == ["b", composed]
+    (tmp_path / "list.txt").write_text(f"{decomposed}.wav\n", encoding="utf-8")
+    assert [clip.clip_id for clip in list_split(found, tmp_path / "list.txt").evaluation.clips] == [composed]
+
+
 def test_esc50(roots: dict[str, Path]) -> None:
     found = dataset(roots, "esc50")
     assert (len(found.clips), found.missing) == (20, ())

@@ -54,6 +54,17 @@ def test_clips_pair_by_id_and_the_manifest_tells_all(tmp_path: Path) -> None:
     assert soundfile.info(tmp_path / "out" / entry["file"]).frames == entry["samples"] == 4000
 
 
+def test_ids_are_composed_whatever_the_folder_was_begun_with(tmp_path: Path) -> None:
+    decomposed, composed = "cafe\u0301", "caf\u00e9"
+    generate_folder(Hums(), [Request(decomposed, "a hum", seconds=0.25)], tmp_path)
+    assert [path.stem for path in tmp_path.glob("*.wav")] == [composed]
+    manifest = tmp_path / MANIFEST
+    entry = {**json.loads(manifest.read_text(encoding="utf-8")), "clip_id": decomposed, "request_digest": "another"}
+    manifest.write_text(json.dumps(entry) + "\n", encoding="utf-8")  # as versions wrote it that did not compose ids
+    with pytest.raises(UsageError, match="1 clips were asked for differently"):
+        generate_folder(Hums(), [Request(composed, "a hum", seconds=0.25)], tmp_path, resume=True)
+
+
 def test_killed_and_resumed_it_makes_only_what_is_missing(tmp_path: Path) -> None:
     generate_folder(Hums(), REQUESTS, tmp_path / "straight")
     with pytest.raises(KeyboardInterrupt):

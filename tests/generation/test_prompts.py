@@ -45,6 +45,12 @@ def test_tables_name_their_clips(tmp_path: Path) -> None:
     lines.write_text("\n".join(json.dumps({"clip_id": name, "prompt": "rain"}) for name in ("a.b", "c")))
     assert [request.clip_id for request in requests_from_file(lines)] == ["a.b", "c"]
 
+    table.write_text("clip_id,prompt\ncafe\u0301,a machine\n", encoding="utf-8")
+    assert requests_from_file(table)[0].clip_id == "caf\u00e9"  # as the recording of this name is called
+    table.write_text("clip_id,prompt\ncafe\u0301,a\ncaf\u00e9,b\n", encoding="utf-8")
+    with pytest.raises(DataError, match="1 clip ids occur twice"):
+        requests_from_file(table)
+
     official = tmp_path / "official.json"
     official.write_text(json.dumps({"data": [{"wav": "audio/Y123.wav", "caption": ["first", "second"]}]}))
     (request,) = requests_from_file(official)

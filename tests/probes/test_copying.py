@@ -195,6 +195,8 @@ def test_labels(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     path.write_text("clip_id,label,more\na/b,dog,1\nc,,2\n", encoding="utf-8-sig")
     assert read_labels(path) == {"a/b": "dog"}
+    path.write_text("clip_id,label\ncafe\u0301,dog\n", encoding="utf-8")
+    assert read_labels(path) == {"caf\u00e9": "dog"}  # as scan calls the clip
     path.write_text("id,label\na,b\n")
     with pytest.raises(UsageError, match="no columns clip_id and label"):
         read_labels(path)
