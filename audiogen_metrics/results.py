@@ -196,9 +196,13 @@ class ScoreReport:
         """
         content = load_json(path)
         if not isinstance(content, dict) or "schema_version" not in content:
-            raise DataError("is no report", where=path, fix="Pass what agm score --format json has written")
+            raise DataError(
+                f"is not a score report{_origin(content)}",
+                where=path,
+                fix="Pass what agm score --format json has written",
+            )
         if content.pop("schema_version") != SCHEMA_VERSION:
-            raise DataError(f"is no report of version {SCHEMA_VERSION}", where=path, fix="Score again")
+            raise DataError(f"is not a score report of version {SCHEMA_VERSION}", where=path, fix="Score again")
         inputs = content.pop("inputs", None)
         if not isinstance(inputs, dict):
             raise DataError("inputs is missing", where=path)
@@ -274,6 +278,13 @@ class ScoreReport:
             f"<p>protocol <b>{escape(self.protocol)}</b> on {escape(self.device)}<br>{sets}</p>"
             f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>" + f"<ul>{listed}</ul>" * bool(listed)
         )
+
+
+def _origin(content: object) -> str:
+    """Return which other command has written a file, as far as its fields tell."""
+    kinds = {"agm compare": {"a", "b", "differences"}, "agm verify": {"equal", "differences"}}
+    found = [name for name, fields in kinds.items() if isinstance(content, dict) and fields <= content.keys()]
+    return f" but what {found[0]} writes" if found else ""
 
 
 def _row(score: Score) -> tuple[str, ...]:
