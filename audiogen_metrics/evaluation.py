@@ -245,7 +245,7 @@ def _report(
         device=str(next(iter(backbones.values())).device),
         warnings=tuple(_warnings(gen_side, ref_side, pairs, pairing, scores)),
         versions=tool_versions(),
-        problems=(*gen_side.problems(), *ref_side.problems()),
+        problems=tuple(dict.fromkeys(gen_side.problems() + ref_side.problems())),
     )
 
 

@@ -14,7 +14,6 @@ import torch
 from audiogen_metrics.audio.files import scan
 from audiogen_metrics.confidence import clip_rows, inception_parts, pair_divergences
 from audiogen_metrics.embedding.extraction import ExtractionOptions
-from audiogen_metrics.embedding.reference import is_statistics
 from audiogen_metrics.embedding.sides import FolderSide
 from audiogen_metrics.errors import InsufficientDataError, UsageError
 from audiogen_metrics.evaluation import compute, create_backbones, require_weights, tool_versions
@@ -241,14 +240,14 @@ def compare(
     >>> found.differences[0].verdict  # doctest: +SKIP
     'A better, p = 0.005'
     """
+    if Path(ref).expanduser().is_file():
+        raise UsageError(
+            "a comparison needs the reference's clips, not statistics of them", where=ref, fix="Pass the folder"
+        )
     chosen = get_protocol(protocol)
     recipes = [recipe for recipe in chosen.select(metrics) if recipe.metric in COMPARABLE]
     if not recipes or (metrics is not None and len(recipes) < len(set(metrics))):
         raise UsageError("a metric cannot be compared here", "metrics", f"Choose from {', '.join(COMPARABLE)}")
-    if is_statistics(ref):
-        raise UsageError(
-            "a comparison needs the reference's clips, not statistics of them", where=ref, fix="Pass the folder"
-        )
     folders = [scan(gen_a), scan(gen_b), scan(ref)]
     require_weights(recipes, weights or {})
     backbones = create_backbones(recipes, resolve_device(device), weights)

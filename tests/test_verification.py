@@ -389,7 +389,8 @@ def test_reports_of_the_first_version(name, tmp_path):
     if name == "statistics":  # what a statistics file says of its folder is relative to where it was built
         edit(path, lambda content: content["inputs"]["ref"].update(path=str(EXAMPLES / "reference")))
     found = verify(path, device="cpu", **places)
-    assert {each.kind for each in found.differences} == {"version"}
+    # Until the next release another commit has the same version, and may warn of something else.
+    assert {each.kind for each in found.differences} - {"warning"} == {"version"}
     assert any("ci95_ref not there, now " in str(each) for each in found.differences)
     edit(path, lambda content: content["scores"]["fd_yamnet"].update(std=1.0))
     assert not verify(path, device="cpu", **places).equal
