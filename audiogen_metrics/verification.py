@@ -41,6 +41,9 @@ IN_UNITS = frozenset(
 MACHINE = frozenset({"device", "device_type", "tf32", "problems"})
 """What says where the networks ran, and how that went: the scores are what counts."""
 
+VERSIONS = frozenset({"numerics_version"})
+"""Versions of code beside ``versions``: the scores tell whether they matter."""
+
 TEXTS = frozenset({"caveat", "reason", "remarks", "warnings"})
 """What another version of this library may word in another way."""
 
@@ -328,9 +331,8 @@ class _Comparison:
         """Return the kind of a difference in a field."""
         if key in MACHINE:
             return "machine"
-        if (self.foreign and (key in TEXTS or was is _ABSENT)) or (was is _ABSENT and key in LATER):
-            return "version"
-        return kind
+        unsaid = was is _ABSENT and (self.foreign or key in LATER)
+        return "version" if unsaid or key in VERSIONS or (self.foreign and key in TEXTS) else kind
 
 
 def _library(report: Mapping[str, Any]) -> str | None:
@@ -339,7 +341,8 @@ def _library(report: Mapping[str, Any]) -> str | None:
 
 
 def _about_sets(report: Mapping[str, Any]) -> Counter[str]:
-    return Counter(report.get("warnings", [])) - Counter(report.get("problems", []))
+    problems = {*report.get("problems", [])}
+    return Counter(warning for warning in report.get("warnings", []) if warning not in problems)
 
 
 def _files(name: str, old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Difference]:

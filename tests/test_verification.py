@@ -222,7 +222,7 @@ def test_every_value_of_a_report_is_compared(rich, tmp_path):
                 notes.add(place[0] if place[0] != "backbones" else place[-1])
     assert count > 150
     assert unseen == {"manifest.batch_size"}
-    assert notes == {"versions", "device", "device_type", "problems"}
+    assert notes == {"versions", "numerics_version", "device", "device_type", "problems"}
 
 
 def test_every_value_left_out_of_a_report_is_missed(rich, tmp_path):
@@ -238,7 +238,7 @@ def test_every_value_left_out_of_a_report_is_missed(rich, tmp_path):
         path.write_text(json.dumps(copied))
         if value not in (None, "", [], {}) and verdict(path) in (set(), {"version"}, {"machine"}):
             noted.add(place[0] if place[0] in ("versions", "device") else place[-1])
-    assert noted == {"versions", "device", "device_type", "ci95_ref"}
+    assert noted == {"versions", "numerics_version", "device", "device_type", "ci95_ref"}
 
 
 def test_scores_taken_away_or_added(rich, tmp_path, capsys):
