@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from audiogen_metrics.errors import InsufficientDataError
 from audiogen_metrics.protocols import METRICS, Recipe
@@ -23,28 +23,41 @@ FLOOR_REPEATS = 5
 """Random halves of the reference that a noise floor is the mean of."""
 
 
+class StandardError(NamedTuple):
+    """A standard error over clips, and whether the reference's sampling is in it; None if the reference plays no part.
+
+    ``sampled`` and ``exact`` errors are those of two different quantities: what another draw of both sets would give,
+    and what another draw of gen alone would.
+    """
+
+    value: float
+    ref: Literal["sampled", "exact"] | None
+
+
 def with_interval(recipe: Recipe, score: Score, gen: FeatureSource, ref: FeatureSource | None, seed: int = 0) -> Score:
     """Return a score with its standard error, its 95 % interval and, for a Fréchet distance, its noise floor.
 
     The interval is that of the expected score at this n: the value ± 1.96 jackknife standard errors over clips. A
     Fréchet distance's bias at small n is not in it; the noise floor, the same distance between disjoint halves of the
-    reference, shows how large that is. A score whose uncertainty is not known comes back as it is.
+    reference, shows how large that is. What cannot be had is said in the score's remarks.
     """
     if score.value is None:
         return score
     try:
         error = standard_error(recipe, gen, ref)
-    except InsufficientDataError:
-        return score
-    if error is None:
-        return score
+    except InsufficientDataError as reason:
+        return replace(score, remarks=(*score.remarks, f"no interval: {reason.what}"))
     from audiogen_metrics.functional.uncertainty import interval
 
-    found = interval(score.value, error)
-    details = {**score.details, "standard_error": error}
-    if recipe.metric in ("fd", "fad") and ref is not None:
-        details |= noise_floor(recipe, ref, len(gen), seed)
-    return replace(score, ci95=(found.low, found.high), details=details)
+    found = interval(score.value, error.value)
+    details = {**score.details, "standard_error": error.value}
+    score = replace(score, ci95=(found.low, found.high), ci95_ref=error.ref, details=details)
+    if recipe.metric not in ("fd", "fad") or ref is None:
+        return score
+    try:
+        return replace(score, details={**details, **noise_floor(recipe, ref, len(gen), seed)})
+    except InsufficientDataError as reason:
+        return replace(score, remarks=(*score.remarks, f"no noise floor: {reason.what}"))
 
 
 def extrapolated(recipe: Recipe, score: Score, gen: FeatureSource, ref: FeatureSource | None) -> Score:
@@ -65,10 +78,11 @@ def fit_size(recipe: Recipe, gen: FeatureSource, ref: FeatureSource) -> Extrapol
     return extrapolate(rows, ref.statistics(output), counts)
 
 
-def standard_error(recipe: Recipe, gen: FeatureSource, ref: FeatureSource | None) -> float | None:
-    """Return the standard error of a score over clips; None for a metric for which none is known here.
+def standard_error(recipe: Recipe, gen: FeatureSource, ref: FeatureSource | None) -> StandardError:
+    """Return the standard error of a score over clips.
 
-    Where only statistics of the reference are known, it is taken as it is: the error is that of gen alone.
+    Where the reference's clips are not known, only their statistics, it is taken as exact: the error is that of gen
+    alone. InsufficientDataError for too few clips, or a metric for which no standard error is known here.
     """
     from audiogen_metrics.functional import uncertainty
 
@@ -79,35 +93,33 @@ def standard_error(recipe: Recipe, gen: FeatureSource, ref: FeatureSource | None
         try:
             ref_rows, ref_counts = clip_rows(ref, output)
         except InsufficientDataError:
-            return error
+            return StandardError(error, "exact")
         without = uncertainty.frechet_leave_one_out(ref_rows, gen.statistics(output), ref_counts)
-        return math.hypot(error, uncertainty.jackknife_error(without))
+        return StandardError(math.hypot(error, uncertainty.jackknife_error(without)), "sampled")
     if recipe.metric == "is":
         parts = inception_parts(recipe, len(gen))
-        return uncertainty.inception_error(uncertainty.inception_leave_one_out(gen.logits(), parts), parts)
+        without = uncertainty.inception_leave_one_out(gen.logits(), parts)
+        return StandardError(uncertainty.inception_error(without, parts), None)
     if recipe.metric == "kl" and ref is not None:
-        return uncertainty.mean_error(pair_divergences(recipe, gen, ref)[1])
-    return None
+        return StandardError(uncertainty.mean_error(pair_divergences(recipe, gen, ref)[1]), "sampled")
+    raise InsufficientDataError(f"the standard error of {recipe.metric} is not known here")
 
 
 def noise_floor(recipe: Recipe, ref: FeatureSource, n_gen: int, seed: int = 0) -> dict[str, float | int]:
     """Return a Fréchet score between disjoint random halves of the reference, and the clips of each half.
 
-    Halves have as many clips as gen, or as there are. Empty where the reference's clips are not known or too few.
+    Halves have as many clips as gen, or as there are. InsufficientDataError where the reference's clips are not known
+    or too few.
     """
     import numpy as np
     import torch
 
     from audiogen_metrics.functional import GaussianStatistics, frechet_distance
 
-    size = min(n_gen, len(ref) // 2)
-    output = METRICS[recipe.metric].output
-    try:
-        rows, counts = clip_rows(ref, output)
-    except InsufficientDataError:
-        return {}
+    rows, counts = clip_rows(ref, METRICS[recipe.metric].output)
+    size = min(n_gen, len(counts) // 2)
     if size < 2:
-        return {}
+        raise InsufficientDataError("halves of the reference would have fewer than two clips", fix="Pass at least four")
     blocks = rows.split(list(counts))
     rng = np.random.default_rng(seed)
     values = []

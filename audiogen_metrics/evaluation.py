@@ -159,6 +159,8 @@ def score(
         weights={name: printable(path) for name, path in (weights or {}).items()},
         batch_size=batch_size,
         recipes={recipe.score_id: recipe.options() for recipe in recipes},
+        ci=ci,
+        extrapolate=extrapolate,
     )
     return replace(report, manifest=manifest)
 
@@ -253,6 +255,7 @@ def _report(
         device=str(next(iter(backbones.values())).device),
         warnings=tuple(_warnings(gen_side, ref_side, pairs, pairing, scores)),
         versions=tool_versions(),
+        problems=tuple(dict.fromkeys(gen_side.problems() + ref_side.problems())),
     )
 
 

@@ -278,7 +278,7 @@ def _array_per_clip(path: Path, files: Sequence[Path], backbone: str) -> Importe
 def _rows_alone(path: Path, backbone: str) -> ImportedFeatures:
     rows = _rows(_array(path), path)
     source = GivenFeatures((), GaussianStatistics.from_embeddings(rows), size=len(rows), embeddings=rows)
-    note = "which row is of which clip is not known: n counts rows, and there is no interval"
+    note = "which row is of which clip is not known: n counts rows"
     return ImportedFeatures(
         path, "audioldm_eval", {backbone: source}, {backbone: frozenset({"windows"})}, notes=(note,)
     )

@@ -16,6 +16,9 @@ from audiogen_metrics.writing import write_atomically
 
 SCHEMA_VERSION = 1
 
+EXACT = "reference taken as exact"
+"""What must stand beside an interval without the reference's own sampling."""
+
 
 @dataclass(frozen=True)
 class Score:
@@ -41,6 +44,11 @@ class Score:
         What else shapes or explains the number: rows, splits, pairs, the two terms of a Fréchet distance.
     reason
         Why there is no value.
+    ci95_ref
+        What `ci95` makes of the reference: ``sampled`` if its own sampling is in the interval, ``exact`` if it is not,
+        as where only statistics of the reference are known; None if the reference plays no part.
+    remarks
+        What else must be said beside the number: why it has no interval or no noise floor.
     """
 
     id: str
@@ -54,6 +62,8 @@ class Score:
     ci95: tuple[float, float] | None = None
     details: Mapping[str, float | int] = field(default_factory=dict)
     reason: str | None = None
+    ci95_ref: str | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,6 +126,8 @@ class Manifest:
         By score id, everything that shapes the score: preprocessing with its resampler, splits, seed, epsilon.
     suffixes
         Of the files that were taken as clips; empty for all audio.
+    ci, extrapolate
+        Whether intervals and values at infinite n were computed; None if that was not recorded.
     """
 
     gen: str
@@ -126,11 +138,37 @@ class Manifest:
     batch_size: int = 16
     recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     suffixes: tuple[str, ...] = ()
+    ci: bool | None = None
+    extrapolate: bool | None = None
 
 
 @dataclass(frozen=True)
 class ScoreReport:
     """Scores of one generated set against one reference set.
+
+    Attributes
+    ----------
+    scores
+        By score id.
+    protocol, caveat
+        Its name, and what must be said beside its scores.
+    gen, ref
+        What was found, scored and skipped of each set.
+    pairing
+        Its ``mode``, how many clips are ``paired``, and the ids that are in one set only.
+    backbones
+        By name, the settings of each network, with the digest of its weights.
+    device
+        Where the networks ran.
+    warnings
+        What to know before the scores are believed.
+    versions
+        Of everything that takes part in a number.
+    manifest
+        What the run was asked for; None for sets that were not given as folders.
+    problems
+        Those of the warnings that are about the machine of the run, its cache, its memory or its device, and not about
+        the sets.
 
     Examples
     --------
@@ -152,6 +190,7 @@ class ScoreReport:
     warnings: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     manifest: Manifest | None = None
+    problems: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, path: str | Path) -> ScoreReport:
@@ -164,9 +203,13 @@ class ScoreReport:
         """
         content = load_json(path)
         if not isinstance(content, dict) or "schema_version" not in content:
-            raise DataError("is no report", where=path, fix="Pass what agm score --format json has written")
+            raise DataError(
+                f"is not a score report{_origin(content)}",
+                where=path,
+                fix="Pass what agm score --format json has written",
+            )
         if content.pop("schema_version") != SCHEMA_VERSION:
-            raise DataError(f"is no report of version {SCHEMA_VERSION}", where=path, fix="Score again")
+            raise DataError(f"is not a score report of version {SCHEMA_VERSION}", where=path, fix="Score again")
         inputs = content.pop("inputs", None)
         if not isinstance(inputs, dict):
             raise DataError("inputs is missing", where=path)
@@ -218,8 +261,11 @@ class ScoreReport:
         """Return what must be read beside the scores."""
         caveat = [f"note: {self.caveat}."] if self.caveat else []
         if any(score.ci95 is not None for score in self.scores.values()):
+            exact = [score.id for score in self.scores.values() if score.ci95_ref == "exact"]
             caveat.append(
-                "note: brackets are 95 % intervals of the expected score at this n, by the jackknife over clips."
+                "note: brackets are 95 % intervals of the expected score at this n, by the jackknife over clips"
+                + f"; {EXACT} for {', '.join(exact)}: its own sampling is not in them" * bool(exact)
+                + "."
             )
         return caveat + [f"warning: {warning}" for warning in self.warnings]
 
@@ -239,6 +285,13 @@ class ScoreReport:
             f"<p>protocol <b>{escape(self.protocol)}</b> on {escape(self.device)}<br>{sets}</p>"
             f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>" + f"<ul>{listed}</ul>" * bool(listed)
         )
+
+
+def _origin(content: object) -> str:
+    """Return which other command has written a file, as far as its fields tell."""
+    kinds = {"agm compare": {"a", "b", "differences"}, "agm verify": {"equal", "differences"}}
+    found = [name for name, fields in kinds.items() if isinstance(content, dict) and fields <= content.keys()]
+    return f" but what {found[0]} writes" if found else ""
 
 
 def _row(score: Score) -> tuple[str, ...]:
@@ -261,7 +314,9 @@ def _remark(score: Score) -> str:
     if "extrapolated" in score.details:
         fit = score.details["extrapolation_r2"]
         parts.append(f"n → ∞: {score.details['extrapolated']:.4g} (R² {fit:.3f})")
-    return "; ".join(filter(None, parts))
+    if score.ci95_ref == "exact":
+        parts.append(EXACT)
+    return "; ".join(filter(None, [*parts, *score.remarks]))
 
 
 def _counts(score: Score) -> str:

@@ -231,7 +231,7 @@ def compare(
     Raises
     ------
     UsageError
-        A metric that cannot be compared.
+        A metric that cannot be compared; a statistics file as reference, whose sampling the interval could not have.
     DataError, InsufficientDataError
         As in `score`.
 
@@ -242,6 +242,10 @@ def compare(
     >>> found.differences[0].verdict  # doctest: +SKIP
     'A better, p = 0.005'
     """
+    if Path(ref).expanduser().is_file():
+        raise UsageError(
+            "a comparison needs the reference's clips, not statistics of them", where=ref, fix="Pass the folder"
+        )
     chosen = get_protocol(protocol)
     recipes = [recipe for recipe in chosen.select(metrics) if recipe.metric in COMPARABLE]
     if not recipes or (metrics is not None and len(recipes) < len(set(metrics))):

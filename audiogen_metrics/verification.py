@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from audiogen_metrics.errors import UsageError
+from audiogen_metrics.errors import DataError, MissingWeightsError, UsageError
 from audiogen_metrics.evaluation import score
-from audiogen_metrics.results import InputSummary, Score, ScoreReport
+from audiogen_metrics.protocols import get_protocol
+from audiogen_metrics.records import load_json
+from audiogen_metrics.results import Manifest, Score, ScoreReport
 
 if TYPE_CHECKING:
     import torch
@@ -21,9 +28,31 @@ ROUNDING = 1e-9
 """Absolute difference that counts as none: the distance of a set to itself has no digits to compare."""
 
 NAMED = 5
-"""Clips that a difference names."""
+"""Entries that a difference names."""
 
-Kind = Literal["files", "backbone", "recipe", "score", "version"]
+LATER = frozenset({"ci95_ref", "remarks", "problems", "suffixes", "ci", "extrapolate"})
+"""Fields that reports of earlier versions do not have; the schema does not require them."""
+
+IN_UNITS = frozenset(
+    {"value", "std", "ci95", "mean_term", "covariance_term", "standard_error", "noise_floor", "extrapolated"}
+)
+"""Numbers of a score that are in its own unit: they are as exact as its value, however small they are beside it."""
+
+MACHINE = frozenset({"device", "device_type", "tf32", "problems"})
+"""What says where the networks ran, and how that went: the scores are what counts."""
+
+VERSIONS = frozenset({"numerics_version"})
+"""Versions of code beside ``versions``: the scores tell whether they matter."""
+
+TEXTS = frozenset({"caveat", "reason", "remarks", "warnings"})
+"""What another version of this library may word in another way."""
+
+Kind = Literal["files", "backbone", "recipe", "run", "score", "warning", "version", "machine"]
+
+NOTES: tuple[Kind, ...] = ("version", "machine")
+"""Kinds of difference that do not count."""
+
+_ABSENT = object()
 
 
 @dataclass(frozen=True)
@@ -33,7 +62,8 @@ class Difference:
     Parameters
     ----------
     kind
-        ``files``, ``backbone`` (weights, precision, device), ``recipe``, ``score``, or ``version`` of a tool.
+        ``files``, ``backbone`` (weights, precision), ``recipe``, ``run`` (protocol, options), ``score``, ``warning``,
+        ``version`` of a tool and what another version of this library says otherwise, or ``machine`` (its device).
     what
         Which set, backbone, score or tool.
     text
@@ -58,8 +88,8 @@ class Verification:
 
     @property
     def equal(self) -> bool:
-        """Whether files, weights, recipes and scores are the same; other versions of tools alone do not count."""
-        return all(difference.kind == "version" for difference in self.differences)
+        """Whether all that the report states is found again; another machine or other versions alone do not count."""
+        return all(difference.kind in NOTES for difference in self.differences)
 
 
 def verify(
@@ -74,25 +104,28 @@ def verify(
     tolerance: float = TOLERANCE,
     progress: bool = False,
 ) -> Verification:
-    """Repeat the run behind a report and compare.
+    """Repeat the run behind a report, with its options, and compare all that the report states.
 
     Parameters
     ----------
     path
         A report as JSON.
     gen, ref, weights
-        Where the sets and given weights are now, if not where the report says.
+        Where the sets and given weights are now, if not where the report says. Relative paths of the report are looked
+        for in the working folder.
     device, workers, progress
         As in `audiogen_metrics.score`.
     cache
         Trust cached embeddings instead of computing all again.
     tolerance
-        Relative difference up to which scores count as equal.
+        Relative difference up to which scores, and what goes with them, count as equal.
 
     Raises
     ------
     DataError
         No report, or a set that is not there any more.
+    MissingWeightsError
+        Weights that are not there any more.
     UsageError
         A report that does not say what it was made from, or a protocol that does not exist here.
 
@@ -103,83 +136,286 @@ def verify(
     True
     """
     recorded = ScoreReport.load(path)
-    manifest = recorded.manifest
-    if manifest is None:
-        raise UsageError(
-            "the report does not say which folders it was made from", where=path, fix="Only agm score's reports do"
-        )
+    manifest = _manifest(recorded, path)
     if not 0 <= tolerance < 1:
         raise UsageError(f"tolerance={tolerance}", fix="Use 0 or more, less than 1")
+    given = weights or {}
+    _require_inputs(manifest, Path(path), {"gen": gen, "ref": ref}, given)
     found = score(
         manifest.gen if gen is None else gen,
         manifest.ref if ref is None else ref,
-        # By name, a score that the report has as null would be an error.
-        metrics=None if _has_gaps(recorded) else manifest.metrics,
+        metrics=_metrics(recorded, manifest),
         protocol=recorded.protocol,
         device=device,
-        weights={**manifest.weights, **(weights or {})},
+        weights={**manifest.weights, **given},
         batch_size=manifest.batch_size,
         workers=workers,
         pairing=recorded.pairing.get("mode", "auto"),
         limit=manifest.limit,
         suffixes=manifest.suffixes,
-        ci=False,
+        ci=_asked(manifest.ci, any(map(_has_uncertainty, recorded.scores.values()))),
+        extrapolate=_asked(manifest.extrapolate, any(map(_is_extrapolated, recorded.scores.values()))),
         cache=cache,
         verify=True,
         progress=progress,
     )
-    return Verification(recorded, found, tuple(differences(recorded, found, tolerance)))
+    stated, now = load_json(path), json.loads(found.to_json())
+    for name, place in (("gen", gen), ("ref", ref)):
+        if place is not None:
+            _move(stated, now, name)
+    stated["manifest"].setdefault("weights", {}).update({name: now["manifest"]["weights"][name] for name in given})
+    return Verification(recorded, found, tuple(differences(stated, now, tolerance)))
 
 
-def _has_gaps(report: ScoreReport) -> bool:
-    return any(score.value is None for score in report.scores.values())
+def _manifest(recorded: ScoreReport, path: str | Path) -> Manifest:
+    if recorded.manifest is not None:
+        return recorded.manifest
+    if recorded.protocol == "imported":
+        raise UsageError(
+            "was made by agm import, from features whose audio is not known",
+            where=path,
+            fix="Run agm import on them again and compare",
+        )
+    raise UsageError(
+        "the report does not say which folders it was made from", where=path, fix="Only agm score's reports do"
+    )
 
 
-def differences(recorded: ScoreReport, found: ScoreReport, tolerance: float = TOLERANCE) -> Iterator[Difference]:
-    """Yield in what a repetition differs from the report, causes before scores."""
-    for name, old, new in (("gen", recorded.gen, found.gen), ("ref", recorded.ref, found.ref)):
-        yield from _files(name, old, new)
-    for name, settings in recorded.backbones.items():
-        yield from _settings("backbone", name, settings, found.backbones.get(name, {}))
-    old_recipes = {} if recorded.manifest is None else recorded.manifest.recipes
-    new_recipes = {} if found.manifest is None else found.manifest.recipes
-    for score_id, options in old_recipes.items():
-        yield from _settings("recipe", score_id, options, new_recipes.get(score_id, {}))
-    for score_id, old_score in recorded.scores.items():
-        yield from _score(score_id, old_score, found.scores.get(score_id), tolerance)
-    yield from _settings("version", "version of", recorded.versions, found.versions)
+def _require_inputs(
+    manifest: Manifest, report: Path, places: Mapping[str, str | Path | None], weights: Mapping[str, str | Path]
+) -> None:
+    """Raise unless the sets and weights are where the report says, or where the caller says; names the option."""
+    for name, place in places.items():
+        stated = getattr(manifest, name)
+        if place is None and not Path(stated).expanduser().exists():
+            beside = report.expanduser().parent / stated
+            raise DataError(
+                f"{name} does not exist{_looked(stated)}",
+                where=stated,
+                fix=f"Say where it is now: --{name} {beside if beside.exists() else 'PATH'}, or {name}=… from Python",
+            )
+    for name, file in manifest.weights.items():
+        if name not in weights and not Path(file).expanduser().exists():
+            raise MissingWeightsError(
+                f"weights of {name} do not exist{_looked(file)}",
+                where=file,
+                fix=f"Say where they are now: --weights {name}=FILE",
+            )
 
 
-def _files(name: str, old: InputSummary, new: InputSummary) -> Iterator[Difference]:
-    if old.digest == new.digest and old.files == new.files:
-        return
+def _looked(stated: str) -> str:
+    return "" if Path(stated).expanduser().is_absolute() else f" below {Path.cwd()}, where this command runs"
+
+
+def _metrics(recorded: ScoreReport, manifest: Manifest) -> tuple[str, ...] | None:
+    """Return the metrics to ask for by name; None for all of the protocol, where a score may be null."""
+    gaps = any(score.value is None for score in recorded.scores.values())
+    return None if gaps or {*manifest.metrics} == {*get_protocol(recorded.protocol).recipes} else manifest.metrics
+
+
+def _asked(recorded: bool | None, seen: bool) -> bool:
+    """Return whether an option was on: as recorded, or in reports of earlier versions, as seen in the scores."""
+    return seen if recorded is None else recorded
+
+
+def _is_extrapolated(score: Score) -> bool:
+    return "extrapolated" in score.details
+
+
+def _has_uncertainty(score: Score) -> bool:
+    return bool(score.ci95 or score.remarks or {"standard_error", "noise_floor"} & score.details.keys())
+
+
+def _move(stated: dict[str, Any], now: Mapping[str, Any], name: str) -> None:
+    """Write into a report where a set is now, also in what it says of single files."""
+    old, new = stated["inputs"][name], now["inputs"][name]
+    stated["manifest"][name] = now["manifest"][name]
+    for entry in chain(old.get("skipped", []), *old.get("left_out", {}).values()):
+        if Path(entry["path"]).is_relative_to(old["path"]):
+            before = entry["path"]
+            entry["path"] = str(Path(new["path"], Path(before).relative_to(old["path"])))
+            warnings = stated.get("warnings", [])
+            stated["warnings"] = [warning.replace(before, entry["path"]) for warning in warnings]
+    old["path"] = new["path"]
+
+
+def differences(
+    recorded: Mapping[str, Any], found: Mapping[str, Any], tolerance: float = TOLERANCE
+) -> Iterator[Difference]:
+    """Yield in what a repetition differs from a report, causes before scores; both as JSON values.
+
+    All that either of them states is compared, also what a later version of this library adds to a report.
+    """
+    compare = _Comparison(_library(recorded) != _library(found), tolerance)
+    old, new = ({**report, "manifest": {**report["manifest"]}} for report in (recorded, found))
+    inputs = [report.pop("inputs") for report in (old, new)]
+    for name in ("gen", "ref"):
+        yield from compare.inputs(name, *(sides[name] for sides in inputs))
+    yield from compare.fields("files", "pairing", old.pop("pairing", {}), new.pop("pairing"))
+    yield from compare.named("backbone", old.pop("backbones", {}), new.pop("backbones"))
+    recipes = old["manifest"].pop("recipes", {}), new["manifest"].pop("recipes")
+    yield from compare.named("recipe", *recipes)
+    yield from compare.fields("run", "manifest", old.pop("manifest"), new.pop("manifest"))
+    scores, versions = ([report.pop(part, {}) for report in (old, new)] for part in ("scores", "versions"))
+    warnings = [_about_sets(report) for report in (old, new)]
+    for report in (old, new):
+        report.pop("warnings", None)
+    yield from compare.fields("run", "", old, new)
+    for score_id, was, now in _by_name(*scores):
+        yield from compare.score(score_id, was, now)
+    yield from compare.warnings(*warnings)
+    yield from compare.fields("version", "version of", *versions)
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """How a report is compared: whether another version of this library has written it, and how exactly."""
+
+    foreign: bool
+    tolerance: float
+
+    def inputs(self, name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Difference]:
+        """Compare what is said of one set; the hash of the list of files is a consequence of the files."""
+        changes = list(_files(name, old.get("files", {}), new["files"]))
+        yield from changes
+        was, now = ({key: value for key, value in side.items() if key != "files"} for side in (old, new))
+        if changes:
+            was["digest"] = now["digest"]
+        if math.isclose(was["seconds"], now["seconds"]):
+            was["seconds"] = now["seconds"]
+        left_out = was.pop("left_out", {}), now.pop("left_out")
+        for backbone, before, after in _by_name(*left_out):
+            was[f"left out by {backbone}"], now[f"left out by {backbone}"] = before or [], after or []
+        yield from self.fields("files", name, was, now)
+
+    def named(self, kind: Kind, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Difference]:
+        """Compare settings by name."""
+        for name, was, now in _by_name(old, new):
+            if was is None or now is None:
+                yield Difference(kind, name, _one_sided(was))
+            else:
+                yield from self.fields(kind, name, was, now)
+
+    def fields(self, kind: Kind, what: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Difference]:
+        """Compare settings one by one."""
+        for key, was, now in _by_key(old, new):
+            if not _same(was, now):
+                yield Difference(self.kind(kind, key, was), f"{what} {key}".strip(), _change(was, now))
+
+    def score(
+        self, score_id: str, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None
+    ) -> Iterator[Difference]:
+        """Compare all that is said of one score, its value first."""
+        if old is None or new is None:
+            yield Difference("score", score_id, _one_sided(old))
+            return
+        unit = max(abs(one["value"] or 0.0) for one in (old, new))
+        scales = {**dict.fromkeys(IN_UNITS, unit), "extrapolation_slope": unit * new["n_gen"]}
+        fields = [{key: value for key, value in one.items() if key != "details"} for one in (old, new)]
+        found: dict[Kind, list[str]] = {}
+        for key, was, now in [*_by_key(*fields), *_by_key(old.get("details", {}), new["details"])]:
+            if not self.close(was, now, scales.get(key)):
+                text = _change(was, now) if key == "value" else f"{key} {_change(was, now)}"
+                texts = found.setdefault(self.kind("score", key, was), [])
+                texts.insert(0 if key == "value" else len(texts), text)
+        for kind, texts in found.items():
+            yield Difference(kind, score_id, "; ".join(texts))
+
+    def warnings(self, old: Counter[str], new: Counter[str]) -> Iterator[Difference]:
+        """Compare the warnings about the sets and scores."""
+        kind = self.kind("warning", "warnings", None)
+        for name, texts in (("in the report only", old - new), ("now only", new - old)):
+            for text in texts.elements():
+                yield Difference(kind, "warnings", f"{name}: {text}")
+
+    def close(self, was: Any, now: Any, scale: float | None) -> bool:
+        """Tell whether two values of a score are equal, numbers within the tolerance; ``scale`` as of the value."""
+        if scale is not None and isinstance(was, list) and isinstance(now, list):
+            return len(was) == len(now) and all(map(partial(self.close, scale=scale), was, now))
+        if _is_number(was) and _is_number(now) and isinstance(was + now, float):
+            allowed = self.tolerance * max(abs(was), abs(now), scale or 0.0)
+            return bool(abs(now - was) <= allowed + (0.0 if scale is None else ROUNDING))
+        return _same(was, now)
+
+    def kind(self, kind: Kind, key: str, was: object) -> Kind:
+        """Return the kind of a difference in a field."""
+        if key in MACHINE:
+            return "machine"
+        unsaid = was is _ABSENT and (self.foreign or key in LATER)
+        return "version" if unsaid or key in VERSIONS or (self.foreign and key in TEXTS) else kind
+
+
+def _library(report: Mapping[str, Any]) -> str | None:
+    version: str | None = report.get("versions", {}).get("audiogen-metrics")
+    return version
+
+
+def _about_sets(report: Mapping[str, Any]) -> Counter[str]:
+    problems = {*report.get("problems", [])}
+    return Counter(warning for warning in report.get("warnings", []) if warning not in problems)
+
+
+def _files(name: str, old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Difference]:
     groups = {
-        "changed": [clip for clip, digest in old.files.items() if new.files.get(clip, digest) != digest],
-        "missing or no longer usable": sorted(old.files.keys() - new.files.keys()),
-        "added": sorted(new.files.keys() - old.files.keys()),
+        "changed": [clip for clip, digest in old.items() if new.get(clip, digest) != digest],
+        "missing or no longer usable": sorted(old.keys() - new.keys()),
+        "added": sorted(new.keys() - old.keys()),
     }
     for what, clips in groups.items():
         if clips:
-            named = ", ".join(clips[:NAMED]) + ", …" * (len(clips) > NAMED)
-            yield Difference("files", name, f"{len(clips)} files {what}: {named}")
-    if not any(groups.values()):
-        yield Difference("files", name, f"list hash {old.digest[:12]}…, now {new.digest[:12]}…")
+            yield Difference("files", name, f"{len(clips)} files {what}: {_named(clips)}")
 
 
-def _settings(kind: Kind, what: str, old: Mapping[str, object], new: Mapping[str, object]) -> Iterator[Difference]:
+def _by_name(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Yield what both have under each name; None where one has nothing."""
+    for name in dict.fromkeys([*old, *new]):
+        yield name, old.get(name), new.get(name)
+
+
+def _by_key(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Yield each field of both."""
     for key in sorted({*old, *new}):
-        if old.get(key) != new.get(key):
-            yield Difference(kind, f"{what} {key}", f"{old.get(key, 'not there')}, now {new.get(key, 'not there')}")
+        yield key, old.get(key, _ABSENT), new.get(key, _ABSENT)
 
 
-def _score(score_id: str, old: Score, new: Score | None, tolerance: float) -> Iterator[Difference]:
-    if new is None or new.value is None or old.value is None:
-        if new is None or new.value != old.value:
-            reason = None if new is None else new.reason
-            now = f"null ({reason})" if new is None or new.value is None else f"{new.value:.9g}"
-            was = "null" if old.value is None else f"{old.value:.9g}"
-            yield Difference("score", score_id, f"{was}, now {now}")
-        return
-    change = new.value - old.value
-    if abs(change) > tolerance * max(abs(old.value), abs(new.value)) + ROUNDING:
-        yield Difference("score", score_id, f"{old.value:.9g}, now {new.value:.9g} ({change:+.3g})")
+def _one_sided(old: object) -> str:
+    return "not in the report, but now" if old is None else "in the report, but not now"
+
+
+def _same(was: Any, now: Any) -> bool:
+    """Tell whether two JSON values say the same: lists in any order; a field that is not there says nothing."""
+    if was is _ABSENT:
+        return bool(now in (None, "", [], {}))
+    if isinstance(was, list) and isinstance(now, list):
+        one, other = (Counter(json.dumps(value, sort_keys=True) for value in values) for values in (was, now))
+        return one == other
+    return isinstance(was, bool) == isinstance(now, bool) and bool(was == now)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _change(was: Any, now: Any) -> str:
+    if isinstance(was, list) and isinstance(now, list) and not all(map(_is_number, was + now)):
+        old, new = Counter(map(_text, was)), Counter(map(_text, now))
+        groups = (("in the report only", old - new), ("now only", new - old))
+        return "; ".join(f"{name}: {_named([*texts.elements()])}" for name, texts in groups if texts)
+    change = f" ({now - was:+.3g})" if _is_number(was) and _is_number(now) else ""
+    return f"{_text(was)}, now {_text(now)}{change}"
+
+
+def _text(value: Any) -> str:
+    if value is _ABSENT:
+        return "not there"
+    if isinstance(value, str):
+        return value or "empty"
+    if isinstance(value, dict):
+        return ": ".join(_text(value[key]) for key in sorted(value))
+    if isinstance(value, list):
+        return f"[{', '.join(map(_text, value))}]"
+    return f"{value:.9g}" if isinstance(value, float) else json.dumps(value)
+
+
+def _named(texts: Sequence[str]) -> str:
+    return ", ".join(texts[:NAMED]) + ", …" * (len(texts) > NAMED)

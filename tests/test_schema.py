@@ -6,6 +6,7 @@ import copy
 import json
 import shutil
 from importlib.resources import files
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -64,6 +65,9 @@ def test_real_reports(validator, report, folders):
         (["scores", "fd_yamnet", "metric"], "fid"),
         (["scores", "fd_yamnet", "extra"], 1),
         (["scores", "fd_yamnet", "ci95"], [1.0]),
+        (["scores", "fd_yamnet", "ci95_ref"], "fixed"),
+        (["scores", "fd_yamnet", "remarks"], "none"),
+        (["problems"], "none"),
         (["backbones", "yamnet", "weights_sha256"], "eff9"),
         (["inputs", "gen", "digest"], "00"),
         (["inputs", "gen", "skipped", 0, "reason"], 3),
@@ -79,6 +83,11 @@ def test_corrupted_reports_fail(validator, report, path, value):
         place = place[key]
     place[last] = value
     assert not validator.is_valid(corrupted)
+
+
+@pytest.mark.parametrize("name", ["folder", "statistics"])
+def test_reports_of_the_first_version(validator, name):
+    validator.validate(json.loads((Path(__file__).parent / "reports" / f"{name}.json").read_text()))
 
 
 @pytest.mark.parametrize("key", SCHEMA["required"])

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from audiogen_metrics import KAD, KID, score
+from audiogen_metrics import FD, KAD, KID, score
 from audiogen_metrics.cli.main import main
+from audiogen_metrics.embedding.reference import ReferenceStatistics
 from audiogen_metrics.errors import InsufficientDataError, UsageError
 from audiogen_metrics.evaluation import reference_statistics
 from audiogen_metrics.probes.copying import CopyOptions, corrupt_folder
+from audiogen_metrics.report.html import score_html
 from audiogen_metrics.systems import compare
 
 REF = Path("examples/reference")
@@ -48,14 +50,85 @@ def test_intervals_stand_in_every_format(capsys: pytest.CaptureFixture[str]) -> 
         assert shown in capsys.readouterr().out
 
 
-def test_statistics_of_a_reference_are_taken_as_they_are(tmp_path: Path) -> None:
-    file = tmp_path / "ref.stats"
+@pytest.fixture(scope="module")
+def statistics(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("statistics") / "ref.stats"
     reference_statistics(REF, protocol="yamnet").save(file)
-    whole, fixed = (score(GEN, ref, protocol="yamnet")["fd_yamnet"] for ref in (REF, file))
-    assert 0 < fixed.details["standard_error"] < whole.details["standard_error"]
-    assert "noise_floor" not in fixed.details
+    return file
+
+
+def test_an_interval_says_what_it_makes_of_the_reference(statistics: Path) -> None:
+    """The interval of gen's sampling alone is another quantity than that of both sets'; KL has the pairs either way."""
+    whole, fixed = (score(GEN, ref, protocol="yamnet") for ref in (REF, statistics))
+    for name in ("fd_yamnet", "fad_yamnet"):
+        assert (whole[name].ci95_ref, fixed[name].ci95_ref) == ("sampled", "exact")
+        assert 0 < fixed[name].details["standard_error"] < whole[name].details["standard_error"]
+        assert "noise_floor" not in fixed[name].details
+        assert "no noise floor: only statistics of the " in fixed[name].remarks[0]
+        assert whole[name].remarks == ()
+    for name, expected in (("is_yamnet", None), ("kl_yamnet", "sampled")):
+        assert whole[name].ci95_ref == fixed[name].ci95_ref == expected
+        assert whole[name].ci95 == fixed[name].ci95
+    plain = score(GEN, statistics, protocol="yamnet", ci=False)["fd_yamnet"]
+    assert (plain.ci95, plain.ci95_ref, plain.remarks) == (None, None, ())
     with pytest.raises(UsageError, match="kid needs the reference's clips"):
         reference_statistics(REF, protocol="yamnet", metrics=["kid"])
+
+
+@pytest.mark.parametrize(
+    ("form", "shown"),
+    [
+        ("table", "reference taken as exact for fd_yamnet, fad_yamnet: its own sampling is not in them."),
+        ("table", "windows; reference taken as exact; no noise floor: only statistics of the windows are known"),
+        ("markdown", "reference taken as exact for fd_yamnet, fad_yamnet"),
+        ("latex", "]$^*$ & 40 & 40"),
+        ("latex", "$^*$: reference taken as exact."),
+        ("csv", ',exact,"no noise floor: only statistics of the embeddings'),
+        ("json", '"ci95_ref": "exact"'),
+    ],
+)
+def test_every_format_says_it_beside_the_interval(
+    statistics: Path, capsys: pytest.CaptureFixture[str], form: str, shown: str
+) -> None:
+    for ref, there in ((statistics, True), (REF, False)):
+        assert main(["score", str(GEN), str(ref), "--protocol", "yamnet", "--format", form]) == 0
+        assert (shown in capsys.readouterr().out) == there
+
+
+def test_pages_say_it_beside_the_interval(statistics: Path, tmp_path: Path) -> None:
+    report = score_html(GEN, statistics, tmp_path / "page.html", protocol="yamnet", metrics=["fd"])
+    page = (tmp_path / "page.html").read_text()
+    assert " (reference taken as exact)</td>" in page
+    assert "No noise floor: only statistics of the embeddings are known" in page
+    assert "reference taken as exact" in report._repr_html_()
+
+
+def test_why_there_is_no_interval_or_floor(tmp_path: Path) -> None:
+    files = sorted(path for path in REF.rglob("*") if path.is_file())
+    gen, few = tmp_path / "gen", tmp_path / "few"
+    for folder, count in ((gen, 12), (few, 3)):
+        folder.mkdir()
+        for index, path in enumerate(files[:count]):
+            shutil.copy(path, folder / f"{index}{path.suffix}")
+    report = score(gen, few, protocol="yamnet", pairing="none")
+    assert report["fd_yamnet"].ci95 is not None
+    assert report["fd_yamnet"].remarks == ("no noise floor: halves of the reference would have fewer than two clips",)
+    assert report["is_yamnet"].remarks == ("no interval: a split has one clip",)
+    assert "no interval: a split has one clip" in str(report)
+    found = score(gen, few, protocol="yamnet", metrics=["kid"])["kid_yamnet"]
+    assert found.remarks == ("no interval: the standard error of kid is not known here",)
+
+
+def test_a_comparison_needs_the_clips_of_the_reference(statistics: Path) -> None:
+    with pytest.raises(UsageError, match="needs the reference's clips, not statistics of them"):
+        compare(GEN, GEN, statistics, protocol="yamnet")
+
+
+def test_metric_objects_claim_no_interval(statistics: Path) -> None:
+    gaussian = ReferenceStatistics.load(statistics).features["fd_yamnet"].gaussian
+    for ref in (gaussian, statistics):
+        found = FD(protocol="yamnet", ref=ref).score(GEN)
+        assert (found.ci95, found.ci95_ref) == (None, None)
 
 
 def test_a_set_against_itself_with_noise(noisy: Path) -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
+from importlib.resources import files
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from audiogen_metrics import ScoreReport, score
+from audiogen_metrics import FD, MetricSuite, ScoreReport, score
 from audiogen_metrics.cli.main import main
-from audiogen_metrics.errors import DataError, UsageError
-from audiogen_metrics.evaluation import reference_statistics
-from audiogen_metrics.verification import verify
-from tests.conftest import write_tone
+from audiogen_metrics.errors import AudiogenMetricsError, DataError, MissingWeightsError, UsageError
+from audiogen_metrics.evaluation import embed_folder, reference_statistics
+from audiogen_metrics.imported import score_features
+from audiogen_metrics.systems import compare
+from audiogen_metrics.verification import LATER, NOTES, verify
+from tests.conftest import EXAMPLES, write_tone
 
 
 @pytest.fixture
@@ -67,12 +73,14 @@ def test_files_changed_missing_added(tones, written, capsys):
     write_tone(tones[0] / "new <b>.wav")
     assert main(["verify", str(written), "--format", "json"]) == 5
     found = json.loads(capsys.readouterr().out)
-    texts = [each["text"] for each in found["differences"] if each["kind"] == "files"]
+    texts = [each["text"] for each in found["differences"] if each["what"] == "gen"]
     assert texts == [
         "1 files changed: 1",
         "1 files missing or no longer usable: 2",
         "1 files added: new <b>",
     ]
+    consequences = {each["what"] for each in found["differences"] if each["kind"] == "files"} - {"gen"}
+    assert consequences == {"gen seconds", "pairing gen_only", "pairing paired", "pairing ref_only"}
     assert not found["equal"]
     assert any(each["kind"] == "score" for each in found["differences"])
 
@@ -111,8 +119,8 @@ def test_other_versions_alone_are_a_note(written, capsys):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda content: content.clear(), "is no report"),
-        (lambda content: content.update(schema_version=2), "no report of version 1"),
+        (lambda content: content.clear(), "is not a score report"),
+        (lambda content: content.update(schema_version=2), "is not a score report of version 1"),
         (lambda content: content.pop("inputs"), "inputs is missing"),
         (lambda content: content.update(extra=1), "unknown field 'extra'"),
         (lambda content: content["manifest"].update(limit="4"), "manifest.limit: a whole number belongs here, not '4'"),
@@ -135,3 +143,286 @@ def test_what_is_no_report(written, change, message):
 def test_no_file(tmp_path):
     with pytest.raises(DataError, match="No such file"):
         verify(tmp_path / "none.json")
+
+
+def leaves(content, place=()):
+    """Yield where each value of a report is; an empty list or object is one."""
+    children = content if isinstance(content, dict) else dict(enumerate(content)) if isinstance(content, list) else {}
+    if not children:
+        yield place
+    for key, value in children.items():
+        yield from leaves(value, (*place, key))
+
+
+def parent_of(content, place):
+    for key in place[:-1]:
+        content = content[key]
+    return content
+
+
+ENTRY = {"clip": "c", "path": "p", "reason": "r"}
+
+
+def others(value):
+    """Return values to put in the place of one, of which at least one has the right type."""
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, (int, float)):
+        return [value + 1]
+    if isinstance(value, str):
+        return [value + "x"]
+    if value is None:
+        return [7, "x", [0.0, 1.0]]
+    return [["x"], [ENTRY]] if value == [] else [{"x": "y"}, {"x": [ENTRY]}, {"x": 1.0}]
+
+
+def verdict(path, **options):
+    """Return "refused", or the kinds of the differences."""
+    try:
+        return {difference.kind for difference in verify(path, device="cpu", cache=True, **options).differences}
+    except AudiogenMetricsError:
+        return "refused"
+
+
+@pytest.fixture(scope="module")
+def rich(tmp_path_factory):
+    """A report with a skipped file, clips without partner, nulls, intervals, a limit and most warnings."""
+    folder = tmp_path_factory.mktemp("rich")
+    for place in range(10):
+        write_tone(folder / "gen" / f"{place}.wav", seconds=0.5 + place % 2)
+        write_tone(folder / "ref" / f"{place if place < 6 else place + 10}.flac")
+    (folder / "gen" / "0.wav").write_bytes(b"RIFF")
+    return folder, score(folder / "gen", folder / "ref", protocol="yamnet", limit=8).to_dict()
+
+
+def test_every_value_of_a_report_is_compared(rich, tmp_path):
+    """Another value anywhere is a difference, and of the machine and of versions a note; batch_size changes nothing."""
+    report = json.loads(json.dumps(rich[1]))
+    assert report["inputs"]["gen"]["skipped"]
+    assert report["pairing"]["gen_only"]
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(report))
+    assert verdict(path) == set()
+    notes, unseen, count = set(), set(), 0
+    for place in leaves(report):
+        value = parent_of(report, place)[place[-1]]
+        for changed in others(value):
+            copied = copy.deepcopy(report)
+            parent_of(copied, place)[place[-1]] = changed
+            path.write_text(json.dumps(copied))
+            try:
+                ScoreReport.load(path)
+            except DataError:
+                continue
+            count += 1
+            found = verdict(path)
+            if not found:
+                unseen.add(".".join(map(str, place)))
+            elif found != "refused" and found <= {*NOTES}:
+                notes.add(place[0] if place[0] != "backbones" else place[-1])
+    assert count > 150
+    assert unseen == {"manifest.batch_size"}
+    assert notes == {"versions", "numerics_version", "device", "device_type", "problems"}
+
+
+def test_every_value_left_out_of_a_report_is_missed(rich, tmp_path):
+    """A field that is gone is a difference, unless it said nothing."""
+    report = json.loads(json.dumps(rich[1]))
+    path = tmp_path / "report.json"
+    places = {place[:depth] for place in leaves(report) for depth in range(1, len(place) + 1)}
+    noted = set()
+    for place in sorted(places, key=str):
+        copied = copy.deepcopy(report)
+        parent = parent_of(copied, place)
+        value = parent.pop(place[-1])
+        path.write_text(json.dumps(copied))
+        if value not in (None, "", [], {}) and verdict(path) in (set(), {"version"}, {"machine"}):
+            noted.add(place[0] if place[0] in ("versions", "device") else place[-1])
+    assert noted == {"versions", "numerics_version", "device", "device_type", "ci95_ref", "ci", "extrapolate"}
+
+
+def test_scores_taken_away_or_added(rich, tmp_path, capsys):
+    path = tmp_path / "report.json"
+    for change, expected in (
+        (dict.clear, {"fd_yamnet", "fad_yamnet", "is_yamnet", "kl_yamnet"}),
+        (lambda scores: scores.pop("kl_yamnet"), {"kl_yamnet"}),
+        (lambda scores: scores.update(fd_other={**scores["fd_yamnet"], "id": "fd_other"}), {"fd_other"}),
+    ):
+        report = copy.deepcopy(rich[1])
+        change(report["scores"])
+        path.write_text(json.dumps(report))
+        assert {each.what for each in verify(path, cache=True).differences if each.kind == "score"} == expected
+        assert main(["verify", str(path), "--cached"]) == 5
+        out = capsys.readouterr().out
+        assert all(f"score: {name}: " in out for name in expected)
+        assert out.endswith("\nDIFFERENT\n")
+
+
+def test_metrics_of_the_manifest_edited(rich, tmp_path):
+    path = tmp_path / "report.json"
+    for metrics, expected in (
+        (["fd"], {"fad_yamnet", "is_yamnet", "kl_yamnet"}),
+        (["fd", "fad", "is", "kl", "kid"], {"kid"}),
+    ):
+        report = copy.deepcopy(rich[1])
+        report["manifest"]["metrics"] = metrics
+        for found in report["scores"].values():  # no gaps: the metrics are asked for by name
+            found.update(value=found["value"] or 1.0, reason=None)
+        path.write_text(json.dumps(report))
+        if "kid" in metrics:
+            assert verdict(path) == "refused"  # IS by name needs ten clips
+        else:
+            found = verify(path, cache=True).differences
+            assert {each.what for each in found if each.kind == "score"} == expected
+
+
+def test_what_extrapolation_says_is_compared(tmp_path):
+    for place in range(20):
+        write_tone(tmp_path / "gen" / f"{place}.wav")
+        write_tone(tmp_path / "ref" / f"{place}.flac")
+    path = tmp_path / "report.json"
+    report = score(tmp_path / "gen", tmp_path / "ref", protocol="yamnet", extrapolate=True).to_dict()
+    path.write_text(json.dumps(report))
+    assert verdict(path) == set()
+    for key in report["scores"]["fd_yamnet"]["details"]:
+        for change in (lambda value: value + 1, None):
+            copied = copy.deepcopy(report)
+            details = copied["scores"]["fd_yamnet"]["details"]
+            details.update({key: change(details[key])}) if change else details.pop(key)
+            path.write_text(json.dumps(copied))
+            assert verdict(path) == {"score"}, key
+
+
+@pytest.mark.parametrize("ci", [False, True])
+def test_options_of_the_run_are_repeated(tones, tmp_path, ci):
+    path = tmp_path / "report.json"
+    score(*tones, protocol="yamnet", metrics=["fd", "kid"], ci=ci).to_json(path)
+    found = verify(path)
+    assert found.differences == ()
+    assert (found.found["fd_yamnet"].ci95 is not None) == ci
+
+
+def test_a_moved_set_is_compared_by_its_new_path(rich, tmp_path):
+    folder, report = rich
+    path, moved = tmp_path / "report.json", tmp_path / "elsewhere"
+    shutil.copytree(folder / "gen", moved)
+    path.write_text(json.dumps(report))
+    assert verify(path, gen=moved).differences == ()
+    for change in (
+        lambda content: content["inputs"]["gen"]["skipped"][0].update(path="other/0.wav"),
+        lambda content: content["inputs"]["gen"]["skipped"][0].update(reason="none"),
+        lambda content: content["warnings"].pop(0),
+        lambda content: content["inputs"]["ref"].update(path="other"),
+    ):
+        edited = copy.deepcopy(json.loads(json.dumps(report)))
+        change(edited)
+        path.write_text(json.dumps(edited))
+        assert verify(path, gen=moved).differences
+
+
+def test_relative_paths_from_another_folder(tones, tmp_path, monkeypatch):
+    """The error says where it looked and names the option of the set that is missing, and of no other."""
+    monkeypatch.chdir(tmp_path)
+    score("gen", tones[1], protocol="yamnet").to_json("report.json")
+    (tmp_path / "deep").mkdir()
+    monkeypatch.chdir(tmp_path / "deep")
+    with pytest.raises(DataError) as caught:
+        verify("../report.json")
+    text = str(caught.value)
+    assert f"gen: gen does not exist below {tmp_path / 'deep'}" in text
+    assert "--gen ../gen" in text  # it is beside the report
+    assert "--ref" not in text
+    assert verify("../report.json", gen="../gen").equal
+    shutil.move(tones[1], tmp_path / "moved")
+    with pytest.raises(DataError, match="--ref PATH"):
+        verify("../report.json", gen="../gen")
+    with pytest.raises(DataError, match="folder does not exist"):
+        verify("../report.json", gen="nowhere", ref="../moved")
+
+
+def test_weights_that_are_gone(written):
+    edit(written, lambda content: content["manifest"].update(weights={"yamnet": "there/yamnet.onnx"}))
+    with pytest.raises(MissingWeightsError, match="--weights yamnet=FILE"):
+        verify(written)
+
+
+def test_another_machine_is_a_note(written, capsys):
+    edit(written, lambda content: content["backbones"]["yamnet"].update(device_type="cuda", tf32=2))
+    edit(written, lambda content: content.update(device="cuda:1", problems=["no memory"]))
+    edit(written, lambda content: content["warnings"].append("no memory"))
+    assert {*kinds(written, device="cpu")} == {"machine"}
+    assert main(["verify", str(written), "--device", "cpu"]) == 0
+    assert "note: device: cuda:1, now cpu" in capsys.readouterr().out
+
+
+def test_another_version_may_word_otherwise(written):
+    """Values still count; so do warnings where the version is the same."""
+    edit(written, lambda content: content["warnings"].append("gen: reworded"))
+    assert kinds(written) == ["warning"]
+    edit(written, lambda content: content["versions"].update({"audiogen-metrics": "0.0.9"}))
+    edit(written, lambda content: content["manifest"]["recipes"]["fd_yamnet"].pop("peak_floor"))
+    assert {*kinds(written)} == {"version"}
+    edit(written, lambda content: content["scores"]["fd_yamnet"].update(n_ref=5))
+    assert {*kinds(written)} == {"version", "score"}
+
+
+def test_problems_of_the_machine_are_not_differences(tones, tmp_path, monkeypatch):
+    """A cache that cannot be written is a warning of its run, and no property of the sets."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("AGM_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    report = score(*tones, protocol="yamnet")
+    assert report.problems
+    assert {*report.problems} <= {*report.warnings}
+    report.to_json(tmp_path / "report.json")
+    monkeypatch.setenv("AGM_CACHE_DIR", str(tmp_path / "good"))
+    assert {*kinds(tmp_path / "report.json")} == {"machine"}
+
+
+@pytest.mark.parametrize("name", ["folder", "statistics"])
+def test_reports_of_the_first_version(name, tmp_path):
+    """Written before a report said what its intervals are of: what it does not say is a note."""
+    reference_statistics(EXAMPLES / "reference", protocol="yamnet", limit=20).save(tmp_path / "ref.stats")
+    places = {"gen": EXAMPLES / "generated"}
+    places["ref"] = EXAMPLES / "reference" if name == "folder" else tmp_path / "ref.stats"
+    path = tmp_path / "report.json"
+    path.write_text((Path(__file__).parent / "reports" / f"{name}.json").read_text())
+    if name == "statistics":  # what a statistics file says of its folder is relative to where it was built
+        edit(path, lambda content: content["inputs"]["ref"].update(path=str(EXAMPLES / "reference")))
+    found = verify(path, device="cpu", **places)
+    # Until the next release another commit has the same version, and may warn of something else.
+    assert {each.kind for each in found.differences} - {"warning"} == {"version"}
+    assert any("ci95_ref not there, now " in str(each) for each in found.differences)
+    edit(path, lambda content: content["scores"]["fd_yamnet"].update(std=1.0))
+    assert not verify(path, device="cpu", **places).equal
+
+
+def test_later_fields_are_those_that_the_schema_does_not_require():
+    schema = json.loads((files("audiogen_metrics") / "schemas" / "score_report.schema.json").read_text())
+    parts = [schema, schema["$defs"]["score"], schema["$defs"]["input"], schema["$defs"]["manifest"]]
+    assert {name for part in parts for name in part["properties"] if name not in part["required"]} == LATER
+
+
+def test_results_of_other_commands(tones, tmp_path):
+    compared = compare(tones[0], tones[0], tones[1], protocol="yamnet", metrics=["fd"], permutations=0)
+    (tmp_path / "compare.json").write_text(json.dumps(compared.to_dict()))
+    with pytest.raises(DataError, match="not a score report but what agm compare writes"):
+        verify(tmp_path / "compare.json")
+    for folder in tones:
+        side, _ = embed_folder(folder, protocol="yamnet", metrics=["fd"])
+        np.save(tmp_path / f"{folder.name}.npy", side.features(next(iter(side.sets))).rows("embeddings").numpy())
+    score_features(tmp_path / "gen.npy", tmp_path / "ref.npy").to_json(tmp_path / "imported.json")
+    with pytest.raises(UsageError, match="made by agm import"):
+        verify(tmp_path / "imported.json")
+    MetricSuite([FD(protocol="yamnet")]).score(*tones).to_json(tmp_path / "suite.json")
+    with pytest.raises(UsageError, match="Only agm score's reports do"):
+        verify(tmp_path / "suite.json")
+
+
+def test_a_report_without_its_intervals_is_not_that_of_a_run_without(rich, tmp_path):
+    report = json.loads(json.dumps(rich[1]))
+    for score in report["scores"].values():
+        score.update(ci95=None, ci95_ref=None, remarks=[])
+        score["details"] = {k: v for k, v in score["details"].items() if k not in ("standard_error", "noise_floor")}
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(report))
+    assert "score" in verdict(path)

@@ -11,7 +11,8 @@ from pathlib import Path
 from audiogen_metrics.backbones.weights import parse_weights
 from audiogen_metrics.cli.common import Subparsers, add_format_options, write_result
 from audiogen_metrics.errors import CheckFailedError
-from audiogen_metrics.verification import TOLERANCE, Verification, verify
+from audiogen_metrics.results import Score
+from audiogen_metrics.verification import NOTES, TOLERANCE, Verification, verify
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -19,14 +20,14 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "verify",
         help="compute a report's scores again and say what differs",
-        description="Compute the scores of a JSON report again, from the folders and weights that it names, and say "
-        "that they are equal or what differs: files, weights, recipes, scores, versions. Exits with 5 if anything but "
-        "versions does.",
+        description="Compute the scores of a JSON report again, with its options, from the folders and weights that it "
+        "names, and say that all it states is found again, or what differs: files, weights, recipes, scores with n and "
+        "intervals, warnings. Exits with 5 if anything but the machine or versions does.",
         allow_abbrev=False,
     )
     parser.add_argument("report", type=Path, metavar="REPORT", help="what agm score --format json has written")
     parser.add_argument("--gen", metavar="DIR", help="where the generated audio is now (default: as in the report)")
-    parser.add_argument("--ref", metavar="DIR", help="where the reference is now (default: as in the report)")
+    parser.add_argument("--ref", metavar="PATH", help="where the reference is now (default: as in the report)")
     parser.add_argument(
         "--weights", action="append", default=[], metavar="NAME=FILE", help="where given weights are now (repeatable)"
     )
@@ -38,7 +39,7 @@ def add_parser(subparsers: Subparsers) -> None:
         type=float,
         default=TOLERANCE,
         metavar="X",
-        help="relative difference up to which scores are equal (default: %(default)s)",
+        help="relative difference up to which scores and intervals are equal (default: %(default)s)",
     )
     add_format_options(parser, ["table", "json"])
     parser.set_defaults(run=run)
@@ -59,20 +60,25 @@ def run(arguments: argparse.Namespace) -> int:
     )
     write_result(_FORMATS[arguments.format](verification), arguments.output)
     if not verification.equal:
-        count = sum(difference.kind != "version" for difference in verification.differences)
+        count = sum(difference.kind not in NOTES for difference in verification.differences)
         raise CheckFailedError(f"{count} differences from the report", where=arguments.report)
     return 0
 
 
 def _table(verification: Verification) -> str:
     lines = []
-    for score_id, score in verification.recorded.scores.items():
-        values = [None if one is None else one.value for one in (score, verification.found.scores.get(score_id))]
-        was, now = ("null" if value is None else f"{value:.9g}" for value in values)
+    for score_id in dict.fromkeys([*verification.recorded.scores, *verification.found.scores]):
+        was, now = (_value(report.scores.get(score_id)) for report in (verification.recorded, verification.found))
         lines.append(f"{score_id}: {was} in the report, {now} now")
     verdict = "equal" if verification.equal else "DIFFERENT"
-    found = [f"{'note' if each.kind == 'version' else each.kind}: {each}" for each in verification.differences]
+    found = [f"{'note' if each.kind in NOTES else each.kind}: {each}" for each in verification.differences]
     return "\n".join([*lines, *found, verdict]) + "\n"
+
+
+def _value(score: Score | None) -> str:
+    if score is None:
+        return "not there"
+    return "null" if score.value is None else f"{score.value:.9g}"
 
 
 def _json(verification: Verification) -> str:

@@ -30,7 +30,7 @@ MAX_HEADER = 100_000_000
 """The largest header that safetensors reads."""
 
 MACHINE_SETTINGS = frozenset({"device_type", "tf32"})
-"""Settings in which file and run may differ: a device changes scores by 1e-5 relative, TF32 by 1.2e-3; both are said."""
+"""In these, file and run may differ: a device changes scores by 1e-5 relative, TF32 by 1.2e-3; both are said."""
 
 
 class FeatureSource(Protocol):

@@ -91,7 +91,7 @@ def frechet_leave_one_out(
     if rows.shape[1] != statistics.dimension:
         raise DataError(f"dimensions {rows.shape[1]} and {statistics.dimension} differ", fix="Use one backbone")
     if len(rows) - max(counts) < 2:
-        raise InsufficientDataError("without its longest clip, gen has fewer than two rows", fix="Score more clips")
+        raise InsufficientDataError("without its longest clip, a set has fewer than two rows", fix="Score more clips")
     mean = rows.mean(0)
     centred = rows - mean
     # Rows in the basis of the right singular vectors of F_gen F_refᵀ, where the inner matrix is diagonal.

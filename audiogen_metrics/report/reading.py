@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from audiogen_metrics.protocols import METRICS
-from audiogen_metrics.results import Score
+from audiogen_metrics.results import EXACT, Score
 
 
 def title_of(score: Score) -> str:
@@ -24,7 +24,9 @@ def value_of(score: Score) -> str:
 
 def interval_of(score: Score) -> str:
     """Return the 95 % confidence interval for people."""
-    return "–" if score.ci95 is None else f"{score.ci95[0]:.4g} to {score.ci95[1]:.4g}"
+    if score.ci95 is None:
+        return "–"
+    return f"{score.ci95[0]:.4g} to {score.ci95[1]:.4g}" + f" ({EXACT})" * (score.ci95_ref == "exact")
 
 
 def reading(score: Score) -> str:
@@ -38,9 +40,10 @@ def reading(score: Score) -> str:
     if score.value is None:
         return f"Not computed: {score.reason}."
     known = {"fd": _frechet, "fad": _frechet, "is": _inception, "kl": _divergence}
+    text = f"{'Higher' if score.higher_is_better else 'Lower'} is better."
     if score.metric in known:
-        return known[score.metric](score, score.value)
-    return f"{'Higher' if score.higher_is_better else 'Lower'} is better."
+        text = known[score.metric](score, score.value)
+    return " ".join([text, *(f"{remark[:1].upper()}{remark[1:]}." for remark in score.remarks)])
 
 
 def _frechet(score: Score, value: float) -> str:

@@ -6,11 +6,11 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 
-from audiogen_metrics.results import ScoreReport
+from audiogen_metrics.results import EXACT, ScoreReport
 
 COLUMNS = (
     *("score", "value", "std", "ci95_low", "ci95_high", "n_gen", "n_ref"),
-    *("better", "metric", "backbone", "protocol", "reason"),
+    *("better", "metric", "backbone", "protocol", "reason", "ci95_ref", "remarks"),
 )
 
 
@@ -23,8 +23,8 @@ def to_csv(report: ScoreReport) -> str:
     >>> summary = InputSummary("gen", 4, 4, 0, 20.0, "00")
     >>> score = Score("fd_panns", "fd", "panns-cnn14-16k", 24.5, False, 4, 4)
     >>> print(to_csv(ScoreReport({"fd_panns": score}, "audioldm", summary, summary)), end="")
-    score,value,std,ci95_low,ci95_high,n_gen,n_ref,better,metric,backbone,protocol,reason
-    fd_panns,24.5,,,,4,4,lower,fd,panns-cnn14-16k,audioldm,
+    score,value,std,ci95_low,ci95_high,n_gen,n_ref,better,metric,backbone,protocol,reason,ci95_ref,remarks
+    fd_panns,24.5,,,,4,4,lower,fd,panns-cnn14-16k,audioldm,,,
     """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
@@ -32,7 +32,9 @@ def to_csv(report: ScoreReport) -> str:
     for score in report.scores.values():
         better = "higher" if score.higher_is_better else "lower"
         counts = (score.n_gen, score.n_ref, better, score.metric, score.backbone, report.protocol)
-        writer.writerow((score.id, score.value, score.std, *(score.ci95 or (None, None)), *counts, score.reason))
+        uncertainty = (score.ci95_ref, "; ".join(score.remarks))
+        interval = score.ci95 or (None, None)
+        writer.writerow((score.id, score.value, score.std, *interval, *counts, score.reason, *uncertainty))
     return file.getvalue()
 
 
@@ -97,6 +99,7 @@ def to_latex(report: ScoreReport) -> str:
         if score.std is not None:
             value += rf" $\pm$ {score.std:.2g}"
         interval = "--" if score.ci95 is None else "[{:.4g}, {:.4g}]".format(*score.ci95)
+        interval += "$^*$" * (score.ci95_ref == "exact")
         arrow = r"$\uparrow$" if score.higher_is_better else r"$\downarrow$"
         n_ref = "--" if score.n_ref is None else str(score.n_ref)
         rows.append(f"{tex(score.id)} {arrow} & {value} & {interval} & {score.n_gen} & {n_ref} " + r"\\")
@@ -109,6 +112,8 @@ def to_latex(report: ScoreReport) -> str:
         f"({report.ref.scored} clips), protocol {tex(report.protocol)}"
         rf"~\cite{{{','.join(work.key for work in works)}}}."
     )
+    if any(score.ci95_ref == "exact" for score in report.scores.values()):
+        caption += f" $^*$: {EXACT}."
     return (
         "% Needs \\usepackage{booktabs}\n"
         f"{notes}\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n\\begin{{tabular}}{{lrrrr}}\n\\toprule\n"
