@@ -420,9 +420,9 @@ def test_results_of_other_commands(tones, tmp_path):
 
 def test_a_report_without_its_intervals_is_not_that_of_a_run_without(rich, tmp_path):
     report = json.loads(json.dumps(rich[1]))
-    for score in report["scores"].values():
-        score.update(ci95=None, ci95_ref=None, remarks=[])
-        score["details"] = {k: v for k, v in score["details"].items() if k not in ("standard_error", "noise_floor")}
+    for each in report["scores"].values():
+        each.update(ci95=None, ci95_ref=None, remarks=[])
+        each["details"] = {k: v for k, v in each["details"].items() if k not in ("standard_error", "noise_floor")}
     path = tmp_path / "report.json"
     path.write_text(json.dumps(report))
     assert "score" in verdict(path)
