@@ -233,7 +233,7 @@ class ScoreReport:
         """Return the report as JSON, and write it to ``path`` if one is given."""
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         if path is not None:
-            write_atomically(Path(path), text.encode())
+            write_atomically(Path(path), text.encode("utf-8", "backslashreplace"))  # names may hold lone surrogates
         return text
 
     def citations(self) -> tuple[Citation, ...]:

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from pathlib import Path
+
+_OWN_DESCRIPTOR = re.compile(r"/dev/(?:(stdin|stdout|stderr)|fd/(\d+))|/proc/self/fd/(\d+)")
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write ``content`` beside ``path``, flush it to the disk and rename it into place.
 
-    Behind a symbolic link, its target is replaced; a device or pipe is written to, as it cannot be replaced.
+    Behind a symbolic link, its target is replaced; a device or pipe is written to, as it cannot be replaced, and so
+    is what this process has open already: ``/dev/stdout``, or a shell's ``>(command)``.
     """
-    if path.is_symlink():
-        path = path.resolve()
+    own = _OWN_DESCRIPTOR.fullmatch(str(path))
+    if own is not None:
+        name, *numbers = own.groups()
+        descriptor = ["stdin", "stdout", "stderr"].index(name) if name else int(next(filter(None, numbers)))
+        with open(os.dup(descriptor), "wb") as file:
+            file.write(content)
+        return
     if path.exists() and not path.is_file() and not path.is_dir():
         path.write_bytes(content)
         return
+    if path.is_symlink():
+        path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name[:40]}.{uuid.uuid4().hex}.tmp")
     try:

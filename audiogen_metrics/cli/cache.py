@@ -42,7 +42,7 @@ def run_info(arguments: argparse.Namespace) -> int:
     spaces = summarise(embeddings_folder())
     if arguments.format == "json":
         content = {"folder": str(embeddings_folder()), "spaces": spaces}
-        write_result(json.dumps(content, indent=2) + "\n", arguments.output)
+        write_result(json.dumps(content, indent=2) + "\n", arguments.output, "json")
         return 0
     lines = [f"{embeddings_folder()}\n"]
     lines += [

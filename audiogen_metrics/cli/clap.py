@@ -56,5 +56,5 @@ def run(arguments: argparse.Namespace) -> int:
     text = f"clap_score  {found.value:.4f} [{low:.4f}, {high:.4f}]  {found.n} clips  higher is better\n"
     if arguments.format == "json":
         text = json.dumps(found.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_result(text, arguments.output)
+    write_result(text, arguments.output, arguments.format)
     return 0

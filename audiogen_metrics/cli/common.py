@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from audiogen_metrics.backbones.weights import parse_weights
+from audiogen_metrics.cli.streams import ESCAPED, READABLE, portable_json
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.protocols import PROTOCOLS
 from audiogen_metrics.writing import write_atomically
@@ -74,7 +76,14 @@ def extraction_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
 def add_format_options(parser: argparse.ArgumentParser, formats: list[str]) -> None:
     """Add ``--format`` and ``-o``."""
     parser.add_argument("--format", choices=formats, default=formats[0], help="of the result (default: %(default)s)")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the result to FILE, not to stdout")
+    add_output_option(parser)
+
+
+def add_output_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``-o`` for a result that is text."""
+    parser.add_argument(
+        "-o", "--output", type=_result_file, metavar="FILE", help="write the result to FILE, not to stdout (-: stdout)"
+    )
 
 
 def parse_settings(pairs: list[str]) -> dict[str, str]:
@@ -90,16 +99,47 @@ def parse_settings(pairs: list[str]) -> dict[str, str]:
     return settings
 
 
-def write_result(text: str, output: Path | None) -> None:
-    """Write a result to stdout, or whole to a file."""
+def write_result(
+    text: str, output: Path | None, form: str = "table", files: Iterable[Callable[[], object]] = ()
+) -> None:
+    """Write a result: files first, then stdout. What cannot be written does not keep the rest from being written.
+
+    Parameters
+    ----------
+    text
+        The result.
+    output
+        Its file, whole or not at all, in UTF-8; None is stdout.
+    form
+        What the text is in, by the name of ``--format``; JSON stays JSON on a stdout of any encoding.
+    files
+        Functions that write what else was asked for, such as a page.
+
+    Raises
+    ------
+    UsageError
+        Something could not be written. The result is on stdout if it is in no file.
+    """
+    failures: list[UsageError] = []
+    for write in files:
+        try:
+            write()
+        except UsageError as error:
+            failures.append(error)
+    if output is not None:
+        try:
+            write_atomically(output, text.encode("utf-8", ESCAPED if form == "json" else READABLE))
+        except OSError as error:
+            failures.append(
+                UsageError(f"cannot be written ({error.strerror}); the result is on stdout instead", where=output)
+            )
+            output = None
     if output is None:
-        sys.stdout.write(text)
+        sys.stdout.write(portable_json(text) if form == "json" else text)
         sys.stdout.flush()
-        return
-    try:
-        write_atomically(output, text.encode())
-    except OSError as error:
-        sys.stdout.write(text)
-        raise UsageError(
-            f"cannot be written ({error.strerror}); the result is on stdout instead", where=output
-        ) from error
+    if failures:
+        raise UsageError("; ".join(map(str, failures)))
+
+
+def _result_file(text: str) -> Path | None:
+    return None if text in ("-", "/dev/stdout") else Path(text)

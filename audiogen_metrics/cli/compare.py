@@ -76,9 +76,10 @@ def run(arguments: argparse.Namespace) -> int:
         observe=seen.append,
         **extraction_arguments(arguments),
     )
-    write_result(_FORMATS[arguments.format](found), arguments.output)
+    files: list[Callable[[], object]] = []
     if arguments.html is not None:
         from audiogen_metrics.report.versus import write_comparison
 
-        write_comparison(found, seen[0], arguments.html)
+        files.append(lambda: write_comparison(found, seen[0], arguments.html))
+    write_result(_FORMATS[arguments.format](found), arguments.output, arguments.format, files)
     return 0

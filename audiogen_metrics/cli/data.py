@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audiogen_metrics.cli.common import Subparsers, add_suffix_option, write_result
+from audiogen_metrics.cli.common import Subparsers, add_output_option, add_suffix_option, write_result
 from audiogen_metrics.errors import CheckFailedError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     _add_source(check)
     check.add_argument("--format", choices=["text", "json"], default="text", help="json names every clip")
-    check.add_argument("-o", "--output", type=Path, metavar="FILE", help="write to FILE, not to stdout")
+    add_output_option(check)
     check.set_defaults(run=check_dataset)
 
     export = commands.add_parser(
@@ -61,11 +61,12 @@ def list_datasets(_: argparse.Namespace) -> int:
     """Print every dataset with licence and layout."""
     from audiogen_metrics.datasets import DATASETS
 
-    for name in DATASETS.names():
-        info = DATASETS.get(name)
-        print(
-            f"{name}: {info.title}\n  {info.url}\n  licence: {info.licence}\n  layout: {info.layout}\n  {info.citation}"
-        )
+    entries = {name: DATASETS.get(name) for name in DATASETS.names()}
+    lines = [
+        f"{name}: {info.title}\n  {info.url}\n  licence: {info.licence}\n  layout: {info.layout}\n  {info.citation}\n"
+        for name, info in entries.items()
+    ]
+    write_result("".join(lines), None)
     return 0
 
 
@@ -76,7 +77,7 @@ def check_dataset(arguments: argparse.Namespace) -> int:
     dataset, info = _open(arguments)
     found = check(dataset, info, progress=sys.stderr.isatty())
     text = str(found) if arguments.format == "text" else json.dumps(found.to_dict(), indent=2, ensure_ascii=False)
-    write_result(text + "\n", arguments.output)
+    write_result(text + "\n", arguments.output, arguments.format)
     if not found.is_usable:
         raise CheckFailedError(f"{found.clips - found.present} of {found.clips} clips cannot be used", arguments.root)
     return 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from audiogen_metrics.backbones.weights import parse_weights
-from audiogen_metrics.cli.common import Subparsers
+from audiogen_metrics.cli.common import Subparsers, write_result
 from audiogen_metrics.errors import UsageError
 
 FLAGS: tuple[tuple[str, type, str, str], ...] = (
@@ -100,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
         "last_step": done.last_step,
         "scores": dict(done.scores),
     }
-    print(json.dumps(result, indent=2, allow_nan=False))
+    write_result(json.dumps(result, indent=2, allow_nan=False) + "\n", None, "json")
     return 0
 
 

@@ -47,5 +47,5 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.format in WARN_ON_STDERR:
         for warning in report.warnings:
             print(f"warning: {warning}", file=sys.stderr)
-    write_result(FORMATS[arguments.format](report), arguments.output)
+    write_result(FORMATS[arguments.format](report), arguments.output, arguments.format)
     return 0

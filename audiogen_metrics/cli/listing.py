@@ -27,10 +27,10 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print one list."""
     rows = _LISTS[arguments.what]()
+    text = "".join(_entry(row) for row in rows)
     if arguments.format == "json":
-        write_result(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", arguments.output)
-    else:
-        write_result("".join(_entry(row) for row in rows), arguments.output)
+        text = json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
+    write_result(text, arguments.output, arguments.format)
     return 0
 
 

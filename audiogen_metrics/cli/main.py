@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
@@ -28,8 +27,8 @@ from audiogen_metrics.cli import (
     verify,
     weights,
 )
-from audiogen_metrics.distributed import launched
-from audiogen_metrics.errors import AudiogenMetricsError, UsageError
+from audiogen_metrics.cli.streams import ready
+from audiogen_metrics.errors import AudiogenMetricsError
 
 EXIT_CODES = """\
 exit codes: 0 ok, 1 bug, 2 usage, 3 bad or insufficient data, 4 missing weights, extra or connection,
@@ -56,23 +55,20 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    parsed = build_parser().parse_args(arguments)
-    try:
-        several = (scoring.run, generate.run, finetune.run, bench.run)
-        if launched() > 1 and parsed.run not in several:
-            raise UsageError("this command runs in one process", fix="Leave out torchrun")
-        code: int = parsed.run(parsed)
-    except AudiogenMetricsError as error:
-        print(f"agm: error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("agm: interrupted; what was finished is kept, embeddings in the cache", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # The reader of stdout has gone (agm … | head): point it at nothing, so that the exit is quiet.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    return code
+    with ready():
+        try:
+            try:
+                parsed = build_parser().parse_args(arguments)
+                code: int = parsed.run(parsed)
+            finally:
+                sys.stdout.flush()  # a full disk is an error of ours, not of the interpreter on its way out
+        except AudiogenMetricsError as error:
+            print(f"agm: error: {error}", file=sys.stderr)
+            return error.exit_code
+        except KeyboardInterrupt:
+            print("agm: interrupted; what was finished is kept, embeddings in the cache", file=sys.stderr)
+            return 130
+        return code
 
 
 def entry() -> None:

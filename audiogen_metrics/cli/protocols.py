@@ -47,5 +47,5 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Compare and write the result."""
     comparison = compare_protocols(arguments.gen, arguments.ref, base=arguments.base, **extraction_arguments(arguments))
-    write_result(_FORMATS[arguments.format](comparison), arguments.output)
+    write_result(_FORMATS[arguments.format](comparison), arguments.output, arguments.format)
     return 0

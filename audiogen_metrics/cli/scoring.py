@@ -141,11 +141,12 @@ def show(report: ScoreReport, arguments: argparse.Namespace, seen: Sequence[Evid
     if arguments.format in WARN_ON_STDERR:
         for warning in report.warnings:
             print(f"warning: {warning}", file=sys.stderr)
-    write_result(FORMATS[arguments.format](report), arguments.output)
+    files: list[Callable[[], object]] = []
     if arguments.html is not None:
-        write_page(report, seen[0], arguments.html)
+        files.append(lambda: write_page(report, seen[0], arguments.html))
     if arguments.extrapolate is not None:
-        draw_fits(seen[0], arguments.extrapolate)
+        files.append(lambda: draw_fits(seen[0], arguments.extrapolate))
+    write_result(FORMATS[arguments.format](report), arguments.output, arguments.format, files)
 
 
 def draw_fits(evidence: Evidence, path: Path) -> None:

@@ -79,7 +79,7 @@ def run_show(arguments: argparse.Namespace) -> int:
 
     content = _content(ReferenceStatistics.load(arguments.file))
     if arguments.format == "json":
-        write_result(json.dumps(content, indent=2, ensure_ascii=False) + "\n", arguments.output)
+        write_result(json.dumps(content, indent=2, ensure_ascii=False) + "\n", arguments.output, "json")
         return 0
     origin = content["summary"]
     lines = [

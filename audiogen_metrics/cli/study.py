@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from audiogen_metrics.cli.common import (
     Subparsers,
@@ -90,7 +90,6 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Study, write, check what was expected."""
-    from audiogen_metrics.studies.files import write_study
     from audiogen_metrics.studies.study import Effort, sanity
 
     expected = [_expectation(text) for text in arguments.expect]
@@ -118,16 +117,26 @@ def run(arguments: argparse.Namespace) -> int:
             f"{name}: {effort.embedded[name]} clips embedded, {effort.recalled[name]} from the cache", file=sys.stderr
         )
     print(f"{seconds:.1f} s", file=sys.stderr)
+    files: list[Callable[[], object]] = []
     if arguments.output is not None:
-        for file in write_study(study, arguments.output):
-            print(f"wrote {file}", file=sys.stderr)
         cost = {"seconds": round(seconds, 1), "embedded": effort.embedded, "recalled": effort.recalled}
-        write_atomically(arguments.output / "cost.json", (json.dumps(cost, indent=2) + "\n").encode())
-    write_result(_formats()[arguments.format](study), None)
+        files.append(lambda: _write(study, cost, arguments.output))
+    write_result(_formats()[arguments.format](study), None, arguments.format, files)
     failed = [text for check in expected if (text := check(study)) is not None]
     if failed:
         raise CheckFailedError("; ".join(failed))
     return 0
+
+
+def _write(study: Study, cost: dict[str, Any], folder: Path) -> None:
+    from audiogen_metrics.studies.files import write_study
+
+    for file in write_study(study, folder):
+        print(f"wrote {file}", file=sys.stderr)
+    try:
+        write_atomically(folder / "cost.json", (json.dumps(cost, indent=2) + "\n").encode())
+    except OSError as error:
+        raise UsageError(f"cannot be written ({error.strerror})", where=folder / "cost.json") from error
 
 
 def parse_doses(text: str, where: str) -> tuple[float, ...]:

@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         tolerance=arguments.tolerance,
         progress=sys.stderr.isatty(),
     )
-    write_result(_FORMATS[arguments.format](verification), arguments.output)
+    write_result(_FORMATS[arguments.format](verification), arguments.output, arguments.format)
     if not verification.equal:
         count = sum(difference.kind not in NOTES for difference in verification.differences)
         raise CheckFailedError(f"{count} differences from the report", where=arguments.report)

@@ -7,13 +7,10 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from audiogen_metrics.backbones.weights import WEIGHTS, WeightsEntry, candidates, examine, fetch, find
+from audiogen_metrics.cli.common import Subparsers, write_result
 from audiogen_metrics.errors import MissingWeightsError
-
-if TYPE_CHECKING:
-    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -52,7 +49,7 @@ def _list(form: str) -> int:
     places = {entry.name: _place(entry) for entry in entries}
     if form == "json":
         rows = [asdict(entry) | {"path": str(path) if (path := places[entry.name]) else None} for entry in entries]
-        print(json.dumps(rows, indent=2))
+        write_result(json.dumps(rows, indent=2) + "\n", None, "json")
         return 0
     cells = [("name", "size", "licence", "file")]
     for entry in entries:

@@ -36,7 +36,7 @@ def write_study(study: Study, folder: Path) -> list[Path]:
     }
     try:
         for name, text in texts.items():
-            write_atomically(folder / name, text.encode())
+            write_atomically(folder / name, text.encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise UsageError(f"cannot be written ({error.strerror})", where=folder) from error
     files = [folder / name for name in texts]
