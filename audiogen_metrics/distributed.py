@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -14,8 +17,10 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from audiogen_metrics.errors import DataError, LostProcessError, UsageError
+from audiogen_metrics.settings import whole_number
 
 if TYPE_CHECKING:
+    from torch._C._distributed_c10d import Store
     from torch.distributed import ProcessGroup
 
 T = TypeVar("T")
@@ -23,13 +28,59 @@ T = TypeVar("T")
 TIMEOUT = timedelta(minutes=10)
 """How long a process waits for the others. They meet after each block of clips, not only at the end."""
 
+MEETING_SECONDS = 60
+"""How long a process waits at the start for the others to come; ``AGM_GROUP_TIMEOUT`` says otherwise."""
+
+PATIENCE_SECONDS = 3.5
+"""After this much waiting at the start, it is said."""
+
+LAUNCHER = (
+    *("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE", "ROLE_RANK"),
+    *("ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_USE_AGENT_STORE", "TORCHELASTIC_RUN_ID"),
+)
+"""What ``torchrun`` tells the processes that it starts, and what their own subprocesses inherit."""
+
 BLOCK = 256
 """Clips that each process embeds between two meetings."""
 
 
 def launched() -> int:
-    """Return how many processes ``torchrun`` or its like has started, by the environment; 1 if none."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    """Return how many processes ``torchrun`` or its like has started, by the environment; 1 if none.
+
+    Raises
+    ------
+    UsageError
+        ``WORLD_SIZE`` is no number of processes.
+    """
+    count = whole_number("WORLD_SIZE")
+    if count == 0:
+        raise UsageError("WORLD_SIZE is 0", fix="Unset WORLD_SIZE, or set it to the number of processes")
+    return count or 1
+
+
+def place() -> tuple[int, int]:
+    """Return this process's number by the environment, and how many there are.
+
+    Raises
+    ------
+    UsageError
+        ``RANK`` and ``WORLD_SIZE`` do not fit together.
+    """
+    number, processes = whole_number("RANK"), launched()
+    if processes == 1:
+        return 0, 1
+    if number is None or number >= processes:
+        raise UsageError(
+            f"RANK is {'not set' if number is None else number}, but WORLD_SIZE is {processes}",
+            fix="Start it by torchrun, or unset WORLD_SIZE",
+        )
+    return number, processes
+
+
+def run_alone() -> None:
+    """Forget what a launcher has said, for this process and what it starts."""
+    for name in LAUNCHER:
+        os.environ.pop(name, None)
 
 
 def join() -> bool:
@@ -44,16 +95,86 @@ def join() -> bool:
     """
     if launched() == 1:
         return False
-    import torch.distributed as dist
+    if not _is_joined():
+        number, processes = place()
+        store = meet()
+        import torch.distributed as dist
 
-    if not dist.is_initialized():
-        try:
-            with _losses():
-                dist.init_process_group("gloo", timeout=TIMEOUT)
-        except ValueError as error:
-            raise UsageError(f"WORLD_SIZE is {launched()}, but {error}", fix="Start it by torchrun") from error
+        with _losses():
+            dist.init_process_group("gloo", store=store, rank=number, world_size=processes, timeout=TIMEOUT)
         atexit.register(leave)
     return True
+
+
+def _is_joined() -> bool:
+    if "torch" not in sys.modules:
+        return False  # importing it takes seconds, in which nobody knows what this process is waiting for
+    import torch.distributed as dist
+
+    return dist.is_available() and dist.is_initialized()
+
+
+@cache
+def meet() -> Store:
+    """Wait until every process that the environment speaks of is there, and return what they share.
+
+    A subprocess of a training script inherits ``WORLD_SIZE`` without being one of several: nobody else comes. All that
+    is written into the store of that training has a prefix of its own, and is taken back.
+
+    Raises
+    ------
+    LostProcessError
+        They did not all come within ``AGM_GROUP_TIMEOUT`` seconds, 60 if it is not set.
+    UsageError
+        The environment does not say where they meet.
+    """
+    number, processes = place()
+    seconds = whole_number("AGM_GROUP_TIMEOUT") or MEETING_SECONDS
+    where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+    origin = f"WORLD_SIZE={processes} and RANK={number} come from the environment; --processes 1 runs alone"
+    waiting = f"waiting at {where} for the rest of {processes} processes, at most {seconds} s. {origin}"
+    notice = threading.Timer(PATIENCE_SECONDS, lambda: print(f"agm: {waiting}", file=sys.stderr, flush=True))
+    notice.daemon = True
+    notice.start()
+    end = time.monotonic() + seconds
+    from torch.distributed import PrefixStore, rendezvous  # type: ignore[attr-defined]  # public, but not in its list
+
+    try:
+        shared, _, _ = next(rendezvous("env://", timeout=timedelta(seconds=seconds)))
+        ours = PrefixStore("audiogen-metrics", shared)
+        # The store outlives this command; what an earlier one has left there must not look like an answer to this one.
+        store: Store = PrefixStore(str(ours.add(f"turn/{number}", 1)), ours)
+        store.set(f"here/{number}", "")
+        if not _all_here(store, processes, end):
+            store.delete_key(f"here/{number}")
+            ours.add(f"turn/{number}", -1)
+            raise RuntimeError("their names are not in the store")
+    except ValueError as error:
+        raise UsageError(
+            f"WORLD_SIZE is {processes}, but {error}", fix="Start it by torchrun, or alone by --processes 1"
+        ) from error
+    except RuntimeError as error:
+        raise LostProcessError(
+            f"the rest of {processes} processes did not come to {where} within {seconds} s ({_first_line(error)})",
+            where=f"process {number}",
+            fix=f"{origin}; AGM_GROUP_TIMEOUT=SECONDS waits longer",
+        ) from error
+    finally:
+        notice.cancel()
+    return store
+
+
+def _all_here(store: Store, processes: int, end: float) -> bool:
+    names = [f"here/{number}" for number in range(processes)]
+    while not store.check(names):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def leave() -> None:
@@ -68,7 +189,7 @@ def rank() -> int:
     """Return this process's number; 0 reports."""
     import torch.distributed as dist
 
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+    return dist.get_rank() if _is_joined() else 0
 
 
 def count() -> int:
@@ -144,6 +265,8 @@ def _losses() -> Iterator[None]:
     """Say what it means if a collective operation fails."""
     try:
         yield
+    except LostProcessError:
+        raise
     except RuntimeError as error:
         raise LostProcessError(
             f"another process has ended, or did not answer within {TIMEOUT.total_seconds():g} s",

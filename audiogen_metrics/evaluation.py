@@ -15,7 +15,7 @@ from audiogen_metrics.confidence import extrapolated, with_interval
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
 from audiogen_metrics.protocols import METRICS, ON_REQUEST, MetricName, Protocol, Recipe, get_protocol
 from audiogen_metrics.results import Manifest, Score, ScoreReport
-from audiogen_metrics.settings import resolve_device
+from audiogen_metrics.settings import given_path, resolve_device
 
 if TYPE_CHECKING:
     import torch
@@ -371,7 +371,7 @@ def embed_folder(
 
 def open_reference(ref: str | Path, suffixes: str | Iterable[str] = ()) -> AudioFolder | ReferenceStatistics:
     """Return the reference set behind a path: the clips of a folder, or the content of a statistics file."""
-    if not Path(ref).expanduser().is_file():
+    if not given_path(ref).is_file():
         return scan(ref, suffixes)
     from audiogen_metrics.embedding.reference import ReferenceStatistics
 
@@ -602,7 +602,7 @@ def _warnings(
     """Return what to know before the scores are believed: about the sets, their files, the numbers."""
     from audiogen_metrics.embedding.sides import between, mixed_forms
 
-    found = between(gen, ref) + gen.warnings() + ref.warnings() + gen.problems() + ref.problems()
+    found = between(gen, ref) + gen.warnings() + ref.warnings() + [*dict.fromkeys(gen.problems() + ref.problems())]
     n_gen, n_ref = len(gen.clip_ids), len(ref.clip_ids)
     if n_gen != n_ref:
         found.append(f"gen has {n_gen} clips and ref {n_ref}: Fréchet distances depend on both")

@@ -30,6 +30,7 @@ from audiogen_metrics.evaluation import compute, score_warnings, tool_versions
 from audiogen_metrics.functional import GaussianStatistics
 from audiogen_metrics.protocols import METRICS, MetricName, Recipe
 from audiogen_metrics.results import InputSummary, ScoreReport
+from audiogen_metrics.settings import given_path
 
 CAVEAT = "the features were computed by another run or tool: their preprocessing and weights are not known here"
 
@@ -106,7 +107,7 @@ def read_features(path: str | Path, backbone: str | None = None) -> ImportedFeat
     DataError
         Nothing of this kind, damaged, or with numbers that are none.
     """
-    path = Path(path).expanduser()
+    path = given_path(path)
     if path.is_dir():
         if any((path / name).is_file() for name in AV_BENCHMARK):
             return _av_benchmark(path)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,14 +16,79 @@ if TYPE_CHECKING:
     import torch
 
 
+def given_path(path: str | Path, variable: str = "") -> Path:
+    """Return a path that somebody has given, with a leading ``~`` or ``~name`` as the home folder.
+
+    Parameters
+    ----------
+    path
+        As it was given.
+    variable
+        The environment variable that it comes from, for the message.
+
+    Raises
+    ------
+    UsageError
+        The home folder is not known: there is no such user, or neither ``HOME`` nor an entry in passwd.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        where = f"{variable}={path}" if variable else path
+        raise UsageError("its home folder is not known", where=where, fix="Write the path in full") from error
+
+
 def cache_dir() -> Path:
-    """Return the cache folder: ``AGM_CACHE_DIR``, else the platform's cache folder. It may not exist yet."""
+    """Return the cache folder: ``AGM_CACHE_DIR``, else the platform's cache folder. It may not exist yet.
+
+    A user without a home folder gets a temporary one, which goes away with the process; see `require_lasting_cache`.
+    """
+    return _lasting() or _temporary()
+
+
+def require_lasting_cache() -> None:
+    """Raise UsageError if there is no folder to keep a cache in."""
+    if _lasting() is None:
+        raise UsageError(
+            "there is no home folder to keep a cache in, so nothing is kept",
+            fix="Set AGM_CACHE_DIR to a folder, and AGM_WEIGHTS_DIR if weights shall lie elsewhere",
+        )
+
+
+def _lasting() -> Path | None:
     chosen = os.environ.get("AGM_CACHE_DIR")
     if chosen:
-        return Path(chosen).expanduser().absolute()
+        return given_path(chosen, "AGM_CACHE_DIR").absolute()
     import platformdirs
 
-    return Path(platformdirs.user_cache_dir("audiogen-metrics", appauthor=False))
+    try:
+        folder = Path(platformdirs.user_cache_dir("audiogen-metrics", appauthor=False))
+    except RuntimeError:
+        return None
+    return folder if folder.is_absolute() else None  # older platformdirs leave "~" as it is
+
+
+@cache
+def _temporary() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="audiogen-metrics-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def whole_number(name: str) -> int | None:
+    """Return what an environment variable says, a whole number from 0; None where it is empty or not set.
+
+    Raises
+    ------
+    UsageError
+        Something else.
+    """
+    text = os.environ.get(name, "").strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit()):
+        raise UsageError(f"{name}={text} is not a whole number", fix=f"Unset {name}, or set it to a number")
+    return int(text)
 
 
 def tf32_allowed() -> bool:
@@ -50,8 +119,8 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
         if not torch.cuda.is_available():
             return torch.device("cpu")
         # torchrun numbers the processes of each machine: each takes a GPU of its own.
-        place = os.environ.get("LOCAL_RANK")
-        return torch.device("cuda" if place is None else f"cuda:{int(place) % torch.cuda.device_count()}")
+        place = whole_number("LOCAL_RANK")
+        return torch.device("cuda" if place is None else f"cuda:{place % torch.cuda.device_count()}")
     try:
         resolved = torch.device(device)
     except RuntimeError as error:

@@ -29,7 +29,7 @@ from audiogen_metrics.functional.uncertainty import (
 )
 from audiogen_metrics.protocols import METRICS, MetricName, Recipe, get_protocol
 from audiogen_metrics.results import InputSummary
-from audiogen_metrics.settings import resolve_device
+from audiogen_metrics.settings import given_path, resolve_device
 
 if TYPE_CHECKING:
     from audiogen_metrics.embedding.extraction import EmbeddingSet
@@ -242,7 +242,7 @@ def compare(
     >>> found.differences[0].verdict  # doctest: +SKIP
     'A better, p = 0.005'
     """
-    if Path(ref).expanduser().is_file():
+    if given_path(ref).is_file():
         raise UsageError(
             "a comparison needs the reference's clips, not statistics of them", where=ref, fix="Pass the folder"
         )

@@ -20,7 +20,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     if own is not None:
         name, *numbers = own.groups()
         descriptor = ["stdin", "stdout", "stderr"].index(name) if name else int(next(filter(None, numbers)))
-        with open(os.dup(descriptor), "wb") as file:
+        with os.fdopen(os.dup(descriptor), "wb") as file:
             file.write(content)
         return
     if path.exists() and not path.is_file() and not path.is_dir():

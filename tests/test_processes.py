@@ -51,6 +51,35 @@ if os.environ["RANK"] == "1":
 """
 
 
+TRAINING = """
+import json, subprocess, sys, time
+import torch
+import torch.distributed as dist
+
+def agm(*arguments):
+    begin = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "audiogen_metrics", *arguments], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
+    line = process.stderr.readline().decode()
+    return time.monotonic() - begin, line + process.communicate()[1].decode(), process.returncode
+
+dist.init_process_group("gloo")
+if dist.get_rank() == 0:
+    found = [agm(*sys.argv[1:]), agm(*sys.argv[1:], "--processes", "1"), agm("weights", "list")]
+    word, errors, _ = found[0]
+    print(json.dumps({"a": 0, "codes": [code for *_, code in found], "first word": word, "errors": errors}), flush=True)
+dist.barrier()
+ones = torch.ones(1)
+dist.all_reduce(ones, group=dist.new_group([0, 1]))  # needs the store of the launcher once more
+assert ones.item() == 2
+found = [agm(*sys.argv[1:]) for _ in range(2)]
+print(json.dumps({"b": dist.get_rank(), "codes": [code for *_, code in found]}), flush=True)
+dist.barrier()
+dist.destroy_process_group()
+"""
+
+
 @pytest.fixture
 def sets(tmp_path: Path) -> tuple[Path, Path]:
     """Seven clips and a broken file against five clips, whose names pair."""
@@ -163,10 +192,31 @@ def test_an_error_in_scoring_is_the_error_of_all(sets: tuple[Path, Path], tmp_pa
     assert [done.returncode for done in found] == [3, 3]
 
 
-def test_other_commands_refuse(tmp_path: Path) -> None:
+def test_other_commands_need_no_group(tmp_path: Path) -> None:
+    """A training script's subprocess inherits its environment."""
     found = start(2, ["list", "protocols"], tmp_path)
-    assert [done.returncode for done in found] == [2, 2]
-    assert "Leave out torchrun" in found[0].stderr
+    assert [done.returncode for done in found] == [0, 0]
+    assert found[0].stdout == found[1].stdout != ""
+
+
+def test_two_runs_in_one_store(sets: tuple[Path, Path], tmp_path: Path) -> None:
+    """A training that goes on under torchrun: rank 0 alone is told, all of them together score, again and again."""
+    script = tmp_path / "training.py"
+    script.write_text(TRAINING)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent), "AGM_GROUP_TIMEOUT": "8", "OMP_NUM_THREADS": "1"}
+    options = [*map(str, scoring(sets, "--no-cache")), "-o", str(tmp_path / "out.json")]
+    done = subprocess.run(
+        [*command, *options], capture_output=True, text=True, check=False, timeout=BOUND_SECONDS, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    alone, *together = (json.loads(line) for line in sorted(done.stdout.splitlines()))
+    assert alone["codes"] == [4, 0, 0]
+    assert alone["first word"] < 6
+    assert "waiting at" in alone["errors"]
+    assert "--processes 1 runs alone" in alone["errors"]
+    assert [each["codes"] for each in together] == [[0, 0], [0, 0]]
+    assert json.loads((tmp_path / "out.json").read_text())["inputs"]["gen"]["scored"] == 7
 
 
 def test_torchrun_starts_it(sets: tuple[Path, Path]) -> None:

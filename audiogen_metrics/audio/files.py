@@ -11,6 +11,7 @@ from pathlib import Path
 
 from audiogen_metrics.errors import DataError
 from audiogen_metrics.registry import unknown_name
+from audiogen_metrics.settings import given_path
 
 DECODABLE = frozenset(
     [
@@ -99,7 +100,7 @@ def scan(folder: str | Path, suffixes: str | Iterable[str] = ()) -> AudioFolder:
         A suffix that is none of audio.
     """
     wanted = frozenset(parse_suffixes(suffixes))
-    root = Path(folder).expanduser()
+    root = given_path(folder)
     if not root.is_dir():
         state = "is a file, not a folder" if root.exists() else "does not exist"
         raise DataError(f"folder {state}", where=root, fix="Pass a folder of audio files")

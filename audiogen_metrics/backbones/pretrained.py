@@ -31,7 +31,7 @@ from audiogen_metrics.backbones.weights import (
     written_whole,
 )
 from audiogen_metrics.errors import MissingDependencyError, MissingWeightsError
-from audiogen_metrics.settings import cache_dir
+from audiogen_metrics.settings import cache_dir, given_path
 
 State = dict[str, torch.Tensor]
 
@@ -61,7 +61,7 @@ class PretrainedBackbone(Backbone):
         tf32: bool | None = None,
     ) -> None:
         super().__init__(device, autocast, tf32)
-        self._given = None if weights is None else Path(weights).expanduser().absolute()
+        self._given = None if weights is None else given_path(weights).absolute()
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the network out: its class comes from another package's file, and its weights from theirs."""

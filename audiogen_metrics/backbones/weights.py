@@ -6,6 +6,7 @@ Nothing here reads what is inside a file: `audiogen_metrics.backbones.pretrained
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -19,13 +20,19 @@ from typing import Any
 
 from audiogen_metrics.errors import MissingWeightsError, UsageError
 from audiogen_metrics.registry import Registry, unknown_name
-from audiogen_metrics.settings import cache_dir
+from audiogen_metrics.settings import cache_dir, given_path, require_lasting_cache
 
 RACY_NS = 2_000_000_000
 """A file changed this shortly before it was hashed may change again without a new time stamp."""
 
 STALE_PART_SECONDS = 86_400
 """An unfinished download of this age was left by a killed process."""
+
+_DISK = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+    | {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP}
+)
+"""Errors of a folder, not of a download."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +124,7 @@ def offline() -> bool:
 def weights_dir() -> Path:
     """Return where downloads go: ``AGM_WEIGHTS_DIR``, else ``weights`` in the cache folder. It may not exist yet."""
     chosen = os.environ.get("AGM_WEIGHTS_DIR")
-    return Path(chosen).expanduser().absolute() if chosen else cache_dir() / "weights"
+    return given_path(chosen, "AGM_WEIGHTS_DIR").absolute() if chosen else cache_dir() / "weights"
 
 
 def candidates(entry: WeightsEntry) -> list[Path]:
@@ -126,15 +133,11 @@ def candidates(entry: WeightsEntry) -> list[Path]:
     First this library's own folders, then those of panns-inference, audioldm_eval and torch hub (torchvggish,
     fadtk), so that nobody downloads 300 MB twice.
     """
-    user_cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    torch_home = Path(os.environ.get("TORCH_HOME") or user_cache / "torch").expanduser()
-    folders = [
-        weights_dir(),
-        cache_dir() / "weights",
-        Path("~/panns_data").expanduser(),
-        Path("~/.cache/audioldm_eval/ckpt").expanduser(),
-        torch_home / "hub" / "checkpoints",
-    ]
+    torch_home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "torch"
+    folders = [weights_dir(), cache_dir() / "weights"]
+    for other in ("~/panns_data", "~/.cache/audioldm_eval/ckpt", Path(torch_home) / "hub" / "checkpoints"):
+        with contextlib.suppress(UsageError):  # nobody knows where home is, so nothing is there
+            folders.append(given_path(other))
     return [folder / entry.file_name for folder in dict.fromkeys(folders)]
 
 
@@ -200,6 +203,8 @@ def fetch(entry: WeightsEntry, *, progress: bool | None = None) -> Path:
     ------
     MissingWeightsError
         Offline, or every address failed: the message says how each did.
+    UsageError
+        The folder cannot be written.
     """
     target = weights_dir() / entry.file_name
     if examine(entry, target) is None:
@@ -210,6 +215,8 @@ def fetch(entry: WeightsEntry, *, progress: bool | None = None) -> Path:
             where=entry.name,
             fix=f"Unset it, or use a file you have: --weights {entry.name}=FILE",
         )
+    if not os.environ.get("AGM_WEIGHTS_DIR"):
+        require_lasting_cache()
     _remove_stale_parts(target)
     failures = []
     for url in entry.urls:
@@ -221,6 +228,10 @@ def fetch(entry: WeightsEntry, *, progress: bool | None = None) -> Path:
                     raise OSError(f"the file {problem or 'vanished'}")
             return target
         except OSError as error:  # requests' errors are OSErrors too
+            if error.errno in _DISK:
+                raise UsageError(
+                    f"cannot be written ({error.strerror})", target.parent, "Set AGM_WEIGHTS_DIR to another folder"
+                ) from error
             failures.append(f"{url}: {error}")
     raise MissingWeightsError(
         "download failed (" + "; ".join(failures) + ")",
@@ -236,8 +247,8 @@ def _download(url: str, part: Path, progress: bool) -> None:
 
 
 def _remove_stale_parts(target: Path) -> None:
-    for part in target.parent.glob(f".{target.name}.*.part"):
-        with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # of a folder that cannot be used; writing into it says why
+        for part in target.parent.glob(f".{target.name}.*.part"):
             if time.time() - part.stat().st_mtime > STALE_PART_SECONDS:
                 part.unlink()
 
@@ -330,7 +341,7 @@ def parse_weights(values: list[str]) -> dict[str, Path]:
             raise unknown_name("weights", name, WEIGHTS.names())
         if name in files:
             raise UsageError(f"a second file for {name}", where, f"Give one; the first was {files[name]}")
-        path = Path(file).expanduser().absolute()
+        path = given_path(file).absolute()
         if not path.is_file():
             raise UsageError("is a folder, not a file" if path.is_dir() else "there is no such file", where)
         files[name] = path

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -14,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from audiogen_metrics.benchmark.plans import Cell, Plan
 from audiogen_metrics.datasets.base import Clip, prompt
+from audiogen_metrics.distributed import launched, place
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.evaluation import score
 from audiogen_metrics.generation.base import Generator, Request
 from audiogen_metrics.generation.folder import generate_folder, read_manifest
+from audiogen_metrics.settings import given_path
 from audiogen_metrics.writing import link, write_atomically
 
 if TYPE_CHECKING:
@@ -77,9 +78,9 @@ class Benchmark:
         systems: Mapping[str, str | Path | Generator] | None = None,
         progress: bool = False,
     ) -> None:
-        self.plan, self.folder = plan, Path(folder).expanduser()
+        self.plan, self.folder = plan, given_path(folder)
         self._weights, self._systems = dict(weights or {}), dict(systems or {})
-        self.is_main = os.environ.get("RANK", "0") == "0"
+        self.is_main = place()[0] == 0
         self._progress = progress and self.is_main
         self._model: AudioLDM | None = None
 
@@ -258,7 +259,7 @@ class Benchmark:
 
     def _wait(self, samples: Path, requests: Sequence[Request]) -> None:
         """Let the first process wait for the clips of the others; if one of them dies, torchrun ends all."""
-        while self.is_main and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        while self.is_main and launched() > 1:
             if len(read_manifest(samples)) >= len(requests):
                 return
             time.sleep(1.0)
@@ -283,9 +284,9 @@ def describe_systems(systems: Mapping[str, str | Path | Generator]) -> dict[str,
         if name == "audioldm":
             raise UsageError("is the name of our own system", "system", "Choose another name")
         if isinstance(system, (str, Path)):
-            if not Path(system).expanduser().is_dir():
+            if not given_path(system).is_dir():
                 raise DataError("is not a folder", where=system, fix="Pass a folder with a sub-folder for each dataset")
-            described[name] = f"folder {_contents(Path(system).expanduser())}"
+            described[name] = f"folder {_contents(given_path(system))}"
         else:
             described[name] = json.dumps(dict(system.settings), sort_keys=True)
     return described
@@ -299,7 +300,7 @@ def _contents(folder: Path) -> str:
 
 def _system_folder(system: str | Path | Generator, cell: Cell) -> Path:
     assert isinstance(system, (str, Path))
-    folder = Path(system).expanduser() / cell.dataset
+    folder = given_path(system) / cell.dataset
     if not folder.is_dir():
         raise DataError(
             f"the system {cell.system} has no clips of {cell.dataset}", folder, "Name sub-folders after the datasets"

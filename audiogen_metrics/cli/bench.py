@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from audiogen_metrics import distributed
 from audiogen_metrics.backbones.weights import parse_weights
-from audiogen_metrics.cli.common import Subparsers, parse_settings
+from audiogen_metrics.cli.common import Subparsers, add_processes_option, check_processes, parse_settings
 from audiogen_metrics.cli.generate import add_sampling_options
 from audiogen_metrics.errors import UsageError
 
@@ -72,6 +73,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "--weights", action="append", default=[], metavar="NAME=FILE", help="as in agm score (repeatable)"
     )
     parser.add_argument("--device", default="auto", help="(default: %(default)s)")
+    add_processes_option(parser)
     parser.set_defaults(run=run)
 
 
@@ -90,6 +92,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         print(_describe(plan))
         return 0
+    if check_processes(arguments):
+        distributed.meet()
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_rest, **_more: print(f"warning: {message}", file=sys.stderr)
         warnings.simplefilter("once", UserWarning)

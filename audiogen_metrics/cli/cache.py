@@ -7,6 +7,7 @@ import json
 
 from audiogen_metrics.cli.common import Subparsers, add_format_options, write_result
 from audiogen_metrics.errors import DataError
+from audiogen_metrics.settings import require_lasting_cache
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -39,6 +40,7 @@ def run_info(arguments: argparse.Namespace) -> int:
     """Print place, clips and size of the cache, by backbone and preprocessing."""
     from audiogen_metrics.embedding.cache import embeddings_folder, summarise
 
+    require_lasting_cache()
     spaces = summarise(embeddings_folder())
     if arguments.format == "json":
         content = {"folder": str(embeddings_folder()), "spaces": spaces}
@@ -57,6 +59,7 @@ def run_prune(arguments: argparse.Namespace) -> int:
     """Remove old shards and say how much that was."""
     from audiogen_metrics.embedding.cache import embeddings_folder, prune
 
+    require_lasting_cache()
     pruned = prune(embeddings_folder(), arguments.older_than, arguments.all, arguments.dry_run)
     done = "would remove" if arguments.dry_run else "removed"
     write_result(f"{done} {pruned.files} files, {pruned.size / 2**20:.1f} MB, in {embeddings_folder()}\n", None)
@@ -67,6 +70,7 @@ def run_verify(_arguments: argparse.Namespace) -> int:
     """Print the damaged shards; 3 if there are any."""
     from audiogen_metrics.embedding.cache import damaged_shards, embeddings_folder, shards
 
+    require_lasting_cache()
     damaged = damaged_shards(embeddings_folder())
     lines = [f"damaged  {shard}: {reason}\n" for shard, reason in damaged.items()]
     lines.append(f"{len(shards(embeddings_folder())) - len(damaged)} shards are sound, {len(damaged)} damaged\n")

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from audiogen_metrics import distributed
 from audiogen_metrics.backbones.weights import parse_weights
 from audiogen_metrics.cli.streams import ESCAPED, READABLE, portable_json
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.protocols import PROTOCOLS
+from audiogen_metrics.settings import given_path
 from audiogen_metrics.writing import write_atomically
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -34,6 +36,31 @@ def add_suffix_option(parser: argparse.ArgumentParser) -> None:
         help="take files with these suffixes only, such as flac or flac,wav, where a folder has clips in several "
         "formats (repeatable)",
     )
+
+
+def add_processes_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--processes``."""
+    parser.add_argument(
+        "--processes",
+        type=int,
+        metavar="N",
+        help="1 runs alone, whatever WORLD_SIZE in the environment says; N makes sure that torchrun has started N "
+        "(default: those that it has started)",
+    )
+
+
+def check_processes(arguments: argparse.Namespace) -> bool:
+    """Tell whether other processes belong to this run; UsageError if ``--processes`` says something else."""
+    if arguments.processes == 1:
+        distributed.run_alone()
+    count = distributed.launched()
+    if arguments.processes not in (None, count):
+        raise UsageError(
+            f"asks for {arguments.processes} processes, and {count} are started",
+            where="--processes",
+            fix=f"Start them: torchrun --nproc-per-node {arguments.processes} -m audiogen_metrics ...",
+        )
+    return count > 1
 
 
 def add_extraction_options(parser: argparse.ArgumentParser) -> None:
@@ -128,11 +155,10 @@ def write_result(
             failures.append(error)
     if output is not None:
         try:
-            write_atomically(output, text.encode("utf-8", ESCAPED if form == "json" else READABLE))
-        except OSError as error:
-            failures.append(
-                UsageError(f"cannot be written ({error.strerror}); the result is on stdout instead", where=output)
-            )
+            write_atomically(given_path(output), text.encode("utf-8", ESCAPED if form == "json" else READABLE))
+        except (OSError, UsageError) as error:
+            why = error.strerror if isinstance(error, OSError) else error.what
+            failures.append(UsageError(f"cannot be written ({why}); the result is on stdout instead", where=output))
             output = None
     if output is None:
         sys.stdout.write(portable_json(text) if form == "json" else text)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 
 from audiogen_metrics.cli.common import Subparsers, write_result
-from audiogen_metrics.errors import AudiogenMetricsError
+from audiogen_metrics.errors import AudiogenMetricsError, UsageError
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -58,12 +58,18 @@ def _decoder() -> str:
 
 
 def _cache() -> str:
-    from audiogen_metrics.settings import cache_dir
+    from audiogen_metrics.settings import cache_dir, require_lasting_cache
     from audiogen_metrics.writing import write_atomically
 
+    require_lasting_cache()
     probe = cache_dir() / "doctor"
-    write_atomically(probe, b"")
-    probe.unlink()
+    try:
+        write_atomically(probe, b"")
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(
+            f"cannot be written ({error.strerror})", cache_dir(), "Set AGM_CACHE_DIR to another folder"
+        ) from error
     return f"{cache_dir()} (writable)"
 
 

@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         write_atomically(arguments.output, _serialise(arguments.output.suffix, arrays, ids, described))
     except OSError as error:
         raise UsageError(f"cannot be written ({error.strerror})", where=arguments.output) from error
-    for warning in side.warnings():
+    for warning in side.warnings() + side.problems():
         print(f"warning: {warning}", file=sys.stderr)
     print(f"{arguments.output}: {len(side.clip_ids)} of {len(side.folder.clips)} clips", file=sys.stderr)
     return 0

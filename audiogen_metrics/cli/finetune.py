@@ -9,8 +9,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from audiogen_metrics import distributed
 from audiogen_metrics.backbones.weights import parse_weights
-from audiogen_metrics.cli.common import Subparsers, write_result
+from audiogen_metrics.cli.common import Subparsers, add_processes_option, check_processes, write_result
 from audiogen_metrics.errors import UsageError
 
 FLAGS: tuple[tuple[str, type, str, str], ...] = (
@@ -79,12 +80,15 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="NAME=FILE",
         help="file for a backbone of the protocol (repeatable)",
     )
+    add_processes_option(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train; print the result as JSON."""
     settings = _settings(arguments)
+    if check_processes(arguments):
+        distributed.meet()
 
     from audiogen_metrics.audioldm.configuration import make_config, read_config
     from audiogen_metrics.audioldm.finetuning import FineTune

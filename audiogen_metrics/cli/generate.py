@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audiogen_metrics.cli.common import Subparsers, add_suffix_option
+from audiogen_metrics import distributed
+from audiogen_metrics.cli.common import Subparsers, add_processes_option, add_suffix_option, check_processes
 from audiogen_metrics.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--resume", action="store_true", help="continue a folder: make what is missing, nothing else")
     add_suffix_option(parser)
+    add_processes_option(parser)
     parser.set_defaults(run=run)
 
 
@@ -105,6 +107,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Make the clips; say how many on stderr."""
     # What the command line can get wrong is said before anything heavy loads.
     requests = _requests(arguments)
+    if check_processes(arguments):
+        distributed.meet()
 
     from audiogen_metrics.audioldm.generation import AudioLDM, AudioLDMGenerator, Sampling
     from audiogen_metrics.generation.folder import generate_folder

@@ -28,7 +28,7 @@ from audiogen_metrics.cli import (
     weights,
 )
 from audiogen_metrics.cli.streams import ready
-from audiogen_metrics.errors import AudiogenMetricsError
+from audiogen_metrics.errors import AudiogenMetricsError, DataError
 
 EXIT_CODES = """\
 exit codes: 0 ok, 1 bug, 2 usage, 3 bad or insufficient data, 4 missing weights, extra or connection,
@@ -65,6 +65,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except AudiogenMetricsError as error:
             print(f"agm: error: {error}", file=sys.stderr)
             return error.exit_code
+        except OSError as error:
+            if error.filename is None:
+                raise
+            # What the file system says of a path is no bug: a folder that may not be entered, a name that is too long.
+            print(f"agm: error: {error.filename}: cannot be used ({error.strerror})", file=sys.stderr)
+            return DataError.exit_code
         except KeyboardInterrupt:
             print("agm: interrupted; what was finished is kept, embeddings in the cache", file=sys.stderr)
             return 130

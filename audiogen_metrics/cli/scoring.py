@@ -16,7 +16,9 @@ from audiogen_metrics.cli.common import (
     Subparsers,
     add_extraction_options,
     add_format_options,
+    add_processes_option,
     add_protocol_option,
+    check_processes,
     extraction_arguments,
     write_result,
 )
@@ -102,6 +104,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--html", type=Path, metavar="FILE", help="also write a page with players, map, classes, worst and best clips"
     )
+    add_processes_option(parser)
     add_format_options(parser, list(FORMATS))
     parser.set_defaults(run=run)
 
@@ -111,6 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
     metrics = None if arguments.metrics in (None, "all") else arguments.metrics.split(",")
     recipes = get_protocol(arguments.protocol).select(metrics)
     checks = [Check.parse(text, [recipe.score_id for recipe in recipes]) for text in arguments.fail_if]
+    several = check_processes(arguments)
     seen: list[Evidence] = []
     report = score(
         arguments.gen,
@@ -122,7 +126,7 @@ def run(arguments: argparse.Namespace) -> int:
         strict=arguments.strict,
         ci=not arguments.no_ci,
         extrapolate=arguments.extrapolate is not None,
-        distributed=distributed.join(),
+        distributed=several and distributed.join(),
         observe=seen.append,
         **extraction_arguments(arguments),
     )

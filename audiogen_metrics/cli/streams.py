@@ -162,6 +162,5 @@ def _silence(raw: io.RawIOBase) -> None:
 
 
 def _is_utf8(stream: TextIO) -> bool:
-    return (
-        codecs.lookup(getattr(stream, "encoding", None) or "utf-8").name == "utf-8"
-    )  # one that collects text has none
+    encoding = getattr(stream, "encoding", None) or "utf-8"  # a stream that collects text has no encoding
+    return codecs.lookup(encoding).name == "utf-8"

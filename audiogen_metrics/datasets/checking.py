@@ -18,6 +18,7 @@ from audiogen_metrics.audio.preflight import SILENCE_PEAK, ClipFacts, inspect
 from audiogen_metrics.datasets.base import Clip, Dataset, DatasetInfo, prompt
 from audiogen_metrics.embedding.memo import digest_of
 from audiogen_metrics.errors import AudioFileError, UsageError
+from audiogen_metrics.settings import given_path
 from audiogen_metrics.writing import link, write_atomically
 
 LISTED = 10
@@ -131,7 +132,7 @@ def export(dataset: Dataset, target: str | Path, template: str = "label") -> int
     UsageError
         A folder that is in use or cannot be written.
     """
-    folder = Path(target).expanduser()
+    folder = given_path(target)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError("is not empty", folder, "Choose a new folder")
     table = io.StringIO()

@@ -12,6 +12,7 @@ from audiogen_metrics.audio.files import canonical_id, parse_suffixes, scan
 from audiogen_metrics.datasets import DATASETS
 from audiogen_metrics.datasets.base import Clip, Dataset
 from audiogen_metrics.errors import DataError, UsageError
+from audiogen_metrics.settings import given_path
 
 FILE_COLUMNS = ("file", "file_name", "filename", "path", "wav", "audio")
 CAPTION_COLUMNS = ("caption", "prompt", "text")
@@ -35,12 +36,12 @@ def open_dataset(source: str | Path, suffixes: str | Iterable[str] = ()) -> Data
         Nothing there, or nothing that can be read.
     """
     name, equals, root = str(source).partition("=")
-    if parse_suffixes(suffixes) and not Path(source).expanduser().is_dir():
+    if parse_suffixes(suffixes) and not given_path(source).is_dir():
         raise UsageError("is no folder to take files of some suffixes from", where=source, fix="Leave out the suffixes")
     if equals and not Path(source).exists():
         info = DATASETS.get(name)
-        return info.read(_existing(Path(root).expanduser()))
-    path = Path(source).expanduser()
+        return info.read(_existing(given_path(root)))
+    path = given_path(source)
     if path.is_file():
         return read_list(path)
     return read_folder(path, suffixes)

@@ -51,6 +51,14 @@ def embeddings_folder() -> Path:
     return cache_dir() / "embeddings"
 
 
+def unwritable(error: OSError) -> str:
+    """Return the warning about a cache that cannot be written: one text for all of its parts, to be said once."""
+    return (
+        f"the cache in {cache_dir()} cannot be written ({error.strerror}); nothing is kept. "
+        "Set AGM_CACHE_DIR to another folder"
+    )
+
+
 class EmbeddingCache:
     """Features of clips by one backbone under one preprocessing, in append-only shards.
 
@@ -129,7 +137,7 @@ class EmbeddingCache:
             write_atomically(shard, _serialise(self._pending))
             self._shard_of |= dict.fromkeys(self._pending, shard)
         except OSError as error:
-            self._note(f"the cache in {self.folder} cannot be written ({error.strerror}); nothing is kept")
+            self._note(unwritable(error))
         self._pending = {}
         self._pending_bytes = 0
 
@@ -140,7 +148,10 @@ class EmbeddingCache:
 
 def shards(folder: Path) -> list[Path]:
     """Return the shards of a space, or of all spaces when given the folder above; sorted."""
-    return sorted(folder.rglob("*.safetensors")) if folder.is_dir() else []
+    try:
+        return sorted(folder.rglob("*.safetensors")) if folder.is_dir() else []
+    except OSError:  # a path that is too long, or below a folder that cannot be entered; writing says so
+        return []
 
 
 def read_shard_digests(shard: Path) -> list[str]:

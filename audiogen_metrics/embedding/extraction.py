@@ -21,11 +21,11 @@ from audiogen_metrics.audio.preflight import ClipFacts, inspect
 from audiogen_metrics.audio.preparation import Preprocessing, prepare
 from audiogen_metrics.audio.resampling import RESAMPLING_VERSION
 from audiogen_metrics.backbones.base import Backbone, Output
-from audiogen_metrics.embedding.cache import CachedClip, ClipFeatures, EmbeddingCache
+from audiogen_metrics.embedding.cache import CachedClip, ClipFeatures, EmbeddingCache, unwritable
 from audiogen_metrics.embedding.memo import HashMemo, digest_of, identity_of
-from audiogen_metrics.errors import AudioFileError, DataError, InsufficientDataError, NumericsError
+from audiogen_metrics.errors import AudioFileError, DataError, InsufficientDataError, NumericsError, UsageError
 from audiogen_metrics.functional.statistics import GaussianStatistics
-from audiogen_metrics.settings import cache_dir
+from audiogen_metrics.settings import cache_dir, require_lasting_cache
 
 MAX_BATCH_SAMPLES = 2**23
 """Bound on the samples of one batch (32 MB): long clips go in smaller batches."""
@@ -214,6 +214,11 @@ class _Run:
         self.facts: dict[Preprocessing, dict[str, ClipFacts]] = {preprocessing: {} for preprocessing in groups}
         self.failures: dict[str, ClipFailure] = {}
         self.problems: list[str] = []
+        if options.cache:
+            try:
+                require_lasting_cache()
+            except UsageError as error:
+                self.problems.append(str(error))
         self.decoded: set[str] = set()
 
     def process(self, clips: Sequence[AudioFile]) -> None:
@@ -349,7 +354,7 @@ class _Run:
             try:
                 self.memo.save()
             except OSError as error:
-                self.problems.append(f"the memo of file hashes cannot be written ({error.strerror})")
+                self.problems.append(unwritable(error))
 
     def results(self) -> list[Extraction]:
         """Return one result for each preprocessing."""

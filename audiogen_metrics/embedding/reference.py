@@ -19,6 +19,7 @@ from audiogen_metrics.errors import DataError, InsufficientDataError
 from audiogen_metrics.functional.statistics import GaussianStatistics
 from audiogen_metrics.records import read
 from audiogen_metrics.results import InputSummary
+from audiogen_metrics.settings import given_path
 from audiogen_metrics.writing import write_atomically
 
 if TYPE_CHECKING:
@@ -286,7 +287,7 @@ class ReferenceStatistics:
             "content": content,
             "checksum": checksum_of(tensors, content),
         }
-        write_atomically(Path(path).expanduser(), save(tensors, metadata))
+        write_atomically(given_path(path), save(tensors, metadata))
 
     @classmethod
     def load(cls, path: str | Path) -> ReferenceStatistics:
@@ -297,7 +298,7 @@ class ReferenceStatistics:
         DataError
             Not reference statistics, of a newer format, or damaged.
         """
-        path = Path(path).expanduser()
+        path = given_path(path)
         metadata = _metadata(path)
         if metadata is None:
             raise DataError(
@@ -369,7 +370,7 @@ def _canonical(clip_ids: Iterable[str]) -> tuple[str, ...]:
 
 def is_statistics(path: str | Path) -> bool:
     """Tell by its content whether a file holds reference statistics."""
-    path = Path(path).expanduser()
+    path = given_path(path)
     return path.is_file() and _metadata(path) is not None
 
 

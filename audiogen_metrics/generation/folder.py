@@ -19,8 +19,10 @@ from tqdm import tqdm
 
 from audiogen_metrics import __version__
 from audiogen_metrics.audio.files import canonical_id
+from audiogen_metrics.distributed import place
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.generation.base import Generated, Generator, Request
+from audiogen_metrics.settings import given_path
 from audiogen_metrics.writing import write_atomically
 
 MANIFEST = "manifest.jsonl"
@@ -46,6 +48,7 @@ def generate_folder(
     audio_format: AudioFormat = "wav",
     resume: bool = False,
     progress: bool = False,
+    processes: Literal[1] | None = None,
 ) -> Summary:
     """Make every clip and write it below ``target``, with a line in manifest.jsonl.
 
@@ -68,24 +71,31 @@ def generate_folder(
         Continue a folder that was begun with the same requests and settings.
     progress
         Show a progress bar on stderr.
+    processes
+        1 makes all clips here, also where a launcher's environment says that there are other processes.
 
     Raises
     ------
     UsageError
         A folder that is in use, or was begun with other settings or requests, or cannot be written.
     """
-    folder = Path(target).expanduser()
+    folder = given_path(target)
     digest = _digest({"settings": generator.settings, "sample_rate": generator.sample_rate, "format": audio_format})
     manifest = _Manifest(folder, digest)
-    done = manifest.open(resume)
+    rank, world = place() if processes is None else (0, processes)
+    done = manifest.open(resume, alone=world == 1)
     wanted = {request.clip_id: _digest(_described(request)) for request in requests}
     changed = sorted(name for name in done.keys() & wanted.keys() if done[name]["request_digest"] != wanted[name])
     if changed:
         raise UsageError(
             f"{len(changed)} clips were asked for differently, {changed[0]!r} first", folder, "Choose a new folder"
         )
-    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     share = requests[rank::world]
+    if world > 1:
+        manifest.warnings.append(
+            f"process {rank} of {world} makes {len(share)} of {len(requests)} clips, as RANK and WORLD_SIZE of the "
+            "environment say; processes=1 makes all"
+        )
     kept = sum(request.clip_id in done for request in share)
     with tqdm(total=len(share), initial=kept, unit="clip", disable=not progress) as bar:
         # A batch that a kill has cut is made again whole, so that its clips have had the same company, to the last bit.
@@ -122,7 +132,7 @@ class _Manifest:
         self.path = folder / MANIFEST
         self.warnings: list[str] = []
 
-    def open(self, resume: bool) -> dict[str, dict[str, Any]]:
+    def open(self, resume: bool, *, alone: bool) -> dict[str, dict[str, Any]]:
         """Return the entries whose clips are there and unchanged; UsageError for a folder of something else."""
         if self.folder.exists() and not self.folder.is_dir():
             raise UsageError("is a file, not a folder", self.folder, "Choose a new folder")
@@ -134,7 +144,7 @@ class _Manifest:
                 self._append(b"\n")
         except OSError as error:
             raise UsageError(f"cannot be written ({error.strerror})", where=self.folder) from error
-        if not resume and any(self.folder.iterdir()) and os.environ.get("WORLD_SIZE", "1") == "1":
+        if not resume and any(self.folder.iterdir()) and alone:
             fix = "Add --resume to continue it, or choose a new folder" if entries else "Choose a new folder"
             raise UsageError("is not empty", self.folder, fix)
         other = next((entry for entry in entries.values() if entry.get("run_digest") != self.digest), None)

@@ -13,6 +13,7 @@ from typing import Any
 from audiogen_metrics.audio.files import scan
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.generation.base import Request
+from audiogen_metrics.settings import given_path
 
 ID_COLUMNS = ("clip_id", "id", "file_name", "filename", "file")
 PROMPT_COLUMNS = ("prompt", "caption", "text", "captions")
@@ -56,7 +57,7 @@ def requests_from_file(path: str | Path, seconds: float = 10.0, seed: int = 0) -
     DataError
         Missing, empty, not what its suffix says, a record without prompt, or two with one clip id.
     """
-    path = Path(path).expanduser()
+    path = given_path(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:

@@ -24,6 +24,7 @@ from audiogen_metrics.probes.base import Clip, Probe, clip_rng
 from audiogen_metrics.probes.configuration import configure, refuse_unused
 from audiogen_metrics.probes.pool import Pool, folder_labels, read_labels
 from audiogen_metrics.probes.sequences import EventSequence, event_sequences
+from audiogen_metrics.settings import given_path
 
 MANIFEST_VERSION = 1
 
@@ -98,7 +99,7 @@ def corrupt_folder(source: str | Path, target: str | Path, options: CopyOptions)
     DataError
         No usable clip, or a set that the probe cannot take, such as one without classes.
     """
-    folder, root = scan(source, options.suffixes), Path(target).expanduser()
+    folder, root = scan(source, options.suffixes), given_path(target)
     _check_target(root, folder.root)
     # What is wrong with a setting is said before any file is read.
     kind = configure(options.probe, options.settings)

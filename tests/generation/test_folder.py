@@ -129,6 +129,17 @@ def test_processes_share_the_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(read_manifest(tmp_path / "out")) == 4
 
 
+def test_a_share_is_said_and_can_be_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training script's first process generates alone: a quarter of the clips must not look like all."""
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(UsageError, match="RANK is not set, but WORLD_SIZE is 4"):
+        generate_folder(Hums(), REQUESTS, tmp_path / "out")
+    monkeypatch.setenv("RANK", "0")
+    assert "process 0 of 4 makes 1 of 4 clips" in generate_folder(Hums(), REQUESTS, tmp_path / "out").warnings[0]
+    summary = generate_folder(Hums(), REQUESTS, tmp_path / "all", processes=1)
+    assert (summary.made, summary.warnings) == (4, ())
+
+
 def test_a_function_is_a_generator(tmp_path: Path) -> None:
     generate_folder(
         FunctionGenerator(lambda _: np.full(100, 0.1), 8000, {"system": "constant"}), REQUESTS, tmp_path / "out"
