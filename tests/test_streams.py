@@ -100,7 +100,7 @@ def test_names_that_are_no_unicode(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for form in ("table", "json", "csv", "markdown", "latex"):
         assert written([*score, form], "utf-8", monkeypatch)[0] == 0
         assert main([*score, form, "-o", str(tmp_path / form)]) == 0
-    assert json.loads((tmp_path / "json").read_text())["inputs"]["gen"]["path"] == str(folder)
+    assert json.loads((tmp_path / "json").read_text())["inputs"]["gen"]["path"].endswith("udcff")
 
 
 AGM = f"{shlex.quote(sys.executable)} -m audiogen_metrics"
