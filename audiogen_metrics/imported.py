@@ -23,7 +23,12 @@ from audiogen_metrics.confidence import with_interval
 from audiogen_metrics.embedding.cache import ClipFeatures
 from audiogen_metrics.embedding.extraction import EmbeddingSet
 from audiogen_metrics.embedding.memo import digest_of
-from audiogen_metrics.embedding.reference import MACHINE_SETTINGS, FeatureSource, GivenFeatures
+from audiogen_metrics.embedding.reference import (
+    MACHINE_SETTINGS,
+    FeatureSource,
+    GivenFeatures,
+    machine_differences,
+)
 from audiogen_metrics.embedding.sides import shared_content
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
 from audiogen_metrics.evaluation import compute, score_warnings, tool_versions
@@ -178,6 +183,9 @@ def score_features(
     found = shared_content("gen", sides[0].files, "ref", sides[1].files, what="features")
     found += [f"{name}: {note}" for name, side in zip(("gen", "ref"), sides, strict=True) for note in side.notes]
     found += pairs.warnings()
+    common = sides[0].stamps.keys() & sides[1].stamps.keys()
+    made = [[side.stamps[name]["settings"] for name in sorted(common)] for side in sides]
+    found += machine_differences(*made, "gen was embedded", "ref")
     return ScoreReport(
         scores=scores,
         protocol="imported",

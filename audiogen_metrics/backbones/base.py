@@ -61,7 +61,7 @@ class Backbone(ABC):
     autocast
         Lower precision for the network (not for its front end), for example ``torch.bfloat16``; None is float32.
     tf32
-        On CUDA, let products of float32 be rounded to TF32: faster, and scores move by up to 1.2e-3 (relative). None
+        On CUDA, let products of float32 be rounded to TF32: faster, and scores move by up to 1.3e-3 (relative). None
         takes ``AGM_TF32``, by default no.
 
     Attributes
