@@ -184,8 +184,8 @@ def score_features(
     found += [f"{name}: {note}" for name, side in zip(("gen", "ref"), sides, strict=True) for note in side.notes]
     found += pairs.warnings()
     common = sides[0].stamps.keys() & sides[1].stamps.keys()
-    made = [[side.stamps[name]["settings"] for name in sorted(common)] for side in sides]
-    found += machine_differences(*made, "gen was embedded", "ref")
+    gen_made, ref_made = ([side.stamps[name]["settings"] for name in sorted(common)] for side in sides)
+    found += machine_differences(gen_made, ref_made, "gen was embedded", "ref")
     return ScoreReport(
         scores=scores,
         protocol="imported",
