@@ -565,7 +565,7 @@ def _warnings(
     gen: FolderSide, ref: Side, pairs: Pairing, pairing: PairingMode, scores: Mapping[str, Score]
 ) -> list[str]:
     """Return what to know before the scores are believed: about the files, the sets, the numbers."""
-    found = gen.warnings() + ref.warnings() + gen.problems() + ref.problems()
+    found = gen.warnings() + ref.warnings() + [*dict.fromkeys(gen.problems() + ref.problems())]
     n_gen, n_ref = len(gen.clip_ids), len(ref.clip_ids)
     if n_gen != n_ref:
         found.append(f"gen has {n_gen} clips and ref {n_ref}: Fréchet distances depend on both")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,16 @@ def cache_dir() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("audiogen-metrics", appauthor=False))
+
+
+def cache_denied() -> str:
+    """Return the warning that permissions keep this user from (parts of) the cache: one text, whatever it hits."""
+    folder = cache_dir()
+    return (
+        f"the cache in {folder} has files or folders that this user cannot use: what cannot be read is computed again, "
+        "and what cannot be written (Permission denied) is not kept. Ask their owner to share them "
+        f"(chmod -R a+rwX {shlex.quote(str(folder))}), or set AGM_CACHE_DIR to a folder of your own"
+    )
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:

@@ -22,10 +22,9 @@ from audiogen_metrics.audio.preparation import Preprocessing, prepare
 from audiogen_metrics.audio.resampling import RESAMPLING_VERSION
 from audiogen_metrics.backbones.base import Backbone, Output
 from audiogen_metrics.embedding.cache import CachedClip, ClipFeatures, EmbeddingCache
-from audiogen_metrics.embedding.memo import HashMemo, digest_of, identity_of
+from audiogen_metrics.embedding.memo import HashMemo, digest_of, identity_of, memo_folder
 from audiogen_metrics.errors import AudioFileError, DataError, InsufficientDataError, NumericsError
 from audiogen_metrics.functional.statistics import GaussianStatistics
-from audiogen_metrics.settings import cache_dir
 
 MAX_BATCH_SAMPLES = 2**23
 """Bound on the samples of one batch (32 MB): long clips go in smaller batches."""
@@ -202,7 +201,7 @@ class _Run:
         alteration: Alteration | None,
     ) -> None:
         self.folder, self.options, self.alteration = folder, options, alteration
-        self.memo = HashMemo(cache_dir() / "memo", folder.root) if options.cache else None
+        self.memo = HashMemo(memo_folder(), folder.root) if options.cache else None
         self.groups = {
             preprocessing: [_Lane(backbone, preprocessing, options, alteration) for backbone in backbones]
             for preprocessing, backbones in groups.items()
@@ -344,10 +343,8 @@ class _Run:
         for lane in self.lanes:
             lane.close()
         if self.memo is not None and not (self.options.distributed and distributed.rank()):
-            try:
-                self.memo.save()
-            except OSError as error:
-                self.problems.append(f"the memo of file hashes cannot be written ({error.strerror})")
+            self.memo.save()
+            self.problems += self.memo.problems
 
     def results(self) -> list[Extraction]:
         """Return one result for each preprocessing."""
@@ -369,7 +366,7 @@ class _Run:
             digests={clip_id: self.digests[clip_id] for clip_id in order},
             failures=tuple(self.failures[clip_id] for clip_id in sorted(self.failures)),
             from_cache=len(set(order) - self.decoded),
-            problems=tuple(self.problems + [problem for lane in lanes for problem in lane.problems]),
+            problems=tuple(dict.fromkeys(self.problems + [problem for lane in lanes for problem in lane.problems])),
         )
 
 
