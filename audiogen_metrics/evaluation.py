@@ -602,7 +602,8 @@ def _warnings(
     """Return what to know before the scores are believed: about the sets, their files, the numbers."""
     from audiogen_metrics.embedding.sides import between, mixed_forms
 
-    found = between(gen, ref) + gen.warnings() + ref.warnings() + gen.problems() + ref.problems()
+    found = between(gen, ref) + gen.warnings() + ref.warnings()
+    found += dict.fromkeys(gen.problems() + ref.problems())
     n_gen, n_ref = len(gen.clip_ids), len(ref.clip_ids)
     if n_gen != n_ref:
         found.append(f"gen has {n_gen} clips and ref {n_ref}: Fréchet distances depend on both")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,16 @@ def tf32_allowed() -> bool:
     if chosen not in ("0", "1"):
         raise UsageError(f"AGM_TF32={chosen}", fix="Set it to 0 or 1")
     return chosen == "1"
+
+
+def cache_denied() -> str:
+    """Return the warning that permissions keep this user from (parts of) the cache: one text, whatever it hits."""
+    folder = cache_dir()
+    return (
+        f"the cache in {folder} has files or folders that this user cannot use: what cannot be read is computed again, "
+        "and what cannot be written (Permission denied) is not kept. Ask their owner to share them "
+        f"(chmod -R a+rwX {shlex.quote(str(folder))}), or set AGM_CACHE_DIR to a folder of your own"
+    )
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:

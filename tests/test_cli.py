@@ -149,8 +149,20 @@ def test_cache_info(agm: Run, small: tuple[Path, Path]) -> None:
     assert "empty" in agm("cache", "info").stdout
     assert agm("score", *small, *YAMNET).returncode == 0
     assert "yamnet-" in agm("cache", "info").stdout
-    (space,) = json.loads(agm("cache", "info", "--format", "json").stdout)["spaces"]
+    info = json.loads(agm("cache", "info", "--format", "json").stdout)
+    (space,) = info["spaces"]
     assert space["clips"] == 24
+    there = [path for path in Path(info["cache"]).rglob("*") if path.is_file()]
+    assert (info["files"], info["bytes"]) == (len(there), sum(path.stat().st_size for path in there))
+    assert info["bytes"] == sum(kind["bytes"] for kind in info["kinds"].values())
+    assert info["kinds"]["embeddings"]["bytes"] == space["bytes"]
+    size = f"{info['kinds']['embeddings']['files']} files, {space['bytes'] / 2**20:.1f} MB"
+    assert f"embeddings: {size}" in agm("cache", "info").stdout
+    (Path(info["folder"]) / space["name"] / "b.safetensors").write_bytes(b"no shard")
+    done = agm("cache", "info")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "unreadable  b.safetensors: " in done.stdout
+    assert "b.safetensors" in json.loads(agm("cache", "info", "--format", "json").stdout)["spaces"][0]["damaged"]
 
 
 def test_doctor(agm: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_every_public_name_exists() -> None:
 # Layers from the bottom up. A module may import from layers below its own and from its own package.
 LAYERS = [
     {"errors"},
-    {"registry", "settings", "distributed", "citations", "records", "writing", "precision"},
+    {"registry", "settings", "distributed", "citations", "records", "writing", "precision", "filesystems", "keeping"},
     {"results", "functional", "audio"},
     {"backbones", "protocols"},
     {"embedding"},

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from audiogen_metrics.errors import MissingWeightsError, UsageError
+from audiogen_metrics.filesystems import Volume
 from audiogen_metrics.registry import Registry, unknown_name
 from audiogen_metrics.settings import cache_dir
 
@@ -263,8 +264,9 @@ def sha256_of(path: Path, *, memo: bool = True) -> str:
     """Return the SHA-256 of a file, hex.
 
     Hashing 300 MB takes about a second, so the digest is noted in the cache folder together with the file's size,
-    inode and times of change, and believed while these stay the same. A file that changed within two seconds
-    before it was hashed is not noted, since it may change again within one tick of its time stamp.
+    inode, times of change and volume, and believed while these stay the same. A file that changed within two seconds
+    before it was hashed is not noted, since it may change again within one tick of its time stamp; nor is one on a
+    volume that does not stamp every change (`audiogen_metrics.filesystems`).
 
     Parameters
     ----------
@@ -275,7 +277,9 @@ def sha256_of(path: Path, *, memo: bool = True) -> str:
     """
     path = path.absolute()
     status = path.stat()
-    stamp = [str(path), status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns]
+    volume = Volume.of(path)
+    stamp = [str(path), status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns, str(volume)]
+    memo = memo and volume.stamps(status.st_ctime_ns)
     note = cache_dir() / "weights" / "digests" / (hashlib.sha256(str(path).encode()).hexdigest()[:32] + ".json")
     known = read_json(note) if memo else {}
     if known.get("stamp") == stamp and isinstance(known.get("sha256"), str):
@@ -283,7 +287,7 @@ def sha256_of(path: Path, *, memo: bool = True) -> str:
     now = time.time_ns()
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if now - max(status.st_mtime_ns, status.st_ctime_ns) > RACY_NS:
+    if volume.stamps(status.st_ctime_ns) and now - max(status.st_mtime_ns, status.st_ctime_ns) > RACY_NS:
         write_json(note, {"stamp": stamp, "sha256": digest})
     return digest
 

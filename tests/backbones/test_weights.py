@@ -20,6 +20,7 @@ import pytest
 import torch
 from torch import nn
 
+from audiogen_metrics import filesystems
 from audiogen_metrics.backbones import pretrained, weights
 from audiogen_metrics.backbones.base import Features, Output
 from audiogen_metrics.backbones.panns import Cnn14At16k
@@ -246,12 +247,33 @@ def test_a_digest_is_noted_and_a_change_is_noticed(tmp_path: Path, monkeypatch: 
     file = tmp_path / "file"
     file.write_bytes(CONTENT)
     monkeypatch.setattr(weights, "RACY_NS", -(10**18))
+    monkeypatch.setattr(filesystems, "kind_of", lambda _path: "ext4")
     assert sha256_of(file) == DIGEST
     with monkeypatch.context() as patch:
         patch.setattr(hashlib, "file_digest", lambda *_: pytest.fail("hashed again"))
         assert sha256_of(file) == DIGEST
     file.write_bytes(CONTENT[::-1])
     assert sha256_of(file) == hashlib.sha256(CONTENT[::-1]).hexdigest()
+
+
+@pytest.mark.parametrize("kind", ["squashfs", "overlay", "fuse.squashfuse", ""])
+def test_a_file_is_hashed_where_equal_times_say_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Weights in an image that was made anew have the size, times and inode of the old ones."""
+    file = tmp_path / "file"
+    file.write_bytes(CONTENT)
+    monkeypatch.setattr(weights, "RACY_NS", -(10**18))
+    monkeypatch.setattr(filesystems, "kind_of", lambda _path: "ext4")
+    assert sha256_of(file) == DIGEST
+    note = next((tmp_path / "cache").rglob("*.json"))
+    noted = note.read_text()
+    note.write_text(noted.replace(DIGEST, "0" * 64).replace('"ext4 ', f'"{kind} '))
+    monkeypatch.setattr(filesystems, "kind_of", lambda _path: kind)
+    assert sha256_of(file) == DIGEST
+    note.unlink()
+    assert sha256_of(file) == DIGEST
+    assert not note.exists()
 
 
 def test_a_file_that_just_changed_is_not_noted(tmp_path: Path) -> None:
@@ -266,6 +288,7 @@ def test_verification_can_ignore_the_note(tmp_path: Path, monkeypatch: pytest.Mo
     file = tmp_path / "file"
     file.write_bytes(CONTENT)
     monkeypatch.setattr(weights, "RACY_NS", -(10**18))
+    monkeypatch.setattr(filesystems, "kind_of", lambda _path: "ext4")
     sha256_of(file)
     note = next((tmp_path / "cache").rglob("*.json"))
     note.write_text(note.read_text().replace(DIGEST, "0" * 64))
