@@ -24,6 +24,9 @@ from audiogen_metrics.errors import DataError, InsufficientDataError, NumericsEr
 REMEMBERED_BATCHES = 4
 """Batches whose features are kept for the next metric that is given the same samples."""
 
+REMEMBERED_BYTES = 2**28
+"""Bound on these features together; those of the last batch are kept whatever their size."""
+
 SHORTEST_SECONDS = 0.01
 """Shorter clips are taken for another mistake: (time, channels) instead of (channels, time), or a wrong rate."""
 
@@ -65,10 +68,14 @@ class Runner:
             _warn_of_scale(clips)
             waveforms = [prepare(Audio(clip.numpy().T, sample_rate), preprocessing) for clip in clips]
             self._remembered[key] = self._run(waveforms)
-            while len(self._remembered) > REMEMBERED_BATCHES:
+            while len(self._remembered) > 1 and self._remembers_too_much():
                 self._remembered.popitem(last=False)
         self._remembered.move_to_end(key)
         return self._remembered[key]
+
+    def _remembers_too_much(self) -> bool:
+        tensors = (tensor for batch in self._remembered.values() for clip in batch for tensor in clip.values())
+        return len(self._remembered) > REMEMBERED_BATCHES or sum(tensor.nbytes for tensor in tensors) > REMEMBERED_BYTES
 
     def _run(self, waveforms: Sequence[torch.Tensor]) -> list[ClipFeatures]:
         buckets: dict[int, list[int]] = defaultdict(list)
