@@ -42,8 +42,9 @@ _STREAMED = 0xFFFF_FFFF - 2**16
 """Encoders that write to a pipe leave the largest chunk size in the header; such a file is whole."""
 
 
-_LOSSY = {"VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III"}
-"""Subtypes that libsndfile decodes to floats, and rounds for whoever asks for integers, each in its own way."""
+_FLOATS = {"FLOAT", "DOUBLE"}
+_EXACT = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24"}
+"""Subtypes of which float32 holds every integer; libsndfile rounds lossy ones to 16 bits, each in a way of its own."""
 
 # How a file begins, with its kind, and where the first one ends for those that say so.
 _BEGINNINGS = {
@@ -62,8 +63,8 @@ _WRITE_AGAIN = "Write it again, or convert it: ffmpeg -i IN OUT.flac"
 class Audio:
     """Decoded samples, ``(time, channels)`` float32 with full scale ±1, and their rate in Hz.
 
-    ``integers`` are those that libsndfile itself gives where they do not follow from the floats: of lossy files, if
-    `decode` was asked for them.
+    ``integers`` are the 16-bit ones that libsndfile gives, where `decode` was asked for them and they do not follow
+    from the floats.
     """
 
     samples: npt.NDArray[np.float32]
@@ -83,7 +84,7 @@ def decode(path: Path, content: bytes, *, integers: bool = False) -> Audio:
     content
         Bytes of the file.
     integers
-        Decode lossy files a second time, to 16-bit integers.
+        Decode lossy files, and those of more than 24 bits, a second time, to 16-bit integers.
 
     Raises
     ------
@@ -161,8 +162,9 @@ def _decode(path: Path, content: bytes, frames: mp3.Part | None, room: int, *, i
             samples = file.read_all("float32", room)
             sample_rate, container, subtype = int(file.samplerate), file.format, file.subtype
         rounded = None
-        if integers and subtype in _LOSSY:
+        if integers and subtype not in _FLOATS and (subtype not in _EXACT or container == "OGG"):
             with _Stream(_Content(content)) as file:
+                file.rewind()
                 rounded = file.read_all("int16", room)
     except (soundfile.LibsndfileError, RuntimeError, ValueError) as error:
         reason = str(getattr(error, "error_string", error)).rstrip(".")
@@ -203,6 +205,11 @@ class _Stream(soundfile.SoundFile):  # type: ignore[misc]  # it has no types
     def seekable(self) -> bool:
         """Say no: otherwise each read is cut to the claimed length and followed by a seek, which may fail."""
         return False
+
+    def rewind(self) -> None:
+        """Seek to the beginning as `soundfile.read` does; some integers of MP3 then differ by one."""
+        if super().seekable():
+            self.seek(0)
 
     def read_all(self, dtype: str, room: int) -> npt.NDArray[Any]:
         """Return all samples, ``(time, channels)``. ValueError for too many, unread where the header says how many."""
