@@ -252,10 +252,11 @@ def _differs_from_md5(content: bytes, samples: npt.NDArray[np.float32]) -> bool:
     if not any(stored):
         return False
     digest = hashlib.md5(usedforsecurity=False)
-    width = -(-depth // 8)
     for start in range(0, len(samples), BLOCK_FRAMES):
-        block = samples[start : start + BLOCK_FRAMES]
         # At most 24 bits, which float32 holds exactly.
-        whole = (block * np.float32(2 ** (depth - 1))).astype("<i4")
-        digest.update(whole.view(np.uint8).reshape(*whole.shape, 4)[..., :width].tobytes())
+        whole = samples[start : start + BLOCK_FRAMES] * np.float32(2 ** (depth - 1))
+        if depth <= 16:
+            digest.update(whole.astype("i1" if depth <= 8 else "<i2").tobytes())
+        else:
+            digest.update(whole.astype("<i4").view(np.uint8).reshape(-1, 4)[:, :3].tobytes())
     return digest.digest() != stored

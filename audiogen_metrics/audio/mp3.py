@@ -225,14 +225,14 @@ def _checksum(content: bytes) -> int:
     The bytes lie in lanes that are computed side by side. The register is linear over exclusive or, so that the lanes
     are joined by what a lane of zeros makes of each of its bits.
     """
-    lanes = isqrt(len(content)) + 1
-    length = -(-len(content) // lanes)
+    lanes = isqrt(len(content) // 2) + 1
+    length = -(-len(content) // (2 * lanes))
     # Zeros in front leave a register of zero alone.
-    padded = np.frombuffer(bytes(lanes * length - len(content)) + content, np.uint8).reshape(lanes, length)
-    rows = np.ascontiguousarray(np.concatenate([padded, np.zeros((16, length), np.uint8)]).T)
+    padded = np.frombuffer(bytes(2 * lanes * length - len(content)) + content, "<u2").reshape(lanes, length)
+    rows = np.concatenate([padded, np.zeros((16, length), np.uint16)]).T.astype(np.uint16, "C")
     registers = np.concatenate([np.zeros(lanes, np.uint16), 1 << np.arange(16, dtype=np.uint16)])
     for row in rows:
-        registers = _LOW_FIRST[(registers ^ row) & 255] ^ (registers >> 8)
+        registers = _TWO_BYTES[registers ^ row]
     powers = registers[lanes:].tolist()
     total = 0
     for register in registers[:lanes].tolist():
@@ -297,18 +297,20 @@ def _header(header: bytes) -> _Header | None:
     return _Header(samples // 8 * bits // sample_rate + padding, samples, kind)
 
 
-def _reflected(value: npt.NDArray[np.int64], bits: int) -> npt.NDArray[np.int64]:
-    """Return the lowest bits of each number in reverse order."""
-    return sum((value >> bit & 1) << (bits - 1 - bit) for bit in range(bits))  # type: ignore[return-value]
-
-
-def _table() -> npt.NDArray[np.int64]:
+def _high_first() -> npt.NDArray[np.uint16]:
     """Return what each byte does to a register of CRC-16, polynomial 0x8005, the highest bit first."""
     values = np.arange(256) << 8
     for _ in range(8):
         values = (values << 1 ^ 0x8005 * (values >> 15)) & 0xFFFF
-    return values
+    return values.astype(np.uint16)
 
 
-_HIGH_FIRST = _table().astype(np.uint16)
-_LOW_FIRST = _reflected(_table()[_reflected(np.arange(256), 8)], 16).astype(np.uint16)
+def _two_bytes() -> npt.NDArray[np.uint16]:
+    """Return what each two bytes do to a register of CRC-16, polynomial 0x8005, the lowest bit first."""
+    values = np.arange(2**16)
+    for _ in range(16):
+        values = values >> 1 ^ 0xA001 * (values & 1)
+    return values.astype(np.uint16)
+
+
+_HIGH_FIRST, _TWO_BYTES = _high_first(), _two_bytes()
