@@ -37,10 +37,11 @@ MAX_LEVEL = 1e10
 UNKNOWN_FRAMES = 2**62
 """libsndfile gives its largest number for a FLAC stream that was written to a pipe."""
 
-_SHORT_CHUNK = re.compile(r"^\s*(?:data|SSND)\s*:\s*(\d+|0x[0-9A-Fa-f]+) \(should be \d+\)", re.MULTILINE)
-_STREAMED = 0xFFFF_FFFF - 2**16
-"""Encoders that write to a pipe leave the largest chunk size in the header; such a file is whole."""
-
+_SHORT_CHUNK = re.compile(r"^\s*(?:data|SSND)\s*:\s*(\d+|0x[0-9A-Fa-f]+) \(should be (\d+)\)", re.MULTILINE)
+_PLACEHOLDERS = (range(0x7F00_0000, 0x7F00_0100), range(0x7FFF_E000, 0x8000_0100), range(0xFFFE_0000, 2**64))
+"""Sizes that SoX, arecord, ffmpeg and others leave in the header when they write to a pipe; such a file is whole."""
+_KNOWN_EXCESS = 16
+"""Bytes by which some writers overstate the size of a whole file."""
 
 _FLOATS = {"FLOAT", "DOUBLE"}
 _EXACT = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24"}
@@ -55,6 +56,8 @@ _BEGINNINGS = {
     "W64": re.compile(rb"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"),
     "AU": re.compile(rb"\.snd\x00\x00\x00[\x18-\xff].{4}\x00\x00\x00[\x01-\x1b]", re.DOTALL),
 }
+
+_W64_DATA = re.compile(rb"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a")
 
 _WRITE_AGAIN = "Write it again, or convert it: ffmpeg -i IN OUT.flac"
 
@@ -137,21 +140,37 @@ def _pieces(path: Path, content: bytes) -> list[tuple[bytes, mp3.Part | None]]:
         if parts:
             return [(content[part.start : part.end], part) for part in parts]
     for kind, beginning in _BEGINNINGS.items():
-        if beginning.match(content) and (second := beginning.search(content, min(_end(kind, content), len(content)))):
+        if not beginning.match(content, start):
+            continue
+        content = content[start:]
+        if kind == "W64":
+            content = _completed_w64(content)
+        if second := beginning.search(content, _end(kind, content)):
             what = f"another {kind} file begins at byte {second.start()}"
             raise AudioFileError(what, path, "Join sounds with an audio tool: ffmpeg -i 'concat:A|B' OUT.flac")
     return [(content, None)]
 
 
+def _completed_w64(content: bytes) -> bytes:
+    """Return a W64 file with the sizes that were left open when it was written to a pipe: libsndfile needs them."""
+    data = _W64_DATA.search(content)
+    if data is None or int.from_bytes(content[data.end() : data.end() + 8], "little") < UNKNOWN_FRAMES:
+        return content
+    sizes = (len(content) - offset for offset in (0, data.start()))
+    whole, chunk = (size.to_bytes(8, "little") for size in sizes)
+    return content[:16] + whole + content[24 : data.end()] + chunk + content[data.end() + 8 :]
+
+
 def _end(kind: str, content: bytes) -> int:
     """Return where a file ends by its own header, or where another one may begin at the earliest."""
+    end = 12
     if kind == "WAV" and content[:4] != b"RF64":
-        return 8 + int.from_bytes(content[4:8], "big" if content[:4] == b"RIFX" else "little")
-    if kind == "AIFF":
-        return 8 + int.from_bytes(content[4:8], "big")
-    if kind == "W64":
-        return int.from_bytes(content[16:24], "little")
-    return 12
+        end = 8 + int.from_bytes(content[4:8], "big" if content[:4] == b"RIFX" else "little")
+    elif kind == "AIFF":
+        end = 8 + int.from_bytes(content[4:8], "big")
+    elif kind == "W64":
+        end = int.from_bytes(content[16:24], "little")
+    return end if end <= len(content) else 12
 
 
 def _decode(path: Path, content: bytes, frames: mp3.Part | None, room: int, *, integers: bool) -> Audio:
@@ -173,12 +192,26 @@ def _decode(path: Path, content: bytes, frames: mp3.Part | None, room: int, *, i
         if reason == TOO_LONG:
             raise AudioFileError(reason, path) from error
         raise AudioFileError(f"cannot be decoded ({reason})", path, fix) from error
-    problem = _incompleteness(container, report, declared, len(samples), frames)
+    if container in ("WAV", "WAVEX") and subtype == "MPEG_LAYER_III":
+        frames = _frames_in_wav(path, content)
+    problem = _incompleteness(len(content), container, report, declared, len(samples), frames)
     if container == "FLAC" and problem is None and _differs_from_md5(content, samples):
         problem = "the file is damaged: its samples fail the encoder's checksum (MD5)"
     if problem:
         raise AudioFileError(problem, path, _WRITE_AGAIN)
     return Audio(samples, sample_rate, rounded)
+
+
+def _frames_in_wav(path: Path, content: bytes) -> mp3.Part | None:
+    """Return what the frames of MP3 in a WAV file tell, whose length libsndfile estimates."""
+    chunk, size = 12, 0
+    while chunk + 8 <= len(content):
+        size = int.from_bytes(content[chunk + 4 : chunk + 8], "little")
+        if content.startswith(b"data", chunk):
+            break
+        chunk += 8 + size + size % 2
+    parts = mp3.parts(path, content[chunk + 8 : chunk + 8 + size])
+    return parts[0] if len(parts) == 1 else None
 
 
 def _is_recognised(content: bytes) -> bool:
@@ -231,7 +264,9 @@ class _Stream(soundfile.SoundFile):  # type: ignore[misc]  # it has no types
         return cast("npt.NDArray[Any]", self.read(min(left, BLOCK_FRAMES), dtype=dtype, always_2d=True))
 
 
-def _incompleteness(container: str, report: str, declared: int, decoded: int, frames: mp3.Part | None) -> str | None:
+def _incompleteness(
+    size: int, container: str, report: str, declared: int, decoded: int, frames: mp3.Part | None
+) -> str | None:
     """Return how a file falls short of what its own headers say; libsndfile decodes most such files in silence."""
     truncated = "the file is truncated"
     if frames is not None and not frames.has_length:
@@ -241,7 +276,16 @@ def _incompleteness(container: str, report: str, declared: int, decoded: int, fr
     if decoded < declared < UNKNOWN_FRAMES and (frames is not None or container != "MP3"):
         return truncated
     chunk = _SHORT_CHUNK.search(report)
-    return truncated if chunk is not None and int(chunk[1], 0) < _STREAMED else None
+    return truncated if chunk is not None and _is_short(int(chunk[1], 0), int(chunk[2]), size) else None
+
+
+def _is_short(claimed: int, found: int, size: int) -> bool:
+    """Tell whether a chunk is cut, of which the header claims more bytes than are found in a file of this size.
+
+    It is not where the header was never completed, or has the size of the file (or of all but eight bytes) instead.
+    """
+    is_written = not any(claimed in placeholders for placeholders in _PLACEHOLDERS)
+    return claimed > found and is_written and claimed - found != _KNOWN_EXCESS and claimed not in (size, size - 8)
 
 
 def _differs_from_md5(content: bytes, samples: npt.NDArray[np.float32]) -> bool:

@@ -132,7 +132,7 @@ def parts(path: Path, content: bytes) -> list[Part]:
 
 def _first_frame(path: Path, content: bytes) -> tuple[int, _Header] | None:
     """Return the first frame, behind whatever a stream that was cut, or saved as it came, may begin with."""
-    start = tags.skip(content, 0)
+    start = tags.after_id3(content, 0)
     found, alone = _next_frame(content, start), _header_at(content, start)
     if found and found[0] > start and alone and alone.kind == found[1].kind:
         raise AudioFileError(_lost(start + alone.length), path, _FIX)

@@ -70,6 +70,66 @@ def test_a_stream_of_unknown_length_is_whole(tmp_path: Path) -> None:
     assert decode(tmp_path / "clip.wav", bytes(content)).samples.shape == SAMPLES.shape
 
 
+OVERSTATED = [0x7FFF_F000, 0x7FFF_FFFF, 0x8000_0000, 0x7FFF_FFFF - 36, 0xFFFF_FFFF - 44]
+
+
+@pytest.mark.parametrize("size", OVERSTATED)
+def test_sizes_that_writers_to_pipes_leave(tmp_path: Path, size: int) -> None:
+    content = bytearray(write(tmp_path, ".wav", "WAV", "PCM_16").read_bytes())
+    data = content.index(b"data")
+    content[data + 4 : data + 8] = struct.pack("<I", size)
+    content[4:8] = struct.pack("<I", (size + 36) & 0xFFFFFFFF)
+    assert decode(tmp_path / "clip.wav", bytes(content)).samples.shape == SAMPLES.shape
+
+
+@pytest.mark.parametrize("excess", [16, 36, 44])
+def test_sizes_that_count_headers_too(tmp_path: Path, excess: int) -> None:
+    """The size of the file, or of all but eight bytes, in the place of the data's; a cut of other sizes is found."""
+    path = write(tmp_path, ".wav", "WAV", "PCM_16")
+    whole, content = path.read_bytes(), bytearray(path.read_bytes())
+    data = content.index(b"data")
+    content[data + 4 : data + 8] = struct.pack("<I", len(whole) - 44 + excess)
+    assert decode(path, bytes(content)).samples.shape == SAMPLES.shape
+    for missing in (2, 4, 100, 1000):
+        with pytest.raises(AudioFileError, match="truncated"):
+            decode(path, whole[:-missing])
+
+
+@pytest.mark.parametrize(("form", "sound"), [(0x7F00_0050, 0x7F00_0008), (0, 0)], ids=["SoX", "ffmpeg"])
+def test_aiff_from_a_pipe(tmp_path: Path, form: int, sound: int) -> None:
+    content = bytearray(write(tmp_path, ".aiff", "AIFF", "PCM_16").read_bytes())
+    place = content.index(b"SSND")
+    content[4:8], content[place + 4 : place + 8] = struct.pack(">I", form), struct.pack(">I", sound)
+    assert decode(tmp_path / "clip.aiff", bytes(content)).samples.shape == SAMPLES.shape
+
+
+def test_w64_from_a_pipe(tmp_path: Path) -> None:
+    content = bytearray(write(tmp_path, ".w64", "W64", "PCM_16").read_bytes())
+    place = content.index(b"data\xf3") + 16
+    content[16:24], content[place : place + 8] = b"\xff" * 8, b"\xff" * 7 + b"\x7f"
+    assert decode(tmp_path / "clip.w64", bytes(content)).samples.shape == SAMPLES.shape
+
+
+@pytest.mark.parametrize(("suffix", "container"), [(".wav", "WAV"), (".aiff", "AIFF"), (".flac", "FLAC")])
+def test_an_id3_tag_in_front(tmp_path: Path, suffix: str, container: str) -> None:
+    path = write(tmp_path, suffix, container, "PCM_16")
+    tagged = b"ID3\3\0\0\0\0\0\x0a" + bytes(10) + path.read_bytes()
+    np.testing.assert_array_equal(decode(path, tagged).samples, read(path).samples)
+
+
+def test_mp3_in_wav(tmp_path: Path) -> None:
+    """libsndfile estimates its length; a frame that is lost is found as in MP3."""
+    path = write(tmp_path, ".mp3", "MP3", "MPEG_LAYER_III")
+    body = path.read_bytes()
+    form = struct.pack("<HHIIHHHHIHHH", 0x55, 2, 48_000, 16_000, 1, 0, 12, 1, 2, 1, 1, 1393)
+    chunks = b"WAVEfmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", len(body)) + body
+    content = b"RIFF" + struct.pack("<I", len(chunks)) + chunks
+    assert decode(tmp_path / "clip.wav", content).samples.shape == SAMPLES.shape
+    damaged = content[:-3000] + bytes(64) + content[-2936:]
+    with pytest.raises(AudioFileError, match="damaged"):
+        decode(tmp_path / "clip.wav", damaged)
+
+
 def test_a_flac_stream_of_unknown_length_is_whole(tmp_path: Path) -> None:
     """What `ffmpeg -f flac -` writes: no count of samples (36 bits) and no MD5 in the header."""
     content = bytearray(write(tmp_path, ".flac", "FLAC", "PCM_16").read_bytes())
