@@ -39,8 +39,10 @@ _COUNT = {b"Xing": 8, b"Info": 8, b"VBRI": 14}
 _SYNC = re.compile(rb"\xff[\xe2-\xff]")
 
 # What LAME and ffmpeg append to a length header, counted from its beginning.
-_ENCODER, _MUSIC_LENGTH, _MUSIC_CHECKSUM = 120, 148, 152
-_ENCODERS = (b"LAME3.9", b"LAME3.1", b"Lavc", b"Lavf")
+_ENCODER, _MUSIC_LENGTH, _MUSIC_CHECKSUM, _TAG_CHECKSUM = 120, 148, 152, 154
+_LAME = (b"LAME3.9", b"LAME3.1")
+_FFMPEG_RANGE = 190
+"""Bytes of the first frame that ffmpeg takes its checksum of, whatever their meaning; right for MPEG 1 in stereo."""
 _GAIN_TAG = b"MP3GAIN_UNDO"
 """Left by mp3gain, which changes the level in each frame and not the checksum."""
 
@@ -209,13 +211,23 @@ def _next_frame(content: bytes, position: int) -> tuple[int, _Header] | None:
 
 
 def _check_whole(path: Path, content: bytes, run: _Run) -> None:
-    """Compare the bytes of a run with the checksum that LAME and ffmpeg leave in the length header."""
-    if run.tag is None or not content.startswith(_ENCODERS, run.tag + _ENCODER) or _GAIN_TAG in content:
-        return
-    length, checksum = run.tag + _MUSIC_LENGTH, run.tag + _MUSIC_CHECKSUM
-    stored = int.from_bytes(content[checksum : checksum + 2], "big")
-    is_counted = int.from_bytes(content[length : length + 4], "big") == run.end - run.frames[0]
-    if stored and is_counted and _checksum(content[run.frames[0] + run.header.length : run.end]) != stored:
+    """Compare a run with the checksums that LAME and ffmpeg leave in the length header: of the sound, and of itself."""
+    start = run.frames[0]
+    tag = start + 4 + run.header.side_info if run.tag is None else run.tag
+    length, checksum, own = (
+        int.from_bytes(content[tag + place : tag + place + size], "big")
+        for place, size in ((_MUSIC_LENGTH, 4), (_MUSIC_CHECKSUM, 2), (_TAG_CHECKSUM, 2))
+    )
+    is_counted = length == run.end - start
+    is_known = is_counted or content.startswith(_LAME, tag + _ENCODER)
+    # In a shorter frame ffmpeg's checksum is of bytes that are not in the file.
+    if is_known and run.header.length >= _FFMPEG_RANGE:
+        head = content[start : tag + _TAG_CHECKSUM]
+        padded = (head + bytes(2) + content[tag + _TAG_CHECKSUM + 2 : tag + _FFMPEG_RANGE])[:_FFMPEG_RANGE]
+        if run.tag is None or own not in (_checksum(head), _checksum(padded)):
+            raise AudioFileError("the file is damaged: its length header fails the encoder's checksum", path, _FIX)
+    sound = start + run.header.length
+    if is_counted and checksum and _GAIN_TAG not in content and _checksum(content[sound : run.end]) != checksum:
         raise AudioFileError("the file is damaged: its sound fails the encoder's checksum", path, _FIX)
 
 

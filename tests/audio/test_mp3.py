@@ -125,6 +125,19 @@ def test_every_changed_byte_is_found_by_the_encoders_checksum(mode: str, samples
             read(bytes(flipped))
 
 
+@pytest.mark.parametrize(("samples", "rate"), [(FIRST, 16_000), (STEREO, 44_100)], ids=["mono", "stereo"])
+def test_a_damaged_length_header_is_found(samples: np.ndarray, rate: int) -> None:
+    """It would cost the trimming of both ends: by its own checksum, which ffmpeg takes of 190 bytes always."""
+    content = encoded(samples, "CONSTANT", rate)
+    tag = min(content.find(name) for name in (b"Xing", b"Info") if name in content)
+    for place in (tag, tag + 8, tag + 141):
+        with pytest.raises(AudioFileError, match=r"length header fails|no MPEG frame|truncated"):
+            read(content[:place] + b"\x55" + content[place + 1 :])
+    head = content[: tag + 154] + bytes(2) + content[tag + 156 :]
+    theirs = mp3._checksum(head[:190]).to_bytes(2, "big")
+    assert len(read(head[: tag + 154] + theirs + head[tag + 156 :])) == len(samples)
+
+
 def test_a_lost_header_is_found_in_files_without_a_length_header() -> None:
     content = without_length(encoded(FIRST))
     places = frames(content)
