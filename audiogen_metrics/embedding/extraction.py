@@ -293,8 +293,10 @@ class _Run:
         if self.cached(key):
             return _Loaded(clip, digest, key)
         try:
-            as_integers = any(preprocessing.sixteen_bit == "file" for preprocessing in self.groups)
-            decoded = decode(clip.path, content, integers=as_integers)
+            if any(preprocessing.sixteen_bit == "file" for preprocessing in self.groups):
+                decoded = decode(clip.path, content, integers=True)
+            else:
+                decoded = decode(clip.path, content)
             waveforms, facts = {}, None
             for preprocessing, lanes in self.groups.items():
                 if not all(key in lane for lane in lanes):
