@@ -282,6 +282,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                     "clips under 0.975 s drop out of FAD only; here they are named",
                     "KL sigmoid keeps one of two terms: activating every class more makes it better",
                     "float WAV files are read for FAD as near silence there; here they are read as audio",
+                    "Vorbis beyond full scale wraps around for FAD, as libsndfile's integers do",
                     "rows of IS come in the order of the folder there, in the order of clip ids here",
                 ),
             ),

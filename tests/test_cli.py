@@ -201,10 +201,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inh
 from audiogen_metrics.cli.main import entry
 from audiogen_metrics.embedding import extraction
 decode = extraction.decode
-def slowly(path, content):
+def slowly(path, content, **options):
     sys.stderr.write("decoding\\n")
     time.sleep(1)
-    return decode(path, content)
+    return decode(path, content, **options)
 extraction.decode = slowly
 entry()
 """

@@ -294,7 +294,8 @@ class _Run:
         if self.cached(key):
             return _Loaded(clip, digest, key)
         try:
-            decoded = decode(clip.path, content)
+            as_integers = any(preprocessing.sixteen_bit == "file" for preprocessing in self.groups)
+            decoded = decode(clip.path, content, integers=as_integers)
             waveforms, facts = {}, {}
             for preprocessing, lanes in self.groups.items():
                 if not all(key in lane for lane in lanes):
