@@ -119,7 +119,7 @@ def shared_runner(backbone: str | Backbone, device: torch.device) -> Runner:
     else:
         # A backbone of one's own is shared by instance: whatever its settings do not say cannot mix two of them up.
         wanted = on_device(backbone, device)
-        key = ("", str(device), wanted.instance)
+        key = (wanted.instance, str(device), wanted.fingerprint)
     runner = _RUNNERS.get(key)
     if runner is None:
         runner = _RUNNERS[key] = Runner(wanted)
