@@ -31,7 +31,7 @@ from audiogen_metrics.backbones.custom import CallableBackbone
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.metrics.runner import shared_runner
 
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated")
 
 CPU = torch.device("cpu")
 log = logging.getLogger(__name__)
@@ -106,6 +106,11 @@ def buffered(value: float) -> nn.Module:
     module = Tower()
     module.register_buffer("shift", torch.tensor([value]), persistent=False)
     return module
+
+
+def recurrent(bidirectional: bool) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.LSTM(3, 2, bidirectional=bidirectional)
 
 
 def wrapping(gain: float) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -196,7 +201,7 @@ DIFFERENT: dict[str, tuple[Callable[[], nn.Module], Callable[[], nn.Module]]] = 
     "class made by exec": (lambda: made(1), lambda: made(2)),
     "mode of a module in a list": (lambda: Tower(heads=[nn.Dropout()]), lambda: Tower(heads=[nn.Dropout().eval()])),
     "weak reference": (lambda: Tower(held=ref(pool_mean)), lambda: Tower(held=ref(pool_max))),
-    "layer of torch": (lambda: nn.LSTM(3, 2, bidirectional=True), lambda: nn.LSTM(3, 2)),
+    "layer of torch": (lambda: recurrent(bidirectional=True), lambda: recurrent(bidirectional=False)),
 }
 
 
