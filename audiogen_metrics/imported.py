@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from audiogen_metrics.audio.files import canonical_id, printable
 from audiogen_metrics.audio.pairing import pair
 from audiogen_metrics.audio.preparation import Preprocessing
 from audiogen_metrics.backbones.base import Output
+from audiogen_metrics.backbones.pretrained import load_tensors
 from audiogen_metrics.confidence import with_interval
 from audiogen_metrics.embedding.cache import ClipFeatures
 from audiogen_metrics.embedding.extraction import EmbeddingSet
@@ -345,10 +345,7 @@ def _load_array(path: Path) -> npt.NDArray[Any]:
 
 
 def _state(path: Path) -> dict[str, Any]:
-    def load(file: Path) -> object:
-        return torch.load(file, map_location="cpu", weights_only=True)
-
-    content = _reading(path, load)
+    content = _reading(path, load_tensors)
     if not isinstance(content, dict) or not content:
         raise DataError("is no dictionary of clips", where=path, fix="Write it anew")
     return content
@@ -357,8 +354,10 @@ def _state(path: Path) -> dict[str, Any]:
 def _reading(path: Path, load: Callable[[Path], Any]) -> Any:
     try:
         return load(path)
-    except (OSError, ValueError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
+    except (OSError, ValueError, EOFError, MemoryError) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
+        # numpy names the switch that would run what is in the file.
+        reason = "it holds pickled objects" if "pickle" in reason else reason
         raise DataError(f"cannot be read ({reason})", where=path, fix="Write it anew; pickles are not run") from error
 
 

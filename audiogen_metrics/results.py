@@ -12,6 +12,7 @@ from audiogen_metrics.citations import Citation, citations
 from audiogen_metrics.errors import DataError
 from audiogen_metrics.records import load_json, read
 from audiogen_metrics.registry import unknown_name
+from audiogen_metrics.text import escaped
 from audiogen_metrics.writing import write_atomically
 
 SCHEMA_VERSION = 1
@@ -248,10 +249,10 @@ class ScoreReport:
         lines = [f"protocol {self.protocol} on {self.device}"]
         for name, summary in (("gen", self.gen), ("ref", self.ref)):
             lines.append(f"{name}  {summary.path}: {summary.scored} of {summary.found} clips{summary.length}")
-        rows = self.rows()
+        rows = [tuple(map(escaped, row)) for row in self.rows()]
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         lines += ["", *("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)]
-        return "\n".join([*lines, "", *self.notes()] if self.notes() else lines)
+        return "\n".join(map(escaped, [*lines, "", *self.notes()] if self.notes() else lines))
 
     def rows(self) -> list[tuple[str, ...]]:
         """Return the table of scores as text for people, its header first."""

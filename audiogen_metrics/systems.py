@@ -30,6 +30,7 @@ from audiogen_metrics.functional.uncertainty import (
 from audiogen_metrics.protocols import METRICS, MetricName, Recipe, get_protocol
 from audiogen_metrics.results import InputSummary
 from audiogen_metrics.settings import resolve_device
+from audiogen_metrics.text import escaped
 
 if TYPE_CHECKING:
     from audiogen_metrics.embedding.extraction import EmbeddingSet
@@ -127,7 +128,7 @@ class Comparison:
         ]
 
     def __str__(self) -> str:
-        rows = [tuple(self.rows()[0]), *(tuple(row.values()) for row in self.rows())]
+        rows = [tuple(self.rows()[0]), *(tuple(map(escaped, row.values())) for row in self.rows())]
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         head = [
             f"protocol {self.protocol}",
@@ -139,7 +140,8 @@ class Comparison:
         ]
         table = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
         notes = [f"note: {self.caveat}"] if self.caveat else []
-        return "\n".join([*head, *table, *notes, *(f"warning: {warning}" for warning in self.warnings)])
+        lines = [*head, *table, *notes, *(f"warning: {warning}" for warning in self.warnings)]
+        return "\n".join(map(escaped, lines))
 
 
 @dataclass(frozen=True)

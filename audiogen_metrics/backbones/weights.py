@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from audiogen_metrics.errors import MissingWeightsError, UsageError
 from audiogen_metrics.registry import Registry, unknown_name
@@ -46,6 +46,8 @@ class WeightsEntry:
         What its authors ask for.
     size
         Bytes; None where nobody published it.
+    limit
+        Bytes that a download may have where the size is not known.
     """
 
     name: str
@@ -55,6 +57,7 @@ class WeightsEntry:
     licence: str
     citation: str
     size: int | None = None
+    limit: int = 2**30
 
 
 PANNS_CITATION = (
@@ -215,7 +218,7 @@ def fetch(entry: WeightsEntry, *, progress: bool | None = None) -> Path:
     for url in entry.urls:
         try:
             with written_whole(target) as part:
-                _download(url, part, sys.stderr.isatty() if progress is None else progress)
+                _download(url, part, entry.size or entry.limit, sys.stderr.isatty() if progress is None else progress)
                 problem = examine(entry, part, memo=False)
                 if problem is not None:
                     raise OSError(f"the file {problem or 'vanished'}")
@@ -229,10 +232,26 @@ def fetch(entry: WeightsEntry, *, progress: bool | None = None) -> Path:
     )
 
 
-def _download(url: str, part: Path, progress: bool) -> None:
+def _download(url: str, part: Path, limit: int, progress: bool) -> None:
     import pooch  # type: ignore[import-untyped]  # it ships no types
 
-    pooch.HTTPDownloader(progressbar=progress, chunk_size=2**20, timeout=30)(url, str(part), None)
+    with part.open("wb") as file:
+        target = _Bounded(file, limit)
+        pooch.HTTPDownloader(progressbar=progress, chunk_size=2**20, timeout=30)(url, target, None)
+
+
+class _Bounded:
+    """A file that takes so many bytes: what a server sends may have no end."""
+
+    def __init__(self, file: BinaryIO, limit: int) -> None:
+        self._file, self._limit = file, limit
+        self.flush = file.flush
+
+    def write(self, content: bytes) -> None:
+        """Write; OSError beyond the limit."""
+        if self._file.tell() + len(content) > self._limit:
+            raise OSError(f"the server sends more than {self._limit} bytes")
+        self._file.write(content)
 
 
 def _remove_stale_parts(target: Path) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiogen_metrics.backbones.weights import parse_weights
-from audiogen_metrics.cli.common import Subparsers, parse_settings
+from audiogen_metrics.cli.common import Subparsers, parse_settings, say_warning
 from audiogen_metrics.cli.generate import add_sampling_options
 from audiogen_metrics.errors import UsageError
 
@@ -86,12 +85,12 @@ def run(arguments: argparse.Namespace) -> int:
     systems = parse_settings(arguments.system)
     plan = make_plan(artefacts, settings, describe_systems(systems))
     for warning in plan.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        say_warning(warning)
     if arguments.dry_run:
         print(_describe(plan))
         return 0
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_rest, **_more: print(f"warning: {message}", file=sys.stderr)
+        warnings.showwarning = say_warning
         warnings.simplefilter("once", UserWarning)
         benchmark = Benchmark(
             plan, arguments.output, weights=parse_weights(arguments.weights), systems=systems, progress=True

@@ -6,7 +6,14 @@ import argparse
 import json
 import sys
 
-from audiogen_metrics.cli.common import Subparsers, add_format_options, add_suffix_option, write_result
+from audiogen_metrics.cli.common import (
+    Subparsers,
+    add_format_options,
+    add_suffix_option,
+    say,
+    say_warning,
+    write_result,
+)
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -48,10 +55,10 @@ def run(arguments: argparse.Namespace) -> int:
         suffixes=arguments.suffix,
     )
     for warning in found.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        say_warning(warning)
     for what, names in (("clips without a prompt", found.gen_only), ("prompts without a clip", found.prompts_only)):
         if names:
-            print(f"warning: {len(names)} {what}: {', '.join(names[:5])}", file=sys.stderr)
+            say(f"warning: {len(names)} {what}: {', '.join(names[:5])}")
     low, high = found.ci95
     text = f"clap_score  {found.value:.4f} [{low:.4f}, {high:.4f}]  {found.n} clips  higher is better\n"
     if arguments.format == "json":

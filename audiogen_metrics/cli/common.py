@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from audiogen_metrics.backbones.weights import parse_weights
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.protocols import PROTOCOLS
+from audiogen_metrics.text import escaped
 from audiogen_metrics.writing import write_atomically
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -75,6 +76,16 @@ def add_format_options(parser: argparse.ArgumentParser, formats: list[str]) -> N
     """Add ``--format`` and ``-o``."""
     parser.add_argument("--format", choices=formats, default=formats[0], help="of the result (default: %(default)s)")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the result to FILE, not to stdout")
+
+
+def say(text: object) -> None:
+    """Print one line on stderr."""
+    print(escaped(text), file=sys.stderr)
+
+
+def say_warning(message: object, *_: object, **__: object) -> None:
+    """Print a warning on stderr; takes what `warnings.showwarning` is given."""
+    say(f"warning: {' '.join(str(message).splitlines())}")
 
 
 def parse_settings(pairs: list[str]) -> dict[str, str]:

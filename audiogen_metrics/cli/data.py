@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audiogen_metrics.cli.common import Subparsers, add_suffix_option, write_result
+from audiogen_metrics.cli.common import Subparsers, add_suffix_option, say, say_warning, write_result
 from audiogen_metrics.errors import CheckFailedError
 
 if TYPE_CHECKING:
@@ -91,12 +91,12 @@ def export_dataset(arguments: argparse.Namespace) -> int:
     if arguments.split is not None:
         split = split_by(dataset, arguments.split, arguments.seed)
         for warning in split.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
+            say_warning(warning)
         dataset = split.evaluation
     if dataset.missing:
-        print(f"warning: no audio for {len(dataset.missing)} clips: {', '.join(dataset.missing[:10])}", file=sys.stderr)
+        say(f"warning: no audio for {len(dataset.missing)} clips: {', '.join(dataset.missing[:10])}")
     count = export(dataset, arguments.output, arguments.template)
-    print(f"{arguments.output}: prompts and references of {count} clips", file=sys.stderr)
+    say(f"{arguments.output}: prompts and references of {count} clips")
     return 0
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audiogen_metrics.cli.common import Subparsers, add_suffix_option
+from audiogen_metrics.cli.common import Subparsers, add_suffix_option, say, say_warning
 from audiogen_metrics.errors import UsageError
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.batch_size,
     )
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_rest, **_more: print(f"warning: {message}", file=sys.stderr)
+        warnings.showwarning = say_warning
         warnings.simplefilter("once")
         model = AudioLDM.from_pretrained(
             arguments.model,
@@ -136,9 +136,9 @@ def run(arguments: argparse.Namespace) -> int:
             progress=sys.stderr.isatty(),
         )
     for warning in summary.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        say_warning(warning)
     kept = f", {summary.kept} were there already" if summary.kept else ""
-    print(f"{arguments.output}: made {summary.made} clips{kept}", file=sys.stderr)
+    say(f"{arguments.output}: made {summary.made} clips{kept}")
     return 0
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
-from audiogen_metrics.cli.common import Subparsers, add_format_options, write_result
+from audiogen_metrics.cli.common import Subparsers, add_format_options, say_warning, write_result
 from audiogen_metrics.cli.scoring import FORMATS, WARN_ON_STDERR
 from audiogen_metrics.protocols import METRICS
 
@@ -46,6 +45,6 @@ def run(arguments: argparse.Namespace) -> int:
     )
     if arguments.format in WARN_ON_STDERR:
         for warning in report.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
+            say_warning(warning)
     write_result(FORMATS[arguments.format](report), arguments.output)
     return 0

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from audiogen_metrics.cli.common import Subparsers, add_suffix_option, parse_settings
+from audiogen_metrics.cli.common import Subparsers, add_suffix_option, parse_settings, say
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         ),
     )
     for skip in manifest["skipped"]:
-        print(f"warning: skipped {skip['file'] or skip['clip_id']}: {skip['reason']}", file=sys.stderr)
+        say(f"warning: skipped {skip['file'] or skip['clip_id']}: {skip['reason']}")
     total = len(manifest["clips"]) + len(manifest["skipped"])
-    print(f"{arguments.target}: {len(manifest['clips'])} of {total} clips", file=sys.stderr)
+    say(f"{arguments.target}: {len(manifest['clips'])} of {total} clips")
     return 0

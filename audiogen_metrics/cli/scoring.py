@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import operator
 import re
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,8 @@ from audiogen_metrics.cli.common import (
     add_format_options,
     add_protocol_option,
     extraction_arguments,
+    say,
+    say_warning,
     write_result,
 )
 from audiogen_metrics.errors import CheckFailedError, UsageError
@@ -137,10 +138,10 @@ def run(arguments: argparse.Namespace) -> int:
 def show(report: ScoreReport, arguments: argparse.Namespace, seen: Sequence[Evidence]) -> None:
     """Write a report where it was asked for, and what to know of it on stderr."""
     for name, summary in (("gen", report.gen), ("ref", report.ref)):
-        print(f"{name}: scored {summary.scored} of {summary.found} clips in {summary.path}", file=sys.stderr)
+        say(f"{name}: scored {summary.scored} of {summary.found} clips in {summary.path}")
     if arguments.format in WARN_ON_STDERR:
         for warning in report.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
+            say_warning(warning)
     write_result(FORMATS[arguments.format](report), arguments.output)
     if arguments.html is not None:
         write_page(report, seen[0], arguments.html)

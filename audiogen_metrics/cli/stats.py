@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +14,13 @@ from audiogen_metrics.cli.common import (
     add_format_options,
     add_protocol_option,
     extraction_arguments,
+    say,
     write_result,
 )
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.evaluation import reference_statistics
 from audiogen_metrics.protocols import METRICS
+from audiogen_metrics.text import escaped
 
 if TYPE_CHECKING:
     from audiogen_metrics.embedding.reference import ReferenceStatistics
@@ -68,8 +69,8 @@ def run_build(arguments: argparse.Namespace) -> int:
         raise UsageError(f"cannot be written ({error.strerror})", where=arguments.output) from error
     summary = statistics.summary
     for clip in summary.skipped:
-        print(f"warning: skipped {clip['path']}: {clip['reason']}", file=sys.stderr)
-    print(f"{arguments.output}: statistics of {summary.scored} of {summary.found} clips", file=sys.stderr)
+        say(f"warning: skipped {clip['path']}: {clip['reason']}")
+    say(f"{arguments.output}: statistics of {summary.scored} of {summary.found} clips")
     return 0
 
 
@@ -93,7 +94,7 @@ def run_show(arguments: argparse.Namespace) -> int:
             f"{backbone['name']} on {backbone['device_type']}, weights {str(backbone['weights_sha256'])[:16]}…"
         )
     lines.append("made with " + ", ".join(f"{name} {version}" for name, version in content["versions"].items()))
-    write_result("\n".join(lines) + "\n", arguments.output)
+    write_result("\n".join(map(escaped, lines)) + "\n", arguments.output)
     return 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from audiogen_metrics.cli.common import (
     add_protocol_option,
     extraction_arguments,
     parse_settings,
+    say,
     write_result,
 )
 from audiogen_metrics.errors import CheckFailedError, UsageError
@@ -114,13 +114,11 @@ def run(arguments: argparse.Namespace) -> int:
     )
     seconds = time.monotonic() - begun
     for name in effort.embedded:
-        print(
-            f"{name}: {effort.embedded[name]} clips embedded, {effort.recalled[name]} from the cache", file=sys.stderr
-        )
-    print(f"{seconds:.1f} s", file=sys.stderr)
+        say(f"{name}: {effort.embedded[name]} clips embedded, {effort.recalled[name]} from the cache")
+    say(f"{seconds:.1f} s")
     if arguments.output is not None:
         for file in write_study(study, arguments.output):
-            print(f"wrote {file}", file=sys.stderr)
+            say(f"wrote {file}")
         cost = {"seconds": round(seconds, 1), "embedded": effort.embedded, "recalled": effort.recalled}
         write_atomically(arguments.output / "cost.json", (json.dumps(cost, indent=2) + "\n").encode())
     write_result(_formats()[arguments.format](study), None)

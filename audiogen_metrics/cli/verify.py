@@ -12,6 +12,7 @@ from audiogen_metrics.backbones.weights import parse_weights
 from audiogen_metrics.cli.common import Subparsers, add_format_options, write_result
 from audiogen_metrics.errors import CheckFailedError
 from audiogen_metrics.results import Score
+from audiogen_metrics.text import escaped
 from audiogen_metrics.verification import NOTES, TOLERANCE, Verification, verify
 
 
@@ -72,7 +73,7 @@ def _table(verification: Verification) -> str:
         lines.append(f"{score_id}: {was} in the report, {now} now")
     verdict = "equal" if verification.equal else "DIFFERENT"
     found = [f"{'note' if each.kind in NOTES else each.kind}: {each}" for each in verification.differences]
-    return "\n".join([*lines, *found, verdict]) + "\n"
+    return "\n".join(map(escaped, [*lines, *found, verdict])) + "\n"
 
 
 def _value(score: Score | None) -> str:

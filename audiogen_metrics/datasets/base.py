@@ -10,6 +10,7 @@ from pathlib import Path
 
 from audiogen_metrics.audio.files import DECODABLE
 from audiogen_metrics.errors import DataError, UsageError
+from audiogen_metrics.writing import below
 
 TEMPLATES = {"label": "{label}", "sentence": "This is a sound of {label}."}
 """Prompts for class labels, underscores as spaces. The paper does not say which it used, and scores move with it."""
@@ -22,7 +23,7 @@ class Clip:
     Parameters
     ----------
     clip_id
-        Distinct within the dataset.
+        Distinct within the dataset, and a path below a folder: DataError for one that leads out of it.
     path
         Its audio; None if that is not there.
     caption
@@ -45,6 +46,9 @@ class Clip:
     duration: float | None = None
     group: str = ""
     split: str = ""
+
+    def __post_init__(self) -> None:
+        below(Path(), self.clip_id)
 
 
 @dataclass(frozen=True)

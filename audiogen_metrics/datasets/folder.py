@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import posixpath
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -74,18 +75,18 @@ def read_list(path: Path) -> Dataset:
         caption = _first(record, (*CAPTION_COLUMNS, "label"), where)
         audio = path.parent / file
         label = str(record.get("label") or "")
-        clips.append(
-            Clip(
-                clip_id=canonical_id(
-                    str(record.get("clip_id") or Path(file).with_suffix("").as_posix().removeprefix("/"))
-                ),
+        try:
+            clip = Clip(
+                clip_id=canonical_id(str(record.get("clip_id") or _id_of(file))),
                 path=audio if audio.is_file() else None,
                 caption=caption,
                 labels=(label,) if label else (),
                 group=str(record.get("group") or ""),
                 split=str(record.get("split") or ""),
             )
-        )
+        except DataError as error:
+            raise DataError(error.what, where, error.fix) from error
+        clips.append(clip)
     return Dataset(path.stem, path.parent, tuple(clips))
 
 
@@ -116,6 +117,12 @@ def _first(record: Mapping[str, Any], columns: tuple[str, ...], where: str) -> s
         if isinstance(value, str) and value.strip():
             return value.strip()
     raise DataError(f"has no {columns[0]}", where=where, fix=f"Name the column {columns[0]}")
+
+
+def _id_of(file: str) -> str:
+    """Return a clip id for a file as a table names it: ``meta/list.csv`` may well name ``../audio/x.wav``."""
+    parts = posixpath.normpath(Path(file).with_suffix("").as_posix()).split("/")
+    return "/".join(part for part in parts if part not in ("", ".."))
 
 
 def _words(clip_id: str) -> str:

@@ -26,6 +26,7 @@ from audiogen_metrics.embedding.memo import HashMemo, digest_of, identity_of
 from audiogen_metrics.errors import AudioFileError, DataError, InsufficientDataError, NumericsError
 from audiogen_metrics.functional.statistics import GaussianStatistics
 from audiogen_metrics.settings import cache_dir
+from audiogen_metrics.text import escaped
 
 MAX_BATCH_SAMPLES = 2**23
 """Bound on the samples of one batch (32 MB): long clips go in smaller batches."""
@@ -222,7 +223,7 @@ class _Run:
             for loaded in tqdm(
                 self.load_all(clips),
                 total=len(clips),
-                desc=str(self.folder.root),
+                desc=escaped(self.folder.root),
                 unit="clip",
                 file=sys.stderr,
                 disable=not self.options.progress,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from audiogen_metrics.audio.files import canonical_id
 from audiogen_metrics.errors import DataError, UsageError
+from audiogen_metrics.writing import below
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,9 +45,7 @@ class Request:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "clip_id", canonical_id(self.clip_id))
-        parts = self.clip_id.split("/")
-        if not self.clip_id or {"", ".", ".."} & set(parts) or "\\" in self.clip_id or "\0" in self.clip_id:
-            raise UsageError(f"clip id {self.clip_id!r} is no path below a folder", fix="Use a name such as dog/0001")
+        below(Path(), self.clip_id)
         if (self.prompt is None) == (self.audio is None):
             raise UsageError("needs a prompt or a recording, and not both", where=self.clip_id)
         if not 0 < self.seconds < float("inf"):

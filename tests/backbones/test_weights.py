@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import http.server
 import json
@@ -13,11 +14,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from audiogen_metrics.backbones import pretrained, weights
@@ -50,6 +53,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.requests.append(self.path)  # type: ignore[attr-defined]
+        if self.path == "/endless":
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    self.wfile.write(CONTENT)
         if self.path not in {"/good", "/wrong", "/cut"}:
             self.send_error(404)
             return
@@ -130,6 +139,16 @@ def test_a_failed_download_leaves_nothing(
 def test_a_server_that_is_not_there() -> None:
     with pytest.raises(MissingWeightsError, match=r"download failed \(http://127\.0\.0\.1:1/x: "):
         fetch(WeightsEntry("toy", "toy.pth", ("http://127.0.0.1:1/x",), DIGEST, "", ""))
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_download_has_an_end(server: http.server.ThreadingHTTPServer, tmp_path: Path, known: bool) -> None:
+    size = len(CONTENT) if known else None
+    endless = replace(entry(server, "endless", "good", size=size), limit=len(CONTENT))
+    assert fetch(endless).read_bytes() == CONTENT
+    with pytest.raises(MissingWeightsError, match=f"sends more than {len(CONTENT)} bytes"):
+        fetch(replace(endless, file_name="other.pth", urls=endless.urls[:1]))
+    assert not list((tmp_path / "cache" / "weights").glob(".*"))
 
 
 def test_mirrors_are_tried_in_order(server: http.server.ThreadingHTTPServer) -> None:
@@ -422,6 +441,16 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None
     saved(tmp_path, toy_state() | {"bias": torch.zeros(2)})
     with pytest.raises(MissingWeightsError, match="changed while it was read"):
         _ = toy.network
+
+
+def test_safetensors_are_read_where_their_keys_fit(tmp_path: Path) -> None:
+    file = tmp_path / "toy.safetensors"
+    save_file({"weight": torch.zeros(2, 3)}, file)
+    refused(file, r"another network: 1 missing tensors \(bias\)")
+    file.write_bytes(file.read_bytes()[:40])
+    refused(file, "the file")
+    save_file(toy_state(), file)
+    assert torch.equal(load(file), load(saved(tmp_path)))
 
 
 def test_numpy_numbers_and_arrays_beside_the_tensors_are_read(tmp_path: Path) -> None:
