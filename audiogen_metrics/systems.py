@@ -27,7 +27,8 @@ from audiogen_metrics.functional.uncertainty import (
     jackknife_error,
     mean_error,
 )
-from audiogen_metrics.protocols import METRICS, MetricName, Recipe, get_protocol
+from audiogen_metrics.options import as_path, whole
+from audiogen_metrics.protocols import METRICS, MetricName, Recipe, get_protocol, split_names
 from audiogen_metrics.results import InputSummary
 from audiogen_metrics.settings import resolve_device
 from audiogen_metrics.text import escaped
@@ -195,7 +196,7 @@ def compare(
     gen_b: str | Path,
     ref: str | Path,
     *,
-    metrics: Sequence[str] | None = None,
+    metrics: str | Sequence[str] | None = None,
     protocol: str = "audioldm",
     permutations: int = 199,
     seed: int = 0,
@@ -244,13 +245,14 @@ def compare(
     >>> found.differences[0].verdict  # doctest: +SKIP
     'A better, p = 0.005'
     """
-    if Path(ref).expanduser().is_file():
+    if as_path(ref).is_file():
         raise UsageError(
             "a comparison needs the reference's clips, not statistics of them", where=ref, fix="Pass the folder"
         )
+    permutations, seed = whole("permutations", permutations, 0), whole("seed", seed, 0)
     chosen = get_protocol(protocol)
     recipes = [recipe for recipe in chosen.select(metrics) if recipe.metric in COMPARABLE]
-    if not recipes or (metrics is not None and len(recipes) < len(set(metrics))):
+    if not recipes or (metrics is not None and len(recipes) < len(split_names(metrics))):
         raise UsageError("a metric cannot be compared here", "metrics", f"Choose from {', '.join(COMPARABLE)}")
     folders = [scan(folder, suffixes) for folder in (gen_a, gen_b, ref)]
     require_weights(recipes, weights or {})

@@ -64,7 +64,7 @@ def test_every_public_name_exists() -> None:
 LAYERS = [
     {"text"},
     {"errors"},
-    {"registry", "settings", "precision", "distributed", "citations", "records", "writing"},
+    {"registry", "settings", "options", "precision", "distributed", "citations", "records", "writing"},
     {"results", "functional", "audio"},
     {"backbones", "protocols"},
     {"embedding"},
@@ -111,7 +111,7 @@ def test_imports_run_one_way(path: Path) -> None:
 
 def test_probes_stand_on_audio_alone() -> None:
     for path in (PACKAGE / "probes").glob("*.py"):
-        assert imports_of(path) <= {"probes", "audio", "errors", "registry", "writing"}, path.name
+        assert imports_of(path) <= {"probes", "audio", "errors", "registry", "writing", "options"}, path.name
 
 
 @pytest.mark.parametrize(("library", "home"), [("torchmetrics", {"metrics"}), ("matplotlib", {"report"})])

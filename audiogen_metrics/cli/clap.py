@@ -14,6 +14,7 @@ from audiogen_metrics.cli.common import (
     say_warning,
     write_result,
 )
+from audiogen_metrics.cli.parsing import at_least
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -22,7 +23,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "clap",
         help="do clips sound like their prompts?",
         description="CLAP score: the mean cosine of the CLAP embeddings of clips and their prompts, paired by clip id, "
-        "with its 95 %% interval. Needs the extra audioldm and a CLAP.",
+        "with its 95 % interval. Needs the extra audioldm and a CLAP.",
         allow_abbrev=False,
     )
     parser.add_argument("gen", metavar="GEN", help="folder of generated audio")
@@ -30,9 +31,11 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--clap", metavar="DIR", help="folder or hub name (default: laion/clap-htsat-unfused)")
     parser.add_argument("--device", default="auto", help="(default: %(default)s)")
     parser.add_argument(
-        "--batch-size", type=int, default=16, metavar="N", help="clips at a time (default: %(default)s)"
+        "--batch-size", type=at_least(1), default=16, metavar="N", help="clips at a time (default: %(default)s)"
     )
-    parser.add_argument("--workers", type=int, metavar="N", help="decoding threads (default: one per core, at most 8)")
+    parser.add_argument(
+        "--workers", type=at_least(0), metavar="N", help="decoding threads (default: one per core, at most 8)"
+    )
     parser.add_argument("--no-cache", action="store_true", help="neither read nor write cached embeddings")
     add_suffix_option(parser)
     add_format_options(parser, ["table", "json"])

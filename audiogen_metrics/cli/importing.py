@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from audiogen_metrics.cli.common import Subparsers, add_format_options, say_warning, write_result
+from audiogen_metrics.cli.common import Subparsers, add_format_options, add_metrics_option, say_warning, write_result
 from audiogen_metrics.cli.scoring import FORMATS, WARN_ON_STDERR
 from audiogen_metrics.protocols import METRICS
 
@@ -21,9 +21,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("gen", metavar="GEN", help="features of the generated set")
     parser.add_argument("ref", metavar="REF", help="features of the reference set, written by the same tool")
-    parser.add_argument(
-        "-m", "--metrics", metavar="LIST", help=f"comma-separated: {','.join(METRICS)} (default: what can be computed)"
-    )
+    add_metrics_option(parser, f"comma-separated: {','.join(METRICS)} (default: what can be computed)")
     parser.add_argument(
         "--backbone", metavar="NAME", help="what to call the network behind .npy files (default: the folder's name)"
     )
@@ -39,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     report = score_features(
         arguments.gen,
         arguments.ref,
-        metrics=arguments.metrics.split(",") if arguments.metrics else None,
+        metrics=arguments.metrics,
         backbone=arguments.backbone,
         ci=not arguments.no_ci,
     )

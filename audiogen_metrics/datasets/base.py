@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -158,6 +159,17 @@ def read_table(path: Path, columns: Sequence[str], delimiter: str = ",") -> Iter
         raise DataError(
             f"cannot be read ({reason})", where=path, fix="Pass the folder that the dataset unpacks to"
         ) from error
+
+
+def number(text: str, what: str, path: Path) -> float:
+    """Return a number of a metadata file; DataError if it is none."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise DataError(f"{what} {text!r} is no number", where=path, fix="Is it the original file?")
+    return value
 
 
 def found(path: Path) -> Path | None:
