@@ -389,13 +389,11 @@ def require_weights(recipes: Sequence[Recipe], given: Mapping[str, str | Path]) 
 
     UsageError for a file that no recipe needs.
     """
-    from audiogen_metrics.backbones.weights import WEIGHTS, find, weights_name
+    from audiogen_metrics.backbones.weights import WEIGHTS, find_all, weights_name
 
     check_weights_names(recipes, given)
-    needed = {weights_name(recipe.backbone) for recipe in recipes}
-    for name in sorted(needed - given.keys()):
-        if name in WEIGHTS.names():
-            find(WEIGHTS.get(name))
+    needed = {weights_name(recipe.backbone) for recipe in recipes} - given.keys()
+    find_all([WEIGHTS.get(name) for name in sorted(needed & set(WEIGHTS.names()))])
 
 
 def check_weights_names(recipes: Sequence[Recipe], given: Mapping[str, str | Path]) -> None:
@@ -613,7 +611,7 @@ def _warnings(
         found.append(f"gen has {n_gen} clips and ref {n_ref}: Fréchet distances depend on both")
     if pairing != "none":
         found += mixed_forms(gen, ref)
-    if pairing == "auto":
+    if pairing == "auto" and any(score.metric in ("kl", "kl_sigmoid") for score in scores.values()):
         skipped = ref.losses.keys() & set(pairs.gen_only) | gen.losses.keys() & set(pairs.ref_only)
         found += pairs.warnings(skipped=len(skipped))
     return found + [warning for score in scores.values() for warning in score_warnings(score)]

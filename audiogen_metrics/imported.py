@@ -178,7 +178,8 @@ def score_features(
     pairs = pair(*(side.files for side in sides))
     found = shared_content("gen", sides[0].files, "ref", sides[1].files, what="features")
     found += [f"{name}: {note}" for name, side in zip(("gen", "ref"), sides, strict=True) for note in side.notes]
-    found += pairs.warnings()
+    if any(score.metric in ("kl", "kl_sigmoid") for score in scores.values()):
+        found += pairs.warnings()
     return ScoreReport(
         scores=scores,
         protocol="imported",

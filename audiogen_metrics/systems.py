@@ -221,7 +221,7 @@ def compare(
     gen_a, gen_b, ref
         Folders.
     metrics
-        Of fd, fad, is and kl; None takes those of the protocol.
+        Of fd, fad, is and kl; None takes those of the protocol for which there are enough clips and pairs.
     permutations
         Of the test; p is at least 1 / (permutations + 1). 0 makes none.
     seed
@@ -269,10 +269,17 @@ def compare(
     if len(a.clip_ids) != len(b.clip_ids):
         warnings.append(f"A has {len(a.clip_ids)} clips and B {len(b.clip_ids)}: Fréchet distances and IS depend on n")
     rng = np.random.default_rng(seed)
-    differences = [
-        _difference(recipe, a.features(recipe), b.features(recipe), reference.features(recipe), permutations, rng)
-        for recipe in recipes
-    ]
+    differences, lacking = [], {}
+    for recipe in recipes:
+        ours, theirs, refs = a.features(recipe), b.features(recipe), reference.features(recipe)
+        try:
+            differences.append(_difference(recipe, ours, theirs, refs, permutations, rng))
+        except InsufficientDataError as error:
+            lacking[recipe] = error
+            if metrics is not None or len(lacking) == len(recipes):
+                raise
+    warnings += [f"{recipe.score_id} is not compared: {error.what}" for recipe, error in lacking.items()]
+    recipes = [recipe for recipe in recipes if recipe not in lacking]
     if observe is not None:
         observe(Systems(a, b, reference, tuple(recipes)))
     return Comparison(

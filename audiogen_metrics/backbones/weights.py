@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -149,17 +149,29 @@ def find(entry: WeightsEntry) -> Path:
     MissingWeightsError
         There is none; the message names files that were there but are something else.
     """
-    rejected = []
-    for path in candidates(entry):
-        problem = examine(entry, path)
-        if problem is None:
-            return path
-        if problem:
-            rejected.append(f"{path} {problem}")
+    return find_all([entry])[0]
+
+
+def find_all(entries: Sequence[WeightsEntry]) -> list[Path]:
+    """Return the files of several entries, as `find`; the error names all that are missing."""
+    found, missing, rejected = [], [], []
+    for entry in entries:
+        problems = {path: examine(entry, path) for path in candidates(entry)}
+        path = next((path for path, problem in problems.items() if problem is None), None)
+        if path is not None:
+            found.append(path)
+        else:
+            missing.append(entry)
+            rejected += [f"{path} {problem}" for path, problem in problems.items() if problem]
+    if not missing:
+        return found
+    names = [entry.name for entry in missing]
     raise MissingWeightsError(
-        f"the weights {entry.file_name} are not on this machine" + "".join(f"; {reason}" for reason in rejected),
-        where=entry.name,
-        fix=f"Download them: agm weights fetch {entry.name}; or use a file you have: --weights {entry.name}=FILE; "
+        f"the weights {', '.join(entry.file_name for entry in missing)} are not on this machine"
+        + "".join(f"; {reason}" for reason in rejected),
+        where=", ".join(names),
+        fix=f"Download them: agm weights fetch {' '.join(names)}; or use a file you have: "
+        f"{' '.join(f'--weights {name}=FILE' for name in names)}; "
         "or score without them: --protocol yamnet (its scores are not comparable)",
     )
 

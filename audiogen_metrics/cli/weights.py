@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audiogen_metrics.backbones.weights import WEIGHTS, WeightsEntry, candidates, examine, fetch, find
+from audiogen_metrics.backbones.weights import WEIGHTS, WeightsEntry, candidates, examine, fetch, find, weights_dir
 from audiogen_metrics.cli.common import say
 from audiogen_metrics.errors import MissingWeightsError
 
@@ -61,6 +61,9 @@ def _list(form: str) -> int:
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print(f"\nFor a machine without connection, fetch these elsewhere and put them into {weights_dir()}:")
+    for entry in entries:
+        print("\n".join([f"{entry.sha256}  {entry.file_name}", *(f"    {url}" for url in entry.urls)]))
     return 0
 
 

@@ -562,7 +562,10 @@ def agm(*arguments: str) -> int:
 def test_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "cache" / "weights" / "toy=1.pth"
     assert agm("list") == 0
-    assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()] == ["file", "missing", "missing"]
+    table, _, offline = capsys.readouterr().out.partition("\n\n")
+    assert [line.split()[-1] for line in table.splitlines()] == ["file", "missing", "missing"]
+    assert f"put them into {tmp_path / 'cache' / 'weights'}:" in offline
+    assert f"{DIGEST}  toy=1.pth\n    http://127.0.0.1:" in offline
     assert agm("verify") == 0
     assert capsys.readouterr().out == ""
     assert agm("verify", "toy") == 4
