@@ -615,3 +615,11 @@ def test_listing_needs_no_torch() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "panns-cnn14-16k" in done.stdout
+
+
+def test_the_documentation_says_what_to_bring_to_a_machine_without_connection() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "cache.md").read_text(encoding="utf-8")
+    for name in WEIGHTS.names():
+        entry = WEIGHTS.get(name)
+        row = f"| `{entry.name}` | `{entry.file_name}` | `{entry.sha256}` | <{entry.urls[0]}> |"
+        assert row in page
