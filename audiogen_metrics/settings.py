@@ -65,8 +65,13 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
         return torch.device("cuda" if place is None else f"cuda:{int(place) % torch.cuda.device_count()}")
     try:
         resolved = torch.device(device)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise UsageError(f"unknown device {str(device)!r}", fix="Use auto, cpu, cuda, cuda:1, mps") from error
-    if resolved.type == "cuda" and not torch.cuda.is_available():
-        raise UsageError(f"device {str(device)!r} is not on this machine", fix="Use --device cpu or auto")
+    if resolved.type == "cpu":
+        return torch.device("cpu")
+    try:
+        # The only question that all of torch's devices answer, those without memory (meta) too.
+        torch.zeros(1, device=resolved).cpu()
+    except (RuntimeError, AssertionError, ImportError, TypeError) as error:
+        raise UsageError(f"device {str(device)!r} is not on this machine", fix="Use --device cpu or auto") from error
     return resolved

@@ -135,7 +135,7 @@ class Backbone(ABC):
     def network(self) -> torch.nn.Module:
         """The network on its device, in evaluation mode."""
         # Networks of others take the host's default type and device while they are built.
-        with full_precision(self.device):
+        with full_precision(self.device), torch.no_grad():
             with torch.device("cpu"):
                 loaded = self.load()
             return loaded.eval().requires_grad_(False).to(self.device)

@@ -13,6 +13,7 @@ from torch import nn
 from audiogen_metrics.backbones.base import Backbone, Features, Output
 from audiogen_metrics.backbones.identity import identity_of
 from audiogen_metrics.errors import DataError, UsageError
+from audiogen_metrics.options import whole
 
 Result = torch.Tensor | Mapping[str, torch.Tensor] | Features
 
@@ -78,6 +79,7 @@ def from_callable(
         raise UsageError(
             "a function has no weights that tell its versions apart", where=name, fix="Pass version='1', and raise it"
         )
+    sample_rate, minimum_samples = whole("sample_rate", sample_rate, 1), whole("minimum_samples", minimum_samples, 1)
     known = cast("frozenset[Output]", given)
     return CallableBackbone(name, function, sample_rate, known, minimum_samples, version, labels, device)
 

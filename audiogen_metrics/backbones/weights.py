@@ -12,10 +12,10 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from audiogen_metrics.errors import MissingWeightsError, UsageError
 from audiogen_metrics.filesystems import Volume
@@ -47,6 +47,8 @@ class WeightsEntry:
         What its authors ask for.
     size
         Bytes; None where nobody published it.
+    limit
+        Bytes that a download may have where the size is not known.
     """
 
     name: str
@@ -56,6 +58,7 @@ class WeightsEntry:
     licence: str
     citation: str
     size: int | None = None
+    limit: int = 2**30
 
 
 PANNS_CITATION = (
@@ -147,17 +150,29 @@ def find(entry: WeightsEntry) -> Path:
     MissingWeightsError
         There is none; the message names files that were there but are something else.
     """
-    rejected = []
-    for path in candidates(entry):
-        problem = examine(entry, path)
-        if problem is None:
-            return path
-        if problem:
-            rejected.append(f"{path} {problem}")
+    return find_all([entry])[0]
+
+
+def find_all(entries: Sequence[WeightsEntry]) -> list[Path]:
+    """Return the files of several entries, as `find`; the error names all that are missing."""
+    found, missing, rejected = [], [], []
+    for entry in entries:
+        problems = {path: examine(entry, path) for path in candidates(entry)}
+        path = next((path for path, problem in problems.items() if problem is None), None)
+        if path is not None:
+            found.append(path)
+        else:
+            missing.append(entry)
+            rejected += [f"{path} {problem}" for path, problem in problems.items() if problem]
+    if not missing:
+        return found
+    names = [entry.name for entry in missing]
     raise MissingWeightsError(
-        f"the weights {entry.file_name} are not on this machine" + "".join(f"; {reason}" for reason in rejected),
-        where=entry.name,
-        fix=f"Download them: agm weights fetch {entry.name}; or use a file you have: --weights {entry.name}=FILE; "
+        f"the weights {', '.join(entry.file_name for entry in missing)} are not on this machine"
+        + "".join(f"; {reason}" for reason in rejected),
+        where=", ".join(names),
+        fix=f"Download them: agm weights fetch {' '.join(names)}; or use a file you have: "
+        f"{' '.join(f'--weights {name}=FILE' for name in names)}; "
         "or score without them: --protocol yamnet (its scores are not comparable)",
     )
 
@@ -216,7 +231,7 @@ def fetch(entry: WeightsEntry, *, progress: bool | None = None) -> Path:
     for url in entry.urls:
         try:
             with written_whole(target) as part:
-                _download(url, part, sys.stderr.isatty() if progress is None else progress)
+                _download(url, part, entry.size or entry.limit, sys.stderr.isatty() if progress is None else progress)
                 problem = examine(entry, part, memo=False)
                 if problem is not None:
                     raise OSError(f"the file {problem or 'vanished'}")
@@ -230,10 +245,26 @@ def fetch(entry: WeightsEntry, *, progress: bool | None = None) -> Path:
     )
 
 
-def _download(url: str, part: Path, progress: bool) -> None:
+def _download(url: str, part: Path, limit: int, progress: bool) -> None:
     import pooch  # type: ignore[import-untyped]  # it ships no types
 
-    pooch.HTTPDownloader(progressbar=progress, chunk_size=2**20, timeout=30)(url, str(part), None)
+    with part.open("wb") as file:
+        target = _Bounded(file, limit)
+        pooch.HTTPDownloader(progressbar=progress, chunk_size=2**20, timeout=30)(url, target, None)
+
+
+class _Bounded:
+    """A file that takes so many bytes: what a server sends may have no end."""
+
+    def __init__(self, file: BinaryIO, limit: int) -> None:
+        self._file, self._limit = file, limit
+        self.flush = file.flush
+
+    def write(self, content: bytes) -> None:
+        """Write; OSError beyond the limit."""
+        if self._file.tell() + len(content) > self._limit:
+            raise OSError(f"the server sends more than {self._limit} bytes")
+        self._file.write(content)
 
 
 def _remove_stale_parts(target: Path) -> None:

@@ -18,7 +18,8 @@ from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.evaluation import score
 from audiogen_metrics.generation.base import Generator, Request
 from audiogen_metrics.generation.folder import generate_folder, read_manifest
-from audiogen_metrics.writing import link, write_atomically
+from audiogen_metrics.report.tables import records_to_csv
+from audiogen_metrics.writing import below, link, write_atomically
 
 if TYPE_CHECKING:
     from audiogen_metrics.audioldm.generation import AudioLDM
@@ -103,7 +104,7 @@ class Benchmark:
 
     def read(self, cell: Cell) -> Result | None:
         """Return a cell's result if it is there, whole and of these settings; else None."""
-        path = self.folder / "cells" / cell.name / RESULT
+        path = below(self.folder / "cells", cell.name) / RESULT
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             body = content["result"]
@@ -114,7 +115,7 @@ class Benchmark:
             return None
 
     def _run(self, cell: Cell) -> Result | None:
-        folder = self.folder / "cells" / cell.name
+        folder = below(self.folder / "cells", cell.name)
         match cell.kind:
             case "study":
                 result = self._study(cell, folder) if self.is_main else None
@@ -229,8 +230,8 @@ class Benchmark:
 
         clips, settings = self.plan.recordings(cell.dataset), self.plan.settings
         references = self._references(cell.dataset, clips)
-        rows = "".join(f'"{clip.clip_id}","{clip.labels[0] if clip.labels else ""}"\n' for clip in clips)
-        write_atomically(folder / "labels.csv", f"clip_id,label\n{rows}".encode())
+        rows = [{"clip_id": clip.clip_id, "label": clip.labels[0] if clip.labels else ""} for clip in clips]
+        write_atomically(folder / "labels.csv", records_to_csv(rows).encode())
         study = sanity(
             references,
             probes=("noise", "masking", "interference", "reordering"),
@@ -251,7 +252,7 @@ class Benchmark:
         folder = self.folder / "references" / f"{dataset}-{digest}"
         for clip in clips:
             assert clip.path is not None
-            target = folder / f"{clip.clip_id}{clip.path.suffix}"
+            target = below(folder, clip.clip_id, clip.path.suffix)
             if not target.exists():
                 link(clip.path, target)
         return folder

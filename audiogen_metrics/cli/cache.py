@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from audiogen_metrics.cli.common import Subparsers, add_format_options, write_result
+from audiogen_metrics.cli.parsing import between
 from audiogen_metrics.errors import DataError
 
 
@@ -23,7 +24,7 @@ def add_parser(subparsers: Subparsers) -> None:
     prune = actions.add_parser("prune", help="remove embeddings that were cached long ago", allow_abbrev=False)
     prune.add_argument(
         "--older-than",
-        type=float,
+        type=between(0),
         default=30.0,
         metavar="DAYS",
         help="remove what was written earlier; at least 1, as younger files may be in use (default: %(default)g)",

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from audiogen_metrics.backbones.weights import parse_weights
+from audiogen_metrics.cli.parsing import at_least, output_file
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.protocols import PROTOCOLS
+from audiogen_metrics.text import escaped
 from audiogen_metrics.writing import write_atomically
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -20,6 +22,11 @@ def add_protocol_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--protocol", default="audioldm", metavar="NAME", help=f"{', '.join(PROTOCOLS)} (default: %(default)s)"
     )
+
+
+def add_metrics_option(parser: argparse.ArgumentParser, meaning: str) -> None:
+    """Add ``-m``, which may be given several times."""
+    parser.add_argument("-m", "--metrics", action="append", metavar="LIST", help=f"{meaning} (repeatable)")
 
 
 def add_suffix_option(parser: argparse.ArgumentParser) -> None:
@@ -38,10 +45,14 @@ def add_extraction_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of every command that embeds audio."""
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, … (default: %(default)s)")
     parser.add_argument(
-        "--batch-size", type=int, default=16, metavar="N", help="clips per forward pass, at most (default: %(default)s)"
+        "--batch-size",
+        type=at_least(1),
+        default=16,
+        metavar="N",
+        help="clips per forward pass, at most (default: %(default)s)",
     )
     parser.add_argument(
-        "--workers", type=int, metavar="N", help="decoding threads; 0: none (default: one per core, at most 8)"
+        "--workers", type=at_least(0), metavar="N", help="decoding threads; 0: none (default: one per core, at most 8)"
     )
     parser.add_argument(
         "--weights",
@@ -73,8 +84,31 @@ def extraction_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def add_format_options(parser: argparse.ArgumentParser, formats: list[str]) -> None:
     """Add ``--format`` and ``-o``."""
-    parser.add_argument("--format", choices=formats, default=formats[0], help="of the result (default: %(default)s)")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the result to FILE, not to stdout")
+    parser.add_argument(
+        "--format", choices=formats, help=f"of the result (default: that of FILE's suffix, else {formats[0]})"
+    )
+    parser.add_argument(
+        "-o", "--output", type=output_file, metavar="FILE", help="write the result to FILE, not to stdout"
+    )
+    parser.set_defaults(formats=formats)
+
+
+def say(text: object) -> None:
+    """Print one line on stderr."""
+    print(escaped(text), file=sys.stderr)
+
+
+def say_warning(message: object, *_: object, **__: object) -> None:
+    """Print a warning on stderr; takes what `warnings.showwarning` is given."""
+    say(f"warning: {' '.join(str(message).splitlines())}")
+
+
+def page_as_result(arguments: argparse.Namespace) -> None:
+    """Take ``-o FILE.html`` for ``--html FILE.html``; UsageError for a page without a file."""
+    if arguments.format == "html":
+        if arguments.output is None:
+            raise UsageError("a page needs a file", where="--format html", fix="Add -o FILE.html")
+        arguments.html = arguments.html or arguments.output
 
 
 def parse_settings(pairs: list[str]) -> dict[str, str]:

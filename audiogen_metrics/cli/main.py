@@ -28,6 +28,7 @@ from audiogen_metrics.cli import (
     verify,
     weights,
 )
+from audiogen_metrics.cli.parsing import Parser
 from audiogen_metrics.distributed import launched
 from audiogen_metrics.errors import AudiogenMetricsError, UsageError
 
@@ -38,7 +39,7 @@ exit codes: 0 ok, 1 bug, 2 usage, 3 bad or insufficient data, 4 missing weights,
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="agm",
         description="Measure audio generators: FD, FAD, IS and KL, exact, cached, honest about what was scored.",
         epilog=EXIT_CODES,
@@ -56,7 +57,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    parsed = build_parser().parse_args(arguments)
+    parser = build_parser()
+    if not (sys.argv[1:] if arguments is None else arguments):
+        parser.print_help()
+        return 0
+    parsed = parser.parse_args(arguments)
     try:
         several = (scoring.run, generate.run, finetune.run, bench.run)
         if launched() > 1 and parsed.run not in several:

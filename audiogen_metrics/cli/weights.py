@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audiogen_metrics.backbones.weights import WEIGHTS, WeightsEntry, candidates, examine, fetch, find
+from audiogen_metrics.backbones.weights import WEIGHTS, WeightsEntry, candidates, examine, fetch, find, weights_dir
+from audiogen_metrics.cli.common import say
 from audiogen_metrics.errors import MissingWeightsError
 
 if TYPE_CHECKING:
@@ -61,6 +61,9 @@ def _list(form: str) -> int:
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print(f"\nFor a machine without connection, fetch these elsewhere and put them into {weights_dir()}:")
+    for entry in entries:
+        print("\n".join([f"{entry.sha256}  {entry.file_name}", *(f"    {url}" for url in entry.urls)]))
     return 0
 
 
@@ -75,9 +78,9 @@ def _fetch(names: list[str]) -> int:
     for entry in [WEIGHTS.get(name) for name in names]:
         path = _place(entry)
         if path is not None:
-            print(f"{entry.name}: here already", file=sys.stderr)
+            say(f"{entry.name}: here already")
         else:
-            print(f"{entry.name}: {entry.licence}; please cite {entry.citation}", file=sys.stderr)
+            say(f"{entry.name}: {entry.licence}; please cite {entry.citation}")
             path = fetch(entry)
         print(path)
     return 0

@@ -25,6 +25,7 @@ from audiogen_metrics.embedding.cache import CachedClip, ClipFeatures, Embedding
 from audiogen_metrics.embedding.memo import HashMemo, digest_of, identity_of, memo_folder
 from audiogen_metrics.errors import AudioFileError, DataError, InsufficientDataError, NumericsError
 from audiogen_metrics.functional.statistics import GaussianStatistics
+from audiogen_metrics.text import escaped
 
 MAX_BATCH_SAMPLES = 2**23
 """Bound on the samples of one batch (32 MB): long clips go in smaller batches."""
@@ -221,7 +222,7 @@ class _Run:
             for loaded in tqdm(
                 self.load_all(clips),
                 total=len(clips),
-                desc=str(self.folder.root),
+                desc=escaped(self.folder.root),
                 unit="clip",
                 file=sys.stderr,
                 disable=not self.options.progress,

@@ -17,6 +17,7 @@ from audiogen_metrics.backbones.base import Output
 from audiogen_metrics.embedding.cache import UNREADABLE, checksum_of
 from audiogen_metrics.errors import DataError, InsufficientDataError
 from audiogen_metrics.functional.statistics import GaussianStatistics
+from audiogen_metrics.options import as_path
 from audiogen_metrics.records import read
 from audiogen_metrics.results import InputSummary
 from audiogen_metrics.writing import write_atomically
@@ -284,7 +285,7 @@ class ReferenceStatistics:
         DataError
             Not reference statistics, of a newer format, or damaged.
         """
-        path = Path(path).expanduser()
+        path = as_path(path)
         metadata = _metadata(path)
         if metadata is None:
             raise DataError(

@@ -114,7 +114,7 @@ def _records(text: str, path: Path) -> Iterator[Mapping[str, Any]]:
             found = content["data"] if isinstance(content, dict) and "data" in content else content
         else:
             raise UsageError(f"{suffix or 'no suffix'} is no list of prompts", path, "Use .txt, .csv, .jsonl or .json")
-    except (ValueError, csv.Error) as error:
+    except (ValueError, csv.Error, RecursionError) as error:
         if isinstance(error, UsageError):
             raise
         raise DataError(f"cannot be read as {suffix[1:]} ({error})", where=path) from error
@@ -135,7 +135,7 @@ def _prompt(record: Mapping[str, Any], where: str) -> str:
 
 
 def _name(record: Mapping[str, Any]) -> str | None:
-    key = next((key for key in ID_COLUMNS if record.get(key) not in {None, ""}), None)
+    key = next((key for key in ID_COLUMNS if record.get(key) not in (None, "")), None)
     if key is None:
         return Path(record["wav"]).stem if isinstance(record.get("wav"), str) else None
     return _AUDIO_SUFFIX.sub("", str(record[key]))

@@ -24,6 +24,7 @@ from audiogen_metrics.probes.base import Clip, Probe, clip_rng
 from audiogen_metrics.probes.configuration import configure, refuse_unused
 from audiogen_metrics.probes.pool import Pool, folder_labels, read_labels
 from audiogen_metrics.probes.sequences import EventSequence, event_sequences
+from audiogen_metrics.writing import below
 
 MANIFEST_VERSION = 1
 
@@ -234,7 +235,7 @@ def write_clip(folder: Path, clip: Clip) -> None:
     # Not by libsndfile, which writes the time of day into float files.
     file = io.BytesIO()
     wavfile.write(file, clip.sample_rate, clip.waveform)
-    _write(folder / f"{clip.clip_id}.wav", file.getvalue())
+    _write(below(folder, clip.clip_id, ".wav"), file.getvalue())
 
 
 def _write(path: Path, content: bytes) -> None:
