@@ -15,6 +15,7 @@ from audiogen_metrics.evaluation import check_weights_names, compute, create_bac
 from audiogen_metrics.protocols import PROTOCOLS, Recipe, get_protocol
 from audiogen_metrics.results import InputSummary, Score
 from audiogen_metrics.settings import resolve_device
+from audiogen_metrics.text import escaped
 
 if TYPE_CHECKING:
     import torch
@@ -116,7 +117,7 @@ class ProtocolComparison:
             lines.append("")
         lines += [f"not computed on {backbone}: {reason}" for backbone, reason in self.missing.items()]
         lines += [f"note: {warning}" for warning in self.warnings]
-        return "\n".join(lines).rstrip() + "\n"
+        return "\n".join(map(escaped, lines)).rstrip() + "\n"
 
 
 def compare_protocols(

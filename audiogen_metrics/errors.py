@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
+from audiogen_metrics.text import escaped
+
 
 class AudiogenMetricsError(Exception):
     """Root of all errors raised on purpose.
@@ -28,7 +30,7 @@ class AudiogenMetricsError(Exception):
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where is not None else ""
         remedy = f". {self.fix}" if self.fix else ""
-        return f"{place}{self.what}{remedy}"
+        return escaped(f"{place}{self.what}{remedy}")
 
 
 class UsageError(AudiogenMetricsError, ValueError):

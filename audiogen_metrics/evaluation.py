@@ -13,9 +13,10 @@ from audiogen_metrics.audio.files import AudioFile, AudioFolder, parse_suffixes,
 from audiogen_metrics.audio.pairing import Pairing, PairingMode, pair
 from audiogen_metrics.confidence import extrapolated, with_interval
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
-from audiogen_metrics.protocols import METRICS, ON_REQUEST, MetricName, Protocol, Recipe, get_protocol
+from audiogen_metrics.options import as_path, whole
+from audiogen_metrics.protocols import METRICS, ON_REQUEST, MetricName, Protocol, Recipe, get_protocol, metric_names
 from audiogen_metrics.results import Manifest, Score, ScoreReport
-from audiogen_metrics.settings import given_path, resolve_device
+from audiogen_metrics.settings import resolve_device
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +36,7 @@ def score(
     gen: str | Path,
     ref: str | Path,
     *,
-    metrics: Sequence[str] | None = None,
+    metrics: str | Sequence[str] | None = None,
     protocol: str = "audioldm",
     device: str | torch.device = "auto",
     weights: Mapping[str, str | Path] | None = None,
@@ -132,6 +133,10 @@ def score(
     gen_set, ref_set = _limited(scan(gen, suffixes), open_reference(ref, suffixes), limit)
     if not isinstance(ref_set, AudioFolder):
         ref_set.check(recipes, chosen.name)
+    if extrapolate and any(recipe.metric in ("fd", "fad") for recipe in recipes):
+        from audiogen_metrics.functional.extrapolation import require_clips
+
+        require_clips(len(gen_set.clips))
     require_weights(recipes, weights or {})
 
     from audiogen_metrics.embedding.extraction import ExtractionOptions
@@ -262,7 +267,7 @@ def _report(
 def reference_statistics(
     folder: str | Path,
     *,
-    metrics: Sequence[str] | None = None,
+    metrics: str | Sequence[str] | None = None,
     protocol: str = "audioldm",
     device: str | torch.device = "auto",
     weights: Mapping[str, str | Path] | None = None,
@@ -296,9 +301,10 @@ def reference_statistics(
     >>> reference_statistics("examples/reference", protocol="yamnet").save("ref.stats")  # doctest: +SKIP
     >>> report = score("examples/generated", "ref.stats", protocol="yamnet")  # doctest: +SKIP
     """
-    if metrics is not None and [*metrics] == ["is"]:
+    names = [] if metrics is None else metric_names(metrics, [*METRICS])
+    if names == ["is"]:
         raise UsageError("IS needs no reference", fix="Name other metrics too")
-    needy = [metric for metric in metrics or () if metric in ON_REQUEST]
+    needy = [name for name in names if name in ON_REQUEST]
     if needy:
         raise UsageError(f"{needy[0]} needs the reference's clips, not statistics of them", fix="Leave it out")
     side, backbones = embed_folder(
@@ -335,7 +341,7 @@ def embed_folder(
     folder: str | Path,
     *,
     name: str = "set",
-    metrics: Sequence[str] | None = None,
+    metrics: str | Sequence[str] | None = None,
     protocol: str = "audioldm",
     device: str | torch.device = "auto",
     weights: Mapping[str, str | Path] | None = None,
@@ -371,7 +377,7 @@ def embed_folder(
 
 def open_reference(ref: str | Path, suffixes: str | Iterable[str] = ()) -> AudioFolder | ReferenceStatistics:
     """Return the reference set behind a path: the clips of a folder, or the content of a statistics file."""
-    if not given_path(ref).is_file():
+    if not as_path(ref).is_file():
         return scan(ref, suffixes)
     from audiogen_metrics.embedding.reference import ReferenceStatistics
 
@@ -383,13 +389,11 @@ def require_weights(recipes: Sequence[Recipe], given: Mapping[str, str | Path]) 
 
     UsageError for a file that no recipe needs.
     """
-    from audiogen_metrics.backbones.weights import WEIGHTS, find, weights_name
+    from audiogen_metrics.backbones.weights import WEIGHTS, find_all, weights_name
 
     check_weights_names(recipes, given)
-    needed = {weights_name(recipe.backbone) for recipe in recipes}
-    for name in sorted(needed - given.keys()):
-        if name in WEIGHTS.names():
-            find(WEIGHTS.get(name))
+    needed = {weights_name(recipe.backbone) for recipe in recipes} - given.keys()
+    find_all([WEIGHTS.get(name) for name in sorted(needed & set(WEIGHTS.names()))])
 
 
 def check_weights_names(recipes: Sequence[Recipe], given: Mapping[str, str | Path]) -> None:
@@ -558,12 +562,11 @@ def _limited(
 
 
 def _check_options(batch_size: int, workers: int | None, limit: int | None, pairing: str) -> None:
-    if batch_size < 1:
-        raise UsageError(f"batch_size={batch_size}", fix="Use at least 1")
-    if workers is not None and workers < 0:
-        raise UsageError(f"workers={workers}", fix="Use 0 or more")
-    if limit is not None and limit < 1:
-        raise UsageError(f"limit={limit}", fix="Use at least 1")
+    whole("batch_size", batch_size, 1)
+    if workers is not None:
+        whole("workers", workers, 0)
+    if limit is not None:
+        whole("limit", limit, 1)
     if pairing not in ("auto", "id", "none"):
         raise UsageError(f"unknown pairing {pairing!r}", fix="Use auto, id or none")
 
@@ -602,13 +605,14 @@ def _warnings(
     """Return what to know before the scores are believed: about the sets, their files, the numbers."""
     from audiogen_metrics.embedding.sides import between, mixed_forms
 
-    found = between(gen, ref) + gen.warnings() + ref.warnings() + [*dict.fromkeys(gen.problems() + ref.problems())]
+    found = between(gen, ref) + gen.warnings() + ref.warnings()
+    found += dict.fromkeys(gen.problems() + ref.problems())
     n_gen, n_ref = len(gen.clip_ids), len(ref.clip_ids)
     if n_gen != n_ref:
         found.append(f"gen has {n_gen} clips and ref {n_ref}: Fréchet distances depend on both")
     if pairing != "none":
         found += mixed_forms(gen, ref)
-    if pairing == "auto":
+    if pairing == "auto" and any(score.metric in ("kl", "kl_sigmoid") for score in scores.values()):
         skipped = ref.losses.keys() & set(pairs.gen_only) | gen.losses.keys() & set(pairs.ref_only)
         found += pairs.warnings(skipped=len(skipped))
     return found + [warning for score in scores.values() for warning in score_warnings(score)]

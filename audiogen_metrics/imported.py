@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,18 +18,24 @@ from audiogen_metrics.audio.files import canonical_id, printable
 from audiogen_metrics.audio.pairing import pair
 from audiogen_metrics.audio.preparation import Preprocessing
 from audiogen_metrics.backbones.base import Output
+from audiogen_metrics.backbones.pretrained import load_tensors
 from audiogen_metrics.confidence import with_interval
 from audiogen_metrics.embedding.cache import ClipFeatures
 from audiogen_metrics.embedding.extraction import EmbeddingSet
 from audiogen_metrics.embedding.memo import digest_of
-from audiogen_metrics.embedding.reference import MACHINE_SETTINGS, FeatureSource, GivenFeatures
+from audiogen_metrics.embedding.reference import (
+    MACHINE_SETTINGS,
+    FeatureSource,
+    GivenFeatures,
+    machine_differences,
+)
 from audiogen_metrics.embedding.sides import shared_content
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
 from audiogen_metrics.evaluation import compute, score_warnings, tool_versions
 from audiogen_metrics.functional import GaussianStatistics
-from audiogen_metrics.protocols import METRICS, MetricName, Recipe
+from audiogen_metrics.options import as_path
+from audiogen_metrics.protocols import METRICS, MetricName, Recipe, metric_names
 from audiogen_metrics.results import InputSummary, ScoreReport
-from audiogen_metrics.settings import given_path
 
 CAVEAT = "the features were computed by another run or tool: their preprocessing and weights are not known here"
 
@@ -107,7 +112,7 @@ def read_features(path: str | Path, backbone: str | None = None) -> ImportedFeat
     DataError
         Nothing of this kind, damaged, or with numbers that are none.
     """
-    path = given_path(path)
+    path = as_path(path)
     if path.is_dir():
         if any((path / name).is_file() for name in AV_BENCHMARK):
             return _av_benchmark(path)
@@ -129,7 +134,7 @@ def score_features(
     gen: str | Path,
     ref: str | Path,
     *,
-    metrics: Sequence[str] | None = None,
+    metrics: str | Sequence[str] | None = None,
     backbone: str | None = None,
     ci: bool = True,
 ) -> ScoreReport:
@@ -178,7 +183,11 @@ def score_features(
     pairs = pair(*(side.files for side in sides))
     found = shared_content("gen", sides[0].files, "ref", sides[1].files, what="features")
     found += [f"{name}: {note}" for name, side in zip(("gen", "ref"), sides, strict=True) for note in side.notes]
-    found += pairs.warnings()
+    if any(score.metric in ("kl", "kl_sigmoid") for score in scores.values()):
+        found += pairs.warnings()
+    common = sides[0].stamps.keys() & sides[1].stamps.keys()
+    gen_made, ref_made = ([side.stamps[name]["settings"] for name in sorted(common)] for side in sides)
+    found += machine_differences(gen_made, ref_made, "gen was embedded", "ref")
     return ScoreReport(
         scores=scores,
         protocol="imported",
@@ -210,7 +219,7 @@ def _require_same_making(gen: ImportedFeatures, ref: ImportedFeatures) -> None:
                     )
 
 
-def _recipes(gen: ImportedFeatures, ref: ImportedFeatures, metrics: Sequence[str] | None) -> list[Recipe]:
+def _recipes(gen: ImportedFeatures, ref: ImportedFeatures, metrics: str | Sequence[str] | None) -> list[Recipe]:
     """Return what can be computed, or what was asked for."""
     common = [name for name in gen.sources if name in ref.sources]
     if not common:
@@ -218,10 +227,8 @@ def _recipes(gen: ImportedFeatures, ref: ImportedFeatures, metrics: Sequence[str
             f"gen has features of {', '.join(gen.sources)}, ref of {', '.join(ref.sources)}",
             fix="Import two sets of one backbone; name the network of .npy files with --backbone",
         )
-    unknown = [metric for metric in metrics or () if metric not in METRICS]
-    if unknown:
-        raise UsageError(f"unknown metric {unknown[0]!r}", fix=f"Known: {', '.join(METRICS)}")
-    wanted = [metric for metric in METRICS if metric in (DEFAULT if metrics is None else metrics)]
+    names = DEFAULT if metrics is None else metric_names(metrics, [*METRICS])
+    wanted = [metric for metric in METRICS if metric in names]
     recipes = []
     for metric in wanted:
         able = [name for name in common if METRICS[metric].output in gen.outputs[name] & ref.outputs[name]]
@@ -273,7 +280,10 @@ def _collect(path: Path, tool: str, written: Mapping[str, Mapping[str, ClipFeatu
 
 def _array_per_clip(path: Path, files: Sequence[Path], backbone: str) -> ImportedFeatures:
     clips: dict[str, ClipFeatures] = {file.stem: {"windows": _rows(_array(file), file)} for file in files}
-    return _collect(path, "fadtk", {backbone: clips})
+    below = sum(1 for file in path.rglob("*.npy")) - len(files)
+    found = _collect(path, "fadtk", {backbone: clips})
+    note = f"{below} .npy files in sub-folders are not read"
+    return replace(found, notes=(*found.notes, note)) if below else found
 
 
 def _rows_alone(path: Path, backbone: str) -> ImportedFeatures:
@@ -292,7 +302,10 @@ def _av_benchmark(path: Path) -> ImportedFeatures:
         if not file.is_file():
             continue
         clips = sets.setdefault(backbone, {})
-        for clip, content in _state(file).items():
+        state = _state(file)
+        if len(set(map(str, state))) < len(state):
+            raise DataError("has two clips of one id", where=file, fix="Write it anew")
+        for clip, content in state.items():
             for key, output in parts:
                 tensor = content if key is None else content.get(key) if isinstance(content, dict) else None
                 if not isinstance(tensor, torch.Tensor):
@@ -326,6 +339,8 @@ def _own(path: Path) -> ImportedFeatures:
                 columns["windows"] = _rows(arrays[f"{backbone}.windows"], path).split(counts)
             if any(len(column) != len(clips) for column in columns.values()):
                 raise ValueError(f"{backbone} has other rows than clips")
+            if len(set(map(str, clips))) < len(clips):
+                raise ValueError(f"{backbone} has two clips of one id")
             sets[backbone] = {
                 str(clip): {output: column[row] for output, column in columns.items()} for row, clip in enumerate(clips)
             }
@@ -339,17 +354,15 @@ def _array(path: Path) -> torch.Tensor:
 
 
 def _load_array(path: Path) -> npt.NDArray[Any]:
-    array: npt.NDArray[Any] = np.load(path, allow_pickle=False)
+    # A map is as long as the file, whatever rows the header promises; and only arrays are mapped, no archives.
+    array: npt.NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
     if array.dtype.kind != "f":
         raise ValueError(f"{array.dtype} is no kind of feature")
-    return array.astype(np.float64 if array.dtype.itemsize > 4 else np.float32)
+    return np.array(array, dtype=np.float64 if array.dtype.itemsize > 4 else np.float32)
 
 
 def _state(path: Path) -> dict[str, Any]:
-    def load(file: Path) -> object:
-        return torch.load(file, map_location="cpu", weights_only=True)
-
-    content = _reading(path, load)
+    content = _reading(path, load_tensors)
     if not isinstance(content, dict) or not content:
         raise DataError("is no dictionary of clips", where=path, fix="Write it anew")
     return content
@@ -357,9 +370,13 @@ def _state(path: Path) -> dict[str, Any]:
 
 def _reading(path: Path, load: Callable[[Path], Any]) -> Any:
     try:
+        if not path.is_file():
+            raise ValueError("it is no file")  # a pipe would be waited for
         return load(path)
-    except (OSError, ValueError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
+    except (OSError, ValueError, EOFError, MemoryError, OverflowError) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
+        # numpy names the switch that would run what is in the file.
+        reason = "it holds pickled objects" if "pickle" in reason else reason
         raise DataError(f"cannot be read ({reason})", where=path, fix="Write it anew; pickles are not run") from error
 
 

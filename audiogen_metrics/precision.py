@@ -38,7 +38,7 @@ def full_precision(device: torch.device, autocast: torch.dtype | None = None, tf
         for kind in {"cpu", device.type} - {"meta"}:  # the meta device knows no autocast, not even to turn it off
             wanted = autocast if kind == device.type else None
             stack.enter_context(torch.autocast(kind, wanted, enabled=wanted is not None))
-        stack.enter_context(_process.with_tf32(tf32))
+        stack.enter_context(_process.held(tf32 if device.type == "cuda" else None))
         yield
 
 
@@ -47,27 +47,30 @@ class _Process:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._entered: list[tuple[object, bool]] = []
+        self._entered: list[tuple[object, bool | None]] = []
         self._host: _Host | None = None
 
     @contextmanager
-    def with_tf32(self, tf32: bool) -> Iterator[None]:
-        """Set torch's own default type, and full precision or TF32."""
+    def held(self, tf32: bool | None) -> Iterator[None]:
+        """Keep torch's own default type and full precision; on CUDA, TF32 where the one who works there chose it."""
         entry = (object(), tf32)
         with self._lock:
             self._host = self._host or _Host()
             self._entered.append(entry)
-            self._host.replace(tf32)
+            self._host.replace(self._tf32())
         try:
             yield
         finally:
             with self._lock:
                 self._entered.remove(entry)
                 if self._entered:
-                    self._host.replace(self._entered[-1][1])
+                    self._host.replace(self._tf32())
                 else:
                     self._host.restore()
                     self._host = None
+
+    def _tf32(self) -> bool:
+        return next((tf32 for _, tf32 in reversed(self._entered) if tf32 is not None), False)
 
 
 _process = _Process()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal
@@ -188,7 +188,7 @@ class Protocol:
     caveat: str = ""
     defects: tuple[str, ...] = field(default=())
 
-    def select(self, metrics: Sequence[str] | None) -> list[Recipe]:
+    def select(self, metrics: str | Iterable[str] | None) -> list[Recipe]:
         """Return the recipes of these metrics in the protocol's order; None means all but those on request.
 
         Raises
@@ -199,12 +199,8 @@ class Protocol:
         if metrics is None:
             return list(self.recipes.values())
         known = {**self.recipes, **self.on_request}
-        for metric in metrics:
-            if metric not in known:
-                raise unknown_name("metric", metric, [*known])
-        if not metrics:
-            raise UsageError("no metrics chosen", fix=f"Choose from {', '.join(known)}")
-        return [recipe for metric, recipe in known.items() if metric in metrics]
+        wanted = metric_names(metrics, [*known])
+        return [recipe for metric, recipe in known.items() if metric in wanted]
 
     @property
     def on_request(self) -> Mapping[MetricName, Recipe]:
@@ -231,6 +227,29 @@ class Protocol:
             if recipe.score_id in theirs
         }
         return {score_id: text for score_id, text in found.items() if text}
+
+
+def split_names(given: str | Iterable[str]) -> list[str]:
+    """Return names of metrics as people write them, one by one.
+
+    Examples
+    --------
+    >>> split_names("FD, kl,")
+    ['fd', 'kl']
+    """
+    parts = [part for text in ([given] if isinstance(given, str) else given) for part in text.split(",")]
+    return list(dict.fromkeys(part.strip().lower() for part in parts if part.strip()))
+
+
+def metric_names(given: str | Iterable[str], known: Sequence[str]) -> list[str]:
+    """Return the same names after proof that they are known; UsageError for one that is not, or none at all."""
+    names = split_names(given)
+    for name in names:
+        if name not in known:
+            raise unknown_name("metric", name, list(known))
+    if not names:
+        raise UsageError("no metrics chosen", fix=f"Choose from {', '.join(known)}")
+    return names
 
 
 def _recipes(*recipes: Recipe) -> Mapping[MetricName, Recipe]:
@@ -282,6 +301,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                     "clips under 0.975 s drop out of FAD only; here they are named",
                     "KL sigmoid keeps one of two terms: activating every class more makes it better",
                     "float WAV files are read for FAD as near silence there; here they are read as audio",
+                    "Vorbis beyond full scale wraps around for FAD, as libsndfile's integers do",
                     "rows of IS come in the order of the folder there, in the order of clip ids here",
                 ),
             ),

@@ -11,14 +11,14 @@ from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from audiogen_metrics.errors import DataError
-from audiogen_metrics.settings import given_path
+from audiogen_metrics.options import as_path
 
 T = TypeVar("T")
 
 
 def load_json(path: str | Path) -> Any:
     """Return the content of a JSON file; DataError if it is none, or has numbers that are none."""
-    path = given_path(path)
+    path = as_path(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except OSError as error:

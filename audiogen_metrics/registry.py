@@ -5,9 +5,13 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Callable
-from typing import Generic, TypeVar, cast
+from functools import partial
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
-from audiogen_metrics.errors import UsageError
+from audiogen_metrics.errors import MissingDependencyError, UsageError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 T = TypeVar("T")
 
@@ -45,6 +49,8 @@ class Registry(Generic[T]):
         self._kind = kind
         self._group = entry_point_group
         self._loaders: dict[str, Callable[[], T]] = {}
+        self.faults: dict[str, str] = {}
+        """By name, what is wrong with how other packages announce it; filled when names are first looked up."""
 
     def add(self, name: str, target: T | str) -> None:
         """Register ``target``, an object or its ``"module:attribute"`` address.
@@ -75,6 +81,16 @@ class Registry(Generic[T]):
         module, _, attribute = address.partition(":")
         return cast("T", getattr(importlib.import_module(module), attribute))
 
+    def _load_plugin(self, entry: EntryPoint) -> T:
+        try:
+            return cast("T", entry.load())
+        except Exception as error:  # whatever the code of another package does
+            raise MissingDependencyError(
+                f"the {self._kind} of an installed package cannot be loaded ({type(error).__name__}: {error})",
+                where=f"{entry.name} = {entry.value}",
+                fix="Mend or uninstall that package",
+            ) from error
+
     def _discover(self) -> None:
         if self._group is None:
             return
@@ -82,12 +98,11 @@ class Registry(Generic[T]):
         from importlib.metadata import entry_points
 
         found = entry_points(group=self._group)
-        clash = next((e.name for e in found if e.name in self._loaders), None)
-        if clash is not None:
-            raise UsageError(
-                f"an installed package announces the {self._kind} {clash!r}, which is registered already",
-                fix="Uninstall that package, or ask its authors for another name",
-            )
         self._group = None
         for entry in found:
-            self.add(entry.name, f"{entry.module}:{entry.attr}")
+            if entry.name in self._loaders:
+                self.faults[entry.name] = (
+                    f"{entry.value} of an installed package announces the same name; it is not used"
+                )
+            else:
+                self._loaders[entry.name] = partial(self._load_plugin, entry)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from audiogen_metrics.citations import Citation, citations
-from audiogen_metrics.errors import DataError
+from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.records import load_json, read
 from audiogen_metrics.registry import unknown_name
+from audiogen_metrics.text import escaped
 from audiogen_metrics.writing import write_atomically
 
 SCHEMA_VERSION = 1
+
+TABLE_WIDTH = 100
+"""Columns of a terminal that the table fits into: what does not fit beside a score stands below it."""
 
 EXACT = "reference taken as exact"
 """What must stand beside an interval without the reference's own sampling."""
@@ -177,6 +182,8 @@ class ScoreReport:
     >>> report = ScoreReport({"fd_panns": score}, "audioldm", summary, summary)
     >>> report["fd_panns"].value
     24.1
+    >>> "fd" in report, list(report)
+    (True, ['fd_panns'])
     """
 
     scores: Mapping[str, Score]
@@ -218,10 +225,32 @@ class ScoreReport:
         except DataError as error:
             raise DataError(f"damaged report: {error}", where=path) from error
 
-    def __getitem__(self, score_id: str) -> Score:
-        if score_id not in self.scores:
-            raise unknown_name("score", score_id, [*self.scores])
-        return self.scores[score_id]
+    def __getitem__(self, name: str) -> Score:
+        """Return a score by its id, or by its metric where only one score has it."""
+        found = self._named(name)
+        if not found:
+            raise unknown_name("score", name, [*self.scores])
+        if len(found) > 1:
+            ids = ", ".join(score.id for score in found)
+            raise UsageError(f"{len(found)} scores are called {name!r}", fix=f"Choose one of {ids}")
+        return found[0]
+
+    def __contains__(self, name: object) -> bool:
+        """Tell whether there is a score with this id or of this metric."""
+        return bool(self._named(name))
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the score ids."""
+        return iter(self.scores)
+
+    def __len__(self) -> int:
+        """Return the number of scores."""
+        return len(self.scores)
+
+    def _named(self, name: object) -> list[Score]:
+        if name in self.scores:
+            return [self.scores[str(name)]]
+        return [score for score in self.scores.values() if score.metric == name]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain data, ready for strict JSON."""
@@ -248,10 +277,16 @@ class ScoreReport:
         lines = [f"protocol {self.protocol} on {self.device}"]
         for name, summary in (("gen", self.gen), ("ref", self.ref)):
             lines.append(f"{name}  {summary.path}: {summary.scored} of {summary.found} clips{summary.length}")
-        rows = self.rows()
+        rows = [tuple(map(escaped, row)) for row in self.rows()]
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        lines += ["", *("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)]
-        return "\n".join([*lines, "", *self.notes()] if self.notes() else lines)
+        lines.append("")
+        fits = sum(widths) + 2 * (len(widths) - 1) <= TABLE_WIDTH
+        for *cells, remark in rows:
+            shown = [*cells, remark] if fits else cells
+            lines.append("  ".join(map(str.ljust, shown, widths)).rstrip())
+            if not fits:
+                lines += textwrap.wrap(remark, TABLE_WIDTH, initial_indent="    ", subsequent_indent="    ")
+        return "\n".join(map(escaped, [*lines, "", *self.notes()] if self.notes() else lines))
 
     def rows(self) -> list[tuple[str, ...]]:
         """Return the table of scores as text for people, its header first."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import shlex
 import shutil
 import tempfile
 from functools import cache
@@ -11,31 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audiogen_metrics.errors import UsageError
+from audiogen_metrics.options import at_home
 
 if TYPE_CHECKING:
     import torch
-
-
-def given_path(path: str | Path, variable: str = "") -> Path:
-    """Return a path that somebody has given, with a leading ``~`` or ``~name`` as the home folder.
-
-    Parameters
-    ----------
-    path
-        As it was given.
-    variable
-        The environment variable that it comes from, for the message.
-
-    Raises
-    ------
-    UsageError
-        The home folder is not known: there is no such user, or neither ``HOME`` nor an entry in passwd.
-    """
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        where = f"{variable}={path}" if variable else path
-        raise UsageError("its home folder is not known", where=where, fix="Write the path in full") from error
 
 
 def cache_dir() -> Path:
@@ -58,7 +38,7 @@ def require_lasting_cache() -> None:
 def _lasting() -> Path | None:
     chosen = os.environ.get("AGM_CACHE_DIR")
     if chosen:
-        return given_path(chosen, "AGM_CACHE_DIR").absolute()
+        return at_home(chosen, "AGM_CACHE_DIR").absolute()
     import platformdirs
 
     try:
@@ -105,6 +85,21 @@ def tf32_allowed() -> bool:
     return chosen == "1"
 
 
+def cache_trouble(error: OSError) -> str:
+    """Return the warning about a cache that cannot be used: one text for all of its parts, to be said once."""
+    folder = cache_dir()
+    if isinstance(error, PermissionError):
+        return (
+            f"the cache in {folder} has files or folders that this user cannot use: what cannot be read is computed "
+            "again, and what cannot be written (Permission denied) is not kept. Ask their owner to share them "
+            f"(chmod -R a+rwX {shlex.quote(str(folder))}), or set AGM_CACHE_DIR to a folder of your own"
+        )
+    return (
+        f"the cache in {folder} cannot be written ({error.strerror}); nothing is kept. "
+        "Set AGM_CACHE_DIR to another folder"
+    )
+
+
 def resolve_device(device: str | torch.device = "auto") -> torch.device:
     """Return the torch device for a name; ``"auto"`` takes CUDA where there is one, else the CPU.
 
@@ -123,8 +118,13 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
         return torch.device("cuda" if place is None else f"cuda:{place % torch.cuda.device_count()}")
     try:
         resolved = torch.device(device)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise UsageError(f"unknown device {str(device)!r}", fix="Use auto, cpu, cuda, cuda:1, mps") from error
-    if resolved.type == "cuda" and not torch.cuda.is_available():
-        raise UsageError(f"device {str(device)!r} is not on this machine", fix="Use --device cpu or auto")
+    if resolved.type == "cpu":
+        return torch.device("cpu")
+    try:
+        # The only question that all of torch's devices answer, those without memory (meta) too.
+        torch.zeros(1, device=resolved).cpu()
+    except (RuntimeError, AssertionError, ImportError, TypeError) as error:
+        raise UsageError(f"device {str(device)!r} is not on this machine", fix="Use --device cpu or auto") from error
     return resolved

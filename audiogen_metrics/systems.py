@@ -27,9 +27,11 @@ from audiogen_metrics.functional.uncertainty import (
     jackknife_error,
     mean_error,
 )
-from audiogen_metrics.protocols import METRICS, MetricName, Recipe, get_protocol
+from audiogen_metrics.options import as_path, whole
+from audiogen_metrics.protocols import METRICS, MetricName, Recipe, get_protocol, split_names
 from audiogen_metrics.results import InputSummary
-from audiogen_metrics.settings import given_path, resolve_device
+from audiogen_metrics.settings import resolve_device
+from audiogen_metrics.text import escaped
 
 if TYPE_CHECKING:
     from audiogen_metrics.embedding.extraction import EmbeddingSet
@@ -127,7 +129,7 @@ class Comparison:
         ]
 
     def __str__(self) -> str:
-        rows = [tuple(self.rows()[0]), *(tuple(row.values()) for row in self.rows())]
+        rows = [tuple(self.rows()[0]), *(tuple(map(escaped, row.values())) for row in self.rows())]
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         head = [
             f"protocol {self.protocol}",
@@ -139,7 +141,8 @@ class Comparison:
         ]
         table = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
         notes = [f"note: {self.caveat}"] if self.caveat else []
-        return "\n".join([*head, *table, *notes, *(f"warning: {warning}" for warning in self.warnings)])
+        lines = [*head, *table, *notes, *(f"warning: {warning}" for warning in self.warnings)]
+        return "\n".join(map(escaped, lines))
 
 
 @dataclass(frozen=True)
@@ -193,7 +196,7 @@ def compare(
     gen_b: str | Path,
     ref: str | Path,
     *,
-    metrics: Sequence[str] | None = None,
+    metrics: str | Sequence[str] | None = None,
     protocol: str = "audioldm",
     permutations: int = 199,
     seed: int = 0,
@@ -218,7 +221,7 @@ def compare(
     gen_a, gen_b, ref
         Folders.
     metrics
-        Of fd, fad, is and kl; None takes those of the protocol.
+        Of fd, fad, is and kl; None takes those of the protocol for which there are enough clips and pairs.
     permutations
         Of the test; p is at least 1 / (permutations + 1). 0 makes none.
     seed
@@ -242,13 +245,14 @@ def compare(
     >>> found.differences[0].verdict  # doctest: +SKIP
     'A better, p = 0.005'
     """
-    if given_path(ref).is_file():
+    if as_path(ref).is_file():
         raise UsageError(
             "a comparison needs the reference's clips, not statistics of them", where=ref, fix="Pass the folder"
         )
+    permutations, seed = whole("permutations", permutations, 0), whole("seed", seed, 0)
     chosen = get_protocol(protocol)
     recipes = [recipe for recipe in chosen.select(metrics) if recipe.metric in COMPARABLE]
-    if not recipes or (metrics is not None and len(recipes) < len(set(metrics))):
+    if not recipes or (metrics is not None and len(recipes) < len(split_names(metrics))):
         raise UsageError("a metric cannot be compared here", "metrics", f"Choose from {', '.join(COMPARABLE)}")
     folders = [scan(folder, suffixes) for folder in (gen_a, gen_b, ref)]
     require_weights(recipes, weights or {})
@@ -265,10 +269,17 @@ def compare(
     if len(a.clip_ids) != len(b.clip_ids):
         warnings.append(f"A has {len(a.clip_ids)} clips and B {len(b.clip_ids)}: Fréchet distances and IS depend on n")
     rng = np.random.default_rng(seed)
-    differences = [
-        _difference(recipe, a.features(recipe), b.features(recipe), reference.features(recipe), permutations, rng)
-        for recipe in recipes
-    ]
+    differences, lacking = [], {}
+    for recipe in recipes:
+        ours, theirs, refs = a.features(recipe), b.features(recipe), reference.features(recipe)
+        try:
+            differences.append(_difference(recipe, ours, theirs, refs, permutations, rng))
+        except InsufficientDataError as error:
+            lacking[recipe] = error
+            if metrics is not None or len(lacking) == len(recipes):
+                raise
+    warnings += [f"{recipe.score_id} is not compared: {error.what}" for recipe, error in lacking.items()]
+    recipes = [recipe for recipe in recipes if recipe not in lacking]
     if observe is not None:
         observe(Systems(a, b, reference, tuple(recipes)))
     return Comparison(

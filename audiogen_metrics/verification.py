@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from audiogen_metrics.errors import DataError, MissingWeightsError, UsageError
 from audiogen_metrics.evaluation import score
+from audiogen_metrics.options import as_path
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.records import load_json
 from audiogen_metrics.results import Manifest, Score, ScoreReport
-from audiogen_metrics.settings import given_path
 
 if TYPE_CHECKING:
     import torch
@@ -188,15 +188,15 @@ def _require_inputs(
     """Raise unless the sets and weights are where the report says, or where the caller says; names the option."""
     for name, place in places.items():
         stated = getattr(manifest, name)
-        if place is None and not given_path(stated).exists():
-            beside = given_path(report).parent / stated
+        if place is None and not as_path(stated).exists():
+            beside = as_path(report).parent / stated
             raise DataError(
                 f"{name} does not exist{_looked(stated)}",
                 where=stated,
                 fix=f"Say where it is now: --{name} {beside if beside.exists() else 'PATH'}, or {name}=… from Python",
             )
     for name, file in manifest.weights.items():
-        if name not in weights and not given_path(file).exists():
+        if name not in weights and not as_path(file).exists():
             raise MissingWeightsError(
                 f"weights of {name} do not exist{_looked(file)}",
                 where=file,
@@ -205,7 +205,7 @@ def _require_inputs(
 
 
 def _looked(stated: str) -> str:
-    return "" if given_path(stated).is_absolute() else f" below {Path.cwd()}, where this command runs"
+    return "" if as_path(stated).is_absolute() else f" below {Path.cwd()}, where this command runs"
 
 
 def _metrics(recorded: ScoreReport, manifest: Manifest) -> tuple[str, ...] | None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import uuid
-from pathlib import Path
+from pathlib import Path, PurePath
+
+from audiogen_metrics.errors import DataError
 
 _OWN_DESCRIPTOR = re.compile(r"/dev/(?:(stdin|stdout|stderr)|fd/(\d+))|/proc/self/fd/(\d+)")
 
@@ -23,7 +26,9 @@ def write_atomically(path: Path, content: bytes) -> None:
         with os.fdopen(os.dup(descriptor), "wb") as file:
             file.write(content)
         return
-    if path.exists() and not path.is_file() and not path.is_dir():
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.exists() and not path.is_file():
         path.write_bytes(content)
         return
     if path.is_symlink():
@@ -38,6 +43,20 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def below(folder: Path, name: str, suffix: str = "") -> Path:
+    """Return the path of a file below ``folder`` that is called after a clip.
+
+    Raises
+    ------
+    DataError
+        The name would lead out of the folder, or is none: a table may come from anyone.
+    """
+    path = PurePath(name)
+    if path.anchor or {"", ".", ".."} & set(name.split("/")) or ".." in path.parts or "\0" in name:
+        raise DataError(f"{name!r} is no path below a folder", fix="Use a name such as dog/0001")
+    return folder / f"{name}{suffix}"
 
 
 def link(source: Path, target: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -9,11 +10,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from audiogen_metrics.cli.main import main
+from audiogen_metrics.cli.main import build_parser, main
 from audiogen_metrics.cli.scoring import Check
 from audiogen_metrics.errors import UsageError
 from tests.conftest import EXAMPLES, Run
@@ -52,7 +54,13 @@ def test_score_json_and_every_option(agm: Run, small: tuple[Path, Path], tmp_pat
         (["weights", "list", "--form", "json"], 2, "unrecognized arguments"),
         (["score", "a"], 2, "required"),
         (["scor"], 2, "invalid choice"),
-        ([], 2, "required"),
+        (["score", "a", "b", "--protcol", "yamnet"], 2, "did you mean --protocol?"),
+        (["score", "a", "b", "--protcol", "yamnet"], 2, "usage: agm score "),
+        (["stats", "build", "a", "-o", "b", "--limt", "3"], 2, "did you mean --limit?"),
+        (["scor"], 2, "Did you mean 'score'?"),
+        (["score", "a", "b", "--pairing", "ids"], 2, "Did you mean 'id'?"),
+        (["compare", "a", "b", "c", "-o", "out.tex"], 2, "does not write .tex, but table, json, markdown, html"),
+        (["score", "a", "b", "--format", "html"], 2, "a page needs a file"),
         (["score", "nowhere", "nowhere", *YAMNET], 3, "nowhere: folder does not exist"),
         (["score", "a", "b", "--protocol", "yamnett"], 2, "Did you mean 'yamnet'"),
         (["score", "a", "b", *YAMNET, "-m", "fda"], 2, "unknown metric 'fda'"),
@@ -71,6 +79,25 @@ def test_errors(arguments: list[str], code: int, message: str, capsys: pytest.Ca
     assert found == code
     assert message in printed.err
     assert printed.out == ""
+
+
+def test_alone_it_prints_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert "score a folder of generated audio" in capsys.readouterr().out
+
+
+def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for each in action.choices.values():
+                yield from parsers(each)
+
+
+def test_help_texts_are_formatted_once() -> None:
+    found = list(parsers(build_parser()))
+    assert len(found) > 25
+    assert not [parser.prog for parser in found if "%%" in parser.format_help() or "%(" in parser.format_help()]
 
 
 def test_a_typo_in_a_flag_exits_2(agm: Run) -> None:
@@ -149,8 +176,20 @@ def test_cache_info(agm: Run, small: tuple[Path, Path]) -> None:
     assert "empty" in agm("cache", "info").stdout
     assert agm("score", *small, *YAMNET).returncode == 0
     assert "yamnet-" in agm("cache", "info").stdout
-    (space,) = json.loads(agm("cache", "info", "--format", "json").stdout)["spaces"]
+    info = json.loads(agm("cache", "info", "--format", "json").stdout)
+    (space,) = info["spaces"]
     assert space["clips"] == 24
+    there = [path for path in Path(info["cache"]).rglob("*") if path.is_file()]
+    assert (info["files"], info["bytes"]) == (len(there), sum(path.stat().st_size for path in there))
+    assert info["bytes"] == sum(kind["bytes"] for kind in info["kinds"].values())
+    assert info["kinds"]["embeddings"]["bytes"] == space["bytes"]
+    size = f"{info['kinds']['embeddings']['files']} files, {space['bytes'] / 2**20:.1f} MB"
+    assert f"embeddings: {size}" in agm("cache", "info").stdout
+    (Path(info["folder"]) / space["name"] / "b.safetensors").write_bytes(b"no shard")
+    done = agm("cache", "info")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "unreadable  b.safetensors: " in done.stdout
+    assert "b.safetensors" in json.loads(agm("cache", "info", "--format", "json").stdout)["spaces"][0]["damaged"]
 
 
 def test_doctor(agm: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -189,10 +228,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inh
 from audiogen_metrics.cli.main import entry
 from audiogen_metrics.embedding import extraction
 decode = extraction.decode
-def slowly(path, content):
+def slowly(path, content, **options):
     sys.stderr.write("decoding\\n")
     time.sleep(1)
-    return decode(path, content)
+    return decode(path, content, **options)
 extraction.decode = slowly
 entry()
 """

@@ -142,6 +142,8 @@ def test_tables_show_what_the_demo_prints(place: Path, capsys: pytest.CaptureFix
         shown = re.search(r"^score +value.*?^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
         assert shown is not None
         for line in shown[0].splitlines()[1:-1]:
+            if line.startswith(" "):  # a remark, below its score
+                continue
             name, value = line.split()[:2]
             found = re.search(rf"^{name} +([\d.]+)", printed, re.MULTILINE)
             assert found is not None

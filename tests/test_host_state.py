@@ -152,12 +152,15 @@ state = lambda: [place.fp32_precision for place in (b, b.cudnn, *cuda, *cpu)]
 before, asked = state(), b.fp32_precision
 print(YAMNet(device="cuda").settings["tf32"], YAMNet(device="cuda", tf32=True).settings["tf32"])
 for tf32 in (False, True, False):
-    with full_precision(torch.device("cpu"), tf32=tf32):
+    with full_precision(torch.device("cuda"), tf32=tf32):
         assert {{place.fp32_precision for place in cuda}} <= ({{"tf32"}} if tf32 else {{"none", "ieee"}}), state()
         assert {{place.fp32_precision for place in cpu}} <= {{"none", "ieee"}}, state()
         b.cuda.matmul.allow_tf32  # what torch's own code may read for a product
-        with full_precision(torch.device("cpu")):
+        with full_precision(torch.device("cuda")):  # a front end
             assert {{place.fp32_precision for place in cuda}} <= {{"none", "ieee"}}, state()
+        chosen = state()
+        with full_precision(torch.device("cpu")):  # a thread that resamples meanwhile
+            assert state()[:5] == chosen[:5]
     assert state() == before, (state(), before)
 # Places that took their setting from above go on doing so.
 b.fp32_precision = "ieee" if asked == "tf32" else "tf32"

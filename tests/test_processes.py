@@ -24,8 +24,10 @@ BOUND_SECONDS = 120
 RUN = "import sys; from audiogen_metrics.cli.main import main; sys.exit(main())"
 
 TRUSTING = f"""
+from audiogen_metrics import filesystems
 from audiogen_metrics.embedding import memo
 memo.RACY_NS = -1  # the clips were written only now
+filesystems.kind_of = lambda path: "ext4"  # whatever the tests run on
 {RUN}
 """
 

@@ -58,6 +58,26 @@ def test_release_003_reads_fad_as_sixteen_bit_mean_with_its_dc() -> None:
     np.testing.assert_allclose(waveform, expected, atol=1e-7)
 
 
+@pytest.mark.parametrize(("container", "subtype"), [("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")])
+def test_release_003_hears_lossy_files_as_the_integers_that_libsndfile_gives(tmp_path, container, subtype):
+    """A WAV file of these integers is the same to it, as it reads every file as integers."""
+    rng = np.random.default_rng(0)
+    for folder, level in (("gen", 0.05), ("ref", 0.1)):
+        for place in ("lossy", "integers"):
+            (tmp_path / place / folder).mkdir(parents=True)
+        for clip in range(4):
+            path = tmp_path / "lossy" / folder / f"{clip}.{container.lower()}"
+            soundfile.write(path, rng.normal(0, level, 48_000), 16_000, format=container, subtype=subtype)
+            integers = soundfile.read(path, dtype="int16")[0]
+            soundfile.write(tmp_path / "integers" / folder / f"{clip}.wav", integers, 16_000)
+    weights = {"vggish": write_vggish(tmp_path / "vggish.pth")}
+    lossy, integers = (
+        score(root / "gen", root / "ref", protocol="audioldm-0.0.3", metrics=["fad"], weights=weights)["fad_vggish"]
+        for root in (tmp_path / "lossy", tmp_path / "integers")
+    )
+    assert lossy.value == pytest.approx(integers.value, rel=1e-9)
+
+
 def test_google_divides_by_the_largest_sample_but_not_by_less_than_a_tenth() -> None:
     loud, quiet = np.linspace(-1, 0.5, 16_000), np.linspace(-0.01, 0.01, 16_000)
     assert prepared("google-fad", "fad", loud, 16_000).max() == pytest.approx(1.0)

@@ -9,7 +9,7 @@ import torch
 
 from audiogen_metrics import FAD, FD, IS, KL, MetricSuite, score
 from audiogen_metrics.embedding import reference
-from audiogen_metrics.embedding.reference import ReferenceStatistics, is_statistics
+from audiogen_metrics.embedding.reference import ReferenceStatistics, is_statistics, machine_differences
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
 from audiogen_metrics.evaluation import reference_statistics
 from audiogen_metrics.protocols import get_protocol
@@ -106,6 +106,20 @@ def test_another_device_is_a_warning(small, built, tmp_path):
     replace(built, stamps=stamps).save(tmp_path / "gpu.stats")
     report = score(small[0], tmp_path / "gpu.stats", protocol="yamnet")
     assert any("made on cuda, this run is on cpu" in warning for warning in report.warnings)
+    assert any("made with TF32, this run is without" in warning for warning in report.warnings)
+    metric = FD(protocol="yamnet", ref=tmp_path / "gpu.stats")
+    with pytest.warns(UserWarning, match="made on cuda"), pytest.warns(UserWarning, match="made with TF32"):
+        metric.update(gen=0.1 * torch.ones(2, 16_000), sample_rate=16_000)
+
+
+def test_tf32_alone_is_a_warning(built):
+    """As on one GPU, where the run before was told to use it."""
+    stamps = [{**stamp["backbone"], "device_type": "cuda", "tf32": 1} for stamp in built.stamps.values()]
+    plain = [{**stamp, "tf32": 0} for stamp in stamps]
+    assert machine_differences(stamps, plain, "a", "b") == [
+        "a with TF32, b without: scores may differ by 1.3e-3 relative"
+    ]
+    assert machine_differences(plain, plain, "a", "b") == machine_differences(stamps, stamps, "a", "b") == []
 
 
 def test_damage_is_found(small, saved):

@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint, EntryPoints
 import pytest
 
 from audiogen_metrics import errors
-from audiogen_metrics.errors import AudiogenMetricsError, UsageError
+from audiogen_metrics.errors import AudiogenMetricsError, MissingDependencyError, UsageError
 from audiogen_metrics.registry import Registry
 
 
@@ -48,8 +48,19 @@ def test_entry_point_cannot_take_a_name(monkeypatch: pytest.MonkeyPatch) -> None
     announce(monkeypatch, ("fraction", "fractions:Fraction"))
     registry = Registry[object]("thing", entry_point_group="test.group")
     registry.add("fraction", "decimal:Decimal")
-    with pytest.raises(UsageError, match="announces the thing 'fraction'"):
-        registry.names()
+    assert registry.names() == ["fraction"]
+    assert registry.get("fraction").__name__ == "Decimal"  # type: ignore[attr-defined]
+    assert "fractions:Fraction of an installed package announces the same name" in registry.faults["fraction"]
+
+
+@pytest.mark.parametrize("value", ["no_such_module:thing", "fractions:nothing", "tests.broken_plugin:thing"])
+def test_a_broken_package_breaks_its_own_name_only(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    announce(monkeypatch, ("broken", value), ("fraction", "fractions:Fraction"))
+    registry = Registry[object]("thing", entry_point_group="test.group")
+    assert registry.names() == ["broken", "fraction"]
+    assert registry.get("fraction").__name__ == "Fraction"  # type: ignore[attr-defined]
+    with pytest.raises(MissingDependencyError, match=f"broken = {value}: the thing of an installed package"):
+        registry.get("broken")
 
 
 @pytest.mark.parametrize("kind", [k for k in vars(errors).values() if isinstance(k, type)])

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from audiogen_metrics.audio import mp3
+from audiogen_metrics.audio import mp3, ogg, tags
 from audiogen_metrics.audio.files import UNDECODABLE
 from audiogen_metrics.errors import AudioFileError
 
-DECODER_VERSION = f"libsndfile-{soundfile.__libsndfile_version__}"
-"""Part of every cache key: another decoder may give other samples."""
+DECODER_VERSION = f"libsndfile-{soundfile.__libsndfile_version__}-2"
+"""Part of every cache key: another decoder, or another way to use it, may give other samples."""
 
 BLOCK_FRAMES = 2**20
 """Frames read at a time: memory follows the data, not a header's claim."""
@@ -36,35 +37,154 @@ MAX_LEVEL = 1e10
 UNKNOWN_FRAMES = 2**62
 """libsndfile gives its largest number for a FLAC stream that was written to a pipe."""
 
-_SHORT_CHUNK = re.compile(r"^\s*(?:data|SSND)\s*:\s*(\d+|0x[0-9A-Fa-f]+) \(should be \d+\)", re.MULTILINE)
-_STREAMED = 0xFFFF_FFFF - 2**16
-"""Encoders that write to a pipe leave the largest chunk size in the header; such a file is whole."""
+_SHORT_CHUNK = re.compile(r"^\s*(?:data|SSND)\s*:\s*(\d+|0x[0-9A-Fa-f]+) \(should be (\d+)\)", re.MULTILINE)
+_PLACEHOLDERS = (range(0x7F00_0000, 0x7F00_0100), range(0x7FFF_E000, 0x8000_0100), range(0xFFFE_0000, 2**64))
+"""Sizes that SoX, arecord, ffmpeg and others leave in the header when they write to a pipe; such a file is whole."""
+_KNOWN_EXCESS = 16
+"""Bytes by which some writers overstate the size of a whole file."""
+
+_FLOATS = {"FLOAT", "DOUBLE"}
+_EXACT = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24"}
+"""Subtypes of which float32 holds every integer; libsndfile rounds lossy ones to 16 bits, each in a way of its own."""
+
+# How a file begins, with its kind, and where the first one ends for those that say so.
+_BEGINNINGS = {
+    "WAV": re.compile(rb"(?:RIFF|RIFX|RF64).{4}WAVE", re.DOTALL),
+    "AIFF": re.compile(rb"FORM.{4}AIF[FC]", re.DOTALL),
+    "FLAC": re.compile(rb"fLaC[\x00\x80]\x00\x00\x22"),
+    "CAF": re.compile(rb"caff\x00\x01\x00\x00desc"),
+    "W64": re.compile(rb"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"),
+    "AU": re.compile(rb"\.snd\x00\x00\x00[\x18-\xff].{4}\x00\x00\x00[\x01-\x1b]", re.DOTALL),
+}
+
+_W64_DATA = re.compile(rb"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a")
+
+_WRITE_AGAIN = "Write it again, or convert it: ffmpeg -i IN OUT.flac"
 
 
 @dataclass(frozen=True)
 class Audio:
-    """Decoded samples, ``(time, channels)`` float32 with full scale ±1, and their rate in Hz."""
+    """Decoded samples, ``(time, channels)`` float32 with full scale ±1, and their rate in Hz.
+
+    ``integers`` are the 16-bit ones that libsndfile gives, where `decode` was asked for them and they do not follow
+    from the floats.
+    """
 
     samples: npt.NDArray[np.float32]
     sample_rate: int
+    integers: npt.NDArray[np.int16] | None = None
 
 
-def decode(path: Path, content: bytes) -> Audio:
+def decode(path: Path, content: bytes, *, integers: bool = False) -> Audio:
     """Decode the bytes of an audio file: WAV, FLAC, OGG (Vorbis, Opus), MP3, AIFF and their kin.
+
+    Ogg and MP3 files that were joined are decoded one after the other, each as it would be alone.
+
+    Parameters
+    ----------
+    path
+        Named in errors.
+    content
+        Bytes of the file.
+    integers
+        Decode lossy files, and those of more than 24 bits, a second time, to 16-bit integers.
 
     Raises
     ------
     AudioFileError
-        Empty, not audio, in a format that libsndfile does not decode, truncated, without samples, or with NaN
-        or infinite samples.
+        Empty, not audio, in a format that libsndfile does not decode, truncated, damaged, joined from files that do
+        not fit together, without samples, or with NaN or infinite samples.
     """
     if not content:
         raise AudioFileError("the file is empty", path)
+    parts: list[Audio] = []
+    for piece, frames in _pieces(path, content):
+        room = MAX_SAMPLES - sum(part.samples.size for part in parts)
+        parts.append(_decode(path, piece, frames, room, integers=integers))
+    audio = _joined(path, parts)
+    if audio.samples.size == 0:
+        raise AudioFileError("the file has no samples", path)
+    if not np.isfinite(audio.samples).all():
+        raise AudioFileError("the file has NaN or infinite samples", path)
+    if np.abs(audio.samples).max() > MAX_LEVEL:
+        raise AudioFileError(f"the file has samples beyond {MAX_LEVEL:g} times full scale", path)
+    return audio
+
+
+def _joined(path: Path, parts: list[Audio]) -> Audio:
+    """Return the parts one after the other; a part of one channel is the same in each channel of the others."""
+    if len(parts) == 1:
+        return parts[0]
+    channels = max(part.samples.shape[1] for part in parts)
+    if len({part.sample_rate for part in parts}) > 1 or {part.samples.shape[1] for part in parts} - {1, channels}:
+        held = ", ".join(f"{part.samples.shape[1]} × {part.sample_rate} Hz" for part in parts[:4])
+        what = f"joined from {len(parts)} files of different rates or channels ({held})"
+        raise AudioFileError(
+            what, path, "Convert each to one rate and layout before joining: ffmpeg -i IN -ar RATE OUT"
+        )
+    samples = np.concatenate([np.broadcast_to(part.samples, (len(part.samples), channels)) for part in parts])
+    integers = [part.integers for part in parts if part.integers is not None]
+    whole = np.concatenate([np.broadcast_to(each, (len(each), channels)) for each in integers]) if integers else None
+    return Audio(samples, parts[0].sample_rate, whole)
+
+
+def _pieces(path: Path, content: bytes) -> list[tuple[bytes, mp3.Part | None]]:
+    """Return the files that a file was joined from, and what the frames of each tell if it is MP3."""
+    start = tags.after_id3(content, 0)
+    if content.startswith(ogg.CAPTURE, start):
+        return [(link, None) for link in ogg.links(path, content)]
+    if mp3.begins(content) or (path.suffix.lower() in mp3.SUFFIXES and not _is_recognised(content)):
+        parts = mp3.parts(path, content)
+        if len(parts) == 1:
+            return [(content[parts[0].start :], parts[0])]
+        if parts:
+            return [(content[part.start : part.end], part) for part in parts]
+    for kind, beginning in _BEGINNINGS.items():
+        if not beginning.match(content, start):
+            continue
+        content = content[start:]
+        if kind == "W64":
+            content = _completed_w64(content)
+        if second := beginning.search(content, _end(kind, content)):
+            what = f"another {kind} file begins at byte {second.start()}"
+            raise AudioFileError(what, path, "Join sounds with an audio tool: ffmpeg -i 'concat:A|B' OUT.flac")
+    return [(content, None)]
+
+
+def _completed_w64(content: bytes) -> bytes:
+    """Return a W64 file with the sizes that were left open when it was written to a pipe: libsndfile needs them."""
+    data = _W64_DATA.search(content)
+    if data is None or int.from_bytes(content[data.end() : data.end() + 8], "little") < UNKNOWN_FRAMES:
+        return content
+    sizes = (len(content) - offset for offset in (0, data.start()))
+    whole, chunk = (size.to_bytes(8, "little") for size in sizes)
+    return content[:16] + whole + content[24 : data.end()] + chunk + content[data.end() + 8 :]
+
+
+def _end(kind: str, content: bytes) -> int:
+    """Return where a file ends by its own header, or where another one may begin at the earliest."""
+    end = 12
+    if kind == "WAV" and content[:4] != b"RF64":
+        end = 8 + int.from_bytes(content[4:8], "big" if content[:4] == b"RIFX" else "little")
+    elif kind == "AIFF":
+        end = 8 + int.from_bytes(content[4:8], "big")
+    elif kind == "W64":
+        end = int.from_bytes(content[16:24], "little")
+    return end if end <= len(content) else 12
+
+
+def _decode(path: Path, content: bytes, frames: mp3.Part | None, room: int, *, integers: bool) -> Audio:
+    """Decode one file that was joined from no others; ``room`` bounds its samples over all channels."""
     try:
         with _Stream(_Content(content)) as file:
             declared, report = file.frames, file.extra_info
-            samples = file.read_all()
-            sample_rate, container = int(file.samplerate), file.format
+            samples = file.read_all("float32", room)
+            sample_rate, container, subtype = int(file.samplerate), file.format, file.subtype
+        rounded = None
+        if integers and subtype not in _FLOATS and (subtype not in _EXACT or container == "OGG"):
+            with _Stream(_Content(content)) as file:
+                file.rewind()
+                rounded = file.read_all("int16", room)
     except (soundfile.LibsndfileError, RuntimeError, ValueError) as error:
         reason = str(getattr(error, "error_string", error)).rstrip(".")
         foreign = path.suffix.lower() in UNDECODABLE
@@ -72,16 +192,34 @@ def decode(path: Path, content: bytes) -> Audio:
         if reason == TOO_LONG:
             raise AudioFileError(reason, path) from error
         raise AudioFileError(f"cannot be decoded ({reason})", path, fix) from error
-    problem = _incompleteness(content, container, report, declared, len(samples))
+    if container in ("WAV", "WAVEX") and subtype == "MPEG_LAYER_III":
+        frames = _frames_in_wav(path, content)
+    problem = _incompleteness(len(content), container, report, declared, len(samples), frames)
+    if container == "FLAC" and problem is None and _differs_from_md5(content, samples):
+        problem = "the file is damaged: its samples fail the encoder's checksum (MD5)"
     if problem:
-        raise AudioFileError(problem, path, "Write it again, or convert it: ffmpeg -i IN OUT.flac")
-    if samples.size == 0:
-        raise AudioFileError("the file has no samples", path)
-    if not np.isfinite(samples).all():
-        raise AudioFileError("the file has NaN or infinite samples", path)
-    if np.abs(samples).max() > MAX_LEVEL:
-        raise AudioFileError(f"the file has samples beyond {MAX_LEVEL:g} times full scale", path)
-    return Audio(samples, sample_rate)
+        raise AudioFileError(problem, path, _WRITE_AGAIN)
+    return Audio(samples, sample_rate, rounded)
+
+
+def _frames_in_wav(path: Path, content: bytes) -> mp3.Part | None:
+    """Return what the frames of MP3 in a WAV file tell, whose length libsndfile estimates."""
+    chunk, size = 12, 0
+    while chunk + 8 <= len(content):
+        size = int.from_bytes(content[chunk + 4 : chunk + 8], "little")
+        if content.startswith(b"data", chunk):
+            break
+        chunk += 8 + size + size % 2
+    parts = mp3.parts(path, content[chunk + 8 : chunk + 8 + size])
+    return parts[0] if len(parts) == 1 else None
+
+
+def _is_recognised(content: bytes) -> bool:
+    try:
+        _Stream(_Content(content)).close()
+    except soundfile.LibsndfileError:
+        return False
+    return True
 
 
 class _Content(io.BytesIO):
@@ -101,49 +239,68 @@ class _Stream(soundfile.SoundFile):  # type: ignore[misc]  # it has no types
         """Say no: otherwise each read is cut to the claimed length and followed by a seek, which may fail."""
         return False
 
-    def read_all(self) -> npt.NDArray[np.float32]:
+    def rewind(self) -> None:
+        """Seek to the beginning as `soundfile.read` does; some integers of MP3 then differ by one."""
+        if super().seekable():
+            self.seek(0)
+
+    def read_all(self, dtype: str, room: int) -> npt.NDArray[Any]:
         """Return all samples, ``(time, channels)``. ValueError for too many, unread where the header says how many."""
-        if MAX_SAMPLES < self.frames * self.channels < UNKNOWN_FRAMES:
+        if room < self.frames * self.channels < UNKNOWN_FRAMES:
             raise ValueError(TOO_LONG)
-        blocks = [self._read_block()]
+        # The length of MP3 may be an estimate; behind the end of other files, tags and joined files would be read on.
+        left = 2**63 if self.format == "MP3" else self.frames
+        blocks = [self._read_block(left, dtype)]
         total = 0
         while len(blocks[-1]):
             total += blocks[-1].size
-            if total > MAX_SAMPLES:
+            left -= len(blocks[-1])
+            if total > room:
                 raise ValueError(TOO_LONG)
-            blocks.append(self._read_block())
+            blocks.append(self._read_block(left, dtype))
         return np.concatenate(blocks)
 
-    def _read_block(self) -> npt.NDArray[np.float32]:
-        return cast("npt.NDArray[np.float32]", self.read(BLOCK_FRAMES, dtype="float32", always_2d=True))
+    def _read_block(self, left: int, dtype: str) -> npt.NDArray[Any]:
+        return cast("npt.NDArray[Any]", self.read(min(left, BLOCK_FRAMES), dtype=dtype, always_2d=True))
 
 
-def _incompleteness(content: bytes, container: str, report: str, declared: int, decoded: int) -> str | None:
+def _incompleteness(
+    size: int, container: str, report: str, declared: int, decoded: int, frames: mp3.Part | None
+) -> str | None:
     """Return how a file falls short of what its own headers say; libsndfile decodes most such files in silence."""
     truncated = "the file is truncated"
-    if container == "MP3":
-        stream = mp3.walk(content)
-        if stream.has_length:
-            return truncated if decoded < declared else None
+    if frames is not None and not frames.has_length:
         # The decoder's delay may cost a frame or two.
-        short = decoded < stream.samples - 3 * 1152
-        return truncated if stream.is_cut else "MP3 without a length header, decoded in part only" if short else None
-    if decoded < declared < UNKNOWN_FRAMES:
+        short = decoded < frames.samples - 3 * 1152
+        return "MP3 without a length header, decoded in part only" if short else None
+    if decoded < declared < UNKNOWN_FRAMES and (frames is not None or container != "MP3"):
         return truncated
-    if container == "OGG":
-        return None if _last_ogg_page_is_whole(content) else truncated
     chunk = _SHORT_CHUNK.search(report)
-    return truncated if chunk is not None and int(chunk[1], 0) < _STREAMED else None
+    return truncated if chunk is not None and _is_short(int(chunk[1], 0), int(chunk[2]), size) else None
 
 
-def _last_ogg_page_is_whole(content: bytes) -> bool:
-    """Tell whether the last page is as long as its own header says (RFC 3533, section 6).
+def _is_short(claimed: int, found: int, size: int) -> bool:
+    """Tell whether a chunk is cut, of which the header claims more bytes than are found in a file of this size.
 
-    The end-of-stream flag would say more, but some encoders never set it: it is missing in 548 of the 1836 sound
-    recordings of Debian's klettres-data.
+    It is not where the header was never completed, or has the size of the file (or of all but eight bytes) instead.
     """
-    page = content[content.rfind(b"OggS") :]
-    if len(page) < 27:
+    is_written = not any(claimed in placeholders for placeholders in _PLACEHOLDERS)
+    return claimed > found and is_written and claimed - found != _KNOWN_EXCESS and claimed not in (size, size - 8)
+
+
+def _differs_from_md5(content: bytes, samples: npt.NDArray[np.float32]) -> bool:
+    """Compare the samples of a FLAC file with the MD5 in its header (RFC 9639, section 8.2), where there is one."""
+    place = content.find(b"fLaC") + 8
+    depth = ((content[place + 12] & 1) << 4 | content[place + 13] >> 4) + 1
+    stored = content[place + 18 : place + 34]
+    if not any(stored):
         return False
-    segments = page[26]
-    return len(page) >= 27 + segments + sum(page[27 : 27 + segments])
+    digest = hashlib.md5(usedforsecurity=False)
+    for start in range(0, len(samples), BLOCK_FRAMES):
+        # At most 24 bits, which float32 holds exactly.
+        whole = samples[start : start + BLOCK_FRAMES] * np.float32(2 ** (depth - 1))
+        if depth <= 16:
+            digest.update(whole.astype("i1" if depth <= 8 else "<i2").tobytes())
+        else:
+            digest.update(whole.astype("<i4").view(np.uint8).reshape(-1, 4)[:, :3].tobytes())
+    return digest.digest() != stored

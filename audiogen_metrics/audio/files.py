@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audiogen_metrics.errors import DataError
+from audiogen_metrics.options import as_path
 from audiogen_metrics.registry import unknown_name
-from audiogen_metrics.settings import given_path
 
 DECODABLE = frozenset(
     [
@@ -97,10 +97,10 @@ def scan(folder: str | Path, suffixes: str | Iterable[str] = ()) -> AudioFolder:
     DataError
         Not a folder, unreadable, without audio, or with two files of one clip id (``a.wav`` beside ``a.mp3``).
     UsageError
-        A suffix that is none of audio.
+        A suffix that is none of audio; what is no path.
     """
     wanted = frozenset(parse_suffixes(suffixes))
-    root = given_path(folder)
+    root = as_path(folder)
     if not root.is_dir():
         state = "is a file, not a folder" if root.exists() else "does not exist"
         raise DataError(f"folder {state}", where=root, fix="Pass a folder of audio files")

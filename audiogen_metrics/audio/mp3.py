@@ -1,16 +1,25 @@
-"""MPEG audio streams as their frame headers tell, to check what the decoder made of them.
+"""MPEG audio frame by frame: files that were joined are told apart, and lost frames and changed bytes are found.
 
-Only needed for files without a length header (Xing, Info, VBRI): for these libsndfile estimates the length from the
-first frame's bit rate, and stops there.
+libsndfile passes over whatever is no frame, plays a damaged frame as noise, and stops where the first length header
+(Xing, Info, VBRI) says. Without such a header it estimates the length from the first frame's bit rate, and stops there.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from math import isqrt
+from pathlib import Path
+from typing import NamedTuple
 
-LENGTH_TAGS = (b"Xing", b"Info", b"VBRI")
-LENGTH_TAG_RANGE = 200
-"""A length header begins within this many bytes of the first frame."""
+import numpy as np
+import numpy.typing as npt
+
+from audiogen_metrics.audio import tags
+from audiogen_metrics.errors import AudioFileError
+
+SUFFIXES = {".mp1", ".mp2", ".mp3", ".mpga"}
 
 # kbit/s by bitrate index 1 to 14, for layers I, II, III of MPEG 1, then of MPEG 2 and 2.5 (ISO 11172-3, 13818-3).
 _RATES = {
@@ -23,54 +32,267 @@ _RATES = {
 }
 _SAMPLE_RATES = (44_100, 48_000, 32_000)
 
+_LENGTH_HEADER = re.compile(rb"Xing|Info|VBRI")
+_COUNT = {b"Xing": 8, b"Info": 8, b"VBRI": 14}
+"""Where a length header has the count of the frames behind its own."""
+
+_SYNC = re.compile(rb"\xff[\xe2-\xff]")
+
+# What LAME and ffmpeg append to a length header, counted from its beginning.
+_ENCODER, _MUSIC_LENGTH, _MUSIC_CHECKSUM, _TAG_CHECKSUM = 120, 148, 152, 154
+_LAME = (b"LAME3.9", b"LAME3.1")
+_FFMPEG_RANGE = 190
+"""Bytes of the first frame that ffmpeg takes its checksum of, whatever their meaning; right for MPEG 1 in stereo."""
+_GAIN_TAG = b"MP3GAIN_UNDO"
+"""Left by mp3gain, which changes the level in each frame and not the checksum."""
+
+_FIX = "Write it again, or convert it: ffmpeg -i IN OUT.flac"
+
 
 @dataclass(frozen=True)
-class Stream:
-    """What the frame headers of a file say.
+class Part:
+    """Frames in a row, as one encoder wrote them.
 
     Parameters
     ----------
+    start, end
+        Of its bytes.
     samples
-        Samples a channel in all whole frames, in a row from the first.
+        Samples a channel in its frames.
     has_length
-        Whether the file has a length header.
-    is_cut
-        Whether the file ends within a frame.
+        Whether it begins with a length header.
     """
 
+    start: int
+    end: int
     samples: int
     has_length: bool
-    is_cut: bool
 
 
-def walk(content: bytes) -> Stream:
-    """Follow the frames from the first to the end of the file, or to whatever is no frame."""
-    position = _after_id3(content)
-    while position < len(content) and _frame(content, position) is None:
-        position += 1
-    first, samples = position, 0
-    while (frame := _frame(content, position)) is not None:
-        length, count = frame
-        if position + length > len(content):
+class _Header(NamedTuple):
+    """What the four bytes of a frame's header say; ``kind`` is the same in all frames of a stream."""
+
+    length: int
+    samples: int
+    kind: tuple[int, int, int, bool]
+
+    @property
+    def side_info(self) -> int:
+        """Bytes between the header and the main data of layer III."""
+        version, _, _, is_mono = self.kind
+        return (17 if is_mono else 32) if version == 1 else (9 if is_mono else 17)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Frames of one kind in a row: where each begins and the last one ends.
+
+    ``tag`` is where the length header begins, and ``counted`` its count of the frames behind its own.
+    """
+
+    frames: list[int]
+    end: int
+    header: _Header
+    tag: int | None
+    counted: int
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the frames that the length header counts are all there."""
+        return self.tag is not None and len(self.frames) > self.counted
+
+
+def begins(content: bytes) -> bool:
+    """Tell whether a file is MPEG audio as libsndfile knows it: a frame at its beginning or behind an ID3v2 tag."""
+    return _header_at(content, tags.after_id3(content, 0)) is not None
+
+
+def parts(path: Path, content: bytes) -> list[Part]:
+    """Follow the frames of a file from the first to the last, through tags and from file to joined file.
+
+    Returns no part for a file without frames whose headers tell their length (free format).
+
+    Raises
+    ------
+    AudioFileError
+        Bytes between or behind the frames are neither frames nor tags, the file ends within a frame, or a checksum
+        that an encoder left differs.
+    """
+    marks = {match.start(): match[0] for match in _LENGTH_HEADER.finditer(content)}
+    found: list[Part] = []
+    first = _first_frame(path, content)
+    while first is not None:
+        runs = _split(path, content, _run(content, *first, marks))
+        for run in runs:
+            _check_frames(path, content, run)
+            _check_whole(path, content, run)
+            samples = len(run.frames) * run.header.samples
+            found.append(Part(run.frames[0], run.end, samples, run.tag is not None))
+        first = _following(path, content, runs[-1], marks)
+    return found
+
+
+def _first_frame(path: Path, content: bytes) -> tuple[int, _Header] | None:
+    """Return the first frame, behind whatever a stream that was cut, or saved as it came, may begin with."""
+    start = tags.after_id3(content, 0)
+    found, alone = _next_frame(content, start), _header_at(content, start)
+    if found and found[0] > start and alone and alone.kind == found[1].kind:
+        raise AudioFileError(_lost(start + alone.length), path, _FIX)
+    return found
+
+
+def _lost(position: int) -> str:
+    return f"the file is damaged: no MPEG frame begins at byte {position}"
+
+
+def _run(content: bytes, position: int, header: _Header, marks: dict[int, bytes]) -> _Run:
+    """Collect the frames from ``position`` on, to the next length header or to whatever is no such frame."""
+    tag = _tag(position, header, marks)
+    frames: list[int] = []
+    following: _Header | None = header
+    while following is not None and following.kind == header.kind and position + following.length <= len(content):
+        if frames and _tag(position, header, marks) is not None:
             break
-        position, samples = position + length, samples + count
-    head = content[first : first + LENGTH_TAG_RANGE]
-    return Stream(samples, any(tag in head for tag in LENGTH_TAGS), frame is not None)
+        frames.append(position)
+        position += following.length
+        following = _header_at(content, position)
+    counted = 0
+    if tag is not None:
+        place = tag + _COUNT[marks[tag]]
+        counted = int.from_bytes(content[place : place + 4], "big")
+    return _Run(frames, position, header, tag, counted)
 
 
-def _after_id3(content: bytes) -> int:
-    """Return where an ID3v2 tag at the beginning ends; its size is in four bytes of seven bits."""
-    if content[:3] != b"ID3" or len(content) < 10:
-        return 0
-    size = 0
-    for byte in content[6:10]:
-        size = size << 7 | byte & 127
-    return 10 + size
+def _split(path: Path, content: bytes, run: _Run) -> list[_Run]:
+    """Part a run where its length header ends it, if a file without one was joined there."""
+    first = run.counted + 1
+    if run.tag is None or run.counted == 0 or len(run.frames) <= first + 1:
+        return [run]
+    start = run.frames[first]
+    if _reaches_back(content, start, run.header):
+        what = f"its length header counts {run.counted} frames, and {len(run.frames) - 1} follow"
+        raise AudioFileError(what, path, _FIX)
+    return [
+        replace(run, frames=run.frames[:first], end=start),
+        replace(run, frames=run.frames[first:], tag=None, counted=0),
+    ]
 
 
-def _frame(content: bytes, position: int) -> tuple[int, int] | None:
-    """Return bytes and samples of the frame at ``position``, or None if none begins there."""
-    header = content[position : position + 4]
+def _following(path: Path, content: bytes, run: _Run, marks: dict[int, bytes]) -> tuple[int, _Header] | None:
+    """Return the first frame of the part behind a run, or None at the end of the file."""
+    behind = tags.skip(content, run.end)
+    if behind >= len(content):
+        return None
+    found = _next_frame(content, behind)
+    if found is not None:
+        begins_anew = _tag(*found, marks) is not None
+        follows, is_padded = found[0] == behind, content[run.end] == 0
+        if (follows and (begins_anew or not is_padded)) or (begins_anew and run.is_complete):
+            return found
+    elif run.is_complete:
+        return None
+    elif _header_at(content, run.end) is not None:
+        raise AudioFileError("the file is truncated", path, _FIX)
+    raise AudioFileError(_lost(run.end), path, _FIX)
+
+
+def _next_frame(content: bytes, position: int) -> tuple[int, _Header] | None:
+    """Return the first frame that another one of its kind, or the end of the sound, follows."""
+    for match in _SYNC.finditer(content, position):
+        start = match.start()
+        header = _header_at(content, start)
+        if header is not None:
+            end = start + header.length
+            following = _header_at(content, end)
+            is_last = following is None and end <= len(content) <= tags.skip(content, end)
+            if is_last or (following is not None and following.kind == header.kind):
+                return start, header
+    return None
+
+
+def _check_whole(path: Path, content: bytes, run: _Run) -> None:
+    """Compare a run with the checksums that LAME and ffmpeg leave in the length header: of the sound, and of itself."""
+    start = run.frames[0]
+    tag = start + 4 + run.header.side_info if run.tag is None else run.tag
+    length, checksum, own = (
+        int.from_bytes(content[tag + place : tag + place + size], "big")
+        for place, size in ((_MUSIC_LENGTH, 4), (_MUSIC_CHECKSUM, 2), (_TAG_CHECKSUM, 2))
+    )
+    is_counted = length == run.end - start
+    is_known = is_counted or content.startswith(_LAME, tag + _ENCODER)
+    # In a shorter frame ffmpeg's checksum is of bytes that are not in the file.
+    if is_known and run.header.length >= _FFMPEG_RANGE:
+        head = content[start : tag + _TAG_CHECKSUM]
+        padded = (head + bytes(2) + content[tag + _TAG_CHECKSUM + 2 : tag + _FFMPEG_RANGE])[:_FFMPEG_RANGE]
+        if run.tag is None or own not in (_checksum(head), _checksum(padded)):
+            raise AudioFileError("the file is damaged: its length header fails the encoder's checksum", path, _FIX)
+    sound = start + run.header.length
+    if is_counted and checksum and _GAIN_TAG not in content and _checksum(content[sound : run.end]) != checksum:
+        raise AudioFileError("the file is damaged: its sound fails the encoder's checksum", path, _FIX)
+
+
+def _checksum(content: bytes) -> int:
+    """Return the CRC-16 of polynomial 0x8005, the lowest bit first, from zero.
+
+    The bytes lie in lanes that are computed side by side. The register is linear over exclusive or, so that the lanes
+    are joined by what a lane of zeros makes of each of its bits.
+    """
+    lanes = isqrt(len(content) // 2) + 1
+    length = -(-len(content) // (2 * lanes))
+    # Zeros in front leave a register of zero alone.
+    padded = np.frombuffer(bytes(2 * lanes * length - len(content)) + content, "<u2").reshape(lanes, length)
+    rows = np.concatenate([padded, np.zeros((16, length), np.uint16)]).T.astype(np.uint16, "C")
+    registers = np.concatenate([np.zeros(lanes, np.uint16), 1 << np.arange(16, dtype=np.uint16)])
+    for row in rows:
+        registers = _TWO_BYTES[registers ^ row]
+    powers = registers[lanes:].tolist()
+    total = 0
+    for register in registers[:lanes].tolist():
+        moved = register
+        for bit, power in enumerate(powers):
+            moved ^= power if total >> bit & 1 else 0
+        total = moved
+    return total
+
+
+def _check_frames(path: Path, content: bytes, run: _Run) -> None:
+    """Check the checksums of layer III frames that have one; where most fail, the encoder did not mean them."""
+    start = 0 if run.tag is None else 1
+    protected = np.array([frame for frame in run.frames[start:] if not content[frame + 1] & 1], np.int64)
+    if run.header.kind[1] != 3 or not len(protected):
+        return
+    frames = np.frombuffer(content, np.uint8)
+    registers = np.full(len(protected), 0xFFFF, np.uint16)
+    for offset in (2, 3, *range(6, 6 + run.header.side_info)):
+        registers = (registers << 8) ^ _HIGH_FIRST[(registers >> 8) ^ frames[protected + offset]]
+    stored = frames[protected + 4].astype(np.uint16) << 8 | frames[protected + 5]
+    wrong = protected[registers != stored]
+    if 0 < len(wrong) <= len(protected) // 2:
+        raise AudioFileError(f"the file is damaged: the frame at byte {wrong[0]} fails its checksum", path, _FIX)
+
+
+def _reaches_back(content: bytes, position: int, header: _Header) -> bool:
+    """Tell whether the sound of a layer III frame begins in the frames before it."""
+    start = position + (4 if content[position + 1] & 1 else 6)
+    mask = (0xFF, 0x80) if header.kind[0] == 1 else (0xFF, 0)
+    return header.kind[1] == 3 and any(byte & bits for byte, bits in zip(content[start : start + 2], mask, strict=True))
+
+
+def _tag(position: int, header: _Header, marks: dict[int, bytes]) -> int | None:
+    """Return where the length header of the frame at ``position`` begins, or None; a checksum may move it."""
+    behind = position + 4 + header.side_info
+    if marks.get(position + 36) == b"VBRI":
+        return position + 36
+    return next((place for place in (behind, behind + 2) if marks.get(place) in (b"Xing", b"Info")), None)
+
+
+def _header_at(content: bytes, position: int) -> _Header | None:
+    """Return the header of the frame at ``position``, or None if none begins there."""
+    return _header(content[position : position + 4])
+
+
+@lru_cache(maxsize=4096)
+def _header(header: bytes) -> _Header | None:
     if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
         return None
     version_bits, layer_bits = header[1] >> 3 & 3, header[1] >> 1 & 3
@@ -79,8 +301,28 @@ def _frame(content: bytes, position: int) -> tuple[int, int] | None:
         return None
     version, layer = (1 if version_bits == 3 else 2), 4 - layer_bits
     sample_rate = _SAMPLE_RATES[rate_index] >> {3: 0, 2: 1, 0: 2}[version_bits]
+    kind = version, layer, sample_rate, header[3] >> 6 == 3
     bits = 1000 * _RATES[version, layer][bitrate_index - 1]
     if layer == 1:
-        return 4 * (12 * bits // sample_rate + padding), 384
+        return _Header(4 * (12 * bits // sample_rate + padding), 384, kind)
     samples = 576 if layer == 3 and version == 2 else 1152
-    return samples // 8 * bits // sample_rate + padding, samples
+    return _Header(samples // 8 * bits // sample_rate + padding, samples, kind)
+
+
+def _high_first() -> npt.NDArray[np.uint16]:
+    """Return what each byte does to a register of CRC-16, polynomial 0x8005, the highest bit first."""
+    values = np.arange(256) << 8
+    for _ in range(8):
+        values = (values << 1 ^ 0x8005 * (values >> 15)) & 0xFFFF
+    return values.astype(np.uint16)
+
+
+def _two_bytes() -> npt.NDArray[np.uint16]:
+    """Return what each two bytes do to a register of CRC-16, polynomial 0x8005, the lowest bit first."""
+    values = np.arange(2**16)
+    for _ in range(16):
+        values = values >> 1 ^ 0xA001 * (values & 1)
+    return values.astype(np.uint16)
+
+
+_HIGH_FIRST, _TWO_BYTES = _high_first(), _two_bytes()

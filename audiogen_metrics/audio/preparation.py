@@ -24,8 +24,9 @@ class Preprocessing:
     Parameters
     ----------
     sixteen_bit
-        ``"file"`` reads the file as 16-bit integers, cut off as libsndfile does for wider ones; ``"resampled"``
-        rounds the resampled waveform to 16 bits; None keeps float32.
+        ``"file"`` takes the 16-bit integers that libsndfile makes of the file; floats, and waveforms that come from no
+        file, are cut off as wider integers are. ``"resampled"`` rounds the resampled waveform to 16 bits; None keeps
+        float32.
     channel
         ``"first"`` channel only, or the ``"mean"`` of all channels.
     peak_floor
@@ -64,7 +65,8 @@ def prepare(audio: Audio, preprocessing: Preprocessing) -> torch.Tensor:
 
     samples = torch.from_numpy(audio.samples)
     if preprocessing.sixteen_bit == "file":
-        samples = _sixteen_bit(samples.mul(FULL_SCALE).floor())
+        cut_off = samples.mul(FULL_SCALE).floor()
+        samples = _sixteen_bit(cut_off if audio.integers is None else torch.from_numpy(audio.integers).float())
     waveform = samples[:, 0] if preprocessing.channel == "first" else samples.mean(dim=1)
     if preprocessing.peak_floor:
         waveform = waveform / waveform.max().clamp(min=preprocessing.peak_floor)

@@ -13,6 +13,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from audiogen_metrics.errors import AudioFileError
+from audiogen_metrics.keeping import ByteBoundedCache
 from audiogen_metrics.precision import full_precision
 
 if TYPE_CHECKING:
@@ -45,6 +46,11 @@ MAX_RATIO = 1024
 
 MAX_KERNEL = 2**26
 """Largest kernel, in taps (256 MB); two rates without a common factor would need gigabytes."""
+
+KEPT_BYTES = 5 * 2**26
+"""Bound on the kernels and tables that are kept (320 MB): the largest one, or hundreds of those of common rates."""
+
+_KEPT = ByteBoundedCache(KEPT_BYTES)
 
 
 def resample(waveform: torch.Tensor, sample_rate: int, target_rate: int, resampler: Resampler) -> torch.Tensor:
@@ -79,16 +85,16 @@ def _sinc(
             f"cannot resample {sample_rate} Hz to {target_rate} Hz: the rates share no large factor",
             fix="Convert the file to a standard rate first",
         )
-    kernels, width = _kernels(old, new, zero_crossings, rolloff, beta)
+    kernels = _KEPT(_kernels, old, new, zero_crossings, rolloff, beta)
+    width = (kernels.shape[-1] - old) // 2
     padded = torch.nn.functional.pad(waveform[None, None], (width, width + old))
     with full_precision(waveform.device):
         phases = torch.nn.functional.conv1d(padded, kernels, stride=old)[0]
     return phases.T.reshape(-1)[: math.ceil(new * len(waveform) / old)]
 
 
-@lru_cache(maxsize=16)
-def _kernels(old: int, new: int, zero_crossings: int, rolloff: float, beta: float | None) -> tuple[torch.Tensor, int]:
-    """Return the kernels ``(new, 1, 2 · width + old)`` and their half width, in samples of the old rate.
+def _kernels(old: int, new: int, zero_crossings: int, rolloff: float, beta: float | None) -> torch.Tensor:
+    """Return the kernels ``(new, 1, 2 · width + old)`` with their half width in samples of the old rate.
 
     In float32 and in this order of operations, because torchaudio computes them so.
     """
@@ -107,7 +113,7 @@ def _kernels(old: int, new: int, zero_crossings: int, rolloff: float, beta: floa
         window = torch.i0(shape * torch.sqrt(1 - (position / zero_crossings) ** 2)) / torch.i0(shape)
     angle = position * math.pi
     sinc = torch.where(angle == 0, torch.tensor(1.0, **exact), angle.sin() / angle)
-    return sinc * (window * (cutoff / old)), width
+    return sinc * (window * (cutoff / old))
 
 
 def _resampy(waveform: torch.Tensor, sample_rate: int, target_rate: int) -> torch.Tensor:
@@ -123,7 +129,7 @@ def _resampy(waveform: torch.Tensor, sample_rate: int, target_rate: int) -> torc
         raise AudioFileError(f"{len(waveform)} samples at {sample_rate} Hz are none at {target_rate} Hz")
     if sample_rate > MAX_RATIO * target_rate:
         raise AudioFileError(f"{sample_rate} Hz is too far from {target_rate} Hz", fix="Is its header right?")
-    table = _Table.of(float(target_rate) / sample_rate)
+    table = _KEPT(_Table, float(target_rate) / sample_rate)
     times: npt.NDArray[np.float64] = np.arange(count) * np.float64(1.0 / table.ratio)
     places = times.astype(np.int64)
     common = math.gcd(sample_rate, target_rate)
@@ -133,7 +139,7 @@ def _resampy(waveform: torch.Tensor, sample_rate: int, target_rate: int) -> torc
     padded = torch.nn.functional.pad(waveform.double(), (table.wing - 1, table.wing + old * fits))
     if not fits:
         return table.at(padded, times, places).float()
-    kernels = _table_kernels(old, new, table.ratio)
+    kernels = _KEPT(_table_kernels, old, new, table.ratio)
     frames = padded.unfold(0, kernels.shape[1], old)[: -(-count // new)]
     found = (frames @ kernels.T).reshape(-1)[:count]
     rounded = np.flatnonzero(places != np.arange(count) * old // new)
@@ -167,11 +173,9 @@ class _Table:
         self.step = int(self.scale * PRECISION)
         self.wing = len(self.values) // self.step
 
-    @classmethod
-    @lru_cache(maxsize=8)
-    def of(cls, ratio: float) -> _Table:
-        """Return the table of a ratio; it is made once."""
-        return cls(ratio)
+    @property
+    def nbytes(self) -> int:
+        return self.values.nbytes + self.slopes.nbytes
 
     def weights(self, fractions: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Return the weights ``(n, 2 · wing)`` of the samples around times that lie these fractions after a sample."""
@@ -206,13 +210,12 @@ class _Table:
         return np.where(inside, weights, 0.0)
 
 
-@lru_cache(maxsize=8)
 def _table_kernels(old: int, new: int, ratio: float) -> torch.Tensor:
     """Return the weights of ``new`` outputs over the ``old`` inputs they advance by, and the wings: a row each."""
     import numpy as np
     import torch
 
-    table = _Table.of(ratio)
+    table = _KEPT(_Table, ratio)
     steps = np.arange(new) * old
     kernels = np.zeros((new, old + 2 * table.wing))
     columns = (steps // new)[:, None] + np.arange(2 * table.wing)

@@ -17,7 +17,7 @@ from audiogen_metrics.errors import UsageError
 from audiogen_metrics.evaluation import score
 from audiogen_metrics.generation.base import Request
 from audiogen_metrics.generation.folder import generate_folder
-from audiogen_metrics.writing import link, write_atomically
+from audiogen_metrics.writing import below, link, write_atomically
 
 HISTORY = "history.jsonl"
 
@@ -52,7 +52,7 @@ class Evaluation:
         self._requests = []
         for clip in clips:
             assert clip.path is not None
-            target = self._references / f"{clip.clip_id}{clip.path.suffix}"
+            target = below(self._references, clip.clip_id, clip.path.suffix)
             if not target.exists():
                 link(clip.path, target)
             seconds = config.eval_seconds or seconds_of(clip.path)

@@ -40,7 +40,7 @@ from audiogen_metrics.datasets.folder import open_dataset
 from audiogen_metrics.datasets.splits import split_by
 from audiogen_metrics.distributed import leave
 from audiogen_metrics.errors import DataError, InsufficientDataError, NumericsError, UsageError
-from audiogen_metrics.settings import given_path
+from audiogen_metrics.options import as_path
 from audiogen_metrics.writing import link, write_atomically
 
 STATE, STEPS, RESULT, CONFIG = "state.pt", "steps.jsonl", "result.json", "config.json"
@@ -93,7 +93,7 @@ class FineTune:
 
     def __init__(self, config: FineTuneConfig, *, weights: Mapping[str, str | Path] | None = None) -> None:
         self.config, self._weights = config, dict(weights or {})
-        self.folder = given_path(config.output)
+        self.folder = as_path(config.output)
 
     def fit(self, *, resume: bool = False, progress: bool = False) -> FineTuned:
         """Train until the end, or until patience is over.

@@ -12,7 +12,7 @@ from audiogen_metrics.audioldm.dependencies import quiet, require
 from audiogen_metrics.audioldm.tiny import MARKER, TINY, tiny_folder
 from audiogen_metrics.backbones.weights import offline, sha256_of
 from audiogen_metrics.errors import MissingWeightsError, UsageError
-from audiogen_metrics.settings import given_path
+from audiogen_metrics.options import as_path
 
 if TYPE_CHECKING:
     import torch
@@ -64,7 +64,7 @@ def locate(model: str | Path) -> Snapshot:
     if str(model) == TINY:
         require()
         return Snapshot(TINY, tiny_folder())
-    folder = given_path(model)
+    folder = as_path(model)
     if folder.is_dir():
         missing = [part for part in PARTS if not (folder / part).is_dir()]
         if missing:
@@ -100,7 +100,7 @@ def locate_clap(clap: str | Path | None, snapshot: Snapshot) -> Path:
 
 def locate_folder(name: str | Path) -> Path:
     """Find a folder, or a name on the hub, downloaded once if that is allowed; errors as in `locate`."""
-    folder = given_path(name)
+    folder = as_path(name)
     return folder if folder.is_dir() else _from_hub(str(name))
 
 

@@ -7,7 +7,9 @@ import json
 import uuid
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from enum import Enum
 from functools import cached_property
+from pathlib import PurePath
 from typing import ClassVar, Literal
 
 import torch
@@ -48,6 +50,10 @@ class Features:
         return {name: tensor for name, tensor in every.items() if tensor is not None}
 
 
+_PLAIN = (int, float, str, bytes, tuple, list, dict, set, frozenset, Enum, PurePath, torch.dtype, torch.device)
+"""Types of attributes that are settings."""
+
+
 class Backbone(ABC):
     """A network with its front end, loaded when first used.
 
@@ -61,7 +67,7 @@ class Backbone(ABC):
     autocast
         Lower precision for the network (not for its front end), for example ``torch.bfloat16``; None is float32.
     tf32
-        On CUDA, let products of float32 be rounded to TF32: faster, and scores move by up to 1.2e-3 (relative). None
+        On CUDA, let products of float32 be rounded to TF32: faster, and scores move by up to 1.3e-3 (relative). None
         takes ``AGM_TF32``, by default no.
 
     Attributes
@@ -79,8 +85,9 @@ class Backbone(ABC):
 
     Notes
     -----
-    Plain attributes of an instance (numbers and texts whose names have no leading underscore) are part of `settings`: a
-    subclass that takes, say, a layer keeps it in one. Whatever else shapes its numbers it adds to `settings` itself.
+    Plain attributes of an instance (numbers, texts, paths, types, and containers of them, whose names have no leading
+    underscore) are part of `settings`: a subclass that takes, say, layers keeps them in one. Whatever else shapes its
+    numbers it adds to `settings` itself.
     """
 
     name: ClassVar[str]
@@ -128,8 +135,10 @@ class Backbone(ABC):
     def network(self) -> torch.nn.Module:
         """The network on its device, in evaluation mode."""
         # Networks of others take the host's default type and device while they are built.
-        with full_precision(self.device), torch.device("cpu"):
-            return self.load().eval().requires_grad_(False).to(self.device)
+        with full_precision(self.device), torch.no_grad():
+            with torch.device("cpu"):
+                loaded = self.load()
+            return loaded.eval().requires_grad_(False).to(self.device)
 
     @property
     def settings(self) -> dict[str, str | int]:
@@ -151,7 +160,7 @@ class Backbone(ABC):
         return {
             name: _told(value)
             for name, value in sorted(vars(self).items())
-            if isinstance(value, int | float | str | frozenset)
+            if isinstance(value, _PLAIN)
             and name not in known
             and not name.startswith("_")
             and not isinstance(getattr(type(self), name, None), cached_property)
@@ -197,8 +206,8 @@ class Backbone(ABC):
         return features
 
 
-def _told(value: float | str | frozenset[str]) -> str | int:
+def _told(value: object) -> str | int:
     """Return an attribute as settings hold it."""
-    if isinstance(value, frozenset):
+    if isinstance(value, set | frozenset):
         return ", ".join(sorted(map(str, value)))
     return value if isinstance(value, int | str) else repr(value)

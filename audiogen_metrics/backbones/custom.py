@@ -13,6 +13,7 @@ from torch import nn
 from audiogen_metrics.backbones.base import Backbone, Features, Output
 from audiogen_metrics.backbones.identity import identity_of
 from audiogen_metrics.errors import DataError, UsageError
+from audiogen_metrics.options import whole
 
 Result = torch.Tensor | Mapping[str, torch.Tensor] | Features
 
@@ -78,6 +79,7 @@ def from_callable(
         raise UsageError(
             "a function has no weights that tell its versions apart", where=name, fix="Pass version='1', and raise it"
         )
+    sample_rate, minimum_samples = whole("sample_rate", sample_rate, 1), whole("minimum_samples", minimum_samples, 1)
     known = cast("frozenset[Output]", given)
     return CallableBackbone(name, function, sample_rate, known, minimum_samples, version, labels, device)
 
@@ -99,13 +101,27 @@ class CallableBackbone(Backbone):
         super().__init__(device)
         # The class attributes of other backbones are this one's own.
         vars(self).update(name=name, sample_rate=sample_rate, outputs=outputs, minimum_samples=minimum_samples)
-        self._function = copy.deepcopy(function) if isinstance(function, nn.Module) else function
+        # A function's own copy is itself; of modules, methods and partial functions it is one of what they hold.
+        self._function = _copy(function, name)
         self._labels = None if labels is None else tuple(labels)
+        self._version = version
         self._sha256 = identity_of(self._function, version, name)
 
     def load(self) -> nn.Module:
-        """Return a module around the function, or around a copy of the module."""
-        return _Adapter(copy.deepcopy(self._function), self.outputs)
+        """Return a module around the function, or around a copy of the module.
+
+        Raises
+        ------
+        DataError
+            What the function takes from outside has changed since the backbone was made.
+        """
+        if identity_of(self._function, self._version, self.name) != self._sha256:
+            raise DataError(
+                "what the function takes from globals or encloses has changed since the backbone was made",
+                where=self.name,
+                fix="Make the backbone anew after the change",
+            )
+        return _Adapter(_copy(self._function, self.name), self.outputs)
 
     @property
     def weights_sha256(self) -> str:
@@ -116,6 +132,15 @@ class CallableBackbone(Backbone):
     def labels(self) -> tuple[str, ...] | None:
         """Class names in the order of the logits."""
         return self._labels
+
+
+def _copy(function: Callable[[torch.Tensor], Result], name: str) -> Callable[[torch.Tensor], Result]:
+    try:
+        return copy.deepcopy(function)
+    except Exception as error:  # whatever an object's own copying may raise
+        raise UsageError(
+            f"cannot be copied ({error})", where=name, fix="Pass a function that calls it, with version='1'"
+        ) from error
 
 
 class _Adapter(nn.Module):

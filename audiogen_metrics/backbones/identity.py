@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import datetime
+import decimal
 import enum
+import fractions
 import functools
 import hashlib
 import logging
+import operator
 import re
 import sys
 import sysconfig
 import types
+import uuid
+import weakref
+from collections import deque
 from collections.abc import Iterator, Mapping
+from importlib import metadata
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -20,7 +28,14 @@ from torch import nn
 
 from audiogen_metrics.errors import UsageError
 
-_PLAIN = (type(None), bool, int, float, complex, str, bytes, enum.Enum, PurePath, torch.dtype, torch.device, np.generic)
+_PLAIN = (
+    *(type(None), bool, int, float, complex, str, bytes, type(Ellipsis), type(NotImplemented), enum.Enum, PurePath),
+    *(decimal.Decimal, fractions.Fraction, datetime.date, datetime.time, datetime.timedelta, uuid.UUID),
+    *(operator.itemgetter, operator.attrgetter, operator.methodcaller, types.GenericAlias, types.UnionType),
+    *(torch.dtype, torch.device, torch.layout, torch.memory_format, np.generic, np.dtype),
+)
+"""What its ``repr`` tells whole."""
+
 _NAMED = (
     types.BuiltinFunctionType,
     types.MethodDescriptorType,
@@ -35,14 +50,16 @@ _NAMED = (
 
 _STANDARD = tuple(str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "platstdlib"))
 _PACKAGE = __name__.partition(".")[0]
+_OWN = str(Path(__file__).resolve().parents[1])
 
 
 def identity_of(function: object, version: str | None, where: str) -> str:
-    """Return a SHA-256 that differs wherever two functions or modules may give different numbers.
+    """Return a SHA-256 over all that is seen to shape what a function or module gives.
 
     Hashed are parameters and buffers, plain attributes, hooks, what functions enclose and take from their module's
     globals, and, without a version, their compiled code and that of the user's own helpers. Installed packages are
-    taken by name.
+    taken by name and version, torch, numpy and the standard library by name. What a TorchScript module holds beside
+    its weights cannot be seen.
 
     Parameters
     ----------
@@ -58,7 +75,9 @@ def identity_of(function: object, version: str | None, where: str) -> str:
     UsageError
         Without a version: something whose content cannot be seen, such as an object of a compiled extension.
     """
-    walk = _Walk(version is None)
+    # The mode of these is chosen by whoever runs them; that of a module in a list or a closure stays as it is.
+    switched = {id(module) for module in function.modules()} if isinstance(function, nn.Module) else set()
+    walk = _Walk(version is None, switched)
     try:
         walk.add(function, type(function).__name__)
     except _OpaqueError as error:
@@ -77,8 +96,8 @@ class _OpaqueError(Exception):
 class _Walk:
     """A hash that grows over an object and all that it refers to, each part once."""
 
-    def __init__(self, code: bool) -> None:
-        self.code = code
+    def __init__(self, code: bool, switched: set[int]) -> None:
+        self.code, self.switched = code, switched
         self.digest = hashlib.sha256()
         self._seen: dict[int, int] = {}
         self._kept: list[object] = []  # an id is an object's own only while the object lives
@@ -100,12 +119,14 @@ class _Walk:
             self._add_array(value, place)
         elif isinstance(value, Mapping):
             self._add_items([(key, value[key]) for key in value], place)
-        elif isinstance(value, list | tuple | bytearray | range):
+        elif isinstance(value, list | tuple | deque | bytearray | range):
             self._add_sequence(value, place)
         elif isinstance(value, set | frozenset):
             self._add_sequence(sorted(value, key=repr), place)
         elif isinstance(value, slice):
             self._add_sequence([value.start, value.stop, value.step], place)
+        elif isinstance(value, weakref.ref):
+            self.add(value(), place)
         elif isinstance(value, re.Pattern):
             self._add_sequence([value.pattern, value.flags], place)
         elif isinstance(value, functools.partial):
@@ -119,7 +140,7 @@ class _Walk:
         elif isinstance(value, type):
             self._add_class(value, place)
         elif isinstance(value, types.ModuleType):
-            self._note(f"{value.__name__} {getattr(value, '__version__', '')}")
+            self._note(f"{value.__name__} {_version(value.__name__)}")
         elif isinstance(value, _NAMED):
             self._note(getattr(value, "__qualname__", getattr(value, "__name__", "")))
             owner = getattr(value, "__self__", None)
@@ -129,10 +150,10 @@ class _Walk:
             self._add_sequence([getattr(value, name, None) for name in ("fget", "fset", "__func__", "func")], place)
         elif isinstance(value, nn.Module):
             self._add_module(value, place)
-        elif hasattr(value, "__wrapped__"):
-            self.add(value.__wrapped__, place)
         elif _has_plain_state(value):
             self._add_object(value, place)
+        elif hasattr(value, "__wrapped__"):  # what functools.lru_cache returns
+            self.add(value.__wrapped__, place)
         else:
             self._give_up(value, place)
 
@@ -172,15 +193,17 @@ class _Walk:
         if isinstance(value, torch.jit.ScriptModule | torch.fx.GraphModule):
             self._note(str(value.code))
             self._add_items([*value.state_dict().items(), *value.named_children()], place)
+            if isinstance(value, torch.jit.ScriptModule):
+                self._give_up(value, place)
             return
         if isinstance(getattr(value, "_orig_mod", None), nn.Module):  # what torch.compile has wrapped
             self.add(value._orig_mod, place)
             return
-        # Whoever runs it chooses the mode. A hook's key is a running number of the process.
+        # A hook's key is a running number of the process.
         state = {
             name: [*member.values()] if "_hooks" in name and isinstance(member, dict) else member
             for name, member in vars(value).items()
-            if name != "training"
+            if name != "training" or id(value) not in self.switched
         }
         self.add(type(value), place)
         self._add_items(sorted(state.items()), place)
@@ -194,7 +217,10 @@ class _Walk:
 
     def _add_class(self, value: type, place: str) -> None:
         self._note(f"{value.__module__}.{value.__qualname__}")
-        if not self.code or _is_installed(sys.modules.get(value.__module__)):
+        if not self.code:
+            return
+        if _is_found_in(sys.modules.get(value.__module__), value):
+            self._note(_version(value.__module__))
             return
         for base in value.__mro__[1:]:
             self.add(base, place)
@@ -203,9 +229,11 @@ class _Walk:
 
     def _add_function(self, value: types.FunctionType, place: str) -> None:
         self._note(f"{value.__module__}.{value.__qualname__}")
-        if _is_installed(sys.modules.get(value.__module__)) and "<locals>" not in value.__qualname__:
+        # Not by its names, which functools.wraps copies.
+        if _is_installed(value.__code__.co_filename) and value.__closure__ is None:
+            self._note(f"{value.__code__.co_firstlineno} {_version(value.__globals__.get('__name__', ''))}")
             return
-        self._add_sequence([value.__defaults__, value.__kwdefaults__], place)
+        self._add_sequence([value.__defaults__, value.__kwdefaults__, vars(value)], place)
         for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
             try:
                 self.add(cell.cell_contents, f"{place}.{name}")
@@ -223,7 +251,7 @@ class _Walk:
             known = id(found) in self._seen
             self._note(name)
             self.add(found, name)
-            if isinstance(found, types.ModuleType) and not _is_installed(found) and not known:
+            if isinstance(found, types.ModuleType) and not _is_installed(_file(found)) and not known:
                 self._add_used(names, vars(found))
 
     def _add_code(self, value: types.CodeType, place: str) -> None:
@@ -236,6 +264,7 @@ _ANY_CLASS = frozenset(
         *("__dict__", "__weakref__", "__doc__", "__module__", "__qualname__", "__firstlineno__", "_abc_impl"),
         *("__annotations__", "__annotate_func__", "__annotations_cache__", "__static_attributes__"),
         *("__parameters__", "__type_params__", "__orig_bases__", "__abstractmethods__"),
+        *("__dataclass_fields__", "__dataclass_params__", "__match_args__"),
     ]
 )
 """Members that any class has, which do not shape what it computes."""
@@ -270,12 +299,39 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
             yield from _codes(constant)
 
 
-def _is_installed(module: types.ModuleType | None) -> bool:
-    """Tell whether a module comes with Python or an installed package, whose code is taken as known by its name."""
-    if module is None:
+def _is_found_in(module: types.ModuleType | None, value: type) -> bool:
+    """Tell whether a class is that of an installed module under its name, and not one made while the program ran."""
+    if module is None or not _is_installed(_file(module)):
         return False
-    top = module.__name__.partition(".")[0]
-    if top in sys.stdlib_module_names - {"__main__"} or top == _PACKAGE:
+    found: Any = module
+    for name in value.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is value
+
+
+def _is_installed(file: str) -> bool:
+    """Tell whether code comes with Python or an installed package, where it is taken as known by name and version."""
+    if not file or file.startswith("<frozen "):
         return True
-    file = Path(getattr(module, "__file__", None) or "").resolve()
-    return bool({"site-packages", "dist-packages"} & {*file.parts}) or str(file).startswith(_STANDARD)
+    if file.startswith("<"):  # typed in, or given to exec
+        return False
+    path = Path(file).resolve()
+    return bool({"site-packages", "dist-packages"} & {*path.parts}) or str(path).startswith((*_STANDARD, _OWN))
+
+
+def _file(module: types.ModuleType) -> str:
+    """Return the file of a module; modules inside Python have none, and neither has what is typed in."""
+    return getattr(module, "__file__", None) or ("<stdin>" if module.__name__ == "__main__" else "")
+
+
+@functools.cache
+def _version(module: str) -> str:
+    """Return the version of the package that a module is of; none for torch, numpy and Python's own."""
+    top = module.partition(".")[0]
+    if top in sys.stdlib_module_names or top in ("torch", "numpy", _PACKAGE):
+        return ""
+    found = getattr(sys.modules.get(top), "__version__", None)
+    try:
+        return str(found or metadata.version(top))
+    except metadata.PackageNotFoundError:
+        return ""

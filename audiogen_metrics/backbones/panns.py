@@ -83,7 +83,8 @@ class Cnn14(PretrainedBackbone):
 
     def unwrap(self, checkpoint: object, path: Path) -> Mapping[str, object]:
         """Return the network's tensors, after proof that the checkpoint was trained with this front end."""
-        state = checkpoint.get("model") if isinstance(checkpoint, Mapping) else None
+        # A safetensors file is flat.
+        state = checkpoint.get("model", checkpoint) if isinstance(checkpoint, Mapping) else None
         if not isinstance(state, Mapping):
             raise MissingWeightsError("the checkpoint has no state dict under 'model'", where=path, fix=_FORMAT)
         constants = LogMel(self.sample_rate, self.fft, self.hop, self.low_hz, self.high_hz).constants()

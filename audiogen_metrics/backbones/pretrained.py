@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save_file
 from torch import nn
 
 from audiogen_metrics.backbones.base import Backbone
@@ -31,7 +31,8 @@ from audiogen_metrics.backbones.weights import (
     written_whole,
 )
 from audiogen_metrics.errors import MissingDependencyError, MissingWeightsError
-from audiogen_metrics.settings import cache_dir, given_path
+from audiogen_metrics.options import as_path
+from audiogen_metrics.settings import cache_dir
 
 State = dict[str, torch.Tensor]
 
@@ -61,7 +62,7 @@ class PretrainedBackbone(Backbone):
         tf32: bool | None = None,
     ) -> None:
         super().__init__(device, autocast, tf32)
-        self._given = None if weights is None else given_path(weights).absolute()
+        self._given = None if weights is None else as_path(weights).absolute()
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the network out: its class comes from another package's file, and its weights from theirs."""
@@ -172,9 +173,9 @@ def definitions(package: str, file: str, names: Mapping[str, object]) -> dict[st
 
 
 def read_checkpoint(path: Path, digest: str) -> object:
-    """Return what is in a checkpoint that torch saved, running nothing of it.
+    """Return what is in a checkpoint of torch or safetensors, running nothing of it.
 
-    Tensors, Python's plain types and numpy numbers and arrays are read; anything else is refused.
+    Of torch's, tensors, Python's plain types and numpy numbers and arrays are read; anything else is refused.
 
     Parameters
     ----------
@@ -193,15 +194,31 @@ def read_checkpoint(path: Path, digest: str) -> object:
     if hashlib.sha256(content).hexdigest() != digest:
         raise _unusable("the file changed while it was read", path)
     try:
+        # A length of eight bytes and JSON: no pickle and no zip file begins so.
+        return load(content) if content[8:10] == b'{"' else load_tensors(io.BytesIO(content))
+    except (ValueError, SafetensorError) as error:
+        raise _unusable(f"the file {error}", path) from error
+
+
+def load_tensors(file: Path | io.BytesIO) -> object:
+    """Return what torch has saved, running nothing of it.
+
+    Raises
+    ------
+    ValueError
+        What is wrong with the file, as a clause. It does not pass on torch's advice on how to run what is in it.
+    """
+    try:
         # Warnings about old formats are for whoever saves checkpoints.
         with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(_numpy_globals()):
-            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes torch raise nearly anything
-        forbidden = re.search(r"GLOBAL (\S+)", str(error))
+        text = str(error).strip()
+        forbidden = re.search(r"GLOBAL (\S+)", text)
         if forbidden:
-            raise _unusable(f"the checkpoint refers to code ({forbidden[1]}) and was not loaded", path) from error
-        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}" if str(error).strip() else repr(error)
-        raise _unusable(f"the file is damaged or is no checkpoint ({reason[:160]})", path) from error
+            raise ValueError(f"refers to code ({forbidden[1]}) and was not loaded") from error
+        reason = "not only tensors are in it" if "weights_only" in text else text.partition("\n")[0][:160]
+        raise ValueError(f"is damaged or is no checkpoint ({type(error).__name__}: {reason})") from error
 
 
 def checked(state: Mapping[str, object], layout: Mapping[str, torch.Size], path: Path) -> State:

@@ -13,14 +13,16 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from audiogen_metrics.errors import MissingWeightsError, UsageError
+from audiogen_metrics.filesystems import Volume
+from audiogen_metrics.options import as_path, at_home
 from audiogen_metrics.registry import Registry, unknown_name
-from audiogen_metrics.settings import cache_dir, given_path, require_lasting_cache
+from audiogen_metrics.settings import cache_dir, require_lasting_cache
 
 RACY_NS = 2_000_000_000
 """A file changed this shortly before it was hashed may change again without a new time stamp."""
@@ -53,6 +55,8 @@ class WeightsEntry:
         What its authors ask for.
     size
         Bytes; None where nobody published it.
+    limit
+        Bytes that a download may have where the size is not known.
     """
 
     name: str
@@ -62,6 +66,7 @@ class WeightsEntry:
     licence: str
     citation: str
     size: int | None = None
+    limit: int = 2**30
 
 
 PANNS_CITATION = (
@@ -124,7 +129,7 @@ def offline() -> bool:
 def weights_dir() -> Path:
     """Return where downloads go: ``AGM_WEIGHTS_DIR``, else ``weights`` in the cache folder. It may not exist yet."""
     chosen = os.environ.get("AGM_WEIGHTS_DIR")
-    return given_path(chosen, "AGM_WEIGHTS_DIR").absolute() if chosen else cache_dir() / "weights"
+    return at_home(chosen, "AGM_WEIGHTS_DIR").absolute() if chosen else cache_dir() / "weights"
 
 
 def candidates(entry: WeightsEntry) -> list[Path]:
@@ -137,7 +142,7 @@ def candidates(entry: WeightsEntry) -> list[Path]:
     folders = [weights_dir(), cache_dir() / "weights"]
     for other in ("~/panns_data", "~/.cache/audioldm_eval/ckpt", Path(torch_home) / "hub" / "checkpoints"):
         with contextlib.suppress(UsageError):  # nobody knows where home is, so nothing is there
-            folders.append(given_path(other))
+            folders.append(at_home(other))
     return [folder / entry.file_name for folder in dict.fromkeys(folders)]
 
 
@@ -149,17 +154,29 @@ def find(entry: WeightsEntry) -> Path:
     MissingWeightsError
         There is none; the message names files that were there but are something else.
     """
-    rejected = []
-    for path in candidates(entry):
-        problem = examine(entry, path)
-        if problem is None:
-            return path
-        if problem:
-            rejected.append(f"{path} {problem}")
+    return find_all([entry])[0]
+
+
+def find_all(entries: Sequence[WeightsEntry]) -> list[Path]:
+    """Return the files of several entries, as `find`; the error names all that are missing."""
+    found, missing, rejected = [], [], []
+    for entry in entries:
+        problems = {path: examine(entry, path) for path in candidates(entry)}
+        path = next((path for path, problem in problems.items() if problem is None), None)
+        if path is not None:
+            found.append(path)
+        else:
+            missing.append(entry)
+            rejected += [f"{path} {problem}" for path, problem in problems.items() if problem]
+    if not missing:
+        return found
+    names = [entry.name for entry in missing]
     raise MissingWeightsError(
-        f"the weights {entry.file_name} are not on this machine" + "".join(f"; {reason}" for reason in rejected),
-        where=entry.name,
-        fix=f"Download them: agm weights fetch {entry.name}; or use a file you have: --weights {entry.name}=FILE; "
+        f"the weights {', '.join(entry.file_name for entry in missing)} are not on this machine"
+        + "".join(f"; {reason}" for reason in rejected),
+        where=", ".join(names),
+        fix=f"Download them: agm weights fetch {' '.join(names)}; or use a file you have: "
+        f"{' '.join(f'--weights {name}=FILE' for name in names)}; "
         "or score without them: --protocol yamnet (its scores are not comparable)",
     )
 
@@ -222,7 +239,7 @@ def fetch(entry: WeightsEntry, *, progress: bool | None = None) -> Path:
     for url in entry.urls:
         try:
             with written_whole(target) as part:
-                _download(url, part, sys.stderr.isatty() if progress is None else progress)
+                _download(url, part, entry.size or entry.limit, sys.stderr.isatty() if progress is None else progress)
                 problem = examine(entry, part, memo=False)
                 if problem is not None:
                     raise OSError(f"the file {problem or 'vanished'}")
@@ -240,10 +257,26 @@ def fetch(entry: WeightsEntry, *, progress: bool | None = None) -> Path:
     )
 
 
-def _download(url: str, part: Path, progress: bool) -> None:
+def _download(url: str, part: Path, limit: int, progress: bool) -> None:
     import pooch  # type: ignore[import-untyped]  # it ships no types
 
-    pooch.HTTPDownloader(progressbar=progress, chunk_size=2**20, timeout=30)(url, str(part), None)
+    with part.open("wb") as file:
+        target = _Bounded(file, limit)
+        pooch.HTTPDownloader(progressbar=progress, chunk_size=2**20, timeout=30)(url, target, None)
+
+
+class _Bounded:
+    """A file that takes so many bytes: what a server sends may have no end."""
+
+    def __init__(self, file: BinaryIO, limit: int) -> None:
+        self._file, self._limit = file, limit
+        self.flush = file.flush
+
+    def write(self, content: bytes) -> None:
+        """Write; OSError beyond the limit."""
+        if self._file.tell() + len(content) > self._limit:
+            raise OSError(f"the server sends more than {self._limit} bytes")
+        self._file.write(content)
 
 
 def _remove_stale_parts(target: Path) -> None:
@@ -274,8 +307,9 @@ def sha256_of(path: Path, *, memo: bool = True) -> str:
     """Return the SHA-256 of a file, hex.
 
     Hashing 300 MB takes about a second, so the digest is noted in the cache folder together with the file's size,
-    inode and times of change, and believed while these stay the same. A file that changed within two seconds
-    before it was hashed is not noted, since it may change again within one tick of its time stamp.
+    inode, times of change and volume, and believed while these stay the same. A file that changed within two seconds
+    before it was hashed is not noted, since it may change again within one tick of its time stamp; nor is one on a
+    volume that does not stamp every change (`audiogen_metrics.filesystems`).
 
     Parameters
     ----------
@@ -286,7 +320,9 @@ def sha256_of(path: Path, *, memo: bool = True) -> str:
     """
     path = path.absolute()
     status = path.stat()
-    stamp = [str(path), status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns]
+    volume = Volume.of(path)
+    stamp = [str(path), status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns, str(volume)]
+    memo = memo and volume.stamps(status.st_ctime_ns)
     note = cache_dir() / "weights" / "digests" / (hashlib.sha256(str(path).encode()).hexdigest()[:32] + ".json")
     known = read_json(note) if memo else {}
     if known.get("stamp") == stamp and isinstance(known.get("sha256"), str):
@@ -294,7 +330,7 @@ def sha256_of(path: Path, *, memo: bool = True) -> str:
     now = time.time_ns()
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if now - max(status.st_mtime_ns, status.st_ctime_ns) > RACY_NS:
+    if volume.stamps(status.st_ctime_ns) and now - max(status.st_mtime_ns, status.st_ctime_ns) > RACY_NS:
         write_json(note, {"stamp": stamp, "sha256": digest})
     return digest
 
@@ -341,7 +377,7 @@ def parse_weights(values: list[str]) -> dict[str, Path]:
             raise unknown_name("weights", name, WEIGHTS.names())
         if name in files:
             raise UsageError(f"a second file for {name}", where, f"Give one; the first was {files[name]}")
-        path = given_path(file).absolute()
+        path = as_path(file).absolute()
         if not path.is_file():
             raise UsageError("is a folder, not a file" if path.is_dir() else "there is no such file", where)
         files[name] = path

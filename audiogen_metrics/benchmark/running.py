@@ -18,8 +18,9 @@ from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.evaluation import score
 from audiogen_metrics.generation.base import Generator, Request
 from audiogen_metrics.generation.folder import generate_folder, read_manifest
-from audiogen_metrics.settings import given_path
-from audiogen_metrics.writing import link, write_atomically
+from audiogen_metrics.options import as_path
+from audiogen_metrics.report.tables import records_to_csv
+from audiogen_metrics.writing import below, link, write_atomically
 
 if TYPE_CHECKING:
     from audiogen_metrics.audioldm.generation import AudioLDM
@@ -78,7 +79,7 @@ class Benchmark:
         systems: Mapping[str, str | Path | Generator] | None = None,
         progress: bool = False,
     ) -> None:
-        self.plan, self.folder = plan, given_path(folder)
+        self.plan, self.folder = plan, as_path(folder)
         self._weights, self._systems = dict(weights or {}), dict(systems or {})
         self.is_main = place()[0] == 0
         self._progress = progress and self.is_main
@@ -104,7 +105,7 @@ class Benchmark:
 
     def read(self, cell: Cell) -> Result | None:
         """Return a cell's result if it is there, whole and of these settings; else None."""
-        path = self.folder / "cells" / cell.name / RESULT
+        path = below(self.folder / "cells", cell.name) / RESULT
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             body = content["result"]
@@ -115,7 +116,7 @@ class Benchmark:
             return None
 
     def _run(self, cell: Cell) -> Result | None:
-        folder = self.folder / "cells" / cell.name
+        folder = below(self.folder / "cells", cell.name)
         match cell.kind:
             case "study":
                 result = self._study(cell, folder) if self.is_main else None
@@ -230,8 +231,8 @@ class Benchmark:
 
         clips, settings = self.plan.recordings(cell.dataset), self.plan.settings
         references = self._references(cell.dataset, clips)
-        rows = "".join(f'"{clip.clip_id}","{clip.labels[0] if clip.labels else ""}"\n' for clip in clips)
-        write_atomically(folder / "labels.csv", f"clip_id,label\n{rows}".encode())
+        rows = [{"clip_id": clip.clip_id, "label": clip.labels[0] if clip.labels else ""} for clip in clips]
+        write_atomically(folder / "labels.csv", records_to_csv(rows).encode())
         study = sanity(
             references,
             probes=("noise", "masking", "interference", "reordering"),
@@ -252,7 +253,7 @@ class Benchmark:
         folder = self.folder / "references" / f"{dataset}-{digest}"
         for clip in clips:
             assert clip.path is not None
-            target = folder / f"{clip.clip_id}{clip.path.suffix}"
+            target = below(folder, clip.clip_id, clip.path.suffix)
             if not target.exists():
                 link(clip.path, target)
         return folder
@@ -284,9 +285,9 @@ def describe_systems(systems: Mapping[str, str | Path | Generator]) -> dict[str,
         if name == "audioldm":
             raise UsageError("is the name of our own system", "system", "Choose another name")
         if isinstance(system, (str, Path)):
-            if not given_path(system).is_dir():
+            if not as_path(system).is_dir():
                 raise DataError("is not a folder", where=system, fix="Pass a folder with a sub-folder for each dataset")
-            described[name] = f"folder {_contents(given_path(system))}"
+            described[name] = f"folder {_contents(as_path(system))}"
         else:
             described[name] = json.dumps(dict(system.settings), sort_keys=True)
     return described
@@ -300,7 +301,7 @@ def _contents(folder: Path) -> str:
 
 def _system_folder(system: str | Path | Generator, cell: Cell) -> Path:
     assert isinstance(system, (str, Path))
-    folder = given_path(system) / cell.dataset
+    folder = as_path(system) / cell.dataset
     if not folder.is_dir():
         raise DataError(
             f"the system {cell.system} has no clips of {cell.dataset}", folder, "Name sub-folders after the datasets"

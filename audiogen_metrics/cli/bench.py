@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from audiogen_metrics import distributed
 from audiogen_metrics.backbones.weights import parse_weights
-from audiogen_metrics.cli.common import Subparsers, add_processes_option, check_processes, parse_settings
+from audiogen_metrics.cli.common import Subparsers, add_processes_option, check_processes, parse_settings, say_warning
 from audiogen_metrics.cli.generate import add_sampling_options
+from audiogen_metrics.cli.parsing import at_least, between, output_folder
 from audiogen_metrics.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "--root", action="append", default=[], metavar="DATASET=FOLDER", help="such as esc50=/data/ESC-50 (repeatable)"
     )
     parser.add_argument(
-        "-o", "--output", type=Path, default=Path("bench"), metavar="OUT", help="(default: %(default)s)"
+        "-o", "--output", type=output_folder, default=Path("bench"), metavar="OUT", help="(default: %(default)s)"
     )
     parser.add_argument(
         "--system",
@@ -48,7 +48,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--split", action="append", default=[], metavar="DATASET=RULE", help="such as esc50=fold:5 (repeatable)"
     )
-    parser.add_argument("--limit", type=int, metavar="N", help="evaluation clips of each dataset, at most")
+    parser.add_argument("--limit", type=at_least(1), metavar="N", help="evaluation clips of each dataset, at most")
     parser.add_argument(
         "--dry-run", action="store_true", help="print the cells with clips, steps and cost; run nothing"
     )
@@ -59,15 +59,17 @@ def add_parser(subparsers: Subparsers) -> None:
         "--template", default="label", metavar="TEXT", help="prompt for class labels (default: %(default)s)"
     )
     parser.add_argument(
-        "--seconds", type=float, metavar="S", help="of generated clips (default: that of the reference)"
+        "--seconds", type=between(0), metavar="S", help="of generated clips (default: that of the reference)"
     )
     add_sampling_options(parser, negative=False)
     parser.add_argument("--protocol", default="audioldm", metavar="NAME", help="of the scores (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of everything (default: %(default)s)")
+    parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="of everything (default: %(default)s)")
     parser.add_argument(
         "--train", action="append", default=[], metavar="NAME=VALUE", help="a setting of agm finetune (repeatable)"
     )
-    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="of Figure 1 (default: %(default)s)")
+    parser.add_argument(
+        "--repeats", type=at_least(1), default=5, metavar="N", help="of Figure 1 (default: %(default)s)"
+    )
     parser.add_argument("--fractions", default="0:1:0.1", metavar="A:B:STEP", help="of Figure 1 (default: %(default)s)")
     parser.add_argument(
         "--weights", action="append", default=[], metavar="NAME=FILE", help="as in agm score (repeatable)"
@@ -88,14 +90,14 @@ def run(arguments: argparse.Namespace) -> int:
     systems = parse_settings(arguments.system)
     plan = make_plan(artefacts, settings, describe_systems(systems))
     for warning in plan.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        say_warning(warning)
     if arguments.dry_run:
         print(_describe(plan))
         return 0
     if check_processes(arguments):
         distributed.meet()
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_rest, **_more: print(f"warning: {message}", file=sys.stderr)
+        warnings.showwarning = say_warning
         warnings.simplefilter("once", UserWarning)
         benchmark = Benchmark(
             plan, arguments.output, weights=parse_weights(arguments.weights), systems=systems, progress=True

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from audiogen_metrics.cli.common import Subparsers, add_format_options, write_result
+from audiogen_metrics.cli.parsing import between
 from audiogen_metrics.errors import DataError
 from audiogen_metrics.settings import require_lasting_cache
 
@@ -13,7 +16,7 @@ from audiogen_metrics.settings import require_lasting_cache
 def add_parser(subparsers: Subparsers) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
-        "cache", help="look after the cached embeddings", description="Look after the cached embeddings."
+        "cache", help="look after the cache folder", description="Look after the cache folder."
     )
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     info = actions.add_parser("info", help="where the cache is and what it holds", allow_abbrev=False)
@@ -22,36 +25,49 @@ def add_parser(subparsers: Subparsers) -> None:
     prune = actions.add_parser("prune", help="remove embeddings that were cached long ago", allow_abbrev=False)
     prune.add_argument(
         "--older-than",
-        type=float,
+        type=between(0),
         default=30.0,
         metavar="DAYS",
         help="remove what was written earlier; at least 1, as younger files may be in use (default: %(default)g)",
     )
-    prune.add_argument("--all", action="store_true", help="remove everything, however young")
+    prune.add_argument("--all", action="store_true", help="remove all embeddings, however young")
     prune.add_argument("--dry-run", action="store_true", help="only say what would be removed")
     prune.set_defaults(run=run_prune)
     verify = actions.add_parser(
-        "verify", help="read everything and report damage; exits with 3 if there is any", allow_abbrev=False
+        "verify", help="read all embeddings and report damage; exits with 3 if there is any", allow_abbrev=False
     )
     verify.set_defaults(run=run_verify)
 
 
 def run_info(arguments: argparse.Namespace) -> int:
-    """Print place, clips and size of the cache, by backbone and preprocessing."""
-    from audiogen_metrics.embedding.cache import embeddings_folder, summarise
+    """Print place and size of the cache, by kind and, for embeddings, by backbone and preprocessing."""
+    from audiogen_metrics.embedding.cache import Amount, embeddings_folder, summarise, usage
+    from audiogen_metrics.settings import cache_dir
 
     require_lasting_cache()
-    spaces = summarise(embeddings_folder())
+    with listing():
+        kinds, spaces = usage(cache_dir()), summarise(embeddings_folder())
+    total = sum(kinds.values(), Amount())
     if arguments.format == "json":
-        content = {"folder": str(embeddings_folder()), "spaces": spaces}
+        content = {
+            "cache": str(cache_dir()),
+            "folder": str(embeddings_folder()),
+            "spaces": spaces,
+            "kinds": {kind: {"files": amount.files, "bytes": amount.size} for kind, amount in kinds.items()},
+            "files": total.files,
+            "bytes": total.size,
+        }
         write_result(json.dumps(content, indent=2) + "\n", arguments.output, "json")
         return 0
-    lines = [f"{embeddings_folder()}\n"]
-    lines += [
-        f"    {space['name']}: {space['clips']} clips, {space['shards']} shards, {int(space['bytes']) / 2**20:.1f} MB\n"
-        for space in spaces
-    ]
-    write_result("".join(lines if spaces else [*lines, "    empty\n"]), arguments.output)
+    lines = [f"{cache_dir()}: {total if total.files else 'empty'}\n"]
+    for kind, amount in kinds.items():
+        if amount.files:
+            lines.append(f"    {kind}: {amount}\n")
+        for space in spaces if kind == "embeddings" else []:
+            size = space["bytes"] / 2**20
+            lines.append(f"        {space['name']}: {space['clips']} clips, {space['shards']} shards, {size:.1f} MB\n")
+            lines += [f"            unreadable  {name}: {reason}\n" for name, reason in space["damaged"].items()]
+    write_result("".join(lines), arguments.output)
     return 0
 
 
@@ -60,9 +76,10 @@ def run_prune(arguments: argparse.Namespace) -> int:
     from audiogen_metrics.embedding.cache import embeddings_folder, prune
 
     require_lasting_cache()
-    pruned = prune(embeddings_folder(), arguments.older_than, arguments.all, arguments.dry_run)
+    with listing():
+        pruned = prune(embeddings_folder(), arguments.older_than, arguments.all, arguments.dry_run)
     done = "would remove" if arguments.dry_run else "removed"
-    write_result(f"{done} {pruned.files} files, {pruned.size / 2**20:.1f} MB, in {embeddings_folder()}\n", None)
+    write_result(f"{done} {pruned} in {embeddings_folder()}\n", None)
     return 0
 
 
@@ -71,10 +88,24 @@ def run_verify(_arguments: argparse.Namespace) -> int:
     from audiogen_metrics.embedding.cache import damaged_shards, embeddings_folder, shards
 
     require_lasting_cache()
-    damaged = damaged_shards(embeddings_folder())
+    with listing():
+        damaged, found = damaged_shards(embeddings_folder()), shards(embeddings_folder())
     lines = [f"damaged  {shard}: {reason}\n" for shard, reason in damaged.items()]
-    lines.append(f"{len(shards(embeddings_folder())) - len(damaged)} shards are sound, {len(damaged)} damaged\n")
+    lines.append(f"{len(found) - len(damaged)} shards are sound, {len(damaged)} damaged\n")
     if damaged:
         lines.append("Damaged shards are never used; delete them to be rid of this message\n")
     write_result("".join(lines), None)
     return DataError.exit_code if damaged else 0
+
+
+@contextmanager
+def listing() -> Iterator[None]:
+    """Turn trouble with folders into an error that names them."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"cannot be listed or changed ({error.strerror})",
+            where=error.filename,
+            fix="Run this as the owner of the cache, or set AGM_CACHE_DIR to a folder of your own",
+        ) from error

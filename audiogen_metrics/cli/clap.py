@@ -6,7 +6,15 @@ import argparse
 import json
 import sys
 
-from audiogen_metrics.cli.common import Subparsers, add_format_options, add_suffix_option, write_result
+from audiogen_metrics.cli.common import (
+    Subparsers,
+    add_format_options,
+    add_suffix_option,
+    say,
+    say_warning,
+    write_result,
+)
+from audiogen_metrics.cli.parsing import at_least
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -15,7 +23,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "clap",
         help="do clips sound like their prompts?",
         description="CLAP score: the mean cosine of the CLAP embeddings of clips and their prompts, paired by clip id, "
-        "with its 95 %% interval. Needs the extra audioldm and a CLAP.",
+        "with its 95 % interval. Needs the extra audioldm and a CLAP.",
         allow_abbrev=False,
     )
     parser.add_argument("gen", metavar="GEN", help="folder of generated audio")
@@ -23,9 +31,11 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--clap", metavar="DIR", help="folder or hub name (default: laion/clap-htsat-unfused)")
     parser.add_argument("--device", default="auto", help="(default: %(default)s)")
     parser.add_argument(
-        "--batch-size", type=int, default=16, metavar="N", help="clips at a time (default: %(default)s)"
+        "--batch-size", type=at_least(1), default=16, metavar="N", help="clips at a time (default: %(default)s)"
     )
-    parser.add_argument("--workers", type=int, metavar="N", help="decoding threads (default: one per core, at most 8)")
+    parser.add_argument(
+        "--workers", type=at_least(0), metavar="N", help="decoding threads (default: one per core, at most 8)"
+    )
     parser.add_argument("--no-cache", action="store_true", help="neither read nor write cached embeddings")
     add_suffix_option(parser)
     add_format_options(parser, ["table", "json"])
@@ -48,10 +58,10 @@ def run(arguments: argparse.Namespace) -> int:
         suffixes=arguments.suffix,
     )
     for warning in found.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        say_warning(warning)
     for what, names in (("clips without a prompt", found.gen_only), ("prompts without a clip", found.prompts_only)):
         if names:
-            print(f"warning: {len(names)} {what}: {', '.join(names[:5])}", file=sys.stderr)
+            say(f"warning: {len(names)} {what}: {', '.join(names[:5])}")
     low, high = found.ci95
     text = f"clap_score  {found.value:.4f} [{low:.4f}, {high:.4f}]  {found.n} clips  higher is better\n"
     if arguments.format == "json":

@@ -10,10 +10,11 @@ from typing import Any, TypeAlias
 
 from audiogen_metrics import distributed
 from audiogen_metrics.backbones.weights import parse_weights
+from audiogen_metrics.cli.parsing import at_least, result_file
 from audiogen_metrics.cli.streams import ESCAPED, READABLE, portable_json
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.protocols import PROTOCOLS
-from audiogen_metrics.settings import given_path
+from audiogen_metrics.text import escaped
 from audiogen_metrics.writing import write_atomically
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -24,6 +25,11 @@ def add_protocol_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--protocol", default="audioldm", metavar="NAME", help=f"{', '.join(PROTOCOLS)} (default: %(default)s)"
     )
+
+
+def add_metrics_option(parser: argparse.ArgumentParser, meaning: str) -> None:
+    """Add ``-m``, which may be given several times."""
+    parser.add_argument("-m", "--metrics", action="append", metavar="LIST", help=f"{meaning} (repeatable)")
 
 
 def add_suffix_option(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +48,7 @@ def add_processes_option(parser: argparse.ArgumentParser) -> None:
     """Add ``--processes``."""
     parser.add_argument(
         "--processes",
-        type=int,
+        type=at_least(1),
         metavar="N",
         help="1 runs alone, whatever WORLD_SIZE in the environment says; N makes sure that torchrun has started N "
         "(default: those that it has started)",
@@ -67,10 +73,14 @@ def add_extraction_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of every command that embeds audio."""
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, … (default: %(default)s)")
     parser.add_argument(
-        "--batch-size", type=int, default=16, metavar="N", help="clips per forward pass, at most (default: %(default)s)"
+        "--batch-size",
+        type=at_least(1),
+        default=16,
+        metavar="N",
+        help="clips per forward pass, at most (default: %(default)s)",
     )
     parser.add_argument(
-        "--workers", type=int, metavar="N", help="decoding threads; 0: none (default: one per core, at most 8)"
+        "--workers", type=at_least(0), metavar="N", help="decoding threads; 0: none (default: one per core, at most 8)"
     )
     parser.add_argument(
         "--weights",
@@ -102,15 +112,36 @@ def extraction_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def add_format_options(parser: argparse.ArgumentParser, formats: list[str]) -> None:
     """Add ``--format`` and ``-o``."""
-    parser.add_argument("--format", choices=formats, default=formats[0], help="of the result (default: %(default)s)")
+    parser.add_argument(
+        "--format", choices=formats, help=f"of the result (default: that of FILE's suffix, else {formats[0]})"
+    )
     add_output_option(parser)
+    parser.set_defaults(formats=formats)
 
 
 def add_output_option(parser: argparse.ArgumentParser) -> None:
     """Add ``-o`` for a result that is text."""
     parser.add_argument(
-        "-o", "--output", type=_result_file, metavar="FILE", help="write the result to FILE, not to stdout (-: stdout)"
+        "-o", "--output", type=result_file, metavar="FILE", help="write the result to FILE, not to stdout (-: stdout)"
     )
+
+
+def say(text: object) -> None:
+    """Print one line on stderr."""
+    print(escaped(text), file=sys.stderr)
+
+
+def say_warning(message: object, *_: object, **__: object) -> None:
+    """Print a warning on stderr; takes what `warnings.showwarning` is given."""
+    say(f"warning: {' '.join(str(message).splitlines())}")
+
+
+def page_as_result(arguments: argparse.Namespace) -> None:
+    """Take ``-o FILE.html`` for ``--html FILE.html``; UsageError for a page without a file."""
+    if arguments.format == "html":
+        if arguments.output is None:
+            raise UsageError("a page needs a file", where="--format html", fix="Add -o FILE.html")
+        arguments.html, arguments.output = arguments.html or arguments.output, None
 
 
 def parse_settings(pairs: list[str]) -> dict[str, str]:
@@ -155,17 +186,13 @@ def write_result(
             failures.append(error)
     if output is not None:
         try:
-            write_atomically(given_path(output), text.encode("utf-8", ESCAPED if form == "json" else READABLE))
-        except (OSError, UsageError) as error:
-            why = error.strerror if isinstance(error, OSError) else error.what
-            failures.append(UsageError(f"cannot be written ({why}); the result is on stdout instead", where=output))
+            write_atomically(output, text.encode("utf-8", ESCAPED if form == "json" else READABLE))
+        except OSError as error:
+            problem = f"cannot be written ({error.strerror}); the result is on stdout instead"
+            failures.append(UsageError(problem, where=output))
             output = None
     if output is None:
         sys.stdout.write(portable_json(text) if form == "json" else text)
         sys.stdout.flush()
     if failures:
         raise UsageError("; ".join(map(str, failures)))
-
-
-def _result_file(text: str) -> Path | None:
-    return None if text in ("-", "/dev/stdout") else Path(text)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audiogen_metrics.cli.common import (
     Subparsers,
     add_extraction_options,
     add_format_options,
+    add_metrics_option,
     add_protocol_option,
     extraction_arguments,
+    page_as_result,
     write_result,
 )
+from audiogen_metrics.cli.parsing import at_least, output_file
 
 if TYPE_CHECKING:
     from audiogen_metrics.systems import Comparison, Systems
@@ -46,17 +48,22 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("gen_a", metavar="GEN_A", help="clips of system A")
     parser.add_argument("gen_b", metavar="GEN_B", help="clips of system B; of the same prompts if it can be")
     parser.add_argument("ref", metavar="REF", help="folder of reference audio")
-    parser.add_argument("-m", "--metrics", metavar="LIST", help="of fd, fad, is and kl (default: all of the protocol)")
+    add_metrics_option(parser, "of fd, fad, is and kl (default: those of the protocol that can be compared)")
     parser.add_argument(
-        "--permutations", type=int, default=199, metavar="N", help="of the test; 0: none (default: %(default)s)"
+        "--permutations", type=at_least(0), default=199, metavar="N", help="of the test; 0: none (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the permutations (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=at_least(0), default=0, metavar="N", help="of the permutations (default: %(default)s)"
+    )
     add_protocol_option(parser)
     add_extraction_options(parser)
     parser.add_argument(
-        "--html", type=Path, metavar="FILE", help="also write a page with the prompts where they differ most, to hear"
+        "--html",
+        type=output_file,
+        metavar="FILE",
+        help="also write a page with the prompts where they differ most, to hear",
     )
-    add_format_options(parser, list(_FORMATS))
+    add_format_options(parser, [*_FORMATS, "html"])
     parser.set_defaults(run=run)
 
 
@@ -64,12 +71,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Compare and write the result."""
     from audiogen_metrics.systems import compare
 
+    page_as_result(arguments)
+
     seen: list[Systems] = []
     found = compare(
         arguments.gen_a,
         arguments.gen_b,
         arguments.ref,
-        metrics=arguments.metrics.split(",") if arguments.metrics else None,
+        metrics=arguments.metrics,
         protocol=arguments.protocol,
         permutations=arguments.permutations,
         seed=arguments.seed,
@@ -81,5 +90,6 @@ def run(arguments: argparse.Namespace) -> int:
         from audiogen_metrics.report.versus import write_comparison
 
         files.append(lambda: write_comparison(found, seen[0], arguments.html))
-    write_result(_FORMATS[arguments.format](found), arguments.output, arguments.format, files)
+    text = "" if arguments.format == "html" else _FORMATS[arguments.format](found)
+    write_result(text, arguments.output, arguments.format, files)
     return 0

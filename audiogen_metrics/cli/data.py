@@ -5,11 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audiogen_metrics.cli.common import Subparsers, add_output_option, add_suffix_option, write_result
-from audiogen_metrics.errors import CheckFailedError
+from audiogen_metrics.cli.common import (
+    Subparsers,
+    add_output_option,
+    add_suffix_option,
+    say,
+    say_warning,
+    write_result,
+)
+from audiogen_metrics.cli.parsing import at_least, output_folder
+from audiogen_metrics.errors import CheckFailedError, MissingDependencyError
 
 if TYPE_CHECKING:
     from audiogen_metrics.datasets.base import Dataset, DatasetInfo
@@ -39,9 +46,9 @@ def add_parser(subparsers: Subparsers) -> None:
         "export", help="write prompts and references for another generator", allow_abbrev=False
     )
     _add_source(export)
-    export.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="new or empty folder")
+    export.add_argument("-o", "--output", type=output_folder, required=True, metavar="OUT", help="new or empty folder")
     export.add_argument("--split", metavar="RULE", help="evaluation clips only: paper, paper:400, fold:5 or list:FILE")
-    export.add_argument("--seed", type=int, default=0, metavar="N", help="of the split (default: %(default)s)")
+    export.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="of the split (default: %(default)s)")
     export.add_argument(
         "--template",
         default="label",
@@ -61,11 +68,17 @@ def list_datasets(_: argparse.Namespace) -> int:
     """Print every dataset with licence and layout."""
     from audiogen_metrics.datasets import DATASETS
 
-    entries = {name: DATASETS.get(name) for name in DATASETS.names()}
-    lines = [
-        f"{name}: {info.title}\n  {info.url}\n  licence: {info.licence}\n  layout: {info.layout}\n  {info.citation}\n"
-        for name, info in entries.items()
-    ]
+    lines = []
+    for name in DATASETS.names():
+        try:
+            info = DATASETS.get(name)
+        except MissingDependencyError as error:
+            lines.append(f"{name}: {error}\n")
+            continue
+        lines.append(
+            f"{name}: {info.title}\n  {info.url}\n  licence: {info.licence}\n  layout: {info.layout}\n"
+            f"  {info.citation}\n"
+        )
     write_result("".join(lines), None)
     return 0
 
@@ -92,12 +105,12 @@ def export_dataset(arguments: argparse.Namespace) -> int:
     if arguments.split is not None:
         split = split_by(dataset, arguments.split, arguments.seed)
         for warning in split.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
+            say_warning(warning)
         dataset = split.evaluation
     if dataset.missing:
-        print(f"warning: no audio for {len(dataset.missing)} clips: {', '.join(dataset.missing[:10])}", file=sys.stderr)
+        say(f"warning: no audio for {len(dataset.missing)} clips: {', '.join(dataset.missing[:10])}")
     count = export(dataset, arguments.output, arguments.template)
-    print(f"{arguments.output}: prompts and references of {count} clips", file=sys.stderr)
+    say(f"{arguments.output}: prompts and references of {count} clips")
     return 0
 
 

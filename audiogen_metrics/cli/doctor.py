@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from audiogen_metrics.cli.common import Subparsers, write_result
 from audiogen_metrics.errors import AudiogenMetricsError, UsageError
+from audiogen_metrics.text import escaped
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -28,16 +31,56 @@ def run(_arguments: argparse.Namespace) -> int:
     from audiogen_metrics.backbones import BACKBONES
 
     core = [_examine(name, check) for name, check in _CORE.items()]
-    backbones = [_examine(f"backbone {name}", partial(_backbone, name)) for name in BACKBONES.names()]
-    write_result("".join(line for _, line in [*core, *backbones]), None)
-    return 0 if all(works for works, _ in core) else 4
+    with _offline():
+        backbones = {name: _examine(f"backbone {name}", partial(_backbone, name)) for name in BACKBONES.names()}
+    faults = [f"warning  backbone {name}: {fault}\n" for name, fault in BACKBONES.faults.items()]
+    works = all(found for found, _ in core)
+    verdict = _verdict({name for name, (found, _) in backbones.items() if found}) if works else "Nothing can be scored"
+    lines = [line for _, line in [*core, *backbones.values()]] + faults
+    write_result("".join(map(_one_line, lines)) + f"{verdict}.\n", None)
+    return 0 if works else 4
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """Forbid downloads: an examination fetches nothing."""
+    before = os.environ.get("AGM_OFFLINE")
+    os.environ["AGM_OFFLINE"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["AGM_OFFLINE"]
+        if before is not None:
+            os.environ["AGM_OFFLINE"] = before
+
+
+def _verdict(there: set[str]) -> str:
+    """Return in one sentence what can be scored now, and what would make it more."""
+    from audiogen_metrics.backbones.weights import WEIGHTS, weights_name
+    from audiogen_metrics.protocols import PROTOCOLS
+
+    needed = {name: {recipe.backbone for recipe in protocol.recipes.values()} for name, protocol in PROTOCOLS.items()}
+    able = [name for name, backbones in needed.items() if backbones <= there]
+    lacking = {weights_name(backbone) for backbones in needed.values() for backbone in backbones - there}
+    fetch = " ".join(sorted(lacking & set(WEIGHTS.names())))
+    now = f"--protocol {', '.join(able)}" if able else "no protocol"
+    return f"What can be scored now: {now}" + f"; for the others: agm weights fetch {fetch}" * bool(fetch)
+
+
+def _one_line(line: str) -> str:
+    return f"{escaped(line.rstrip())}\n"
 
 
 def _examine(name: str, check: Callable[[], str]) -> tuple[bool, str]:
     try:
         return True, f"ok       {name}: {check()}\n"
-    except (AudiogenMetricsError, ImportError, OSError, RuntimeError) as error:
-        return False, f"MISSING  {name}: {error}\n"
+    except Exception as error:  # a plug-in may raise anything
+        kind = (
+            ""
+            if isinstance(error, (AudiogenMetricsError, ImportError, OSError, RuntimeError))
+            else type(error).__name__
+        )
+        return False, f"MISSING  {name}: {kind}{': ' * bool(kind)}{error}\n"
 
 
 def _torch() -> str:

@@ -5,12 +5,18 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audiogen_metrics.cli.common import Subparsers, add_extraction_options, add_protocol_option, extraction_arguments
+from audiogen_metrics.cli.common import (
+    Subparsers,
+    add_extraction_options,
+    add_protocol_option,
+    extraction_arguments,
+    say,
+    say_warning,
+)
+from audiogen_metrics.cli.parsing import at_least, output_file
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.evaluation import embed_folder
 from audiogen_metrics.writing import write_atomically
@@ -34,10 +40,12 @@ def add_parser(subparsers: Subparsers) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("folder", metavar="DIR", help="folder of audio")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", required=True, help="FILE.safetensors or FILE.npz")
+    parser.add_argument(
+        "-o", "--output", type=output_file, metavar="FILE", required=True, help="FILE.safetensors or FILE.npz"
+    )
     add_protocol_option(parser)
     add_extraction_options(parser)
-    parser.add_argument("--limit", type=int, metavar="N", help="take the first N clips only")
+    parser.add_argument("--limit", type=at_least(1), metavar="N", help="take the first N clips only")
     parser.add_argument("--strict", action="store_true", help="a file that must be skipped is an error")
     parser.set_defaults(run=run)
 
@@ -67,8 +75,8 @@ def run(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise UsageError(f"cannot be written ({error.strerror})", where=arguments.output) from error
     for warning in side.warnings() + side.problems():
-        print(f"warning: {warning}", file=sys.stderr)
-    print(f"{arguments.output}: {len(side.clip_ids)} of {len(side.folder.clips)} clips", file=sys.stderr)
+        say_warning(warning)
+    say(f"{arguments.output}: {len(side.clip_ids)} of {len(side.folder.clips)} clips")
     return 0
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
 from audiogen_metrics import distributed
 from audiogen_metrics.backbones.weights import parse_weights
-from audiogen_metrics.cli.common import Subparsers, add_processes_option, check_processes, write_result
+from audiogen_metrics.cli.common import Subparsers, add_processes_option, check_processes, say_warning, write_result
 from audiogen_metrics.errors import UsageError
 
 FLAGS: tuple[tuple[str, type, str, str], ...] = (
@@ -95,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     config = read_config(arguments.config, **settings) if arguments.config else make_config(settings)
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_rest, **_more: print(f"warning: {message}", file=sys.stderr)
+        warnings.showwarning = say_warning
         warnings.simplefilter("once", UserWarning)
         done = FineTune(config, weights=parse_weights(arguments.weights)).fit(resume=arguments.resume, progress=True)
     result = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import warnings
 from collections.abc import Sequence
@@ -10,7 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audiogen_metrics import distributed
-from audiogen_metrics.cli.common import Subparsers, add_processes_option, add_suffix_option, check_processes
+from audiogen_metrics.cli.common import (
+    Subparsers,
+    add_processes_option,
+    add_suffix_option,
+    check_processes,
+    say,
+    say_warning,
+)
+from audiogen_metrics.cli.parsing import at_least, between, output_folder
 from audiogen_metrics.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,14 +40,14 @@ def add_parser(subparsers: Subparsers) -> None:
     source.add_argument("--prompts", type=Path, metavar="FILE", help=".txt, .csv, .jsonl or .json")
     source.add_argument("--prompt", action="append", metavar="TEXT", help="one prompt (repeatable)")
     source.add_argument("--audio", type=Path, metavar="DIR", help="recordings whose CLAP embeddings are the conditions")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="new or empty folder")
+    parser.add_argument("-o", "--output", type=output_folder, required=True, metavar="OUT", help="new or empty folder")
     parser.add_argument(
         "--seconds",
-        type=float,
+        type=between(0),
         default=10.0,
         help="of a clip, where the prompts do not say (default: %(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="0 or more (default: %(default)s)")
+    parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="0 or more (default: %(default)s)")
     add_sampling_options(parser)
     parser.add_argument(
         "--audio-format",
@@ -80,18 +89,18 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 def add_sampling_options(parser: argparse.ArgumentParser, *, negative: bool = True) -> None:
     """Add the options of sampling."""
-    parser.add_argument("--steps", type=int, default=200, metavar="N", help="of DDIM (default: %(default)s)")
+    parser.add_argument("--steps", type=at_least(1), default=200, metavar="N", help="of DDIM (default: %(default)s)")
     parser.add_argument(
         "--guidance",
-        type=float,
+        type=between(-math.inf),
         default=2.5,
         metavar="W",
         help="weight of the condition; 1: off (default: %(default)s)",
     )
-    parser.add_argument("--eta", type=float, default=1.0, help="noise a step, 0 to 1 (default: %(default)s)")
+    parser.add_argument("--eta", type=between(0, 1), default=1.0, help="noise a step, 0 to 1 (default: %(default)s)")
     parser.add_argument(
         "--candidates",
-        type=int,
+        type=at_least(1),
         default=1,
         metavar="N",
         help="make N, keep CLAP's favourite (default: %(default)s)",
@@ -99,7 +108,11 @@ def add_sampling_options(parser: argparse.ArgumentParser, *, negative: bool = Tr
     if negative:
         parser.add_argument("--negative", default="", metavar="TEXT", help="prompt to keep away from (default: none)")
     parser.add_argument(
-        "--batch-size", type=int, default=4, metavar="N", help="candidates at a time, at most (default: %(default)s)"
+        "--batch-size",
+        type=at_least(1),
+        default=4,
+        metavar="N",
+        help="candidates at a time, at most (default: %(default)s)",
     )
 
 
@@ -122,7 +135,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.batch_size,
     )
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_rest, **_more: print(f"warning: {message}", file=sys.stderr)
+        warnings.showwarning = say_warning
         warnings.simplefilter("once")
         model = AudioLDM.from_pretrained(
             arguments.model,
@@ -140,17 +153,15 @@ def run(arguments: argparse.Namespace) -> int:
             progress=sys.stderr.isatty(),
         )
     for warning in summary.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        say_warning(warning)
     kept = f", {summary.kept} were there already" if summary.kept else ""
-    print(f"{arguments.output}: made {summary.made} clips{kept}", file=sys.stderr)
+    say(f"{arguments.output}: made {summary.made} clips{kept}")
     return 0
 
 
 def _requests(arguments: argparse.Namespace) -> Sequence[Request]:
     from audiogen_metrics.generation.prompts import requests_from_audio, requests_from_file, requests_from_prompts
 
-    if arguments.seed < 0:
-        raise UsageError(f"seed {arguments.seed} is negative", where="--seed", fix="Pass 0 or more")
     if arguments.suffix and arguments.audio is None:
         raise UsageError("chooses recordings, and there are none", where="--suffix", fix="Leave it out, or use --audio")
     if arguments.prompt is not None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
-from audiogen_metrics.cli.common import Subparsers, add_format_options, write_result
+from audiogen_metrics.cli.common import Subparsers, add_format_options, add_metrics_option, say_warning, write_result
 from audiogen_metrics.cli.scoring import FORMATS, WARN_ON_STDERR
 from audiogen_metrics.protocols import METRICS
 
@@ -22,9 +21,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("gen", metavar="GEN", help="features of the generated set")
     parser.add_argument("ref", metavar="REF", help="features of the reference set, written by the same tool")
-    parser.add_argument(
-        "-m", "--metrics", metavar="LIST", help=f"comma-separated: {','.join(METRICS)} (default: what can be computed)"
-    )
+    add_metrics_option(parser, f"comma-separated: {','.join(METRICS)} (default: what can be computed)")
     parser.add_argument(
         "--backbone", metavar="NAME", help="what to call the network behind .npy files (default: the folder's name)"
     )
@@ -40,12 +37,12 @@ def run(arguments: argparse.Namespace) -> int:
     report = score_features(
         arguments.gen,
         arguments.ref,
-        metrics=arguments.metrics.split(",") if arguments.metrics else None,
+        metrics=arguments.metrics,
         backbone=arguments.backbone,
         ci=not arguments.no_ci,
     )
     if arguments.format in WARN_ON_STDERR:
         for warning in report.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
+            say_warning(warning)
     write_result(FORMATS[arguments.format](report), arguments.output, arguments.format)
     return 0

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from audiogen_metrics.backbones import BACKBONES
 from audiogen_metrics.cli.common import Subparsers, add_format_options, write_result
 from audiogen_metrics.probes import PROBES
 from audiogen_metrics.protocols import METRICS, PROTOCOLS
+from audiogen_metrics.registry import Registry
+
+if TYPE_CHECKING:
+    from audiogen_metrics.backbones.base import Backbone
+    from audiogen_metrics.probes.base import Probe
+
+T = TypeVar("T")
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -53,31 +62,40 @@ def _metrics() -> list[dict[str, str]]:
 
 
 def _backbones() -> list[dict[str, str]]:
-    classes = {name: BACKBONES.get(name) for name in BACKBONES.names()}
-    return [
-        {
-            "name": name,
-            "summary": (backbone.__doc__ or "").strip().splitlines()[0].rstrip("."),
+    def describe(backbone: type[Backbone]) -> dict[str, str]:
+        return {
+            "summary": (backbone.__doc__ or "").strip().partition("\n")[0].rstrip("."),
             "sample rate": f"{backbone.sample_rate} Hz",
             "gives": ", ".join(sorted(backbone.outputs)),
         }
-        for name, backbone in classes.items()
-    ]
+
+    return _described(BACKBONES, describe)
 
 
 def _probes() -> list[dict[str, str]]:
     from audiogen_metrics.probes.gallery import describe
 
-    entries = [describe(PROBES.get(name)) for name in PROBES.names()]
-    return [
-        {
-            "name": entry.name,
+    def text(probe: type[Probe[Any]]) -> dict[str, str]:
+        entry = describe(probe)
+        return {
             "summary": entry.summary.rstrip("."),
             "needs": entry.needs,
             "settings": ", ".join(f"{setting.name}={setting.default}" for setting in entry.settings),
         }
-        for entry in entries
-    ]
+
+    return _described(PROBES, text)
+
+
+def _described(registry: Registry[T], describe: Callable[[T], dict[str, str]]) -> list[dict[str, str]]:
+    """Return a row per name; what other packages have brought and cannot be used says why."""
+    rows = []
+    for name in registry.names():
+        try:
+            row = describe(registry.get(name))
+        except Exception as error:  # a plug-in may be anything
+            row = {"broken": f"{type(error).__name__}: {error}"}
+        rows.append({"name": name} | row | ({"warning": registry.faults[name]} if name in registry.faults else {}))
+    return rows
 
 
 def _protocols() -> list[dict[str, str]]:

@@ -27,6 +27,8 @@ from audiogen_metrics.cli import (
     verify,
     weights,
 )
+from audiogen_metrics.cli.common import say
+from audiogen_metrics.cli.parsing import Parser
 from audiogen_metrics.cli.streams import ready
 from audiogen_metrics.errors import AudiogenMetricsError, DataError
 
@@ -37,7 +39,7 @@ exit codes: 0 ok, 1 bug, 2 usage, 3 bad or insufficient data, 4 missing weights,
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="agm",
         description="Measure audio generators: FD, FAD, IS and KL, exact, cached, honest about what was scored.",
         epilog=EXIT_CODES,
@@ -58,7 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with ready():
         try:
             try:
-                parsed = build_parser().parse_args(arguments)
+                parser = build_parser()
+                if not (sys.argv[1:] if arguments is None else arguments):
+                    parser.print_help()
+                    return 0
+                parsed = parser.parse_args(arguments)
                 code: int = parsed.run(parsed)
             finally:
                 sys.stdout.flush()  # a full disk is an error of ours, not of the interpreter on its way out
@@ -69,10 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if error.filename is None:
                 raise
             # What the file system says of a path is no bug: a folder that may not be entered, a name that is too long.
-            print(f"agm: error: {error.filename}: cannot be used ({error.strerror})", file=sys.stderr)
+            say(f"agm: error: {error.filename}: cannot be used ({error.strerror})")
             return DataError.exit_code
         except KeyboardInterrupt:
-            print("agm: interrupted; what was finished is kept, embeddings in the cache", file=sys.stderr)
+            say("agm: interrupted; what was finished is kept, embeddings in the cache")
             return 130
         return code
 

@@ -6,7 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from audiogen_metrics.cli.common import Subparsers, add_suffix_option, parse_settings
+from audiogen_metrics.cli.common import Subparsers, add_suffix_option, parse_settings, say
+from audiogen_metrics.cli.parsing import at_least, between
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -22,9 +23,9 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("target", metavar="OUT", help="new or empty folder")
     parser.add_argument("--probe", required=True, metavar="NAME", help="see: agm list probes")
     parser.add_argument(
-        "--severity", type=float, default=1.0, metavar="S", help="from 0 (nothing) to 1 (default: %(default)s)"
+        "--severity", type=between(0, 1), default=1.0, metavar="S", help="from 0 (nothing) to 1 (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="0 or more (default: %(default)s)")
+    parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="0 or more (default: %(default)s)")
     parser.add_argument(
         "--set",
         action="append",
@@ -39,9 +40,9 @@ def add_parser(subparsers: Subparsers) -> None:
         help="classes, in the columns clip_id and label (default: the first sub-folder of each clip)",
     )
     parser.add_argument(
-        "--events", type=int, metavar="N", help="events a sequence, for probes that reorder them (default: 4)"
+        "--events", type=at_least(1), metavar="N", help="events a sequence, for probes that reorder them (default: 4)"
     )
-    parser.add_argument("--workers", type=int, metavar="N", help="threads (default: one per core, at most 8)")
+    parser.add_argument("--workers", type=at_least(0), metavar="N", help="threads (default: one per core, at most 8)")
     add_suffix_option(parser)
     parser.set_defaults(run=run)
 
@@ -66,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         ),
     )
     for skip in manifest["skipped"]:
-        print(f"warning: skipped {skip['file'] or skip['clip_id']}: {skip['reason']}", file=sys.stderr)
+        say(f"warning: skipped {skip['file'] or skip['clip_id']}: {skip['reason']}")
     total = len(manifest["clips"]) + len(manifest["skipped"])
-    print(f"{arguments.target}: {len(manifest['clips'])} of {total} clips", file=sys.stderr)
+    say(f"{arguments.target}: {len(manifest['clips'])} of {total} clips")
     return 0

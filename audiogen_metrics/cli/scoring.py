@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import operator
 import re
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +15,20 @@ from audiogen_metrics.cli.common import (
     Subparsers,
     add_extraction_options,
     add_format_options,
+    add_metrics_option,
     add_processes_option,
     add_protocol_option,
     check_processes,
     extraction_arguments,
+    page_as_result,
+    say,
+    say_warning,
     write_result,
 )
+from audiogen_metrics.cli.parsing import at_least, output_file, plot_file
 from audiogen_metrics.errors import CheckFailedError, UsageError
 from audiogen_metrics.evaluation import score
-from audiogen_metrics.protocols import METRICS, get_protocol
+from audiogen_metrics.protocols import METRICS, get_protocol, split_names
 from audiogen_metrics.registry import unknown_name
 from audiogen_metrics.report.html import write_page
 from audiogen_metrics.report.tables import to_csv, to_latex, to_markdown
@@ -51,7 +55,7 @@ FORMATS: dict[str, Callable[[ScoreReport], str]] = {
     "latex": to_latex,
 }
 
-WARN_ON_STDERR = ("json", "csv", "latex")
+WARN_ON_STDERR = ("json", "csv", "latex", "html")
 """Formats whose text does not show the warnings to somebody who looks at it."""
 
 
@@ -66,12 +70,8 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("gen", metavar="GEN", help="folder of generated audio")
     parser.add_argument("ref", metavar="REF", help="folder of reference audio, or a file made by agm stats build")
-    parser.add_argument(
-        "-m",
-        "--metrics",
-        default=None,
-        metavar="LIST",
-        help=f"comma-separated: {','.join(METRICS)}, or all; named metrics must be computable (default: what can be)",
+    add_metrics_option(
+        parser, f"comma-separated: {','.join(METRICS)}, or all; named metrics must be computable (default: what can be)"
     )
     add_protocol_option(parser)
     add_extraction_options(parser)
@@ -82,7 +82,7 @@ def add_parser(subparsers: Subparsers) -> None:
         help="auto: pair what matches; id: every clip must match; none: no KL (default: %(default)s)",
     )
     parser.add_argument(
-        "--limit", type=int, metavar="N", help="score the first N clips of each set only, paired ones first"
+        "--limit", type=at_least(1), metavar="N", help="score the first N clips of each set only, paired ones first"
     )
     parser.add_argument("--strict", action="store_true", help="a file that must be skipped is an error")
     parser.add_argument(
@@ -90,7 +90,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument(
         "--extrapolate",
-        type=Path,
+        type=plot_file,
         metavar="PLOT",
         help="also what FD and FAD would be at infinite n of gen, and the fit as .svg or .png",
     )
@@ -102,24 +102,32 @@ def add_parser(subparsers: Subparsers) -> None:
         help="exit with 5 if this holds, for example 'fad_vggish>5' (repeatable)",
     )
     parser.add_argument(
-        "--html", type=Path, metavar="FILE", help="also write a page with players, map, classes, worst and best clips"
+        "--html",
+        type=output_file,
+        metavar="FILE",
+        help="also write a page with players, map, classes, worst and best clips",
     )
     add_processes_option(parser)
-    add_format_options(parser, list(FORMATS))
+    add_format_options(parser, [*FORMATS, "html"])
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Score, write the result, check the bounds."""
-    metrics = None if arguments.metrics in (None, "all") else arguments.metrics.split(",")
-    recipes = get_protocol(arguments.protocol).select(metrics)
+    page_as_result(arguments)
+    protocol, metrics = get_protocol(arguments.protocol), arguments.metrics
+    if metrics is not None and "all" in (names := split_names(metrics)):
+        metrics = [*protocol.recipes, *(name for name in names if name != "all")]
+    recipes = protocol.select(metrics)
+    if arguments.extrapolate is not None and not any(recipe.metric in ("fd", "fad") for recipe in recipes):
+        raise UsageError("there is no FD or FAD to extrapolate", where="--extrapolate", fix="Name one with -m")
     checks = [Check.parse(text, [recipe.score_id for recipe in recipes]) for text in arguments.fail_if]
     several = check_processes(arguments)
     seen: list[Evidence] = []
     report = score(
         arguments.gen,
         arguments.ref,
-        metrics=metrics if arguments.metrics != "all" else [recipe.metric for recipe in recipes],
+        metrics=metrics,
         protocol=arguments.protocol,
         pairing=arguments.pairing,
         limit=arguments.limit,
@@ -141,16 +149,17 @@ def run(arguments: argparse.Namespace) -> int:
 def show(report: ScoreReport, arguments: argparse.Namespace, seen: Sequence[Evidence]) -> None:
     """Write a report where it was asked for, and what to know of it on stderr."""
     for name, summary in (("gen", report.gen), ("ref", report.ref)):
-        print(f"{name}: scored {summary.scored} of {summary.found} clips in {summary.path}", file=sys.stderr)
+        say(f"{name}: scored {summary.scored} of {summary.found} clips in {summary.path}")
     if arguments.format in WARN_ON_STDERR:
         for warning in report.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
+            say_warning(warning)
     files: list[Callable[[], object]] = []
     if arguments.html is not None:
         files.append(lambda: write_page(report, seen[0], arguments.html))
     if arguments.extrapolate is not None:
         files.append(lambda: draw_fits(seen[0], arguments.extrapolate))
-    write_result(FORMATS[arguments.format](report), arguments.output, arguments.format, files)
+    text = "" if arguments.format == "html" else FORMATS[arguments.format](report)
+    write_result(text, arguments.output, arguments.format, files)
 
 
 def draw_fits(evidence: Evidence, path: Path) -> None:
@@ -168,8 +177,6 @@ def draw_fits(evidence: Evidence, path: Path) -> None:
             fitted = Curve("line", 1, [0, x[-1]], line, line, line)
             title = f"{fit.value:.4g} at infinite n, R² {fit.r_squared:.3f}"
             panels.append(Panel(title, "1 / n", recipe.score_id, [points, fitted]))
-    if not panels:
-        raise UsageError("there is no FD or FAD to extrapolate", where="--extrapolate", fix="Name one with -m")
     draw([panels], path)
 
 

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiogen_metrics.cli.common import (
     Subparsers,
     add_extraction_options,
     add_format_options,
+    add_metrics_option,
     add_protocol_option,
     extraction_arguments,
+    say,
     write_result,
 )
+from audiogen_metrics.cli.parsing import at_least, output_file
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.evaluation import reference_statistics
 from audiogen_metrics.protocols import METRICS
+from audiogen_metrics.text import escaped
 
 if TYPE_CHECKING:
     from audiogen_metrics.embedding.reference import ReferenceStatistics
@@ -37,17 +39,17 @@ def add_parser(subparsers: Subparsers) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     build = actions.add_parser("build", help="make a statistics file of a folder", allow_abbrev=False)
     build.add_argument("folder", metavar="FOLDER", help="folder of reference audio")
-    build.add_argument("-o", "--output", type=Path, metavar="FILE", required=True, help="the file; any suffix or none")
     build.add_argument(
-        "-m", "--metrics", metavar="LIST", help=f"comma-separated: {','.join(METRICS)} (default: all of the protocol)"
+        "-o", "--output", type=output_file, metavar="FILE", required=True, help="the file; any suffix or none"
     )
+    add_metrics_option(build, f"comma-separated: {','.join(METRICS)} (default: all of the protocol)")
     add_protocol_option(build)
     add_extraction_options(build)
-    build.add_argument("--limit", type=int, metavar="N", help="take the first N clips only")
+    build.add_argument("--limit", type=at_least(1), metavar="N", help="take the first N clips only")
     build.add_argument("--strict", action="store_true", help="a file that must be skipped is an error")
     build.set_defaults(run=run_build)
     show = actions.add_parser("show", help="say what a statistics file holds", allow_abbrev=False)
-    show.add_argument("file", type=Path, metavar="FILE", help="a statistics file")
+    show.add_argument("file", metavar="FILE", help="a statistics file")
     add_format_options(show, ["table", "json"])
     show.set_defaults(run=run_show)
 
@@ -56,7 +58,7 @@ def run_build(arguments: argparse.Namespace) -> int:
     """Embed a folder and write its statistics."""
     statistics = reference_statistics(
         arguments.folder,
-        metrics=arguments.metrics.split(",") if arguments.metrics else None,
+        metrics=arguments.metrics,
         protocol=arguments.protocol,
         limit=arguments.limit,
         strict=arguments.strict,
@@ -68,8 +70,8 @@ def run_build(arguments: argparse.Namespace) -> int:
         raise UsageError(f"cannot be written ({error.strerror})", where=arguments.output) from error
     summary = statistics.summary
     for clip in summary.skipped:
-        print(f"warning: skipped {clip['path']}: {clip['reason']}", file=sys.stderr)
-    print(f"{arguments.output}: statistics of {summary.scored} of {summary.found} clips", file=sys.stderr)
+        say(f"warning: skipped {clip['path']}: {clip['reason']}")
+    say(f"{arguments.output}: statistics of {summary.scored} of {summary.found} clips")
     return 0
 
 
@@ -93,7 +95,7 @@ def run_show(arguments: argparse.Namespace) -> int:
             f"{backbone['name']} on {backbone['device_type']}, weights {str(backbone['weights_sha256'])[:16]}…"
         )
     lines.append("made with " + ", ".join(f"{name} {version}" for name, version in content["versions"].items()))
-    write_result("\n".join(lines) + "\n", arguments.output)
+    write_result("\n".join(map(escaped, lines)) + "\n", arguments.output)
     return 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 from audiogen_metrics.cli.common import (
     Subparsers,
     add_extraction_options,
+    add_metrics_option,
     add_protocol_option,
     extraction_arguments,
     parse_settings,
+    say,
     write_result,
 )
+from audiogen_metrics.cli.parsing import at_least, output_folder
 from audiogen_metrics.errors import CheckFailedError, UsageError
 from audiogen_metrics.writing import write_atomically
 
@@ -42,7 +44,7 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="LIST",
         help="comma-separated, see agm list probes (default: the paper's four and resynthesis, where the set allows)",
     )
-    parser.add_argument("-m", "--metrics", metavar="LIST", help="comma-separated (default: all of the protocol)")
+    add_metrics_option(parser, "comma-separated (default: all of the protocol)")
     add_protocol_option(parser)
     parser.add_argument(
         "--fractions",
@@ -56,8 +58,10 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="DOSES",
         help="severities at which to corrupt the whole set, written alike (default: %(default)s)",
     )
-    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="draws of the clips (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="0 or more (default: %(default)s)")
+    parser.add_argument(
+        "--repeats", type=at_least(1), default=5, metavar="N", help="draws of the clips (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="0 or more (default: %(default)s)")
     parser.add_argument("--redraw-parameters", action="store_true", help="draw the corruption anew for each repeat too")
     parser.add_argument(
         "--set",
@@ -68,9 +72,9 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--labels", type=Path, metavar="CSV", help="classes, in the columns clip_id and label")
     parser.add_argument(
-        "--events", type=int, metavar="N", help="events a sequence, for probes that reorder them (default: 4)"
+        "--events", type=at_least(1), metavar="N", help="events a sequence, for probes that reorder them (default: 4)"
     )
-    parser.add_argument("--limit", type=int, metavar="N", help="take the first N clips only")
+    parser.add_argument("--limit", type=at_least(1), metavar="N", help="take the first N clips only")
     parser.add_argument(
         "--expect",
         action="append",
@@ -83,7 +87,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "--format", choices=FORMATS, default="table", help="of the result on stdout (default: %(default)s)"
     )
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="DIR", help="write JSON, tables and figures into DIR as well"
+        "-o", "--output", type=output_folder, metavar="DIR", help="write JSON, tables and figures into DIR as well"
     )
     parser.set_defaults(run=run)
 
@@ -97,7 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
     study = sanity(
         arguments.ref,
         probes=arguments.probes.split(",") if arguments.probes else None,
-        metrics=arguments.metrics.split(",") if arguments.metrics else None,
+        metrics=arguments.metrics,
         protocol=arguments.protocol,
         fractions=parse_doses(arguments.fractions, "--fractions"),
         severities=parse_doses(arguments.severities, "--severities"),
@@ -113,10 +117,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     seconds = time.monotonic() - begun
     for name in effort.embedded:
-        print(
-            f"{name}: {effort.embedded[name]} clips embedded, {effort.recalled[name]} from the cache", file=sys.stderr
-        )
-    print(f"{seconds:.1f} s", file=sys.stderr)
+        say(f"{name}: {effort.embedded[name]} clips embedded, {effort.recalled[name]} from the cache")
+    say(f"{seconds:.1f} s")
     files: list[Callable[[], object]] = []
     if arguments.output is not None:
         cost = {"seconds": round(seconds, 1), "embedded": effort.embedded, "recalled": effort.recalled}
@@ -132,7 +134,7 @@ def _write(study: Study, cost: dict[str, Any], folder: Path) -> None:
     from audiogen_metrics.studies.files import write_study
 
     for file in write_study(study, folder):
-        print(f"wrote {file}", file=sys.stderr)
+        say(f"wrote {file}")
     try:
         write_atomically(folder / "cost.json", (json.dumps(cost, indent=2) + "\n").encode())
     except OSError as error:

@@ -6,12 +6,13 @@ import argparse
 import json
 import sys
 from dataclasses import asdict
-from pathlib import Path
 
 from audiogen_metrics.backbones.weights import parse_weights
 from audiogen_metrics.cli.common import Subparsers, add_format_options, write_result
+from audiogen_metrics.cli.parsing import at_least, between
 from audiogen_metrics.errors import CheckFailedError
 from audiogen_metrics.results import Score
+from audiogen_metrics.text import escaped
 from audiogen_metrics.verification import NOTES, TOLERANCE, Verification, verify
 
 
@@ -25,18 +26,18 @@ def add_parser(subparsers: Subparsers) -> None:
         "intervals, warnings. Exits with 5 if anything but the machine or versions does.",
         allow_abbrev=False,
     )
-    parser.add_argument("report", type=Path, metavar="REPORT", help="what agm score --format json has written")
+    parser.add_argument("report", metavar="REPORT", help="what agm score --format json has written")
     parser.add_argument("--gen", metavar="DIR", help="where the generated audio is now (default: as in the report)")
     parser.add_argument("--ref", metavar="PATH", help="where the reference is now (default: as in the report)")
     parser.add_argument(
         "--weights", action="append", default=[], metavar="NAME=FILE", help="where given weights are now (repeatable)"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, … (default: %(default)s)")
-    parser.add_argument("--workers", type=int, metavar="N", help="decoding threads; 0: none")
+    parser.add_argument("--workers", type=at_least(0), metavar="N", help="decoding threads; 0: none")
     parser.add_argument("--cached", action="store_true", help="trust cached embeddings, where the files are the same")
     parser.add_argument(
         "--tolerance",
-        type=float,
+        type=between(0),
         default=TOLERANCE,
         metavar="X",
         help="relative difference up to which scores and intervals are equal (default: %(default)s)",
@@ -72,7 +73,7 @@ def _table(verification: Verification) -> str:
         lines.append(f"{score_id}: {was} in the report, {now} now")
     verdict = "equal" if verification.equal else "DIFFERENT"
     found = [f"{'note' if each.kind in NOTES else each.kind}: {each}" for each in verification.differences]
-    return "\n".join([*lines, *found, verdict]) + "\n"
+    return "\n".join(map(escaped, [*lines, *found, verdict])) + "\n"
 
 
 def _value(score: Score | None) -> str:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from audiogen_metrics.backbones.weights import WEIGHTS, WeightsEntry, candidates, examine, fetch, find
-from audiogen_metrics.cli.common import Subparsers, write_result
+from audiogen_metrics.backbones.weights import WEIGHTS, WeightsEntry, candidates, examine, fetch, find, weights_dir
+from audiogen_metrics.cli.common import Subparsers, say, write_result
 from audiogen_metrics.errors import MissingWeightsError
 
 
@@ -58,6 +57,9 @@ def _list(form: str) -> int:
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print(f"\nFor a machine without connection, fetch these elsewhere and put them into {weights_dir()}:")
+    for entry in entries:
+        print("\n".join([f"{entry.sha256}  {entry.file_name}", *(f"    {url}" for url in entry.urls)]))
     return 0
 
 
@@ -72,9 +74,9 @@ def _fetch(names: list[str]) -> int:
     for entry in [WEIGHTS.get(name) for name in names]:
         path = _place(entry)
         if path is not None:
-            print(f"{entry.name}: here already", file=sys.stderr)
+            say(f"{entry.name}: here already")
         else:
-            print(f"{entry.name}: {entry.licence}; please cite {entry.citation}", file=sys.stderr)
+            say(f"{entry.name}: {entry.licence}; please cite {entry.citation}")
             path = fetch(entry)
         print(path)
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from audiogen_metrics.datasets.base import Clip, Dataset, DatasetInfo, found_named, read_table
+from audiogen_metrics.datasets.base import Clip, Dataset, DatasetInfo, found_named, number, read_table
 
 PARTS = ("train", "val", "test")
 
@@ -22,16 +22,18 @@ def read(root: Path) -> Dataset:
 
 def _read_part(root: Path, part: str) -> list[Clip]:
     columns = ("audiocap_id", "youtube_id", "start_time", "caption")
-    captions: dict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
-    for row in read_table(root / f"{part}.csv", columns):
-        captions[row["youtube_id"], row["start_time"]].append((int(row["audiocap_id"]), row["caption"]))
+    captions: dict[tuple[str, str], list[tuple[float, str]]] = defaultdict(list)
+    table = root / f"{part}.csv"
+    for row in read_table(table, columns):
+        order = number(row["audiocap_id"], "audiocap_id", table)
+        captions[row["youtube_id"], row["start_time"]].append((order, row["caption"]))
     folders = (root / "audio", root / part, root / "audio" / part, root)
     return [
         Clip(
             clip_id=f"Y{video}",
             path=found_named(folders, (f"Y{video}", video, f"{video}_{start}")),
             caption=min(rows)[1],
-            start=float(start),
+            start=number(start, f"{video}: start_time", table),
             duration=10.0,
             group=video,
             split=part,

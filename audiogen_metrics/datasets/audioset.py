@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from audiogen_metrics.datasets.base import Clip, Dataset, DatasetInfo, found_named, read_table
+from audiogen_metrics.datasets.base import Clip, Dataset, DatasetInfo, found_named, number, read_table
 from audiogen_metrics.errors import DataError
 
 SEGMENTS = "eval_segments.csv"
@@ -19,13 +19,16 @@ def read(root: Path) -> Dataset:
         lines = (root / SEGMENTS).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError("cannot be read", where=root / SEGMENTS, fix="Pass the folder with AudioSet's files") from error
-    rows = csv.reader((line for line in lines if line.strip() and not line.startswith("#")), skipinitialspace=True)
+    # Some copies have lost the # of their header.
+    plain = (line for line in lines if line.strip() and not line.startswith(("#", "YTID,")))
+    rows = csv.reader(plain, skipinitialspace=True)
     folders = (root / "audio", root / "eval", root)
     clips = []
     for row in rows:
         if len(row) != 4:
             raise DataError(f"{row[:1]}: expected id, start, end and labels", where=root / SEGMENTS)
-        video, start, end, mids = row[0], float(row[1]), float(row[2]), row[3].split(",")
+        video, mids = row[0], row[3].split(",")
+        start, end = (number(text, f"{video}: time", root / SEGMENTS) for text in row[1:3])
         unknown = [mid for mid in mids if mid not in names]
         if unknown:
             raise DataError(f"{video}: label {unknown[0]} is not in {LABELS}", where=root / SEGMENTS)

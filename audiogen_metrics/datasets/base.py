@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from audiogen_metrics.audio.files import DECODABLE
 from audiogen_metrics.errors import DataError, UsageError
+from audiogen_metrics.writing import below
 
 TEMPLATES = {"label": "{label}", "sentence": "This is a sound of {label}."}
 """Prompts for class labels, underscores as spaces. The paper does not say which it used, and scores move with it."""
@@ -22,7 +24,7 @@ class Clip:
     Parameters
     ----------
     clip_id
-        Distinct within the dataset.
+        Distinct within the dataset, and a path below a folder: DataError for one that leads out of it.
     path
         Its audio; None if that is not there.
     caption
@@ -45,6 +47,9 @@ class Clip:
     duration: float | None = None
     group: str = ""
     split: str = ""
+
+    def __post_init__(self) -> None:
+        below(Path(), self.clip_id)
 
 
 @dataclass(frozen=True)
@@ -154,6 +159,17 @@ def read_table(path: Path, columns: Sequence[str], delimiter: str = ",") -> Iter
         raise DataError(
             f"cannot be read ({reason})", where=path, fix="Pass the folder that the dataset unpacks to"
         ) from error
+
+
+def number(text: str, what: str, path: Path) -> float:
+    """Return a number of a metadata file; DataError if it is none."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise DataError(f"{what} {text!r} is no number", where=path, fix="Is it the original file?")
+    return value
 
 
 def found(path: Path) -> Path | None:

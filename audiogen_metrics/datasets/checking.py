@@ -18,8 +18,9 @@ from audiogen_metrics.audio.preflight import SILENCE_PEAK, ClipFacts, inspect
 from audiogen_metrics.datasets.base import Clip, Dataset, DatasetInfo, prompt
 from audiogen_metrics.embedding.memo import digest_of
 from audiogen_metrics.errors import AudioFileError, UsageError
-from audiogen_metrics.settings import given_path
-from audiogen_metrics.writing import link, write_atomically
+from audiogen_metrics.options import as_path
+from audiogen_metrics.text import escaped
+from audiogen_metrics.writing import below, link, write_atomically
 
 LISTED = 10
 """Faults of one kind that are named; the rest is counted."""
@@ -61,7 +62,7 @@ class Check:
         for fault, names in self.faults.items():
             more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
             lines.append(f"  {fault} ({len(names)}): {', '.join(names[:LISTED])}{more}")
-        return "\n".join(lines + [f"  remark: {remark}" for remark in self.remarks])
+        return "\n".join(map(escaped, lines + [f"  remark: {remark}" for remark in self.remarks]))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the check as JSON values, every clip named."""
@@ -132,7 +133,7 @@ def export(dataset: Dataset, target: str | Path, template: str = "label") -> int
     UsageError
         A folder that is in use or cannot be written.
     """
-    folder = given_path(target)
+    folder = as_path(target)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError("is not empty", folder, "Choose a new folder")
     table = io.StringIO()
@@ -141,7 +142,7 @@ def export(dataset: Dataset, target: str | Path, template: str = "label") -> int
     try:
         for clip in dataset.present:
             assert clip.path is not None
-            link(clip.path, folder / "references" / f"{clip.clip_id}{clip.path.suffix}")
+            link(clip.path, below(folder / "references", clip.clip_id, clip.path.suffix))
             rows.writerow([clip.clip_id, prompt(clip, template)])
         write_atomically(folder / "prompts.csv", table.getvalue().encode())
     except OSError as error:

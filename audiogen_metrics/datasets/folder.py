@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import posixpath
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from audiogen_metrics.audio.files import canonical_id, parse_suffixes, scan
 from audiogen_metrics.datasets import DATASETS
 from audiogen_metrics.datasets.base import Clip, Dataset
 from audiogen_metrics.errors import DataError, UsageError
-from audiogen_metrics.settings import given_path
+from audiogen_metrics.options import as_path
 
 FILE_COLUMNS = ("file", "file_name", "filename", "path", "wav", "audio")
 CAPTION_COLUMNS = ("caption", "prompt", "text")
@@ -35,13 +36,13 @@ def open_dataset(source: str | Path, suffixes: str | Iterable[str] = ()) -> Data
     DataError
         Nothing there, or nothing that can be read.
     """
+    path = as_path(source)
     name, equals, root = str(source).partition("=")
-    if parse_suffixes(suffixes) and not given_path(source).is_dir():
+    if parse_suffixes(suffixes) and not path.is_dir():
         raise UsageError("is no folder to take files of some suffixes from", where=source, fix="Leave out the suffixes")
-    if equals and not Path(source).exists():
+    if equals and not path.exists():
         info = DATASETS.get(name)
-        return info.read(_existing(given_path(root)))
-    path = given_path(source)
+        return info.read(_existing(as_path(root)))
     if path.is_file():
         return read_list(path)
     return read_folder(path, suffixes)
@@ -57,7 +58,7 @@ def read_folder(root: Path, suffixes: str | Iterable[str] = ()) -> Dataset:
         head, slash, _ = file.clip_id.partition("/")
         label = head if slash else ""
         beside = file.path.with_suffix(".txt")
-        words = beside.read_text(encoding="utf-8").strip() if beside.is_file() else ""
+        words = _caption(beside) if beside.is_file() else ""
         caption = words or label or _words(file.clip_id)
         clips.append(Clip(file.clip_id, file.path, caption, (label,) if label else (), split=""))
     return Dataset(root.name, root, tuple(clips))
@@ -71,26 +72,28 @@ def read_list(path: Path) -> Dataset:
     clips = []
     for number, record in enumerate(_records(path), 1):
         where = f"{path}, record {number}"
+        if not isinstance(record, Mapping):
+            raise DataError(f"is a {type(record).__name__}, not an object", where, "Write one JSON object per clip")
         file = _first(record, FILE_COLUMNS, where)
         caption = _first(record, (*CAPTION_COLUMNS, "label"), where)
         audio = path.parent / file
         label = str(record.get("label") or "")
-        clips.append(
-            Clip(
-                clip_id=canonical_id(
-                    str(record.get("clip_id") or Path(file).with_suffix("").as_posix().removeprefix("/"))
-                ),
+        try:
+            clip = Clip(
+                clip_id=canonical_id(str(record.get("clip_id") or _id_of(file))),
                 path=audio if audio.is_file() else None,
                 caption=caption,
                 labels=(label,) if label else (),
                 group=str(record.get("group") or ""),
                 split=str(record.get("split") or ""),
             )
-        )
+        except DataError as error:
+            raise DataError(error.what, where, error.fix) from error
+        clips.append(clip)
     return Dataset(path.stem, path.parent, tuple(clips))
 
 
-def _records(path: Path) -> Iterator[Mapping[str, Any]]:
+def _records(path: Path) -> Iterator[Any]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         match path.suffix.lower():
@@ -105,8 +108,20 @@ def _records(path: Path) -> Iterator[Mapping[str, Any]]:
                 raise UsageError(
                     f"{other or 'no suffix'} is no table of clips", path, "Use .csv, .tsv, .jsonl or .json"
                 )
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, csv.Error, KeyError, TypeError) as error:
+    except UsageError:
+        raise
+    except (OSError, ValueError, csv.Error, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"cannot be read as a table of clips ({error})", where=path) from error
+
+
+def _caption(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8"
+        raise DataError(
+            f"the caption cannot be read ({reason})", where=path, fix="Convert it: iconv -f LATIN1 -t UTF-8"
+        ) from error
 
 
 def _first(record: Mapping[str, Any], columns: tuple[str, ...], where: str) -> str:
@@ -117,6 +132,12 @@ def _first(record: Mapping[str, Any], columns: tuple[str, ...], where: str) -> s
         if isinstance(value, str) and value.strip():
             return value.strip()
     raise DataError(f"has no {columns[0]}", where=where, fix=f"Name the column {columns[0]}")
+
+
+def _id_of(file: str) -> str:
+    """Return a clip id for a file as a table names it: ``meta/list.csv`` may well name ``../audio/x.wav``."""
+    parts = posixpath.normpath(Path(file).with_suffix("").as_posix()).split("/")
+    return "/".join(part for part in parts if part not in ("", ".."))
 
 
 def _words(clip_id: str) -> str:

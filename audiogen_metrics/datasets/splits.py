@@ -11,6 +11,7 @@ from audiogen_metrics.audio.files import DECODABLE, canonical_id
 from audiogen_metrics.datasets import DATASETS
 from audiogen_metrics.datasets.base import Clip, Dataset
 from audiogen_metrics.errors import DataError, UsageError
+from audiogen_metrics.options import whole
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def paper_split(dataset: Dataset, size: int, seed: int = 0, *, stratified: bool 
     """
     if not 0 < size < len(dataset.clips):
         raise DataError(f"cannot draw {size} of {len(dataset.clips)} clips", where=dataset.root)
-    rng = random.Random(seed)
+    rng = random.Random(whole("seed", seed, 0))
     groups: dict[str, list[Clip]] = defaultdict(list)
     for clip in dataset.clips:
         groups[clip.labels[0] if stratified and clip.labels else ""].append(clip)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from audiogen_metrics.datasets.base import Clip, Dataset, DatasetInfo, found, read_table
-from audiogen_metrics.errors import DataError
+from audiogen_metrics.datasets.base import Clip, Dataset, DatasetInfo, found, number, read_table
 
 METADATA = "metadata/UrbanSound8K.csv"
 
@@ -16,10 +15,7 @@ def read(root: Path) -> Dataset:
     clips = []
     for row in read_table(root / METADATA, columns):
         name, fold = row["slice_file_name"], row["fold"]
-        try:
-            start, end = float(row["start"]), float(row["end"])
-        except ValueError as error:
-            raise DataError(f"{name}: start or end is no number", where=root / METADATA) from error
+        start, end = (number(row[what], f"{name}: {what}", root / METADATA) for what in ("start", "end"))
         clips.append(
             Clip(
                 clip_id=Path(name).stem,

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
+from typing import TypedDict, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,7 +22,7 @@ from safetensors.torch import load_file, save
 from audiogen_metrics.audio.preflight import ClipFacts
 from audiogen_metrics.backbones.base import Output
 from audiogen_metrics.errors import UsageError
-from audiogen_metrics.settings import cache_dir
+from audiogen_metrics.settings import cache_dir, cache_trouble
 from audiogen_metrics.writing import write_atomically
 
 SHARD_BYTES = 64 * 2**20
@@ -51,14 +53,6 @@ def embeddings_folder() -> Path:
     return cache_dir() / "embeddings"
 
 
-def unwritable(error: OSError) -> str:
-    """Return the warning about a cache that cannot be written: one text for all of its parts, to be said once."""
-    return (
-        f"the cache in {cache_dir()} cannot be written ({error.strerror}); nothing is kept. "
-        "Set AGM_CACHE_DIR to another folder"
-    )
-
-
 class EmbeddingCache:
     """Features of clips by one backbone under one preprocessing, in append-only shards.
 
@@ -83,46 +77,52 @@ class EmbeddingCache:
         self._pending: dict[str, CachedClip] = {}
         self._pending_bytes = 0
         self._pending_since = 0.0
-        self._shard_of: dict[str, Path] = {}
-        for shard in shards(self.folder):
+        self._shards_of: dict[str, list[Path]] = {}
+        for shard in self._listed():
             try:
-                self._shard_of |= dict.fromkeys(read_shard_digests(shard), shard)
+                self._place(read_shard_digests(shard), shard)
             except UNREADABLE as error:
-                self._note(f"cache shard {shard.name} is unreadable and not used ({error})")
+                self._note(shard, f"cache shard {shard.name} is unreadable and not used ({error})")
 
     def __contains__(self, digest: str) -> bool:
-        return digest in self._pending or digest in self._shard_of
+        return digest in self._pending or digest in self._shards_of
 
     def get(self, digests: Iterable[str]) -> dict[str, CachedClip]:
-        """Return the cached clips among ``digests``, reading each shard once.
+        """Return the cached clips among ``digests``, reading each shard once, one at a time.
 
-        Clips of a damaged shard are missing from the result and from then on from the cache.
+        What is returned does not keep the rest of a shard in memory. A damaged shard is never read again; clips that
+        are in no other one are missing from the result and from then on from the cache.
         """
         found = {}
-        wanted: dict[Path, list[str]] = defaultdict(list)
-        for digest in digests:
-            if digest in self._pending:
-                found[digest] = self._pending[digest]
-            elif digest in self._shard_of:
-                wanted[self._shard_of[digest]].append(digest)
-        for shard, members in wanted.items():
-            try:
-                clips = read_shard(shard)
-            except UNREADABLE as error:
-                self._note(f"cache shard {shard.name} is damaged; its clips are computed again ({error})")
-                self._shard_of = {digest: path for digest, path in self._shard_of.items() if path != shard}
-                continue
-            found |= {digest: clips[digest] for digest in members}
+        missing = list(digests)
+        while missing:
+            wanted: dict[Path, list[str]] = defaultdict(list)
+            for digest in missing:
+                if digest in self._pending:
+                    found[digest] = self._pending[digest]
+                elif digest in self._shards_of:
+                    wanted[self._shards_of[digest][0]].append(digest)
+            missing = []
+            for shard, members in wanted.items():
+                try:
+                    found |= read_shard(shard, members)
+                except UNREADABLE as error:
+                    self._note(shard, f"cache shard {shard.name} is damaged; its clips are computed again ({error})")
+                    self._forget(shard)
+                    missing += members
         return found
 
     def put(self, digest: str, clip: CachedClip) -> None:
-        """Add one clip; written with its shard."""
+        """Add one clip; written with its shard, or in one of its own where it is larger than a shard."""
         if digest in self:
             return
+        size = sum(tensor.nbytes for tensor in clip.features.values())
+        if self._pending_bytes + size > SHARD_BYTES:
+            self.flush()
         if not self._pending:
             self._pending_since = time.monotonic()
         self._pending[digest] = clip
-        self._pending_bytes += sum(tensor.nbytes for tensor in clip.features.values())
+        self._pending_bytes += size
         if self._pending_bytes >= SHARD_BYTES or time.monotonic() - self._pending_since >= SHARD_SECONDS:
             self.flush()
 
@@ -135,23 +135,64 @@ class EmbeddingCache:
             if not (self.folder / DESCRIPTION).exists():
                 write_atomically(self.folder / DESCRIPTION, self._space.encode())
             write_atomically(shard, _serialise(self._pending))
-            self._shard_of |= dict.fromkeys(self._pending, shard)
+            self._place(self._pending, shard)
         except OSError as error:
-            self._note(unwritable(error))
+            self._note(None, cache_trouble(error))
         self._pending = {}
         self._pending_bytes = 0
 
-    def _note(self, problem: str) -> None:
+    def _listed(self) -> list[Path]:
+        try:
+            return shards(self.folder)
+        except OSError as error:
+            self._note(None, cache_trouble(error))
+        return []
+
+    def _place(self, digests: Iterable[str], shard: Path) -> None:
+        for digest in digests:
+            self._shards_of.setdefault(digest, []).append(shard)
+
+    def _forget(self, shard: Path) -> None:
+        places = {digest: [path for path in paths if path != shard] for digest, paths in self._shards_of.items()}
+        self._shards_of = {digest: paths for digest, paths in places.items() if paths}
+
+    def _note(self, shard: Path | None, problem: str) -> None:
+        problem = cache_trouble(PermissionError()) if shard is not None and is_denied(shard) else problem
         if problem not in self.problems:
             self.problems.append(problem)
 
 
 def shards(folder: Path) -> list[Path]:
-    """Return the shards of a space, or of all spaces when given the folder above; sorted."""
+    """Return the shards of a space, or of all spaces when given the folder above; sorted.
+
+    Raises
+    ------
+    OSError
+        A folder that cannot be listed, or whatever lies in its place.
+    """
+    return sorted(path for path in files_below(folder) if path.suffix == ".safetensors")
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield all files below a folder, which may be missing; OSError for folders that cannot be listed."""
+
+    def fail(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):  # another process pruned it
+            raise error
+
+    for directory, _, names in os.walk(folder, onerror=fail):
+        yield from (Path(directory, name) for name in names)
+
+
+def is_denied(file: Path) -> bool:
+    """Tell whether permissions keep this user from reading a file; safetensors calls such a file missing."""
     try:
-        return sorted(folder.rglob("*.safetensors")) if folder.is_dir() else []
-    except OSError:  # a path that is too long, or below a folder that cannot be entered; writing says so
-        return []
+        file.open("rb").close()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def read_shard_digests(shard: Path) -> list[str]:
@@ -162,8 +203,11 @@ def read_shard_digests(shard: Path) -> list[str]:
     return [str(digest) for digest in digests]
 
 
-def read_shard(shard: Path) -> dict[str, CachedClip]:
-    """Return the clips of a shard by content hash.
+def read_shard(shard: Path, wanted: Sequence[str] | None = None) -> dict[str, CachedClip]:
+    """Return the clips of a shard by content hash: all of them, or only those ``wanted``, of which it has all.
+
+    The whole shard is verified. The rows that are returned are copied out of it, together, so that they do not keep
+    the rest in memory, nor depend on a file that another process may remove.
 
     Raises
     ------
@@ -176,15 +220,21 @@ def read_shard(shard: Path) -> dict[str, CachedClip]:
     if metadata["checksum"] != checksum_of(tensors, metadata["digests"], metadata["facts"]):
         raise ValueError("checksum mismatch")
     digests, facts = json.loads(metadata["digests"]), json.loads(metadata["facts"])
+    places = {digest: index for index, digest in enumerate(digests)}
+    chosen = [places[digest] for digest in (places if wanted is None else wanted)]
     columns: dict[str, tuple[torch.Tensor, ...]] = {}
     counts = tensors.pop("window_counts", None)
     for name, tensor in tensors.items():
-        columns[name] = tensor.split(counts.tolist()) if name == "windows" and counts is not None else tensor.unbind()
+        if name == "windows" and counts is not None:
+            parts = tensor.split(counts.tolist())
+            columns[name] = torch.cat([parts[index] for index in chosen]).split(counts[chosen].tolist())
+        else:
+            columns[name] = tensor[chosen].unbind()
     return {
-        digest: CachedClip(
-            {cast("Output", name): column[index] for name, column in columns.items()}, ClipFacts(**facts[index])
+        digests[index]: CachedClip(
+            {cast("Output", name): column[row] for name, column in columns.items()}, ClipFacts(**facts[index])
         )
-        for index, digest in enumerate(digests)
+        for row, index in enumerate(chosen)
     }
 
 
@@ -210,33 +260,94 @@ def checksum_of(tensors: Mapping[str, torch.Tensor], *texts: str) -> str:
     checksum = hashlib.blake2b("".join(f"{text}\n" for text in texts).encode(), digest_size=20)
     for name in sorted(tensors):
         checksum.update(f"{name} {tuple(tensors[name].shape)}\n".encode())
-        checksum.update(tensors[name].contiguous().numpy().tobytes())
+        checksum.update(tensors[name].contiguous().numpy().reshape(-1).view("uint8").data)
     return checksum.hexdigest()
 
 
-def summarise(folder: Path) -> list[dict[str, str | int]]:
-    """Return name, clips, shards and bytes of each space below the folder of all cached features."""
-    spaces = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-    return [
-        {
-            "name": space.name,
-            "clips": len({digest for shard in shards(space) for digest in read_shard_digests(shard)}),
-            "shards": len(shards(space)),
-            "bytes": sum(shard.stat().st_size for shard in shards(space)),
-        }
-        for space in spaces
-    ]
+class SpaceSummary(TypedDict):
+    """What one space holds; ``damaged`` are the shards whose header cannot be read, with the reason."""
+
+    name: str
+    clips: int
+    shards: int
+    bytes: int
+    damaged: dict[str, str]
+
+
+def summarise(folder: Path) -> list[SpaceSummary]:
+    """Return what each space below the folder of all cached features holds; its bytes are those of all its files.
+
+    Raises
+    ------
+    OSError
+        A folder that cannot be listed.
+    """
+    return [_summary(space) for space in _spaces(folder)]
+
+
+def _spaces(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+
+
+def _summary(space: Path) -> SpaceSummary:
+    clips, damaged, found = set[str](), {}, shards(space)
+    for shard in found:
+        try:
+            clips.update(read_shard_digests(shard))
+        except UNREADABLE as error:
+            damaged[shard.name] = "Permission denied" if is_denied(shard) else str(error)
+    size = sum(file.lstat().st_size for file in files_below(space))
+    return {"name": space.name, "clips": len(clips), "shards": len(found), "bytes": size, "damaged": damaged}
 
 
 @dataclass(frozen=True)
-class Pruned:
-    """What `prune` removed, or would remove: number of files and their bytes."""
+class Amount:
+    """Some files: their number and bytes."""
 
-    files: int
-    size: int
+    files: int = 0
+    size: int = 0
+
+    def __add__(self, other: Amount) -> Amount:
+        return Amount(self.files + other.files, self.size + other.size)
+
+    def __str__(self) -> str:
+        return f"{self.files} files, {self.size / 2**20:.1f} MB"
 
 
-def prune(folder: Path, older_than_days: float, everything: bool = False, dry_run: bool = False) -> Pruned:
+KINDS = {
+    "embeddings": ("embeddings",),
+    "file hashes": ("memo", "weights/digests"),
+    "converted weights": ("weights/converted",),
+    "downloaded weights": ("weights",),
+    "latents": ("latents",),
+    "models": ("models",),
+    "other": ("",),
+}
+"""What lies in the cache folder, by the folders below it; the first that fits counts."""
+
+
+def usage(root: Path) -> dict[str, Amount]:
+    """Return how much of each kind lies below the cache folder; together it is all that lies there.
+
+    A file with several names counts once, a link as itself.
+
+    Raises
+    ------
+    OSError
+        A folder that cannot be listed.
+    """
+    amounts, seen = dict.fromkeys(KINDS, Amount()), set()
+    for file in files_below(root):
+        status = file.lstat()
+        if (status.st_dev, status.st_ino) not in seen:
+            seen.add((status.st_dev, status.st_ino))
+            place = file.relative_to(root)
+            kind = next(kind for kind, folders in KINDS.items() if any(map(place.is_relative_to, folders)))
+            amounts[kind] += Amount(1, status.st_size)
+    return amounts
+
+
+def prune(folder: Path, older_than_days: float, everything: bool = False, dry_run: bool = False) -> Amount:
     """Remove shards that were written long ago, what killed writers left behind, and spaces without shards.
 
     Parameters
@@ -254,44 +365,46 @@ def prune(folder: Path, older_than_days: float, everything: bool = False, dry_ru
     ------
     UsageError
         Less than a day.
+    OSError
+        A folder that cannot be listed, or a file that cannot be removed.
     """
     if older_than_days < 1 and not everything:
         raise UsageError(
             f"shards of {older_than_days:g} days may be in use", fix="Use at least one day, or --all when nothing runs"
         )
-    limit = time.time() - older_than_days * SECONDS_PER_DAY
-    leftovers = [path for path in folder.rglob(".*.tmp") if path.is_file()] if folder.is_dir() else []
-    files = size = 0
-    for path in shards(folder) + leftovers:
-        try:
-            status = path.stat()
-            if everything or status.st_mtime < limit:
+    limit = math.inf if everything else time.time() - older_than_days * SECONDS_PER_DAY
+    removed = Amount()
+    for space in _spaces(folder):
+        files = set(files_below(space))
+        old = {file for file in files if file.suffix in {".safetensors", ".tmp"} and _modified(file) < limit}
+        empty = files - old <= {space / DESCRIPTION}
+        for file in old | (files if empty else set()):
+            with suppress(FileNotFoundError):  # another process pruned it
+                removed += Amount(1, file.lstat().st_size)
                 if not dry_run:
-                    path.unlink()
-                files, size = files + 1, size + status.st_size
-        except FileNotFoundError:  # another process pruned it
-            continue
-    if not dry_run:
-        _remove_empty(folder)
-    return Pruned(files, size)
-
-
-def _remove_empty(folder: Path) -> None:
-    for space in folder.iterdir() if folder.is_dir() else ():
-        if space.is_dir() and {path.name for path in space.iterdir()} <= {DESCRIPTION}:
-            (space / DESCRIPTION).unlink(missing_ok=True)
+                    file.unlink()
+        if empty and not dry_run:
             with suppress(OSError):  # a writer has just come back
                 space.rmdir()
+    return removed
+
+
+def _modified(file: Path) -> float:
+    try:
+        return file.lstat().st_mtime
+    except FileNotFoundError:
+        return -math.inf
 
 
 def damaged_shards(folder: Path) -> dict[Path, str]:
-    """Read every shard below ``folder`` and return those that do not match their checksum, with the reason."""
+    """Read every shard below ``folder`` and return those that cannot be used, with the reason."""
     damaged = {}
     for shard in shards(folder):
         try:
             read_shard(shard)
-        except FileNotFoundError:
-            continue
         except UNREADABLE as error:
-            damaged[shard] = str(error)
+            if is_denied(shard):
+                damaged[shard] = "Permission denied"
+            elif not isinstance(error, FileNotFoundError):  # another process pruned it
+                damaged[shard] = str(error)
     return damaged

@@ -21,11 +21,12 @@ from audiogen_metrics.audio.preflight import ClipFacts, inspect
 from audiogen_metrics.audio.preparation import Preprocessing, prepare
 from audiogen_metrics.audio.resampling import RESAMPLING_VERSION
 from audiogen_metrics.backbones.base import Backbone, Output
-from audiogen_metrics.embedding.cache import CachedClip, ClipFeatures, EmbeddingCache, unwritable
-from audiogen_metrics.embedding.memo import HashMemo, digest_of, identity_of
+from audiogen_metrics.embedding.cache import CachedClip, ClipFeatures, EmbeddingCache
+from audiogen_metrics.embedding.memo import HashMemo, digest_of, identity_of, memo_folder
 from audiogen_metrics.errors import AudioFileError, DataError, InsufficientDataError, NumericsError, UsageError
 from audiogen_metrics.functional.statistics import GaussianStatistics
-from audiogen_metrics.settings import cache_dir, require_lasting_cache
+from audiogen_metrics.settings import require_lasting_cache
+from audiogen_metrics.text import escaped
 
 MAX_BATCH_SAMPLES = 2**23
 """Bound on the samples of one batch (32 MB): long clips go in smaller batches."""
@@ -203,7 +204,7 @@ class _Run:
         alteration: Alteration | None,
     ) -> None:
         self.folder, self.options, self.alteration = folder, options, alteration
-        self.memo = HashMemo(cache_dir() / "memo", folder.root) if options.cache else None
+        self.memo = HashMemo(memo_folder(), folder.root) if options.cache else None
         self.groups = {
             preprocessing: [_Lane(backbone, preprocessing, options, alteration) for backbone in backbones]
             for preprocessing, backbones in groups.items()
@@ -227,7 +228,7 @@ class _Run:
             for loaded in tqdm(
                 self.load_all(clips),
                 total=len(clips),
-                desc=str(self.folder.root),
+                desc=escaped(self.folder.root),
                 unit="clip",
                 file=sys.stderr,
                 disable=not self.options.progress,
@@ -300,7 +301,8 @@ class _Run:
         if self.cached(key):
             return _Loaded(clip, digest, key)
         try:
-            decoded = decode(clip.path, content)
+            as_integers = any(preprocessing.sixteen_bit == "file" for preprocessing in self.groups)
+            decoded = decode(clip.path, content, integers=as_integers)
             waveforms, facts = {}, {}
             for preprocessing, lanes in self.groups.items():
                 if not all(key in lane for lane in lanes):
@@ -351,10 +353,8 @@ class _Run:
         for lane in self.lanes:
             lane.close()
         if self.memo is not None and not (self.options.distributed and distributed.rank()):
-            try:
-                self.memo.save()
-            except OSError as error:
-                self.problems.append(unwritable(error))
+            self.memo.save()
+            self.problems += self.memo.problems
 
     def results(self) -> list[Extraction]:
         """Return one result for each preprocessing."""
@@ -377,7 +377,7 @@ class _Run:
             digests={clip_id: self.digests[clip_id] for clip_id in order},
             failures=tuple(self.failures[clip_id] for clip_id in sorted(self.failures)),
             from_cache=len(set(order) - self.decoded),
-            problems=tuple(self.problems + [problem for lane in lanes for problem in lane.problems]),
+            problems=tuple(dict.fromkeys(self.problems + [problem for lane in lanes for problem in lane.problems])),
         )
 
 
@@ -414,7 +414,7 @@ class _Lane:
         if self.alteration is not None:
             space["alteration"] = self.alteration.space
         self.cache = EmbeddingCache(space, self.backbone.name) if self.options.cache else None
-        self.batch_size = self.options.batch_size
+        self.batch_samples = MAX_BATCH_SAMPLES
         self.shortages: list[str] = []
 
     def __contains__(self, key: str) -> bool:
@@ -447,10 +447,14 @@ class _Lane:
         length = len(waveform)
         self.buckets[length].append(_Waiting(clip, key, waveform, facts))
         self.waiting_samples += length
-        if len(self.buckets[length]) >= max(1, min(self.batch_size, MAX_BATCH_SAMPLES // length)):
+        if len(self.buckets[length]) >= self.largest_batch(length):
             self.run(length)
         while self.waiting_samples > MAX_WAITING_SAMPLES:
             self.run(max(self.buckets, key=lambda length: length * len(self.buckets[length])))
+
+    def largest_batch(self, length: int) -> int:
+        """Return how many clips of a length go together: a few long ones must not make short ones go one by one."""
+        return max(1, min(self.options.batch_size, self.batch_samples // length))
 
     def run_all(self) -> None:
         """Embed what is left, and give clips of equal content the same features."""
@@ -463,7 +467,8 @@ class _Lane:
         members = self.buckets.pop(length)
         self.waiting_samples -= length * len(members)
         while members:
-            part, members = members[: self.batch_size], members[self.batch_size :]
+            size = self.largest_batch(length)
+            part, members = members[:size], members[size:]
             try:
                 self.embed(part)
             except torch.OutOfMemoryError as error:
@@ -475,14 +480,14 @@ class _Lane:
                 continue
             # Here the exception, which holds on to the tensors of the failed pass, is gone.
             members = part + members
-            self.shrink(len(part), length / self.backbone.sample_rate)
+            self.shrink(len(part), length)
 
-    def shrink(self, clips: int, seconds: float) -> None:
-        """Halve the batch size for the rest of the run after a batch that did not fit, and note it."""
-        self.batch_size = clips // 2
+    def shrink(self, clips: int, length: int) -> None:
+        """Halve the samples of a batch for the rest of the run after one that did not fit, and note it."""
+        self.batch_samples = clips // 2 * length
         self.shortages.append(
-            f"{self.backbone.name}: {clips} clips of {seconds:.4g} s did not fit into the memory of "
-            f"{self.backbone.device}; went on with {self.batch_size} at a time"
+            f"{self.backbone.name}: {clips} clips of {length / self.backbone.sample_rate:.4g} s did not fit into the "
+            f"memory of {self.backbone.device}; went on with {clips // 2} at a time"
         )
         if self.backbone.device.type == "cuda":
             torch.cuda.empty_cache()

@@ -8,14 +8,24 @@ import json
 import os
 import stat
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from audiogen_metrics.filesystems import Volume
+from audiogen_metrics.settings import cache_dir, cache_trouble
 from audiogen_metrics.writing import write_atomically
 
 RACY_NS = 2_000_000_000
 """A file changed within this time before it was hashed may change again with the same time stamp."""
 
-Identity = tuple[int, int, int, int]
+VERSION = 2
+"""Of the file's layout; a memo of another one is not believed. Version 1 did not look at the file system."""
+
+Identity = tuple[int, int, int, int, int]
+"""Size, modification time, change time (ns), inode and device of a file at one moment."""
+
+Stamp = tuple[int, int, int, int, str]
+"""The same in a memo, with the volume in place of the device, whose number another mount may have tomorrow."""
 
 
 def digest_of(content: bytes) -> str:
@@ -24,7 +34,10 @@ def digest_of(content: bytes) -> str:
 
 
 class HashMemo:
-    """Map the files of one folder to their content hashes while size, times and inode stay the same.
+    """Map the files of one folder to their content hashes while volume, size, times and inode stay the same.
+
+    Only files on volumes that stamp every change are remembered (`audiogen_metrics.filesystems`); others are read.
+    Trouble never stops a run: it is noted in `problems`.
 
     Parameters
     ----------
@@ -37,14 +50,17 @@ class HashMemo:
     def __init__(self, folder: Path, root: Path) -> None:
         name = hashlib.blake2b(os.fsencode(root.absolute()), digest_size=16).hexdigest()
         self._file = folder / f"{name}.json"
+        self.problems: list[str] = []
+        self._volumes: dict[int, Volume] = {}
+        self._read_as = _identity(self._file)
         self._known = self._read()
-        self.seen: dict[str, tuple[Identity, str]] = {}
+        self.seen: dict[str, tuple[Stamp, str]] = {}
 
     def recall(self, path: Path) -> str | None:
         """Return the file's content hash if the file is as it was; None if it must be read."""
         key = str(path.absolute())
         entry = self._known.get(key)
-        if entry is None or entry[0] != _identity(path):
+        if entry is None or entry[0] != self._stamp(path, _identity(path)):
             return None
         self.seen[key] = entry
         return entry[1]
@@ -52,32 +68,65 @@ class HashMemo:
     def remember(self, path: Path, identity: Identity, digest: str) -> None:
         """Note a hash together with the identity that the file had before it was read."""
         changed = max(identity[1], identity[2])
-        if time.time_ns() - changed > RACY_NS and identity == _identity(path):
-            self.seen[str(path.absolute())] = (identity, digest)
+        if time.time_ns() - changed <= RACY_NS or identity != _identity(path):
+            return
+        stamp = self._stamp(path, identity)
+        if stamp is not None:
+            self.seen[str(path.absolute())] = (stamp, digest)
 
     def save(self) -> None:
-        """Write what was seen in this run. Raises OSError where the folder cannot be written."""
-        if self.seen != self._known:
-            write_atomically(self._file, json.dumps({"version": 1, "files": self.seen}).encode())
+        """Write what was seen in this run, beside what others know of files that are still there."""
+        try:
+            # Others may have written since. What they write from here on is lost, and its files are read again.
+            known = self._known if _identity(self._file) == self._read_as else self._read()
+            unseen = {key: entry for key, entry in known.items() if key not in self.seen}
+            files = {key: unseen[key] for key in _existing(unseen)} | self.seen
+            if files != known:
+                write_atomically(self._file, json.dumps({"version": VERSION, "files": files}).encode())
+        except OSError as error:
+            self.problems.append(cache_trouble(error))
 
-    def _read(self) -> dict[str, tuple[Identity, str]]:
+    def _stamp(self, path: Path, identity: Identity | None) -> Stamp | None:
+        if identity is None:
+            return None
+        size, modified, changed, inode, device = identity
+        # Looked up once a run: another run may find another volume under the same number.
+        if device not in self._volumes:
+            self._volumes[device] = Volume.of(path)
+        volume = self._volumes[device]
+        return (size, modified, changed, inode, str(volume)) if volume.stamps(changed) else None
+
+    def _read(self) -> dict[str, tuple[Stamp, str]]:
         # A memo only spares reading: one that is missing or damaged is rebuilt, and costs time, not numbers.
         try:
-            files = json.loads(self._file.read_bytes())["files"]
-            return {str(key): (_four(identity), str(digest)) for key, (identity, digest) in files.items()}
+            content = json.loads(self._file.read_bytes())
+            if content["version"] != VERSION:
+                return {}
+            return {str(key): (_checked(stamp), str(digest)) for key, (stamp, digest) in content["files"].items()}
+        except PermissionError as error:
+            self.problems.append(cache_trouble(error))
+            return {}
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return {}
 
 
-def identity_of(path: Path) -> Identity:
-    """Return size, modification time, change time (ns) and inode of a file; OSError for what is none.
+def memo_folder() -> Path:
+    """Return the folder of all memos."""
+    return cache_dir() / "memo"
 
-    Reading a pipe would wait for ever.
+
+def identity_of(path: Path) -> Identity:
+    """Return what a file looks like without reading it.
+
+    Raises
+    ------
+    OSError
+        It is not there, or is not a regular file: reading a pipe would wait for ever.
     """
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "it is no regular file")
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev
 
 
 def _identity(path: Path) -> Identity | None:
@@ -87,6 +136,24 @@ def _identity(path: Path) -> Identity | None:
         return None
 
 
-def _four(values: list[int]) -> Identity:
-    size, modified, changed, inode = (int(value) for value in values)
-    return size, modified, changed, inode
+def _checked(values: list[int | str]) -> Stamp:
+    *numbers, volume = values
+    size, modified, changed, inode = (int(number) for number in numbers)
+    return size, modified, changed, inode, str(volume)
+
+
+def _existing(paths: Iterable[str]) -> Iterator[str]:
+    """Yield the files that are there, by one listing of each folder; those of a folder that cannot be listed, too."""
+    listings: dict[str, set[str] | None] = {}
+    for path in paths:
+        folder, name = os.path.split(path)
+        if folder not in listings:
+            try:
+                listings[folder] = set(os.listdir(folder))  # noqa: PTH208 (names, of which there may be 100,000)
+            except (FileNotFoundError, NotADirectoryError):
+                listings[folder] = set()
+            except OSError:
+                listings[folder] = None
+        listing = listings[folder]
+        if listing is None or name in listing:
+            yield path

@@ -17,9 +17,9 @@ from audiogen_metrics.backbones.base import Output
 from audiogen_metrics.embedding.cache import UNREADABLE, checksum_of
 from audiogen_metrics.errors import DataError, InsufficientDataError
 from audiogen_metrics.functional.statistics import GaussianStatistics
+from audiogen_metrics.options import as_path
 from audiogen_metrics.records import read
 from audiogen_metrics.results import InputSummary
-from audiogen_metrics.settings import given_path
 from audiogen_metrics.writing import write_atomically
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ MAX_HEADER = 100_000_000
 """The largest header that safetensors reads."""
 
 MACHINE_SETTINGS = frozenset({"device_type", "tf32"})
-"""In these, file and run may differ: a device changes scores by 1e-5 relative, TF32 by 1.2e-3; both are said."""
+"""In these, file and run may differ: a device changes scores by 1e-5 relative, TF32 by 1.3e-3; both are said."""
 
 
 class FeatureSource(Protocol):
@@ -235,23 +235,10 @@ class ReferenceStatistics:
         for recipe in recipes:
             self.select(recipe, protocol, settings[recipe.backbone] if settings is not None else None)
 
-    def machine_differences(self, settings: Iterable[Mapping[str, str | int]]) -> list[str]:
+    def machine_differences(self, settings: Iterable[Mapping[str, Any]]) -> list[str]:
         """Return in what the machine of the file differs from that of a run, whose backbones have these settings."""
-        stamps = [stamp["backbone"] for stamp in self.stamps.values()]
-        runs, found = list(settings), []
-        made, here = ({str(stamp["device_type"]) for stamp in side} for side in (stamps, runs))
-        if made != here:
-            found.append(
-                f"ref: statistics were made on {', '.join(sorted(made))}, this run is on {', '.join(sorted(here))}: "
-                "scores may differ by 1e-5 relative"
-            )
-        rounded = [{bool(stamp.get("tf32", 0)) for stamp in side} for side in (stamps, runs)]
-        if rounded[0] != rounded[1]:
-            ways = ["with" if any(side) else "without" for side in rounded]
-            found.append(
-                f"ref: statistics were made {ways[0]} TF32, this run is {ways[1]}: scores may differ by 1.2e-3 relative"
-            )
-        return found
+        made = [stamp["backbone"] for stamp in self.stamps.values()]
+        return machine_differences(made, list(settings), "ref: statistics were made", "this run is")
 
     def save(self, path: str | Path) -> None:
         """Write the file, whole or not at all; its name needs no suffix.
@@ -287,7 +274,7 @@ class ReferenceStatistics:
             "content": content,
             "checksum": checksum_of(tensors, content),
         }
-        write_atomically(given_path(path), save(tensors, metadata))
+        write_atomically(as_path(path), save(tensors, metadata))
 
     @classmethod
     def load(cls, path: str | Path) -> ReferenceStatistics:
@@ -298,7 +285,7 @@ class ReferenceStatistics:
         DataError
             Not reference statistics, of a newer format, or damaged.
         """
-        path = given_path(path)
+        path = as_path(path)
         metadata = _metadata(path)
         if metadata is None:
             raise DataError(
@@ -368,9 +355,31 @@ def _canonical(clip_ids: Iterable[str]) -> tuple[str, ...]:
     return found
 
 
+def machine_differences(
+    first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, Any]], this: str, that: str
+) -> list[str]:
+    """Return what to know of features that were made on two machines, by the settings of their backbones.
+
+    Parameters
+    ----------
+    first, second
+        Settings of the backbones of each.
+    this, that
+        What is said of each: ``"ref: statistics were made"``, ``"this run is"``.
+    """
+    found = []
+    devices = [", ".join(sorted({str(settings["device_type"]) for settings in side})) for side in (first, second)]
+    if devices[0] != devices[1]:
+        found.append(f"{this} on {devices[0]}, {that} on {devices[1]}: scores may differ by 1e-5 relative")
+    rounded = ["with" if any(settings.get("tf32") for settings in side) else "without" for side in (first, second)]
+    if rounded[0] != rounded[1]:
+        found.append(f"{this} {rounded[0]} TF32, {that} {rounded[1]}: scores may differ by 1.3e-3 relative")
+    return found
+
+
 def is_statistics(path: str | Path) -> bool:
     """Tell by its content whether a file holds reference statistics."""
-    path = given_path(path)
+    path = as_path(path)
     return path.is_file() and _metadata(path) is not None
 
 

@@ -82,11 +82,7 @@ class FolderSide:
             for extraction, members in zip(extractions, groups.values(), strict=True)
             for recipe in members
         }
-        window = max(
-            max(recipe.preprocessing.minimum_samples, backbones[recipe.backbone].minimum_samples)
-            / recipe.preprocessing.sample_rate
-            for recipe in recipes
-        )
+        window = max(recipe.preprocessing.minimum_samples / recipe.preprocessing.sample_rate for recipe in recipes)
         return cls(name, folder, sets, tuple(extractions), window)
 
     @property

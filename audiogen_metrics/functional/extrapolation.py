@@ -12,6 +12,7 @@ from audiogen_metrics.errors import InsufficientDataError
 from audiogen_metrics.functional.frechet import frechet_distance
 from audiogen_metrics.functional.statistics import GaussianStatistics
 from audiogen_metrics.functional.validation import Array, float64_tensor
+from audiogen_metrics.options import whole
 
 SIZES, REPEATS, LARGEST_RATIO = 10, 5, 4
 """Sizes of subsets, subsets of each, and how many times the whole set the smallest is."""
@@ -69,9 +70,8 @@ def extrapolate(
     rows = float64_tensor(gen, "gen", ndim=2)
     blocks = rows.split([1] * len(rows) if counts is None else list(counts))
     clips = len(blocks)
-    if clips < FEWEST_CLIPS:
-        raise InsufficientDataError(f"{clips} clips are too few to extrapolate", fix=f"Score {FEWEST_CLIPS} or more")
-    rng = np.random.default_rng(seed)
+    require_clips(clips)
+    rng = np.random.default_rng(whole("seed", seed, 0))
     inverse = np.linspace(1, LARGEST_RATIO, SIZES) / clips
     sizes = np.unique(np.round(1 / inverse).astype(int))[::-1]
     means = []
@@ -85,3 +85,9 @@ def extrapolate(
     spread = float(np.sum((np.array(means) - np.mean(means)) ** 2))
     fit = 1.0 if spread == 0 else 1 - float(residual @ residual) / spread
     return Extrapolation(float(value), float(slope), fit, tuple(map(int, sizes)), tuple(means))
+
+
+def require_clips(clips: int) -> None:
+    """Raise InsufficientDataError unless so many clips can be extrapolated from."""
+    if clips < FEWEST_CLIPS:
+        raise InsufficientDataError(f"{clips} clips are too few to extrapolate", fix=f"Score {FEWEST_CLIPS} or more")

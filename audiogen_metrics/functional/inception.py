@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from audiogen_metrics.errors import InsufficientDataError, UsageError
+from audiogen_metrics.errors import InsufficientDataError
 from audiogen_metrics.functional.validation import Array, float64_tensor
+from audiogen_metrics.options import whole
 
 
 class InceptionScore(NamedTuple):
@@ -60,8 +61,9 @@ def inception_score(logits: Array, *, splits: int = 10, seed: int | None = 2020)
     >>> round(inception_score(100.0 * torch.eye(4), splits=1).mean, 6)
     4.0
     """
-    if splits < 1:
-        raise UsageError(f"splits={splits}", fix="Use at least one split")
+    splits = whole("splits", splits, 1)
+    if seed is not None:
+        seed = whole("seed", seed, 0, 2**32 - 1)
     rows = float64_tensor(logits, "logits", ndim=2)
     count = rows.shape[0]
     if count < splits:

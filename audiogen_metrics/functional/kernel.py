@@ -13,6 +13,7 @@ import torch
 from audiogen_metrics.errors import DataError, InsufficientDataError
 from audiogen_metrics.functional.distances import squared_distance_blocks
 from audiogen_metrics.functional.validation import Array, float64_tensor
+from audiogen_metrics.options import whole
 
 KAD_SCALE = 100.0
 
@@ -71,6 +72,8 @@ def kernel_distance(
     True
     """
     gen, ref = _checked(gen, ref)
+    subsets, subset_size = whole("subsets", subsets, 1), whole("subset_size", subset_size, 2)
+    seed = whole("seed", seed, 0, 2**32 - 1)
     size = min(subset_size, len(gen), len(ref))
     rng = np.random.RandomState(seed)
     if size < subset_size:

@@ -61,7 +61,7 @@ class GaussianStatistics:
         DataError
             Not two-dimensional, empty, or with NaN or infinite values.
         """
-        embeddings = as_tensor(embeddings)
+        embeddings = as_tensor(embeddings, "embeddings")
         if embeddings.ndim == 2 and embeddings.shape[0] > ROWS_PER_BLOCK:
             first, *others = embeddings.split(ROWS_PER_BLOCK)
             statistics = cls.from_embeddings(first)

@@ -10,10 +10,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from audiogen_metrics.audio.files import canonical_id
 from audiogen_metrics.errors import DataError, UsageError
+from audiogen_metrics.options import whole
+from audiogen_metrics.writing import below
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+
+LONGEST_SECONDS = 86_400.0
+"""Of a clip: a day."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +50,12 @@ class Request:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "clip_id", canonical_id(self.clip_id))
-        parts = self.clip_id.split("/")
-        if not self.clip_id or {"", ".", ".."} & set(parts) or "\\" in self.clip_id or "\0" in self.clip_id:
-            raise UsageError(f"clip id {self.clip_id!r} is no path below a folder", fix="Use a name such as dog/0001")
+        below(Path(), self.clip_id)
         if (self.prompt is None) == (self.audio is None):
             raise UsageError("needs a prompt or a recording, and not both", where=self.clip_id)
-        if not 0 < self.seconds < float("inf"):
+        if not 0 < self.seconds <= LONGEST_SECONDS:
             raise UsageError(f"cannot last {self.seconds} seconds", where=self.clip_id)
-        if self.seed < 0:
-            raise UsageError(f"seed {self.seed} is negative", where=self.clip_id, fix="Pass 0 or more")
+        object.__setattr__(self, "seed", whole("seed", self.seed, 0))
 
     def stream(self, candidate: int = 0) -> int:
         """Return the seed, 63 bits, of one candidate of this clip."""

@@ -22,8 +22,8 @@ from audiogen_metrics.audio.files import canonical_id
 from audiogen_metrics.distributed import place
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.generation.base import Generated, Generator, Request
-from audiogen_metrics.settings import given_path
-from audiogen_metrics.writing import write_atomically
+from audiogen_metrics.options import as_path
+from audiogen_metrics.writing import below, write_atomically
 
 MANIFEST = "manifest.jsonl"
 
@@ -79,7 +79,7 @@ def generate_folder(
     UsageError
         A folder that is in use, or was begun with other settings or requests, or cannot be written.
     """
-    folder = given_path(target)
+    folder = as_path(target)
     digest = _digest({"settings": generator.settings, "sample_rate": generator.sample_rate, "format": audio_format})
     manifest = _Manifest(folder, digest)
     rank, world = place() if processes is None else (0, processes)
@@ -187,7 +187,7 @@ def _write(
     if not np.isfinite(peak):
         raise DataError("the generator returned values that are not finite", where=request.clip_id)
     gain = 1.0 if audio_format == "wav-float" or peak <= 1.0 else 1.0 / peak
-    path = folder / f"{request.clip_id}.{audio_format.partition('-')[0]}"
+    path = below(folder, request.clip_id, f".{audio_format.partition('-')[0]}")
     content = encode(clip.waveform * np.float32(gain), sample_rate, audio_format)
     try:
         write_atomically(path, content)

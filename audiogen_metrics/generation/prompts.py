@@ -13,7 +13,7 @@ from typing import Any
 from audiogen_metrics.audio.files import scan
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.generation.base import Request
-from audiogen_metrics.settings import given_path
+from audiogen_metrics.options import as_path
 
 ID_COLUMNS = ("clip_id", "id", "file_name", "filename", "file")
 PROMPT_COLUMNS = ("prompt", "caption", "text", "captions")
@@ -57,7 +57,7 @@ def requests_from_file(path: str | Path, seconds: float = 10.0, seed: int = 0) -
     DataError
         Missing, empty, not what its suffix says, a record without prompt, or two with one clip id.
     """
-    path = given_path(path)
+    path = as_path(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -115,7 +115,7 @@ def _records(text: str, path: Path) -> Iterator[Mapping[str, Any]]:
             found = content["data"] if isinstance(content, dict) and "data" in content else content
         else:
             raise UsageError(f"{suffix or 'no suffix'} is no list of prompts", path, "Use .txt, .csv, .jsonl or .json")
-    except (ValueError, csv.Error) as error:
+    except (ValueError, csv.Error, RecursionError) as error:
         if isinstance(error, UsageError):
             raise
         raise DataError(f"cannot be read as {suffix[1:]} ({error})", where=path) from error
@@ -136,7 +136,7 @@ def _prompt(record: Mapping[str, Any], where: str) -> str:
 
 
 def _name(record: Mapping[str, Any]) -> str | None:
-    key = next((key for key in ID_COLUMNS if record.get(key) not in {None, ""}), None)
+    key = next((key for key in ID_COLUMNS if record.get(key) not in (None, "")), None)
     if key is None:
         return Path(record["wav"]).stem if isinstance(record.get("wav"), str) else None
     return _AUDIO_SUFFIX.sub("", str(record[key]))

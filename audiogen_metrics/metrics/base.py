@@ -18,8 +18,13 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 
 from audiogen_metrics.backbones import BACKBONES
 from audiogen_metrics.backbones.base import Backbone
-from audiogen_metrics.embedding.reference import FeatureSource, GivenFeatures, ReferenceStatistics
-from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
+from audiogen_metrics.embedding.reference import (
+    MACHINE_SETTINGS,
+    FeatureSource,
+    GivenFeatures,
+    ReferenceStatistics,
+)
+from audiogen_metrics.errors import DataError, InsufficientDataError, MissingWeightsError, UsageError
 from audiogen_metrics.functional.statistics import GaussianStatistics
 from audiogen_metrics.functional.validation import Array, float64_tensor
 from audiogen_metrics.metrics.runner import Runner, Waveforms, as_clips, check_sample_rate, shared_runner, unloaded
@@ -101,6 +106,7 @@ class AudioMetric(Metric):
         if self.streaming and self._output == "logits":
             raise UsageError(f"{self.recipe.score_id} needs all rows", fix="Leave out streaming=True")
         self._backbone = self.recipe.backbone if backbone is None else backbone
+        self._told = "" if isinstance(self._backbone, str) else _told(self._backbone)
         self._runner: Runner | None = None
         self._processes = 1
         self._shares: dict[Side, Sequence[int]] = {}
@@ -235,7 +241,7 @@ class AudioMetric(Metric):
     def _state_name(self, side: Side, part: str) -> str:
         # Compute groups of a MetricCollection share the states of metrics whose states have equal names and
         # values after one batch: equal names are only for metrics that would take every batch alike.
-        kind = f"{self.recipe} {getattr(self._backbone, 'autocast', None)} {self.streaming}"
+        kind = f"{self.recipe} {getattr(self._backbone, 'autocast', None)} {self.streaming}{self._told}"
         return f"{self.score_id}_{hashlib.blake2b(kind.encode(), digest_size=4).hexdigest()}_{side}_{part}"
 
     def _add(
@@ -510,6 +516,15 @@ def _recipe(protocol: str, metric: MetricName, backbone: str | Backbone | None) 
         )
     require_output(recipe, kind)
     return recipe
+
+
+def _told(backbone: Backbone) -> str:
+    """Return what tells a backbone from others of its name, on any machine; nothing where its weights are not here."""
+    try:
+        settings = backbone.settings
+    except MissingWeightsError:
+        return ""
+    return " ".join(f"{name}={settings[name]}" for name in sorted(settings.keys() - MACHINE_SETTINGS))
 
 
 def _listed(state: Any) -> list[torch.Tensor]:

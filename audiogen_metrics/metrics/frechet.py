@@ -98,7 +98,7 @@ class FAD(FrechetMetric):
     streams_by_default = True
 
     def _from_rows(self, side: Side, rows: Array, ids: Any) -> Clips:
-        tensor = as_tensor(rows)
+        tensor = as_tensor(rows, f"{side}_embeddings")
         if tensor.ndim == 3:
             clips, windows = tensor.shape[:2]
             checked = float64_tensor(tensor.flatten(0, 1), f"{side}_embeddings", ndim=2)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import os
 import warnings
 from collections import OrderedDict, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -20,9 +21,14 @@ from audiogen_metrics.backbones.base import Backbone
 from audiogen_metrics.embedding.cache import ClipFeatures
 from audiogen_metrics.embedding.extraction import MAX_BATCH_SAMPLES
 from audiogen_metrics.errors import DataError, InsufficientDataError, NumericsError, UsageError
+from audiogen_metrics.functional.validation import as_tensor
+from audiogen_metrics.options import whole
 
 REMEMBERED_BATCHES = 4
 """Batches whose features are kept for the next metric that is given the same samples."""
+
+REMEMBERED_BYTES = 2**28
+"""Bound on these features together; those of the last batch are kept whatever their size."""
 
 SHORTEST_SECONDS = 0.01
 """Shorter clips are taken for another mistake: (time, channels) instead of (channels, time), or a wrong rate."""
@@ -65,10 +71,14 @@ class Runner:
             _warn_of_scale(clips)
             waveforms = [prepare(Audio(clip.numpy().T, sample_rate), preprocessing) for clip in clips]
             self._remembered[key] = self._run(waveforms)
-            while len(self._remembered) > REMEMBERED_BATCHES:
+            while len(self._remembered) > 1 and self._remembers_too_much():
                 self._remembered.popitem(last=False)
         self._remembered.move_to_end(key)
         return self._remembered[key]
+
+    def _remembers_too_much(self) -> bool:
+        tensors = (tensor for batch in self._remembered.values() for clip in batch for tensor in clip.values())
+        return len(self._remembered) > REMEMBERED_BATCHES or sum(tensor.nbytes for tensor in tensors) > REMEMBERED_BYTES
 
     def _run(self, waveforms: Sequence[torch.Tensor]) -> list[ClipFeatures]:
         buckets: dict[int, list[int]] = defaultdict(list)
@@ -112,7 +122,7 @@ def shared_runner(backbone: str | Backbone, device: torch.device) -> Runner:
     else:
         # A backbone of one's own is shared by instance: whatever its settings do not say cannot mix two of them up.
         wanted = on_device(backbone, device)
-        key = ("", str(device), wanted.instance)
+        key = (wanted.instance, str(device), wanted.fingerprint)
     runner = _RUNNERS.get(key)
     if runner is None:
         runner = _RUNNERS[key] = Runner(wanted)
@@ -151,10 +161,16 @@ def as_clips(waveforms: Waveforms, sample_rate: int, name: str) -> list[torch.Te
     Raises
     ------
     DataError
-        Another shape, integers, NaN or infinity, clips of less than `SHORTEST_SECONDS`.
+        Another shape, integers, NaN or infinity, sparse or masked samples, paths, clips of less than
+        `SHORTEST_SECONDS`.
     """
+    if isinstance(waveforms, (str, bytes, os.PathLike)) or not isinstance(waveforms, Iterable):
+        raise DataError(
+            f"{name} is a {type(waveforms).__name__}, not waveforms",
+            fix="Pass tensors or arrays; for a folder of files use score()",
+        )
     if isinstance(waveforms, (torch.Tensor, np.ndarray)):
-        tensor = torch.as_tensor(waveforms, device="cpu").detach()
+        tensor = as_tensor(waveforms, name).cpu()
         if tensor.ndim not in (1, 2, 3):
             raise DataError(
                 f"{name} has shape {tuple(tensor.shape)}", fix="Pass (time,), (batch, time) or (batch, channels, time)"
@@ -162,7 +178,7 @@ def as_clips(waveforms: Waveforms, sample_rate: int, name: str) -> list[torch.Te
         _check_length(tensor, sample_rate, name)
         clips = [tensor] if tensor.ndim == 1 else list(tensor)
     else:
-        clips = [torch.as_tensor(waveform, device="cpu").detach() for waveform in waveforms]
+        clips = [as_tensor(waveform, f"{name}[{index}]").cpu() for index, waveform in enumerate(waveforms)]
     if not clips:
         raise DataError(f"{name} has no clips", fix="Skip this update")
     return [_checked(clip, sample_rate, f"{name}[{index}]") for index, clip in enumerate(clips)]
@@ -200,9 +216,7 @@ def check_sample_rate(sample_rate: int | None) -> int:
     """Return a sample rate that is one; UsageError if it is missing or not a positive whole number."""
     if sample_rate is None:
         raise UsageError("sample_rate is missing", fix="Say at which rate in Hz the waveforms are: sample_rate=16000")
-    if int(sample_rate) != sample_rate or sample_rate < 1:
-        raise UsageError(f"sample_rate={sample_rate}", fix="Pass a positive whole number of Hz")
-    return int(sample_rate)
+    return whole("sample_rate", sample_rate, 1)
 
 
 def _warn_of_scale(clips: Sequence[torch.Tensor]) -> None:

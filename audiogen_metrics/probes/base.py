@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from audiogen_metrics.audio.decoding import Audio
 from audiogen_metrics.errors import UsageError
+from audiogen_metrics.options import whole
 
 Waveform: TypeAlias = npt.NDArray[np.float32]
 P = TypeVar("P")
@@ -70,8 +71,7 @@ def clip_rng(seed: int, clip_id: str, purpose: str) -> np.random.Generator:
     UsageError
         A negative seed.
     """
-    if seed < 0:
-        raise UsageError(f"seed {seed} is negative", where="seed", fix="Pass 0 or more")
+    seed = whole("seed", seed, 0)
     names = [int.from_bytes(hashlib.blake2b(name.encode()).digest()) for name in (clip_id, purpose)]
     return np.random.default_rng(np.random.SeedSequence([seed, *names]))
 

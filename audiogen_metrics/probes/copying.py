@@ -20,11 +20,12 @@ from audiogen_metrics.audio.decoding import DECODER_VERSION, decode
 from audiogen_metrics.audio.files import AudioFolder, scan
 from audiogen_metrics.audio.preflight import PROBE_MANIFEST
 from audiogen_metrics.errors import AudioFileError, DataError, UsageError
+from audiogen_metrics.options import as_path
 from audiogen_metrics.probes.base import Clip, Probe, clip_rng
 from audiogen_metrics.probes.configuration import configure, refuse_unused
 from audiogen_metrics.probes.pool import Pool, folder_labels, read_labels
 from audiogen_metrics.probes.sequences import EventSequence, event_sequences
-from audiogen_metrics.settings import given_path
+from audiogen_metrics.writing import below
 
 MANIFEST_VERSION = 1
 
@@ -99,7 +100,7 @@ def corrupt_folder(source: str | Path, target: str | Path, options: CopyOptions)
     DataError
         No usable clip, or a set that the probe cannot take, such as one without classes.
     """
-    folder, root = scan(source, options.suffixes), given_path(target)
+    folder, root = scan(source, options.suffixes), as_path(target)
     _check_target(root, folder.root)
     # What is wrong with a setting is said before any file is read.
     kind = configure(options.probe, options.settings)
@@ -235,7 +236,7 @@ def write_clip(folder: Path, clip: Clip) -> None:
     # Not by libsndfile, which writes the time of day into float files.
     file = io.BytesIO()
     wavfile.write(file, clip.sample_rate, clip.waveform)
-    _write(folder / f"{clip.clip_id}.wav", file.getvalue())
+    _write(below(folder, clip.clip_id, ".wav"), file.getvalue())
 
 
 def _write(path: Path, content: bytes) -> None:

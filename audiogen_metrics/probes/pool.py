@@ -131,7 +131,10 @@ def read_labels(path: str | Path) -> dict[str, str]:
             rows = csv.DictReader(file)
             if not {"clip_id", "label"} <= set(rows.fieldnames or ()):
                 raise UsageError("has no columns clip_id and label", where=path, fix="Name them in its first line")
-            return {canonical_id(row["clip_id"]): row["label"] for row in rows if row["label"]}
+            labelled = [(row["clip_id"], row["label"]) for row in rows if row["label"]]
+            if not all(clip_id for clip_id, _ in labelled):
+                raise UsageError("has a label without a clip_id", where=path)
+            return {canonical_id(clip_id): label for clip_id, label in labelled}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or "not a CSV file in UTF-8"
         raise UsageError(f"cannot be read ({reason})", where=path) from error

@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from audiogen_metrics.errors import UsageError
-from audiogen_metrics.settings import given_path
+from audiogen_metrics.options import as_path
 from audiogen_metrics.writing import write_atomically
 
 Section = tuple[str, str, str]
@@ -72,7 +72,7 @@ def write(content: str, path: str | Path) -> None:
     """Write a page, whole or not at all; UsageError if it cannot be written."""
     try:
         # Names that are no Unicode come as lone surrogates, which UTF-8 cannot hold.
-        write_atomically(given_path(path), content.encode("utf-8", "backslashreplace"))
+        write_atomically(as_path(path), content.encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise UsageError(f"cannot be written ({error.strerror})", where=path) from error
 

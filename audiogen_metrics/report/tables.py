@@ -7,6 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 
 from audiogen_metrics.results import EXACT, ScoreReport
+from audiogen_metrics.text import escaped
 
 COLUMNS = (
     *("score", "value", "std", "ci95_low", "ci95_high", "n_gen", "n_ref"),
@@ -59,7 +60,7 @@ def to_markdown(report: ScoreReport) -> str:
         f"{name}: {summary.scored} clips{summary.length}"
         for name, summary in (("gen", report.gen), ("ref", report.ref))
     )
-    notes = "".join(f"- {note}\n" for note in report.notes())
+    notes = "".join(f"- {escaped(note)}\n" for note in report.notes())
     text = f"{header}{rule}{''.join(rows)}\nProtocol {report.protocol}; {sets}.\n"
     return f"{text}\n{notes}" if notes else text
 
@@ -78,7 +79,6 @@ _TEX = {
     "±": r"$\pm$",
     "–": "--",
     "×": r"$\times$",
-    "\n": " ",
 }
 
 
@@ -104,7 +104,7 @@ def to_latex(report: ScoreReport) -> str:
         n_ref = "--" if score.n_ref is None else str(score.n_ref)
         rows.append(f"{tex(score.id)} {arrow} & {value} & {interval} & {score.n_gen} & {n_ref} " + r"\\")
     works = report.citations()
-    notes = "".join(f"% {line}\n" for note in report.notes() for line in note.splitlines())
+    notes = "".join(f"% {escaped(note)}\n" for note in report.notes())
     entries = "".join(f"% {line}\n" for work in works for line in work.bibtex().splitlines())
     head = r"score & value & 95\,\% interval & $n$ gen & $n$ ref \\"
     caption = (
@@ -123,7 +123,7 @@ def to_latex(report: ScoreReport) -> str:
 
 def tex(text: str) -> str:
     """Return text as LaTeX prints it."""
-    return "".join(_TEX.get(character, character) for character in text)
+    return "".join(_TEX.get(character, character) for character in escaped(text))
 
 
 def records_to_csv(records: Sequence[Mapping[str, object]]) -> str:
@@ -163,4 +163,4 @@ def _cell(value: object) -> str:
 
 
 def _line(cells: tuple[str, ...]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
+    return "| " + " | ".join(escaped(cell).replace("|", "\\|") for cell in cells) + " |\n"

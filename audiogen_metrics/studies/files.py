@@ -12,6 +12,7 @@ from audiogen_metrics.report.plots import Curve, Panel, draw
 from audiogen_metrics.report.tables import records_to_csv, records_to_markdown
 from audiogen_metrics.studies.study import Axis, Study
 from audiogen_metrics.studies.verdicts import MINIMUM_CHANGE
+from audiogen_metrics.text import escaped
 from audiogen_metrics.writing import write_atomically
 
 ANSWERS = {"responds": "responds", "flat": "flat", "wrong direction": "**wrong direction**"}
@@ -62,7 +63,7 @@ def summary(study: Study) -> str:
     lines += ["", "Percentages: change at the highest dose, of the metric's scale on this set; + is worse."]
     lines += [f"not run: {probe}: {reason}" for probe, reason in study.not_run.items()]
     lines += [f"note: {study.caveat}."] if study.caveat else []
-    return "\n".join(lines + [f"warning: {warning}" for warning in study.warnings]) + "\n"
+    return "\n".join(map(escaped, lines + [f"warning: {warning}" for warning in study.warnings])) + "\n"
 
 
 def to_markdown(study: Study) -> str:
@@ -87,7 +88,8 @@ def to_markdown(study: Study) -> str:
     notes = [f"- not run: {probe}: {reason}" for probe, reason in study.not_run.items()]
     notes += [f"- {study.caveat}."] if study.caveat else []
     notes += [f"- {warning}" for warning in study.warnings]
-    return f"{_title(study)}\n\n{records_to_markdown(rows)}" + ("\n" + "\n".join(notes) + "\n" if notes else "")
+    listed = "\n" * bool(notes) + "".join(f"{escaped(note)}\n" for note in notes)
+    return f"{_title(study)}\n\n{records_to_markdown(rows)}{listed}"
 
 
 def panels(study: Study, axis: Axis) -> list[list[Panel]]:

@@ -218,7 +218,7 @@ def sanity(
     ref: str | Path,
     *,
     probes: Sequence[str] | None = None,
-    metrics: Sequence[str] | None = None,
+    metrics: str | Sequence[str] | None = None,
     protocol: str = "audioldm",
     fractions: Sequence[float] = FRACTIONS,
     severities: Sequence[float] = (),

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from audiogen_metrics.audio import resampling
 from audiogen_metrics.audio.resampling import resample
 from audiogen_metrics.errors import AudioFileError
+from audiogen_metrics.keeping import ByteBoundedCache
 from tests.audio.golden.resample import GOLDEN, RATES, noise
 
 
@@ -73,3 +75,27 @@ def test_too_few_samples_for_resampy() -> None:
 def test_refuses_rates_without_a_common_factor() -> None:
     with pytest.raises(AudioFileError, match="44101 Hz to 16000 Hz"):
         resample(torch.zeros(100), 44_101, 16_000, "torchaudio")
+
+
+@pytest.mark.parametrize("resampler", ["torchaudio", "torchaudio-kaiser", "resampy"])
+def test_kernels_are_kept_up_to_a_size(monkeypatch: pytest.MonkeyPatch, resampler: resampling.Resampler) -> None:
+    """Files of odd rates need large kernels: they leave room for each other, and the same samples come out."""
+    kept = ByteBoundedCache(20 * 2**20)
+    monkeypatch.setattr(resampling, "_KEPT", kept)
+    found = {}
+    for rate in (44_100, 1201, 1301, 1303, 997, 1009, 44_100):  # a prime rate: 60 MB a kernel
+        found[rate] = resample(noise(rate), rate, 16_000, resampler)
+        assert kept.nbytes <= kept.limit
+    made = []
+    original = resampling._kernels
+    monkeypatch.setattr(resampling, "_kernels", lambda *arguments: (made.append(arguments), original(*arguments))[1])
+    monkeypatch.setattr(resampling, "_KEPT", ByteBoundedCache(0))
+    for rate, expected in found.items():
+        assert torch.equal(resample(noise(rate), rate, 16_000, resampler), expected)
+    assert len(made) == (0 if resampler == "resampy" else len(found))
+
+
+def test_the_largest_kernel_is_kept() -> None:
+    """Else a folder at such a rate would make it anew for each file."""
+    assert resampling.KEPT_BYTES > 4 * resampling.MAX_KERNEL * 1.1
+    assert resampling.KEPT_BYTES > 8 * resampling.MAX_PERIOD * 1.1

@@ -114,7 +114,7 @@ def test_torchrun_splits_the_list(tmp_path: Path, environment: dict[str, str]) -
         ([*TINY, "--prompt", "rain", "--seed", "-1"], 2, "negative"),
         (TINY, 2, "one of the arguments"),
         ([*TINY, "--prompt", "a", "--prompts", "b.txt"], 2, "not allowed with"),
-        ([*TINY, "--prompt", "a", "--steps", "0"], 2, "steps: 0 is not within"),
+        ([*TINY, "--prompt", "a", "--steps", "0"], 2, "argument --steps: 0 is less than 1"),
         (
             [*TINY, "--prompt", "a", "--clap", "none/none", "--candidates", "2"],
             4,

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import logging
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
-from functools import lru_cache, partial
+from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache, partial, update_wrapper, wraps
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from torchmetrics import MetricCollection
 
 from audiogen_metrics import FD
 from audiogen_metrics.backbones import from_callable
 from audiogen_metrics.backbones.base import Backbone, Features, Output
 from audiogen_metrics.backbones.custom import CallableBackbone
-from audiogen_metrics.errors import UsageError
+from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.metrics.runner import shared_runner
 
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated")
 
 CPU = torch.device("cpu")
 log = logging.getLogger(__name__)
@@ -100,6 +108,64 @@ def buffered(value: float) -> nn.Module:
     return module
 
 
+def recurrent(bidirectional: bool) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.LSTM(3, 2, bidirectional=bidirectional)
+
+
+def wrapping(gain: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return a function that calls itself one of torch's."""
+
+    @wraps(nn.functional.relu)
+    def relu(x: torch.Tensor) -> torch.Tensor:
+        return gain * nn.functional.relu(x)
+
+    return relu
+
+
+class Wrapping:
+    def __init__(self, gain: float) -> None:
+        update_wrapper(self, nn.functional.relu)
+        self.gain = gain
+
+
+def scaled(gain: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    def pool(x: torch.Tensor) -> torch.Tensor:
+        return x.mean(2)
+
+    pool.gain = gain  # type: ignore[attr-defined]
+    return pool
+
+
+def made(power: int) -> nn.Module:
+    """Return a module of a class that says it is of Python's own module."""
+    names: dict[str, Any] = {"Tower": Tower}
+    exec(f"class Made(Tower):\n    def forward(self, x):\n        return super().forward(x) ** {power}", names)
+    assert names["Made"].__module__ == "builtins"
+    module: nn.Module = names["Made"]()
+    return module
+
+
+@dataclass
+class Config:
+    width: int | None = None
+    sizes: tuple[int, ...] = (1, 2)
+
+
+class Ordinary(Tower):
+    """What sound modules hold, none of which hides anything."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            config=Config(), recent=deque([1], 3), kind=np.dtype("f4"), pick=itemgetter(0), when=date(2026, 1, 1)
+        )
+        self.memory, self.layout, self.hint = torch.channels_last, torch.strided, list[int] | None
+        self.recurrent = nn.GRU(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x)[..., :4]
+
+
 def linear(value: float) -> nn.Module:
     """Return a module of torch's own, which differs in a weight."""
     module = nn.Linear(4, 2)
@@ -129,11 +195,17 @@ DIFFERENT: dict[str, tuple[Callable[[], nn.Module], Callable[[], nn.Module]]] = 
     "cached function": (lambda: Tower(pool=lru_cache(pool_mean)), lambda: Tower(pool=lru_cache(pool_max))),
     "set": (lambda: Tower(layers={1, 2}), lambda: Tower(layers={1, 3})),
     "device": (lambda: Tower(home=torch.device("cpu")), lambda: Tower(home=torch.device("meta"))),
-    "compiled by TorchScript": (lambda: torch.jit.script(nn.ReLU()), lambda: torch.jit.script(nn.Tanh())),
+    "wrapped": (lambda: Tower(pool=wrapping(1.0)), lambda: Tower(pool=wrapping(2.0))),
+    "object that wraps": (lambda: Tower(pool=Wrapping(1.0)), lambda: Tower(pool=Wrapping(2.0))),
+    "attribute of a function": (lambda: Tower(pool=scaled(1.0)), lambda: Tower(pool=scaled(2.0))),
+    "class made by exec": (lambda: made(1), lambda: made(2)),
+    "mode of a module in a list": (lambda: Tower(heads=[nn.Dropout()]), lambda: Tower(heads=[nn.Dropout().eval()])),
+    "weak reference": (lambda: Tower(held=ref(pool_mean)), lambda: Tower(held=ref(pool_max))),
+    "layer of torch": (lambda: recurrent(bidirectional=True), lambda: recurrent(bidirectional=False)),
 }
 
 
-BY_CODE = {"code", "lambda", "cached function", "enclosed value"}
+BY_CODE = {"code", "lambda", "cached function", "enclosed value", "class made by exec"}
 
 
 def backbone(function: Any, **options: Any) -> CallableBackbone:
@@ -185,6 +257,54 @@ def test_what_cannot_be_seen_needs_a_version(value: object) -> None:
     assert backbone(module, version="1").fingerprint
 
 
+def test_what_sound_modules_hold_needs_no_version() -> None:
+    assert backbone(Ordinary()).fingerprint == backbone(Ordinary()).fingerprint
+    assert backbone(torch.nn.TransformerEncoderLayer(8, 2)).fingerprint
+
+
+@pytest.mark.parametrize("compiled", [torch.jit.script, lambda module: torch.jit.trace(module, torch.zeros(1, 400))])
+def test_torchscript_needs_a_version_and_runs(compiled: Callable[[nn.Module], nn.Module]) -> None:
+    network = nn.Sequential(nn.Unflatten(1, (1, -1)), nn.Conv1d(1, 4, 400, 160), nn.AdaptiveAvgPool1d(1), nn.Flatten())
+    module = compiled(network)
+    with pytest.raises(UsageError, match="cannot be hashed"):
+        backbone(module)
+    found = backbone(module, version="1")(torch.ones(1, 16_000)).embeddings
+    plain = backbone(network)(torch.ones(1, 16_000)).embeddings
+    torch.testing.assert_close(found, plain)
+
+
+def test_what_cannot_be_copied_says_so() -> None:
+    with pytest.raises(UsageError, match=r"tower: cannot be copied .*lock.*a function that calls it"):
+        backbone(Tower(secret=threading.Lock()), version="1")
+
+
+def test_methods_and_partial_functions_are_copied_as_they_are() -> None:
+    module = Tower(1)
+    first = backbone(module.forward, version="1")
+    module.layer = 4
+    assert first.fingerprint != backbone(module.forward, version="1").fingerprint
+    assert first.fingerprint == backbone(Tower(1).forward, version="1").fingerprint
+    x = torch.ones(1, 16_000)
+    torch.testing.assert_close(first(x).embeddings, backbone(Tower(1))(x).embeddings)
+
+
+def test_a_global_that_changed_since_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    made_before = backbone(Tower())
+    monkeypatch.setitem(globals(), "GAIN", 2.0)
+    with pytest.raises(DataError, match="has changed since the backbone was made"):
+        made_before(torch.ones(1, 16_000))
+
+
+def test_a_collection_keeps_backbones_of_one_name_apart() -> None:
+    """Also where a first batch of silence gives both the same states."""
+    metrics = {str(layer): FD(protocol="yamnet", backbone=backbone(Tower(layer))) for layer in (1, 4)}
+    collection = MetricCollection(metrics)
+    collection.update(gen=torch.zeros(2, 16_000), ref=torch.zeros(2, 16_000), sample_rate=16_000)
+    assert len(collection.compute_groups) == 2
+    again = FD(protocol="yamnet", backbone=backbone(Tower(1)))
+    assert again.state_dict().keys() == metrics["1"].state_dict().keys()
+
+
 def test_a_cycle_ends() -> None:
     module = Tower()
     module.parents = [module]
@@ -228,7 +348,7 @@ def test_runners_are_shared_by_instance() -> None:
 
 def test_metrics_side_by_side_score_their_own_networks() -> None:
     generator = torch.Generator().manual_seed(0)
-    x, y = torch.randn(8, 16_000, generator=generator), 0.3 * torch.randn(8, 16_000, generator=generator)
+    x, y = 0.1 * torch.randn(8, 16_000, generator=generator), 0.03 * torch.randn(8, 16_000, generator=generator)
 
     def distance(metric: FD) -> float:
         metric.update(gen=x, ref=y, sample_rate=16_000)
@@ -259,9 +379,11 @@ class Layered(Backbone):
     outputs = frozenset[Output]({"embeddings"})
     weights_sha256 = "0" * 64
 
-    def __init__(self, layer: int, scale: float = 1.0) -> None:
+    def __init__(
+        self, layer: int, scale: float = 1.0, layers: tuple[int, ...] = (), folder: Path | None = None
+    ) -> None:
         super().__init__()
-        self.layer, self.scale = layer, scale
+        self.layer, self.scale, self.layers, self.folder = layer, scale, layers, folder
 
     def load(self) -> nn.Module:
         class Network(nn.Module):
@@ -273,7 +395,11 @@ class Layered(Backbone):
 
 def test_a_subclass_is_told_by_its_attributes() -> None:
     assert Layered(1).settings["layer"] == 1
-    assert len({Layered(1).fingerprint, Layered(2).fingerprint, Layered(1, 0.5).fingerprint}) == 3
+    others = [Layered(2), Layered(1, 0.5), Layered(1, layers=(3, 4)), Layered(1, folder=Path("a"))]
+    assert len({Layered(1).fingerprint, *(other.fingerprint for other in others)}) == 5
+    copied = copy.copy(Layered(1))
+    copied.layer = 2
+    assert shared_runner(copied, CPU) is not shared_runner(Layered(1), CPU)
     loaded = Layered(1)
     loaded(torch.zeros(1, 16_000))
     assert loaded.fingerprint == Layered(1).fingerprint

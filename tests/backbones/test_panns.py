@@ -288,7 +288,7 @@ def test_a_pickled_backbone_leaves_its_weights_behind(panns: Cnn14) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda content: content["model"], "no state dict under 'model'"),
+        (lambda content: {"model": [content]}, "no state dict under 'model'"),
         (lambda content: [content], "no state dict under 'model'"),
         (lambda content: {"model": without(content, "logmel_extractor.melW")}, "1 missing tensors .logmel_extractor"),
         (lambda content: {"model": scaled(content, "logmel_extractor.melW")}, "melW is not that of panns-cnn14-16k"),
@@ -352,3 +352,11 @@ def test_nothing_heavy_nothing_from_the_network_nothing_in_home(checkpoint: Path
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["[]", "torch.Size([1,", "2048])", "torch.Size([1,", "1,", "128])"]
     assert list(home.rglob("*")) == []
+
+
+def test_a_flat_checkpoint_is_taken_where_its_keys_fit() -> None:
+    """As safetensors files are: front end and network side by side."""
+    constants = front_end(Cnn14At16k).constants()
+    assert Cnn14At16k().unwrap(constants | {"fc1.bias": torch.zeros(1)}, Path("some.safetensors")).keys() == {
+        "fc1.bias"
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import http.server
 import json
@@ -13,13 +14,16 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
+from audiogen_metrics import filesystems
 from audiogen_metrics.backbones import pretrained, weights
 from audiogen_metrics.backbones.base import Features, Output
 from audiogen_metrics.backbones.panns import Cnn14At16k
@@ -50,6 +54,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.requests.append(self.path)  # type: ignore[attr-defined]
+        if self.path == "/endless":
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    self.wfile.write(CONTENT)
         if self.path not in {"/good", "/wrong", "/cut"}:
             self.send_error(404)
             return
@@ -130,6 +140,16 @@ def test_a_failed_download_leaves_nothing(
 def test_a_server_that_is_not_there() -> None:
     with pytest.raises(MissingWeightsError, match=r"download failed \(http://127\.0\.0\.1:1/x: "):
         fetch(WeightsEntry("toy", "toy.pth", ("http://127.0.0.1:1/x",), DIGEST, "", ""))
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_download_has_an_end(server: http.server.ThreadingHTTPServer, tmp_path: Path, known: bool) -> None:
+    size = len(CONTENT) if known else None
+    endless = replace(entry(server, "endless", "good", size=size), limit=len(CONTENT))
+    assert fetch(endless).read_bytes() == CONTENT
+    with pytest.raises(MissingWeightsError, match=f"sends more than {len(CONTENT)} bytes"):
+        fetch(replace(endless, file_name="other.pth", urls=endless.urls[:1]))
+    assert not list((tmp_path / "cache" / "weights").glob(".*"))
 
 
 def test_mirrors_are_tried_in_order(server: http.server.ThreadingHTTPServer) -> None:
@@ -246,12 +266,33 @@ def test_a_digest_is_noted_and_a_change_is_noticed(tmp_path: Path, monkeypatch: 
     file = tmp_path / "file"
     file.write_bytes(CONTENT)
     monkeypatch.setattr(weights, "RACY_NS", -(10**18))
+    monkeypatch.setattr(filesystems, "kind_of", lambda _path: "ext4")
     assert sha256_of(file) == DIGEST
     with monkeypatch.context() as patch:
         patch.setattr(hashlib, "file_digest", lambda *_: pytest.fail("hashed again"))
         assert sha256_of(file) == DIGEST
     file.write_bytes(CONTENT[::-1])
     assert sha256_of(file) == hashlib.sha256(CONTENT[::-1]).hexdigest()
+
+
+@pytest.mark.parametrize("kind", ["squashfs", "overlay", "fuse.squashfuse", ""])
+def test_a_file_is_hashed_where_equal_times_say_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Weights in an image that was made anew have the size, times and inode of the old ones."""
+    file = tmp_path / "file"
+    file.write_bytes(CONTENT)
+    monkeypatch.setattr(weights, "RACY_NS", -(10**18))
+    monkeypatch.setattr(filesystems, "kind_of", lambda _path: "ext4")
+    assert sha256_of(file) == DIGEST
+    note = next((tmp_path / "cache").rglob("*.json"))
+    noted = note.read_text()
+    note.write_text(noted.replace(DIGEST, "0" * 64).replace('"ext4 ', f'"{kind} '))
+    monkeypatch.setattr(filesystems, "kind_of", lambda _path: kind)
+    assert sha256_of(file) == DIGEST
+    note.unlink()
+    assert sha256_of(file) == DIGEST
+    assert not note.exists()
 
 
 def test_a_file_that_just_changed_is_not_noted(tmp_path: Path) -> None:
@@ -266,6 +307,7 @@ def test_verification_can_ignore_the_note(tmp_path: Path, monkeypatch: pytest.Mo
     file = tmp_path / "file"
     file.write_bytes(CONTENT)
     monkeypatch.setattr(weights, "RACY_NS", -(10**18))
+    monkeypatch.setattr(filesystems, "kind_of", lambda _path: "ext4")
     sha256_of(file)
     note = next((tmp_path / "cache").rglob("*.json"))
     note.write_text(note.read_text().replace(DIGEST, "0" * 64))
@@ -424,6 +466,16 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None
         _ = toy.network
 
 
+def test_safetensors_are_read_where_their_keys_fit(tmp_path: Path) -> None:
+    file = tmp_path / "toy.safetensors"
+    save_file({"weight": torch.zeros(2, 3)}, file)
+    refused(file, r"another network: 1 missing tensors \(bias\)")
+    file.write_bytes(file.read_bytes()[:40])
+    refused(file, "the file")
+    save_file(toy_state(), file)
+    assert torch.equal(load(file), load(saved(tmp_path)))
+
+
 def test_numpy_numbers_and_arrays_beside_the_tensors_are_read(tmp_path: Path) -> None:
     """The published 16 kHz PANNs file has its training sampler's."""
     file = tmp_path / "old.pth"
@@ -533,7 +585,10 @@ def agm(*arguments: str) -> int:
 def test_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "cache" / "weights" / "toy=1.pth"
     assert agm("list") == 0
-    assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()] == ["file", "missing", "missing"]
+    table, _, offline = capsys.readouterr().out.partition("\n\n")
+    assert [line.split()[-1] for line in table.splitlines()] == ["file", "missing", "missing"]
+    assert f"put them into {tmp_path / 'cache' / 'weights'}:" in offline
+    assert f"{DIGEST}  toy=1.pth\n    http://127.0.0.1:" in offline
     assert agm("verify") == 0
     assert capsys.readouterr().out == ""
     assert agm("verify", "toy") == 4
@@ -583,3 +638,11 @@ def test_listing_needs_no_torch() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "panns-cnn14-16k" in done.stdout
+
+
+def test_the_documentation_says_what_to_bring_to_a_machine_without_connection() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "cache.md").read_text(encoding="utf-8")
+    for name in WEIGHTS.names():
+        entry = WEIGHTS.get(name)
+        row = f"| `{entry.name}` | `{entry.file_name}` | `{entry.sha256}` | <{entry.urls[0]}> |"
+        assert row in page

@@ -7,12 +7,17 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from audiogen_metrics import filesystems, score
 from audiogen_metrics.audio.files import scan
 from audiogen_metrics.audio.preflight import ClipFacts
 from audiogen_metrics.audio.preparation import Preprocessing
@@ -20,15 +25,19 @@ from audiogen_metrics.backbones.yamnet import YAMNet
 from audiogen_metrics.embedding import cache as cache_module
 from audiogen_metrics.embedding import memo as memo_module
 from audiogen_metrics.embedding.cache import (
+    Amount,
     CachedClip,
     EmbeddingCache,
+    damaged_shards,
     embeddings_folder,
+    prune,
     read_shard,
     shards,
     summarise,
+    usage,
 )
 from audiogen_metrics.embedding.extraction import Extraction, ExtractionOptions, extract
-from audiogen_metrics.embedding.memo import HashMemo, digest_of, identity_of
+from audiogen_metrics.embedding.memo import HashMemo, Identity, digest_of, identity_of, memo_folder
 from audiogen_metrics.settings import cache_dir
 from tests.conftest import write_tone
 
@@ -232,8 +241,15 @@ def test_an_interrupted_run_keeps_what_it_has(tones: Path, monkeypatch: pytest.M
     assert sum(int(space["clips"]) for space in summarise(embeddings_folder())) == 2
 
 
-def test_memo_spares_reading(tones: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memo believes files that were written only now, whatever file system the tests run on."""
     monkeypatch.setattr(memo_module, "RACY_NS", -1)
+    monkeypatch.setattr(filesystems, "kind_of", lambda _path: "ext4")
+
+
+@pytest.mark.usefixtures("trusting")
+def test_memo_spares_reading(tones: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(tones)
     reads: list[Path] = []
     original = Path.read_bytes
@@ -254,8 +270,8 @@ def test_memo_does_not_trust_a_fresh_file(tmp_path: Path) -> None:
     assert HashMemo(tmp_path / "memo", tmp_path).recall(path) is None
 
 
-def test_memo_notices_size_time_and_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memo_module, "RACY_NS", -1)
+@pytest.mark.usefixtures("trusting")
+def test_memo_notices_size_time_and_identity(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     path.write_bytes(b"one")
     memo = HashMemo(tmp_path / "memo", tmp_path)
@@ -268,14 +284,285 @@ def test_memo_notices_size_time_and_identity(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", '{"files": {"a": 1}}', '{"files": [1]}', "\x00", '{"files": {"a": [[1], 2]}}']
+    "content",
+    ["", "[]", "\x00"]
+    + [f'{{"version": 2, "files": {files}}}' for files in ('{"a": 1}', "[1]", '{"a": [[1], 2]}', '{"a": ["bc", 2]}')],
 )
-def test_a_damaged_memo_only_costs_time(tones: Path, content: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memo_module, "RACY_NS", -1)
+@pytest.mark.usefixtures("trusting")
+def test_a_damaged_memo_only_costs_time(tones: Path, content: str) -> None:
     cold = run(tones)
     (file,) = (cache_dir() / "memo").iterdir()
     file.write_text(content)
     assert_same_features(cold, run(tones))
+
+
+@contextmanager
+def equal_identities() -> Iterator[None]:
+    """Let all files look alike, as those of two images that were made alike. No program can set a change time."""
+    identity: Identity = (32_044, 1_600_000_000_123_456_789, 1_600_000_000_123_456_789, 7, 1)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("memo", "extraction"):
+            patch.setattr(f"audiogen_metrics.embedding.{module}.identity_of", lambda _path: identity)
+        yield
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("squashfs", "erofs", "iso9660", "udf", "cramfs", "romfs", "overlay", "fuse.squashfuse", "fuse.s3fs"),
+        *("fuse.gcsfuse", "fuseblk", "virtiofs", "9p", "cifs", "vfat", "exfat", "ntfs3", "a kind of tomorrow", ""),
+    ],
+)
+def test_memo_does_not_believe_what_cannot_tell(tones: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Whatever may show other content under equal size, times and inode is read."""
+    monkeypatch.setattr(filesystems, "kind_of", lambda _path: kind)
+    with equal_identities():
+        before = run(tones)
+        shutil.copy(tones / "b.wav", tones / "a.wav")
+        after = run(tones)
+    assert after.digests["a"] == after.digests["b"] == before.digests["b"] != before.digests["a"]
+    features = after.sets["yamnet"].features
+    assert torch.equal(features["a"]["logits"], features["b"]["logits"])
+    assert after.from_cache == 3
+
+
+@pytest.mark.parametrize("kind", sorted(filesystems.STAMPING))
+def test_memo_stays_fast_where_the_kernel_stamps(tones: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Also over NFS, read-only or not: its server stamps. Only files that did not change look alike there."""
+    monkeypatch.setattr(filesystems, "kind_of", lambda _path: kind)
+    with equal_identities():
+        run(tones)
+        reads: list[Path] = []
+        original = Path.read_bytes
+        monkeypatch.setattr(Path, "read_bytes", lambda self: (reads.append(self), original(self))[1])
+        assert run(tones).from_cache == 3
+    assert not [path for path in reads if path.suffix == ".wav"]
+
+
+@pytest.mark.usefixtures("trusting")
+def test_memo_notices_another_volume_at_the_same_place(tones: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filesystems.Volume, "of", lambda _path: filesystems.Volume("ext4", 1))
+    with equal_identities():
+        run(tones)
+        assert HashMemo(memo_folder(), tones).recall(tones / "a.wav") is not None
+        monkeypatch.setattr(filesystems.Volume, "of", lambda _path: filesystems.Volume("ext4", 2))
+        assert HashMemo(memo_folder(), tones).recall(tones / "a.wav") is None
+
+
+@pytest.mark.usefixtures("trusting")
+def test_memo_of_an_earlier_version_is_not_believed(tones: Path) -> None:
+    """It may have been written where the file system could not tell."""
+    run(tones)
+    (file,) = memo_folder().iterdir()
+    content = json.loads(file.read_text())
+    assert content["version"] == 2
+    file.write_text(json.dumps(content | {"version": 1}))
+    assert HashMemo(memo_folder(), tones).recall(tones / "a.wav") is None
+    files = {path: [stamp[:4], digest] for path, (stamp, digest) in content["files"].items()}
+    file.write_text(json.dumps({"version": 1, "files": files}))
+    assert HashMemo(memo_folder(), tones).recall(tones / "a.wav") is None
+
+
+def known(root: Path) -> set[str]:
+    (file,) = memo_folder().iterdir()
+    return {Path(path).relative_to(root).as_posix() for path in json.loads(file.read_text())["files"]}
+
+
+@pytest.mark.usefixtures("trusting")
+def test_memo_of_a_part_keeps_the_rest(tones: Path) -> None:
+    write_tone(tones / "more" / "d.wav")
+    run(tones)
+    assert known(tones) == {"a.wav", "b.wav", "c.wav", "more/d.wav"}
+    write_tone(tones / "e.wav")
+    folder = scan(tones)
+    extract(replace(folder, clips=folder.clips[:2]), [YAMNet()], AUDIO, ExtractionOptions(workers=0))
+    assert known(tones) == {"a.wav", "b.wav", "c.wav", "more/d.wav"}
+    (tones / "a.wav").unlink()
+    shutil.rmtree(tones / "more")
+    run(tones)
+    assert known(tones) == {"b.wav", "c.wav", "e.wav"}
+
+
+@pytest.mark.usefixtures("trusting")
+def test_memos_of_two_runs_at_once_are_joined(tones: Path) -> None:
+    paths = [tones / f"{name}.wav" for name in "abc"]
+    first, second = HashMemo(memo_folder(), tones), HashMemo(memo_folder(), tones)
+    first.remember(paths[0], identity_of(paths[0]), "one")
+    second.remember(paths[1], identity_of(paths[1]), "two")
+    first.save()
+    second.save()
+    assert known(tones) == {"a.wav", "b.wav"}
+    both = HashMemo(memo_folder(), tones)
+    assert [both.recall(path) for path in paths] == ["one", "two", None]
+
+
+MEMOIST = """
+import sys
+from pathlib import Path
+from audiogen_metrics import filesystems
+from audiogen_metrics.embedding import memo
+memo.RACY_NS = -1
+filesystems.kind_of = lambda path: "ext4"
+root, number = Path(sys.argv[1]), int(sys.argv[2])
+for turn in range(40):
+    written = memo.HashMemo(memo.memo_folder(), root)
+    for path in sorted(root.iterdir())[number::4]:
+        written.remember(path, memo.identity_of(path), path.name)
+    written.save()
+    assert not written.problems
+    read = memo.HashMemo(memo.memo_folder(), root)
+    assert len(read._known) >= 50, len(read._known)
+    assert all(digest == Path(path).name for path, (_, digest) in read._known.items())
+"""
+
+
+@pytest.mark.slow
+def test_four_processes_write_one_memo(tmp_path: Path) -> None:
+    """Whatever they lose of each other's, the memo is whole and true at any time."""
+    for index in range(200):
+        (tmp_path / f"{index:03d}.wav").write_bytes(b"content")
+    command = [sys.executable, "-c", MEMOIST, str(tmp_path)]
+    writers = [subprocess.Popen([*command, str(number)], cwd=Path(__file__).parents[2]) for number in range(4)]
+    assert [writer.wait(120) for writer in writers] == [0, 0, 0, 0]
+    assert len(known(tmp_path)) >= 50
+
+
+def test_features_do_not_keep_their_shard_in_memory() -> None:
+    filled(*range(50))
+    (found,) = EmbeddingCache({"backbone": "test"}, "test").get(["digest7"]).values()
+    assert_equal(found, clip(7, windows=8))
+    for tensor in found.features.values():
+        assert tensor.untyped_storage().nbytes() == tensor.nbytes
+    (shard,) = shards(embeddings_folder())
+    shard.write_bytes(bytes(shard.stat().st_size))  # nor do they depend on its file
+    assert_equal(found, clip(7, windows=8))
+
+
+def test_clips_of_a_damaged_shard_are_found_in_another_one() -> None:
+    """What was computed again is not computed in every run, however the two shards are named."""
+    cache = filled(0, 1)
+    (sound,) = shards(cache.folder)
+    for name in ("0.safetensors", "f.safetensors"):
+        content = bytearray(sound.read_bytes())
+        content[-5] ^= 1
+        (cache.folder / name).write_bytes(content)
+    sound.rename(cache.folder / "8.safetensors")
+    reader = EmbeddingCache({"backbone": "test"}, "test")
+    assert reader.get(["digest0", "digest1"]).keys() == {"digest0", "digest1"}
+    assert len(reader.problems) == 1
+
+
+def test_a_clip_larger_than_a_shard_gets_one_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Damage to it, or reading it, does not concern the short clips around it."""
+    monkeypatch.setattr(cache_module, "SHARD_BYTES", 50 * sum(t.nbytes for t in clip(0).features.values()))
+    cache = EmbeddingCache({}, "test")
+    for index in range(20):
+        cache.put(f"digest{index}", clip(index))
+    cache.put("long", clip(0, windows=10_000))
+    for index in range(20, 40):
+        cache.put(f"digest{index}", clip(index))
+    cache.flush()
+    sizes = [len(cache_module.read_shard_digests(shard)) for shard in shards(cache.folder)]
+    assert sorted(sizes) == [1, 20, 20]
+    assert len(EmbeddingCache({}, "test").get(["long", *(f"digest{index}" for index in range(40))])) == 41
+
+
+def test_usage_is_all_that_lies_there(tones: Path) -> None:
+    assert sum(usage(cache_dir()).values(), Amount()) == Amount(0, 0)
+    run(tones)
+    for place in ("weights/a.pth", "weights/digests/a.json", "weights/converted/a.safetensors", "latents/x/a", "odd"):
+        (cache_dir() / place).parent.mkdir(parents=True, exist_ok=True)
+        (cache_dir() / place).write_bytes(b"1234567")
+    os.link(cache_dir() / "odd", cache_dir() / "weights" / "the same file")
+    (cache_dir() / "a link").symlink_to(tones / "a.wav")
+    found = usage(cache_dir())
+    there = [path.lstat() for path in cache_dir().rglob("*") if path.is_symlink() or path.is_file()]
+    sizes = {status.st_ino: status.st_size for status in there}
+    assert sum(found.values(), Amount()) == Amount(len(sizes), sum(sizes.values()))
+    assert found["embeddings"].size == sum(space["bytes"] for space in summarise(embeddings_folder()))
+    assert found["converted weights"] == found["latents"] == Amount(1, 7)
+    assert prune(embeddings_folder(), 1, everything=True, dry_run=True) == found["embeddings"]
+    assert prune(embeddings_folder(), 1, everything=True) == found["embeddings"]
+    assert usage(cache_dir()) == found | {"embeddings": Amount(0, 0)}
+
+
+def test_a_damaged_shard_is_named_in_the_summary(tones: Path) -> None:
+    run(tones)
+    (shard,) = shards(embeddings_folder())
+    (shard.parent / "b.safetensors").write_bytes(b"no shard")
+    (summary,) = summarise(embeddings_folder())
+    assert (summary["clips"], summary["shards"], list(summary["damaged"])) == (3, 2, ["b.safetensors"])
+
+
+@contextmanager
+def another_user() -> Iterator[None]:
+    """Become a user without rights; permissions do not stop the superuser, as whom tests may run."""
+    if os.geteuid():
+        yield
+        return
+    os.setegid(65534)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may enter, unlike pytest's."""
+    with tempfile.TemporaryDirectory(prefix="agm-tests-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions are POSIX")
+@pytest.mark.parametrize("closed", ["umask 077", "cache", "embeddings", "space", "shard", "memo", "memo files"])
+@pytest.mark.usefixtures("trusting")
+def test_a_cache_of_another_user_is_one_warning(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch, closed: str
+) -> None:
+    cache = open_folder / "cache"
+    monkeypatch.setenv("AGM_CACHE_DIR", str(cache))
+    for name in ("gen", "ref"):
+        for clip_id in "abc":
+            write_tone(open_folder / name / f"{name}-{clip_id}.wav")
+    before = os.umask(0o077 if closed == "umask 077" else 0o022)
+    try:
+        expected = score(open_folder / "gen", open_folder / "ref", protocol="yamnet", workers=0)
+    finally:
+        os.umask(before)
+    assert not any("cache" in text for text in expected.warnings)
+    (space,) = (cache / "embeddings").iterdir()
+    places = {
+        "cache": [cache],
+        "embeddings": [cache / "embeddings"],
+        "space": [space],
+        "shard": shards(space),
+        "memo": [cache / "memo"],
+        "memo files": [*(cache / "memo").iterdir()],
+        "umask 077": [] if os.geteuid() == 0 else [cache],
+    }
+    if closed == "memo files":
+        (cache / "memo").chmod(0o777)  # others may write beside them, so that reading alone fails
+    for path in places[closed]:
+        path.chmod(0)
+    try:
+        with another_user():
+            found = score(open_folder / "gen", open_folder / "ref", protocol="yamnet", workers=0)
+            if closed == "shard":
+                assert [*damaged_shards(space).values()] == ["Permission denied"] * len(shards(space))
+                assert [*summarise(space.parent)[0]["damaged"].values()] == ["Permission denied"] * len(shards(space))
+    finally:
+        for path in places[closed]:
+            path.chmod(0o755)
+    assert found.scores == expected.scores
+    warnings = [text for text in found.warnings if "cache" in text]
+    assert len(warnings) == 1, warnings
+    assert f"the cache in {cache} has" in warnings[0]
+    assert f"chmod -R a+rwX {cache}" in warnings[0]
+    assert "AGM_CACHE_DIR" in warnings[0]
 
 
 WRITER = """

@@ -229,6 +229,34 @@ def test_out_of_memory_halves_the_batch_and_goes_on(tmp_path: Path, backbone: YA
     ]
 
 
+class FewSeconds(Loudness):
+    """A backbone on a device that has room for a number of samples."""
+
+    def __call__(self, waveforms: torch.Tensor) -> Features:
+        if waveforms.numel() > 6 * 16_000:
+            raise torch.OutOfMemoryError
+        return super().__call__(waveforms)
+
+
+def test_long_clips_out_of_memory_do_not_make_short_ones_go_one_by_one(tmp_path: Path) -> None:
+    meter = FewSeconds()
+    result = extract(
+        lengths(tmp_path, 4, 4, *[1.0] * 8), [meter], Preprocessing(16_000), replace(UNCACHED, batch_size=2)
+    )
+    assert sorted(meter.batches) == [(1, 64_000)] * 2 + [(2, 16_000)] * 4
+    assert len(result.problems) == 1
+
+
+def test_one_very_long_clip_disturbs_no_short_ones(tmp_path: Path) -> None:
+    """Ten minutes, more than a batch may hold, beside short clips: these share batches, and all are cached."""
+    folder = lengths(tmp_path, *[1.0] * 20, 600, *[1.0] * 20)
+    meter, options = Loudness(), ExtractionOptions(workers=2, batch_size=8)
+    assert count(extract(folder, [meter], Preprocessing(16_000), options)) == (41, 0)
+    assert sorted(meter.batches) == [(1, 9_600_000)] + [(8, 16_000)] * 5
+    assert count(extract(folder, [meter], Preprocessing(16_000), options)) == (41, 41)
+    assert len(meter.batches) == 6
+
+
 def test_a_clip_that_does_not_fit_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SmallMemory, "room", 0)
     with pytest.raises(DataError, match=r"0\.wav: too long for the memory of cpu"):

@@ -107,5 +107,5 @@ def test_streams_are_distinct_and_fixed() -> None:
     "changes", [{"prompt": None}, {"audio": Path("a.wav")}, {"seconds": 0.0}, {"seed": -1}, {"clip_id": ""}]
 )
 def test_impossible_requests(changes: dict[str, object]) -> None:
-    with pytest.raises(UsageError):
+    with pytest.raises((DataError, UsageError)):
         Request(**{"clip_id": "a", "prompt": "rain", **changes})  # type: ignore[arg-type]

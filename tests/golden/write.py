@@ -1,8 +1,9 @@
 """Every metric of every protocol on the examples, on seeded random checkpoints.
 
 ``python -m tests.golden.write FILE`` writes what the present code gives; ``tests/test_golden.py`` compares with
-``scores.json``. On the machine that wrote the file, a change of code that is about no value changes none by more than
-1e-12; on another processor, convolutions round differently.
+``scores.json``, written before the faults of docs/reliability.md were mended; since then only FAD of audioldm-0.0.3 and
+2023-02 moved, on lossy files. On the machine that wrote the file, a change of code that is about no value changes none
+by more than 1e-12; on another processor, convolutions round differently.
 """
 
 from __future__ import annotations

@@ -132,7 +132,7 @@ def test_severities_out_of_range(severity: float, clip: Clip) -> None:
 
 
 def test_negative_seed(clip: Clip) -> None:
-    with pytest.raises(UsageError, match="negative"):
+    with pytest.raises(UsageError, match="seed=-1"):
         configure("gain")(clip, 1, seed=-1)
 
 

@@ -198,6 +198,9 @@ def test_command_line(agm, folders, tmp_path):
     outline(tmp_path / "page.html")
     done = agm("score", *folders, "--protocol", "yamnet", "--html", tmp_path, "--format", "json")
     assert done.returncode == 2
+    assert "is a folder, not a file" in done.stderr
+    done = agm("score", *folders, "--protocol", "yamnet", "--html", "/proc/page.html", "--format", "json")
+    assert done.returncode == 2
     assert json.loads(done.stdout)["scores"]
 
 

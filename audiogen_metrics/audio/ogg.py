@@ -1,0 +1,136 @@
+"""Ogg files page by page: every checksum and page number checked, one link of a chain after the other (RFC 3533).
+
+libsndfile decodes the first link only, passes over pages that fail their checksum, and takes what is left as whole.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from audiogen_metrics.audio import tags
+from audiogen_metrics.errors import AudioFileError
+
+CAPTURE = b"OggS"
+
+_HEADER = struct.Struct("<4sBBqIIIB")
+_CHECKSUM = 22
+"""Where in a page its checksum lies, which is computed with zeros in its place."""
+_BEGIN, _END = 2, 4
+"""Flags of a page: the first, and the last, of its stream."""
+
+_MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+# First bytes of a stream, and what it holds.
+_SOUNDS = {b"\x01vorbis": "Vorbis", b"OpusHead": "Opus", b"\x7fFLAC": "FLAC", b"Speex   ": "Speex"}
+_OTHERS = {
+    b"fishead\0": "Skeleton",
+    b"\x80theora": "Theora video",
+    b"BBCD\0": "Dirac video",
+    b"OVP80": "VP8 video",
+    b"\x80kate": "Kate subtitles",
+}
+
+_FIX = "Write it again, or convert it: ffmpeg -i IN OUT.flac"
+
+
+@dataclass
+class _Stream:
+    """Pages of one serial number between its beginning and its end.
+
+    ``sequence`` is the number that its next page must have.
+    """
+
+    content: str
+    sequence: int
+    pages: list[bytes] = field(default_factory=list)
+    has_ended: bool = False
+
+
+@dataclass
+class _Link:
+    """Streams that begin together, by serial number."""
+
+    streams: dict[int, _Stream] = field(default_factory=dict)
+
+    def sound(self, path: Path) -> _Stream:
+        """Return the one stream of the link that is sound."""
+        sounds = [stream for stream in self.streams.values() if stream.content in _SOUNDS.values()]
+        if len(sounds) != 1:
+            held = ", ".join(stream.content for stream in self.streams.values())
+            count = f"{len(sounds)} streams of sound" if sounds else "no stream of sound"
+            raise AudioFileError(
+                f"the Ogg file has {count} ({held})", path, "Take one of them: ffmpeg -i IN -map 0:a:0 OUT.flac"
+            )
+        return sounds[0]
+
+
+def links(path: Path, content: bytes) -> list[bytes]:
+    """Return each link of a chained file as a file of its own, with the pages of its sound alone.
+
+    Raises
+    ------
+    AudioFileError
+        A page is damaged, missing or cut, or the file does not hold one stream of sound at a time.
+    """
+    chain: list[_Link] = []
+    begins, number, behind, position = False, 0, 0, content.find(CAPTURE)
+    while position >= 0:
+        number += 1
+        page = _page(content, position)
+        if page is None:
+            raise AudioFileError("the file is truncated", path, _FIX)
+        if not _is_sound(page):
+            raise AudioFileError(f"the file is damaged: page {number} fails its checksum", path, _FIX)
+        _, _, flags, _, serial, sequence, _, segments = _HEADER.unpack_from(page)
+        if flags & _BEGIN:
+            if not begins:
+                _check_end(path, chain, content[behind:position])
+                chain.append(_Link())
+            chain[-1].streams[serial] = _Stream(_name(page[27 + segments :]), sequence)
+        begins = bool(flags & _BEGIN)
+        stream = chain[-1].streams.get(serial) if chain else None
+        if stream is None or stream.has_ended:
+            state = "has ended" if stream else "never began"
+            raise AudioFileError(f"the file is damaged: page {number} is of a stream that {state}", path, _FIX)
+        if sequence != stream.sequence:
+            raise AudioFileError(f"the file is damaged: pages are missing before page {number}", path, _FIX)
+        stream.pages.append(page)
+        stream.sequence = (sequence + 1) % 2**32
+        stream.has_ended = bool(flags & _END)
+        behind = position + len(page)
+        position = content.find(CAPTURE, behind)
+    _check_end(path, chain, content[behind:])
+    sounds = [link.sound(path) for link in chain]
+    return [b"".join(stream.pages) for stream in sounds]
+
+
+def _page(content: bytes, position: int) -> bytes | None:
+    """Return the page at ``position``, as long as its own header says; None if the file ends within it."""
+    segments = content[position + 26] if position + 27 <= len(content) else 0
+    end = position + 27 + segments + sum(content[position + 27 : position + 27 + segments])
+    return content[position:end] if position + 27 + segments <= end <= len(content) else None
+
+
+def _is_sound(page: bytes) -> bool:
+    """Tell whether a page has the checksum that it says: CRC-32 of zlib's polynomial, each byte from its other end."""
+    mirrored = page.translate(_MIRRORED)
+    # zlib inverts the register before and after; Ogg does neither.
+    found = 2**32 - 1
+    for part in (mirrored[:_CHECKSUM], bytes(4), mirrored[_CHECKSUM + 4 :]):
+        found = zlib.crc32(part, found)
+    return found ^ 2**32 - 1 == int.from_bytes(mirrored[_CHECKSUM : _CHECKSUM + 4], "big")
+
+
+def _name(packet: bytes) -> str:
+    """Return what a stream holds by the beginning of its first packet."""
+    return next((name for magic, name in (_SOUNDS | _OTHERS).items() if packet.startswith(magic)), "unknown")
+
+
+def _check_end(path: Path, chain: list[_Link], junk: bytes) -> None:
+    """Raise AudioFileError where the last link lacks its end; the flag of the end alone is missing in sound files."""
+    for stream in chain[-1].streams.values() if chain else ():
+        if not stream.has_ended and tags.skip(junk, 0) < len(junk):
+            raise AudioFileError("the file is damaged: what follows its last page is none", path, _FIX)

@@ -1,0 +1,111 @@
+"""The parser of every command, and what its arguments may be."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import math
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from audiogen_metrics.errors import AudiogenMetricsError
+from audiogen_metrics.options import as_path
+from audiogen_metrics.text import escaped
+
+FORMAT_OF = {".json": "json", ".csv": "csv", ".md": "markdown", ".tex": "latex", ".html": "html"}
+"""Formats by the suffix of ``-o``; any other suffix is a table for people."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that shows the usage of the command in question and names the nearest flag or command."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[argparse.Namespace, list[str]]:  # type: ignore[override]
+        """Parse; what is left over is an error here already, where the usage is that of the command."""
+        found, rest = super().parse_known_args(args, namespace)
+        if rest:
+            flags = [flag for action in self._actions for flag in action.option_strings]
+            hints = [near for text in rest if text.startswith("-") for near in _near(text.partition("=")[0], flags)]
+            self.error(
+                f"unrecognized arguments: {' '.join(rest)}" + f" (did you mean {', '.join(hints)}?)" * bool(hints)
+            )
+        formats: Sequence[str] | None = getattr(found, "formats", None)
+        if formats is not None and found.format is None:
+            suffix = "" if found.output is None else found.output.suffix.lower()
+            found.format = FORMAT_OF.get(suffix, formats[0])
+            if found.format not in formats:
+                self.error(f"this command does not write {suffix}, but {', '.join(formats)}; choose with --format")
+        return found, rest
+
+    def error(self, message: str) -> NoReturn:
+        """Print usage and message on stderr; exit with 2."""
+        wrong = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)$", message, re.DOTALL)
+        near = _near(wrong[1], re.findall(r"[\w.-]+", wrong[2])) if wrong else []
+        super().error(escaped(message) + "".join(f". Did you mean {name!r}?" for name in near))
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Return a reader of whole numbers from ``least`` on."""
+
+    def read(text: str) -> int:
+        number = int(text)
+        if number < least:
+            raise argparse.ArgumentTypeError(f"{text} is less than {least}")
+        return number
+
+    read.__name__ = "int"  # argparse's errors name it
+    return read
+
+
+def between(low: float, high: float = math.inf) -> Callable[[str], float]:
+    """Return a reader of finite numbers from ``low`` to ``high``."""
+
+    def read(text: str) -> float:
+        number = float(text)
+        if not math.isfinite(number):
+            raise argparse.ArgumentTypeError(f"{text} is no number")
+        if not low <= number <= high:
+            bounds = f"less than {low:g}" if number < low else f"more than {high:g}"
+            raise argparse.ArgumentTypeError(f"{text} is {bounds}")
+        return number
+
+    read.__name__ = "float"
+    return read
+
+
+def output_file(text: str) -> Path:
+    """Read the name of a file to write."""
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no name of a file")
+    try:
+        path = as_path(text)
+    except AudiogenMetricsError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if text.endswith("/") or path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a folder, not a file")
+    return path
+
+
+def result_file(text: str) -> Path | None:
+    """Read the name of a file for a result, None where it is stdout."""
+    return None if text in ("-", "/dev/stdout") else output_file(text)
+
+
+def plot_file(text: str) -> Path:
+    """Read the name of a drawing to write."""
+    path = output_file(text)
+    if path.suffix not in (".svg", ".png"):
+        raise argparse.ArgumentTypeError(f"{text} is neither .svg nor .png")
+    return path
+
+
+def output_folder(text: str) -> Path:
+    """Read the name of a folder to write into."""
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no name of a folder")
+    return Path(text)
+
+
+def _near(name: str, known: Sequence[str]) -> list[str]:
+    return difflib.get_close_matches(name, known, n=1)

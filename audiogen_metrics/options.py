@@ -1,0 +1,86 @@
+"""What options may be: the checks that the command line and the Python interface share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from audiogen_metrics.errors import DataError, UsageError
+
+
+def whole(name: str, value: Any, least: int, most: int | None = None) -> int:
+    """Return a whole number within bounds.
+
+    Raises
+    ------
+    UsageError
+        Anything else, such as NaN, text or a truth value.
+
+    Examples
+    --------
+    >>> whole("seed", float("nan"), 0)
+    Traceback (most recent call last):
+    audiogen_metrics.errors.UsageError: seed=nan. Use a whole number, at least 0
+    """
+    try:
+        number = int(value)
+        fits = not isinstance(value, (bool, str)) and bool(number == value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        number, fits = 0, False
+    if not fits or number < least or (most is not None and number > most):
+        bounds = f"at least {least}" if most is None else f"from {least} to {most}"
+        raise UsageError(f"{name}={value}", fix=f"Use a whole number, {bounds}")
+    return number
+
+
+def as_path(value: Any) -> Path:
+    """Return a path that somebody has given, which need not exist, ``~`` and ``~name`` read as home folders.
+
+    Raises
+    ------
+    UsageError
+        Something that is no path, an empty one, which the system takes for the current folder, or one below a home
+        folder that is not known.
+    DataError
+        A path that cannot be looked up: too long, or below a folder that is closed.
+    """
+    try:
+        text = os.fspath(value)
+    except TypeError as error:
+        raise UsageError(
+            f"a path belongs here, not a {type(value).__name__}",
+            fix="Pass a folder or file; clips in memory go through update() of a metric such as audiogen_metrics.FD",
+        ) from error
+    if not text:
+        raise UsageError("a path is empty", fix="Pass '.' for the current folder")
+    path = at_home(os.fsdecode(text))
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot be looked up ({getattr(error, 'strerror', None) or error})", where=text) from error
+    return path
+
+
+def at_home(path: str | Path, variable: str = "") -> Path:
+    """Return a path with a leading ``~`` or ``~name`` replaced by the home folder; it is not looked up.
+
+    Parameters
+    ----------
+    path
+        As it was given.
+    variable
+        The environment variable that it comes from, for the message.
+
+    Raises
+    ------
+    UsageError
+        The home folder is not known: there is no such user, or neither ``HOME`` nor an entry in passwd.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        where = f"{variable}={path}" if variable else path
+        raise UsageError("its home folder is not known", where=where, fix="Write the path in full") from error

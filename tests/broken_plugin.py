@@ -1,0 +1,3 @@
+"""A package that cannot be imported; see `test_registry`."""
+
+raise SystemError("this plug-in is broken")
