@@ -15,7 +15,7 @@ import torch
 from audiogen_metrics import FD, KL, MetricSuite, score
 from audiogen_metrics.audio.decoding import Audio
 from audiogen_metrics.audio.files import scan
-from audiogen_metrics.audio.preflight import beyond_scale, inspect
+from audiogen_metrics.audio.preflight import beyond_scale, inspect, unheard_by
 from audiogen_metrics.audio.preparation import Preprocessing, prepare
 from audiogen_metrics.backbones import from_callable
 from audiogen_metrics.errors import DataError
@@ -55,6 +55,10 @@ UNHEARD: dict[str, tuple[Callable[[], tuple[Samples, int]], Callable[[Preprocess
     "constant under sound": (lambda: (sound() + 0.5, RATE), lambda _: False),
     "above half the rate": (lambda: (tone_above(20_000), 48_000), lambda how: how.resampler != "decimate"),
     "one click": (lambda: (np.eye(1, RATE, 7000, dtype=np.float32)[0], RATE), lambda _: False),
+    "a click on a dead channel": (
+        lambda: (stereo(0.1 * np.eye(1, RATE, 7000, dtype=np.float32)[0], sound()), RATE),
+        lambda how: how.channel == "first",
+    ),
     "integers as floats": (lambda: (20_000 * sound(), RATE), lambda _: False),
     "quiet": (lambda: (1e-3 * sound(), RATE), lambda _: False),
 }
@@ -127,6 +131,20 @@ def test_each_preprocessing_of_a_protocol_is_looked_at(tmp_path: Path) -> None:
     side = FolderSide("gen", folder, {}, (first, mean), 0.1)
     assert [text for text in side.warnings() if "it is given the first channel, at 16000 Hz" in text]
     assert not [text for text in side.warnings() if "the mean of the channels" in text]
+
+
+def test_sound_behind_the_cut_says_so() -> None:
+    how = PROTOCOLS["av-benchmark"].recipes["fd"].preprocessing
+    audio = Audio(np.concatenate([np.zeros(10 * RATE, np.float32), sound()])[:, None], RATE)
+    assert inspect(audio, prepare(audio, how), how).unheard
+    assert "at 16000 Hz, 8 s at most)" in unheard_by(how)
+
+
+def test_update_warns_of_channels_that_cancel() -> None:
+    clips = np.stack([stereo(sound(index), -sound(index)).T for index in range(3)])
+    metric = FD(protocol="yamnet")
+    with pytest.warns(UserWarning, match="3 of 3 clips silent to the network"):
+        metric.update(gen=clips, sample_rate=RATE)
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,8 @@ def scan(folder: str | Path, suffixes: str | Iterable[str] = ()) -> AudioFolder:
             ignored += 1
         elif suffix not in AUDIO:
             ignored += 1
-            if path.is_symlink() and (reason := _dead_end(path)):
+            # What leads to a folder hardly has a suffix.
+            if not suffix and path.is_symlink() and (reason := _dead_end(path)):
                 lost.append(f"{printable(path.relative_to(root))} ({reason})")
         elif wanted and suffix not in wanted:
             others[suffix] += 1
@@ -146,8 +147,8 @@ def parse_suffixes(given: str | Iterable[str]) -> tuple[str, ...]:
     >>> parse_suffixes(["FLAC,.wav", "flac"])
     ('.flac', '.wav')
     """
-    parts = [part for text in ([given] if isinstance(given, str) else given) for part in text.split(",")]
-    found = tuple(dict.fromkeys("." + part.strip().lower().removeprefix(".") for part in parts))
+    parts = [part.strip() for text in ([given] if isinstance(given, str) else given) for part in text.split(",")]
+    found = tuple(dict.fromkeys("." + part.lower().removeprefix(".") for part in parts if part))
     for suffix in found:
         if suffix not in AUDIO:
             raise unknown_name("audio suffix", suffix, sorted(AUDIO))

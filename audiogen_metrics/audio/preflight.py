@@ -24,7 +24,7 @@ SILENCE_PEAK = 1e-4
 """A clip whose peak is below −80 dB of full scale counts as silent."""
 
 UNHEARD_SHARE = 1e-2
-"""A clip counts as unheard when its preparation leaves less than this of its peak (−40 dB)."""
+"""A clip counts as unheard when its preparation leaves less than this of its level (−40 dB, root mean square)."""
 
 CLIPPED_SHARE = 1e-3
 """A clip counts as clipped when this share of its samples repeats its neighbour near full scale."""
@@ -86,10 +86,11 @@ def inspect(
     seconds = len(samples) / audio.sample_rate
     unheard = False
     if waveform is not None and preprocessing is not None and swing >= SILENCE_PEAK:
-        # A protocol may cut samples off at full scale.
         rings = audio.sample_rate != preprocessing.sample_rate
-        left = _swing(waveform, seconds, preprocessing.sample_rate, rings)
-        unheard = left < max(SILENCE_PEAK, UNHEARD_SHARE * min(swing, 1.0))
+        peak, level = _left(waveform, seconds, preprocessing.sample_rate, rings)
+        # A protocol may cut samples off at full scale.
+        loudest = float(samples.std(axis=0, dtype=np.float64).max()) * min(1.0, 1 / swing)
+        unheard = peak < SILENCE_PEAK or level < UNHEARD_SHARE * loudest
     return ClipFacts(
         seconds=seconds,
         sample_rate=audio.sample_rate,
@@ -101,12 +102,13 @@ def inspect(
     )
 
 
-def _swing(waveform: torch.Tensor, seconds: float, sample_rate: int, rings: bool) -> float:
-    """Return the largest distance of a prepared clip from its mean, without the zeros behind it and its edges."""
+def _left(waveform: torch.Tensor, seconds: float, sample_rate: int, rings: bool) -> tuple[float, float]:
+    """Return peak and level (RMS) of a prepared clip about its mean, without the zeros behind it and its edges."""
     sound = waveform[: math.ceil(seconds * sample_rate)]
     edge = math.ceil(EDGE_SECONDS * sample_rate) if rings else 0
     sound = sound[edge : len(sound) - edge] if len(sound) > 4 * edge else sound
-    return float((sound - sound.mean()).abs().max())
+    swing = sound - sound.mean()
+    return float(swing.abs().max()), float(swing.square().mean().sqrt())
 
 
 def beyond_scale(peak: float) -> str:
@@ -184,7 +186,7 @@ def set_warnings(
         _count(name, silent, total, "silent (peak below −80 dB)"),
         _count(name, constant, total, "silent but for a constant offset"),
         *(
-            _count(name, [clip for clip, fact in those.items() if fact.unheard], total, _unheard(preprocessing))
+            _count(name, [clip for clip, fact in those.items() if fact.unheard], total, unheard_by(preprocessing))
             for preprocessing, those in facts.items()
         ),
         _count(name, beyond, total, beyond_scale(max((files[clip].peak for clip in beyond), default=0.0))),
@@ -197,12 +199,12 @@ def set_warnings(
     return [warning for warning in dict.fromkeys(found) if warning]
 
 
-def _unheard(preprocessing: Preprocessing) -> str:
+def unheard_by(preprocessing: Preprocessing) -> str:
+    """Return what to say of clips whose sound this preprocessing loses."""
     given = "the first channel" if preprocessing.channel == "first" else "the mean of the channels"
-    return (
-        f"silent to the network, though there is sound in the file (it is given {given}, at "
-        f"{preprocessing.sample_rate} Hz)"
-    )
+    rate, most = preprocessing.sample_rate, preprocessing.maximum_samples
+    cut = f", {most / rate:g} s at most" if most else ""
+    return f"silent to the network, though there is sound in the file (it is given {given}, at {rate} Hz{cut})"
 
 
 def _count(name: str, clips: Sequence[str], total: int, what: str) -> str | None:

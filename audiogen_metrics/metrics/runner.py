@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from audiogen_metrics.audio.decoding import Audio
-from audiogen_metrics.audio.preflight import BEYOND_SCALE, beyond_scale
+from audiogen_metrics.audio.preflight import BEYOND_SCALE, beyond_scale, inspect, unheard_by
 from audiogen_metrics.audio.preparation import Preprocessing, prepare
 from audiogen_metrics.backbones import BACKBONES
 from audiogen_metrics.backbones.base import Backbone
@@ -69,7 +69,9 @@ class Runner:
         key = _content(clips, sample_rate, preprocessing)
         if key not in self._remembered:
             _warn_of_scale(clips)
-            waveforms = [prepare(Audio(clip.numpy().T, sample_rate), preprocessing) for clip in clips]
+            audios = [Audio(clip.numpy().T, sample_rate) for clip in clips]
+            waveforms = [prepare(audio, preprocessing) for audio in audios]
+            _warn_of_unheard(audios, waveforms, preprocessing)
             self._remembered[key] = self._run(waveforms)
             while len(self._remembered) > 1 and self._remembers_too_much():
                 self._remembered.popitem(last=False)
@@ -224,6 +226,17 @@ def _warn_of_scale(clips: Sequence[torch.Tensor]) -> None:
     beyond = [peak for peak in peaks if peak > BEYOND_SCALE]
     if beyond:
         warnings.warn(f"{len(beyond)} of {len(clips)} clips {beyond_scale(max(beyond))}", stacklevel=2)
+
+
+def _warn_of_unheard(audios: Sequence[Audio], waveforms: Sequence[torch.Tensor], preprocessing: Preprocessing) -> None:
+    """Warn of sound that is lost where channels are chosen or mixed."""
+    unheard = sum(
+        inspect(audio, waveform, preprocessing).unheard
+        for audio, waveform in zip(audios, waveforms, strict=True)
+        if audio.samples.shape[1] > 1
+    )
+    if unheard:
+        warnings.warn(f"{unheard} of {len(audios)} clips {unheard_by(preprocessing)}", stacklevel=2)
 
 
 def _content(clips: Sequence[torch.Tensor], sample_rate: int, preprocessing: Preprocessing) -> bytes:

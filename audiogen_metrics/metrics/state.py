@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,6 +11,7 @@ from typing import NamedTuple
 import torch
 
 from audiogen_metrics.audio.files import canonical_id
+from audiogen_metrics.embedding.memo import digest_of
 from audiogen_metrics.embedding.reference import GivenFeatures
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.functional.statistics import GaussianStatistics, fold, with_ones
@@ -167,21 +169,12 @@ def refuse_repeats(clips: Clips, shares: Sequence[int]) -> None:
     shares
         How many each process has.
     """
-    blocks = clips.rows.split(clips.counts.tolist())
     processes = [process for process, share in enumerate(shares) for _ in range(share)]
-    places = [place for place, block in enumerate(blocks) if len(block)]
-    if not places:
-        return
-    means = torch.stack([blocks[place].mean(0) for place in places])
-    weights = torch.arange(means.shape[1], dtype=means.dtype, device=means.device).cos()
-    order = (means @ weights).argsort().tolist()  # brings equal clips together
-    repeated, previous, seen_on = 0, None, set[int]()
-    for place in (places[index] for index in order):
-        if previous is None or not _same(blocks[previous], blocks[place]):
-            seen_on = set()
-        repeated += len(seen_on) == 1 and processes[place] not in seen_on
-        seen_on.add(processes[place])
-        previous = place
+    holders: dict[str, set[int]] = defaultdict(set)
+    for process, block in zip(processes, clips.rows.cpu().split(clips.counts.tolist()), strict=True):
+        if len(block):
+            holders[digest_of(block.contiguous().numpy().tobytes())].add(process)
+    repeated = sum(len(held) > 1 for held in holders.values())
     if repeated > 1:
         raise DataError(
             f"{repeated} clips without ids are on several processes with equal content, and would count more than once",

@@ -100,7 +100,7 @@ def test_suffixes_choose_files(tmp_path: Path) -> None:
         DataError, match=r"no file has the suffix \.mp3 or \.ogg\. There are 2 \.flac, 1 \.mp4, 1 \.wav"
     ):
         scan(tmp_path, ["mp3", "ogg"])
-    for wrong in ("flack", "", "txt", "*.wav"):
+    for wrong in ("flack", ".", "txt", "*.wav"):
         with pytest.raises(UsageError, match="unknown audio suffix"):
             parse_suffixes(wrong)
 
