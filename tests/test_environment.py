@@ -184,6 +184,14 @@ def test_paths_that_cannot_be(small: tuple[Path, Path], capsys: pytest.CaptureFi
         at_home("~nobody-has-it", "AGM_CACHE_DIR")
 
 
+def test_a_result_below_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell leaves ``~`` as it is in ``--output=~/x``, and nothing but a shell would replace it."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert main(["list", "metrics", "--output=~/metrics.json"]) == 0
+    assert (tmp_path / "metrics.json").read_text().startswith("[")
+
+
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="the superuser may enter any folder")
 def test_a_folder_that_may_not_be_entered(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir()
