@@ -157,7 +157,7 @@ def test_nothing_usable_is_an_error(tmp_path: Path, backbone: YAMNet) -> None:
 
 
 class Loudness(Backbone):
-    """A backbone of one number, to see how often and with what it is called."""
+    """A backbone of one number, to see how often and with what it is called; what it notes of that is no setting."""
 
     name = "loudness"
     sample_rate = 16_000
@@ -167,14 +167,14 @@ class Loudness(Backbone):
 
     def __init__(self, value: float | None = None) -> None:
         super().__init__()
-        self.value, self.batches = value, list[tuple[int, ...]]()
+        self.value, self._batches = value, list[tuple[int, ...]]()
 
     def load(self) -> torch.nn.Module:
         outer = self
 
         class Mean(torch.nn.Module):
             def forward(self, waveforms: torch.Tensor) -> Features:
-                outer.batches.append(tuple(waveforms.shape))
+                outer._batches.append(tuple(waveforms.shape))
                 rows = waveforms.abs().mean(dim=1, keepdim=True)
                 return Features(rows if outer.value is None else torch.full_like(rows, outer.value))
 
@@ -190,7 +190,7 @@ def lengths(folder: Path, *seconds: float) -> AudioFolder:
 def test_only_equal_lengths_share_a_batch(tmp_path: Path) -> None:
     meter = Loudness()
     extract(lengths(tmp_path, 1, 2, 1, 2, 1), [meter], Preprocessing(16_000), UNCACHED)
-    assert sorted(meter.batches) == [(2, 32_000), (3, 16_000)]
+    assert sorted(meter._batches) == [(2, 32_000), (3, 16_000)]
 
 
 def test_clips_too_short_for_one_backbone_are_left_out_there_only(tmp_path: Path, backbone: YAMNet) -> None:
@@ -243,7 +243,7 @@ def test_long_clips_out_of_memory_do_not_make_short_ones_go_one_by_one(tmp_path:
     result = extract(
         lengths(tmp_path, 4, 4, *[1.0] * 8), [meter], Preprocessing(16_000), replace(UNCACHED, batch_size=2)
     )
-    assert sorted(meter.batches) == [(1, 64_000)] * 2 + [(2, 16_000)] * 4
+    assert sorted(meter._batches) == [(1, 64_000)] * 2 + [(2, 16_000)] * 4
     assert len(result.problems) == 1
 
 
@@ -252,9 +252,9 @@ def test_one_very_long_clip_disturbs_no_short_ones(tmp_path: Path) -> None:
     folder = lengths(tmp_path, *[1.0] * 20, 600, *[1.0] * 20)
     meter, options = Loudness(), ExtractionOptions(workers=2, batch_size=8)
     assert count(extract(folder, [meter], Preprocessing(16_000), options)) == (41, 0)
-    assert sorted(meter.batches) == [(1, 9_600_000)] + [(8, 16_000)] * 5
+    assert sorted(meter._batches) == [(1, 9_600_000)] + [(8, 16_000)] * 5
     assert count(extract(folder, [meter], Preprocessing(16_000), options)) == (41, 41)
-    assert len(meter.batches) == 6
+    assert len(meter._batches) == 6
 
 
 def test_a_clip_that_does_not_fit_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,6 +271,6 @@ def test_each_backbone_runs_once_and_not_at_all_when_cached(tmp_path: Path) -> N
     folder = lengths(tmp_path, 1, 1, 1)
     meter = Loudness()
     assert count(extract(folder, [meter], Preprocessing(16_000))) == (3, 0)
-    assert meter.batches == [(3, 16_000)]
+    assert meter._batches == [(3, 16_000)]
     assert count(extract(folder, [meter], Preprocessing(16_000))) == (3, 3)
-    assert meter.batches == [(3, 16_000)]
+    assert meter._batches == [(3, 16_000)]
