@@ -31,6 +31,9 @@ MAX_BYTES = 2**32
 
 TOO_LONG = f"more than {MAX_SAMPLES} samples: cut it into clips"
 
+LOWEST_RATE = 1000
+"""Sample rates below it are mistakes, such as kHz for Hz, that would make hours of seconds."""
+
 MAX_LEVEL = 1e10
 """Samples beyond this many times full scale are no audio, and their power would overflow; 32-bit integers fit."""
 
@@ -93,7 +96,7 @@ def decode(path: Path, content: bytes, *, integers: bool = False) -> Audio:
     ------
     AudioFileError
         Empty, not audio, in a format that libsndfile does not decode, truncated, damaged, joined from files that do
-        not fit together, without samples, or with NaN or infinite samples.
+        not fit together, without samples, of an impossible sample rate, or with NaN or infinite samples.
     """
     if not content:
         raise AudioFileError("the file is empty", path)
@@ -104,6 +107,9 @@ def decode(path: Path, content: bytes, *, integers: bool = False) -> Audio:
     audio = _joined(path, parts)
     if audio.samples.size == 0:
         raise AudioFileError("the file has no samples", path)
+    if audio.sample_rate < LOWEST_RATE:
+        what = f"its header says {audio.sample_rate} Hz, which is no rate of sound (kHz for Hz?)"
+        raise AudioFileError(what, path, "Write it again with its rate in Hz")
     if not np.isfinite(audio.samples).all():
         raise AudioFileError("the file has NaN or infinite samples", path)
     if np.abs(audio.samples).max() > MAX_LEVEL:

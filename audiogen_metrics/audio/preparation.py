@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from audiogen_metrics.audio.resampling import Resampler, resample
+from audiogen_metrics.errors import AudioFileError
 
 if TYPE_CHECKING:
     import torch
 
     from audiogen_metrics.audio.decoding import Audio
 
+
+MAX_SAMPLES = 2**28
+"""Samples of a prepared clip at most (1 GB): nearly five hours at 16 kHz."""
 
 FULL_SCALE = 2**15
 """16-bit integer that full scale, 1.0, would be."""
@@ -59,10 +63,15 @@ def prepare(audio: Audio, preprocessing: Preprocessing) -> torch.Tensor:
     Raises
     ------
     AudioFileError
-        The clip's rate cannot be converted.
+        The clip's rate cannot be converted, or the clip is too long.
     """
     import torch
 
+    if len(audio.samples) * preprocessing.sample_rate > MAX_SAMPLES * audio.sample_rate:
+        raise AudioFileError(
+            f"{len(audio.samples) / audio.sample_rate:.0f} s are too long: cut it into clips of at most "
+            f"{MAX_SAMPLES / preprocessing.sample_rate:.0f} s"
+        )
     samples = torch.from_numpy(audio.samples)
     if preprocessing.sixteen_bit == "file":
         cut_off = samples.mul(FULL_SCALE).floor()

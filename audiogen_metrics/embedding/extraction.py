@@ -181,6 +181,11 @@ def extract_each(
     return run.results()
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Tell whether memory ran out, of a device or of the machine, for which torch has no error of its own."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in str(error)
+
+
 @dataclass
 class _Loaded:
     """One clip after decoding: a waveform for each preprocessing that needs it, or a failure."""
@@ -314,6 +319,10 @@ class _Run:
             return _Loaded(clip, digest, key, waveforms, facts)
         except AudioFileError as error:
             return _Loaded(clip, failure=error.what)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return _Loaded(clip, failure="does not fit into memory: cut it into clips")
 
     def key(self, clip: AudioFile, digest: str) -> str:
         """Return what the features of a clip are cached under."""
@@ -402,7 +411,7 @@ class _Lane:
     buckets: dict[int, list[_Waiting]] = field(default_factory=lambda: defaultdict(list))
     waiting_samples: int = 0
     first: dict[str, str] = field(default_factory=dict)
-    twins: dict[str, str] = field(default_factory=dict)
+    twins: dict[str, tuple[AudioFile, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         space: dict[str, object] = {
@@ -435,11 +444,11 @@ class _Lane:
         if len(waveform) < self.backbone.minimum_samples:
             shortest = self.backbone.minimum_samples / self.backbone.sample_rate
             reason = f"shorter than the {shortest:g} s that {self.backbone.name} needs, and the protocol does not pad"
-            self.left_out[clip.clip_id] = ClipFailure(clip.clip_id, clip.path, reason)
+            self.leave_out(clip, reason)
             return
         if key in self.first:
             # Embedded once: the same clip elsewhere in a batch, or in another one, may differ in its last bits.
-            self.twins[clip.clip_id] = self.first[key]
+            self.twins[clip.clip_id] = (clip, self.first[key])
             return
         self.first[key] = clip.clip_id
         # A copy, so that a view does not keep the untrimmed waveform alive.
@@ -460,7 +469,15 @@ class _Lane:
         """Embed what is left, and give clips of equal content the same features."""
         for length in sorted(self.buckets):
             self.run(length)
-        self.features |= {clip_id: self.features[twin] for clip_id, twin in self.twins.items()}
+        for clip, first in self.twins.values():
+            if first in self.features:
+                self.features[clip.clip_id] = self.features[first]
+            else:
+                self.leave_out(clip, self.left_out[first].reason)
+
+    def leave_out(self, clip: AudioFile, reason: str) -> None:
+        """Note that this backbone cannot take a clip."""
+        self.left_out[clip.clip_id] = ClipFailure(clip.clip_id, clip.path, reason)
 
     def run(self, length: int) -> None:
         """Embed one bucket, as one batch if the device has the memory."""
@@ -471,16 +488,17 @@ class _Lane:
             part, members = members[:size], members[size:]
             try:
                 self.embed(part)
-            except torch.OutOfMemoryError as error:
-                if len(part) == 1:
-                    path, device = part[0].clip.path, self.backbone.device
-                    fix = "Cut the clip, or use another device"
-                    raise DataError(f"too long for the memory of {device}", where=path, fix=fix) from error
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
             else:
                 continue
             # Here the exception, which holds on to the tensors of the failed pass, is gone.
-            members = part + members
-            self.shrink(len(part), length)
+            if len(part) == 1:
+                self.leave_out(part[0].clip, f"too long for the memory of {self.backbone.device}: cut it into clips")
+            else:
+                members = part + members
+                self.shrink(len(part), length)
 
     def shrink(self, clips: int, length: int) -> None:
         """Halve the samples of a batch for the rest of the run after one that did not fit, and note it."""

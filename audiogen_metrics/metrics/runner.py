@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 import torch
 
-from audiogen_metrics.audio.decoding import Audio
+from audiogen_metrics.audio.decoding import LOWEST_RATE, Audio
 from audiogen_metrics.audio.preflight import BEYOND_SCALE, beyond_scale, inspect, unheard_by
 from audiogen_metrics.audio.preparation import Preprocessing, prepare
 from audiogen_metrics.backbones import BACKBONES
@@ -218,7 +218,7 @@ def check_sample_rate(sample_rate: int | None) -> int:
     """Return a sample rate that is one; UsageError if it is missing or not a positive whole number."""
     if sample_rate is None:
         raise UsageError("sample_rate is missing", fix="Say at which rate in Hz the waveforms are: sample_rate=16000")
-    return whole("sample_rate", sample_rate, 1)
+    return whole("sample_rate", sample_rate, LOWEST_RATE)
 
 
 def _warn_of_scale(clips: Sequence[torch.Tensor]) -> None:

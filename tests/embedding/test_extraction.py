@@ -12,13 +12,14 @@ import pytest
 import soundfile
 import torch
 
+from audiogen_metrics.audio.decoding import Audio
 from audiogen_metrics.audio.files import AudioFolder, scan
 from audiogen_metrics.audio.preparation import Preprocessing, prepare
 from audiogen_metrics.backbones.base import Backbone, Features, Output
 from audiogen_metrics.backbones.yamnet import YAMNet
 from audiogen_metrics.embedding import extraction
 from audiogen_metrics.embedding.extraction import EmbeddingSet, Extraction, ExtractionOptions, extract
-from audiogen_metrics.errors import DataError, NumericsError
+from audiogen_metrics.errors import AudioFileError, DataError, NumericsError
 from tests.conftest import write_tone
 
 AUDIO = Preprocessing(16_000, "mean", minimum_samples=15_600)
@@ -257,10 +258,49 @@ def test_one_very_long_clip_disturbs_no_short_ones(tmp_path: Path) -> None:
     assert len(meter._batches) == 6
 
 
-def test_a_clip_that_does_not_fit_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SmallMemory, "room", 0)
-    with pytest.raises(DataError, match=r"0\.wav: too long for the memory of cpu"):
-        run(lengths(tmp_path, 1.0), SmallMemory())
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError(), MemoryError(), RuntimeError("DefaultCPUAllocator: not enough memory")]
+)
+def test_a_clip_that_does_not_fit_is_left_out_by_name(tmp_path: Path, error: Exception) -> None:
+    """Also one that lies there twice; the others go on."""
+
+    class Small(Loudness):
+        def __call__(self, waveforms: torch.Tensor) -> Features:
+            if waveforms.shape[1] > 2 * 16_000:
+                raise error
+            return super().__call__(waveforms)
+
+    folder = lengths(tmp_path, 1, 4, 1)
+    shutil.copy(tmp_path / "1.wav", tmp_path / "copy.wav")
+    result = extract(scan(folder.root), [Small()], Preprocessing(16_000), UNCACHED).sets["loudness"]
+    assert result.clip_ids == ("0", "2")
+    reasons = {failure.clip_id: failure.reason for failure in result.left_out}
+    assert reasons == dict.fromkeys(("1", "copy"), "too long for the memory of cpu: cut it into clips")
+
+
+def test_another_error_of_the_network_is_none_of_memory(tmp_path: Path) -> None:
+    class Broken(Loudness):
+        def __call__(self, _waveforms: torch.Tensor) -> Features:
+            raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        extract(lengths(tmp_path, 1), [Broken()], Preprocessing(16_000), UNCACHED)
+
+
+@pytest.mark.parametrize("rate", [1, 16, 48, 200, 999])
+def test_a_rate_in_kilohertz_is_named_and_costs_nothing(tmp_path: Path, rate: int) -> None:
+    folder = lengths(tmp_path, 1, 1)
+    soundfile.write(tmp_path / "odd.wav", np.zeros(160_000, np.float32) + 0.1, rate)
+    result = extract(scan(folder.root), [Loudness()], Preprocessing(16_000), UNCACHED)
+    assert len(result.digests) == 2
+    reason = f"its header says {rate} Hz, which is no rate of sound (kHz for Hz?)"
+    assert [failure.reason for failure in result.failures] == [reason]
+
+
+def test_days_of_sound_are_named_before_they_are_resampled() -> None:
+    audio = Audio(np.broadcast_to(np.float32(0), (2**26, 1)), 1000)
+    with pytest.raises(AudioFileError, match="67109 s are too long: cut it into clips of at most 16777 s"):
+        prepare(audio, Preprocessing(16_000))
 
 
 def count(result: Extraction) -> tuple[int, int]:
