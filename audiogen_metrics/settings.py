@@ -124,7 +124,7 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
         return torch.device("cpu")
     try:
         # The only question that all of torch's devices answer, those without memory (meta) too.
-        torch.zeros(1, device=resolved).cpu()
+        torch.zeros(1, dtype=torch.float32, device=resolved).cpu()
     except (RuntimeError, AssertionError, ImportError, TypeError) as error:
         raise UsageError(f"device {str(device)!r} is not on this machine", fix="Use --device cpu or auto") from error
     return resolved

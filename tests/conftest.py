@@ -19,6 +19,8 @@ import torch
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
 
+collect_ignore = ["broken_plugin.py"]  # what a plug-in that cannot be imported looks like
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
