@@ -195,6 +195,7 @@ def rich(tmp_path_factory):
     return folder, score(folder / "gen", folder / "ref", protocol="yamnet", limit=8).to_dict()
 
 
+@pytest.mark.slow
 def test_every_value_of_a_report_is_compared(rich, tmp_path):
     """Another value anywhere is a difference, and of the machine and of versions a note; batch_size changes nothing."""
     report = json.loads(json.dumps(rich[1]))
@@ -225,6 +226,7 @@ def test_every_value_of_a_report_is_compared(rich, tmp_path):
     assert notes == {"versions", "numerics_version", "device", "device_type", "problems"}
 
 
+@pytest.mark.slow
 def test_every_value_left_out_of_a_report_is_missed(rich, tmp_path):
     """A field that is gone is a difference, unless it said nothing."""
     report = json.loads(json.dumps(rich[1]))

@@ -321,6 +321,7 @@ def test_the_interface_belongs_to_the_identity() -> None:
     assert len({one.fingerprint, two.fingerprint, other_rate.fingerprint}) == 3
 
 
+@pytest.mark.slow
 def test_the_same_module_in_another_process_is_the_same(tmp_path: Path) -> None:
     """Compiled in memory, or read from a .pyc file, and whatever was made before it."""
     (tmp_path / "towers.py").write_text(Path(__file__).read_text())
