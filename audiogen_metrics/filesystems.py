@@ -7,6 +7,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+RACY_NS = 2_000_000_000
+"""A file changed within this time before it was hashed may change again with the same time stamp."""
+
 STAMPING = frozenset(
     [
         "bcachefs",

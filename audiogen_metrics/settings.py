@@ -79,10 +79,10 @@ def tf32_allowed() -> bool:
     UsageError
         Something else than 0 or 1.
     """
-    chosen = os.environ.get("AGM_TF32") or "0"
-    if chosen not in ("0", "1"):
+    chosen = whole_number("AGM_TF32") or 0
+    if chosen > 1:
         raise UsageError(f"AGM_TF32={chosen}", fix="Set it to 0 or 1")
-    return chosen == "1"
+    return chosen == 1
 
 
 def cache_trouble(error: OSError) -> str:

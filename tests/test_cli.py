@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -10,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +17,7 @@ from audiogen_metrics.cli.main import build_parser, main
 from audiogen_metrics.cli.scoring import Check
 from audiogen_metrics.errors import UsageError
 from tests.conftest import EXAMPLES, Run
+from tests.test_docs import parsers
 
 YAMNET = ("--protocol", "yamnet", "--device", "cpu")
 
@@ -84,14 +83,6 @@ def test_errors(arguments: list[str], code: int, message: str, capsys: pytest.Ca
 def test_alone_it_prints_its_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     assert "score a folder of generated audio" in capsys.readouterr().out
-
-
-def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    yield parser
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for each in action.choices.values():
-                yield from parsers(each)
 
 
 def test_help_texts_are_formatted_once() -> None:

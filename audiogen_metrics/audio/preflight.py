@@ -78,23 +78,23 @@ def inspect(
     waveform, preprocessing
         What it was prepared to, and how; without them it counts as heard.
     """
-    samples = audio.samples
-    flat = (np.abs(samples[1:]) >= 0.99) & (samples[1:] == samples[:-1])
-    lowest, highest = samples.min(axis=0), samples.max(axis=0)
-    middle = samples.mean(axis=0, dtype=np.float64)
+    channels = np.ascontiguousarray(audio.samples.T)  # many times as fast as over the interleaved samples
+    flat = (np.abs(channels[:, 1:]) >= 0.99) & (channels[:, 1:] == channels[:, :-1])
+    lowest, highest = channels.min(axis=1), channels.max(axis=1)
+    middle = channels.mean(axis=1, dtype=np.float64)
     swing = float(max((highest - middle).max(), (middle - lowest).max()))
-    seconds = len(samples) / audio.sample_rate
+    seconds = channels.shape[1] / audio.sample_rate
     unheard = False
     if waveform is not None and preprocessing is not None and swing >= SILENCE_PEAK:
         rings = audio.sample_rate != preprocessing.sample_rate
         peak, level = _left(waveform, seconds, preprocessing.sample_rate, rings)
         # A protocol may cut samples off at full scale.
-        loudest = float(samples.std(axis=0, dtype=np.float64).max()) * min(1.0, 1 / swing)
+        loudest = float(channels.std(axis=1, dtype=np.float64).max()) * min(1.0, 1 / swing)
         unheard = peak < SILENCE_PEAK or level < UNHEARD_SHARE * loudest
     return ClipFacts(
         seconds=seconds,
         sample_rate=audio.sample_rate,
-        channels=samples.shape[1],
+        channels=len(channels),
         peak=float(max(highest.max(), -lowest.min())),
         clipped=float(flat.mean()) if flat.size else 0.0,
         constant=swing < SILENCE_PEAK,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from audiogen_metrics.audio.decoding import Audio
 
 
-MAX_SAMPLES = 2**28
+MAX_PREPARED = 2**28
 """Samples of a prepared clip at most (1 GB): nearly five hours at 16 kHz."""
 
 FULL_SCALE = 2**15
@@ -67,10 +67,10 @@ def prepare(audio: Audio, preprocessing: Preprocessing) -> torch.Tensor:
     """
     import torch
 
-    if len(audio.samples) * preprocessing.sample_rate > MAX_SAMPLES * audio.sample_rate:
+    if len(audio.samples) * preprocessing.sample_rate > MAX_PREPARED * audio.sample_rate:
         raise AudioFileError(
             f"{len(audio.samples) / audio.sample_rate:.0f} s are too long: cut it into clips of at most "
-            f"{MAX_SAMPLES / preprocessing.sample_rate:.0f} s"
+            f"{MAX_PREPARED / preprocessing.sample_rate:.0f} s"
         )
     samples = torch.from_numpy(audio.samples)
     if preprocessing.sixteen_bit == "file":

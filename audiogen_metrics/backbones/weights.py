@@ -19,13 +19,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from audiogen_metrics.errors import MissingWeightsError, UsageError
-from audiogen_metrics.filesystems import Volume
+from audiogen_metrics.filesystems import RACY_NS, Volume
 from audiogen_metrics.options import as_path, at_home
 from audiogen_metrics.registry import Registry, unknown_name
 from audiogen_metrics.settings import cache_dir, require_lasting_cache
-
-RACY_NS = 2_000_000_000
-"""A file changed this shortly before it was hashed may change again without a new time stamp."""
 
 STALE_PART_SECONDS = 86_400
 """An unfinished download of this age was left by a killed process."""

@@ -183,7 +183,9 @@ def extract_each(
 
 def is_out_of_memory(error: Exception) -> bool:
     """Tell whether memory ran out, of a device or of the machine, for which torch has no error of its own."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in str(error)
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return any(sign in str(error) for sign in ("DefaultCPUAllocator", "bad_alloc"))
 
 
 @dataclass

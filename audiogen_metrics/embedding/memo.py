@@ -11,12 +11,9 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from audiogen_metrics.filesystems import Volume
+from audiogen_metrics.filesystems import RACY_NS, Volume
 from audiogen_metrics.settings import cache_dir, cache_trouble
 from audiogen_metrics.writing import write_atomically
-
-RACY_NS = 2_000_000_000
-"""A file changed within this time before it was hashed may change again with the same time stamp."""
 
 VERSION = 2
 """Of the file's layout; a memo of another one is not believed. Version 1 did not look at the file system."""

@@ -248,16 +248,28 @@ def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(filesystems, "kind_of", lambda _path: "ext4")
 
 
+def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Return a list to which every recording that is read from here on is added."""
+    reads: list[Path] = []
+    original = Path.read_bytes
+
+    def read_bytes(path: Path) -> bytes:
+        if path.suffix == ".wav":
+            reads.append(path)
+        return original(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    return reads
+
+
 @pytest.mark.usefixtures("trusting")
 def test_memo_spares_reading(tones: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(tones)
-    reads: list[Path] = []
-    original = Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda self: (reads.append(self), original(self))[1])
+    reads = count_reads(monkeypatch)
     assert run(tones).from_cache == 3
-    assert not [path for path in reads if path.suffix == ".wav"]
+    assert not reads
     assert run(tones, verify=True).from_cache == 3
-    assert len([path for path in reads if path.suffix == ".wav"]) == 3
+    assert len(reads) == 3
 
 
 def test_memo_does_not_trust_a_fresh_file(tmp_path: Path) -> None:
@@ -332,11 +344,9 @@ def test_memo_stays_fast_where_the_kernel_stamps(tones: Path, monkeypatch: pytes
     monkeypatch.setattr(filesystems, "kind_of", lambda _path: kind)
     with equal_identities():
         run(tones)
-        reads: list[Path] = []
-        original = Path.read_bytes
-        monkeypatch.setattr(Path, "read_bytes", lambda self: (reads.append(self), original(self))[1])
+        reads = count_reads(monkeypatch)
         assert run(tones).from_cache == 3
-    assert not [path for path in reads if path.suffix == ".wav"]
+    assert not reads
 
 
 @pytest.mark.usefixtures("trusting")
