@@ -398,8 +398,10 @@ class _Run:
 
     def _resume(self) -> None:
         state = read_state(self.folder / STATE)
-        if state is None:
-            return  # killed before its first state: the run begins again
+        if state is None:  # killed before its first state: the run begins again, and its evaluations come again
+            if self._main:
+                self.history.cut(-1)
+            return
         if state["weights"].keys() != self.trained.keys():
             raise DataError("is the state of another network", self.folder / STATE, "Choose a new folder")
         with torch.no_grad():

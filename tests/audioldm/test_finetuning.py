@@ -174,6 +174,17 @@ def finish(process: subprocess.Popen[str]) -> str:
     return output
 
 
+def test_killed_before_its_first_state_it_begins_again(tiny: Path, sounds: Path, tmp_path: Path) -> None:
+    """With evaluations already noted, which come again and count once."""
+    config = settings(tiny, sounds, tmp_path / "out", evaluation=str(sounds), eval_clips=4)
+    FineTune(config).fit()
+    history = (tmp_path / "out" / "history.jsonl").read_text()
+    for name in ("state.pt", "result.json"):
+        (tmp_path / "out" / name).unlink(missing_ok=True)
+    FineTune(config).fit(resume=True)
+    assert (tmp_path / "out" / "history.jsonl").read_text() == history
+
+
 def test_killed_and_resumed_to_the_bit(tiny: Path, sounds: Path, tmp_path: Path) -> None:
     changes = {"steps": 40, "save_every": 4, "evaluation": str(sounds), "eval_every": 20, "eval_clips": 3}
     straight = settings(tiny, sounds, tmp_path / "straight", **changes)
