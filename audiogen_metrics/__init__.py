@@ -13,19 +13,19 @@ if TYPE_CHECKING:
     from typing import Any
 
     from audiogen_metrics.evaluation import score
-    from audiogen_metrics.metrics import FAD, FD, IS, KAD, KID, KL, MetricSuite
+    from audiogen_metrics.objects import FAD, FD, IS, KAD, KID, KL, MetricSuite
     from audiogen_metrics.results import Score, ScoreReport
 
 __all__ = ["FAD", "FD", "IS", "KAD", "KID", "KL", "MetricSuite", "Score", "ScoreReport", "__version__", "score"]
 
 _HOME = {
-    "FAD": "audiogen_metrics.metrics",
-    "FD": "audiogen_metrics.metrics",
-    "IS": "audiogen_metrics.metrics",
-    "KAD": "audiogen_metrics.metrics",
-    "KID": "audiogen_metrics.metrics",
-    "KL": "audiogen_metrics.metrics",
-    "MetricSuite": "audiogen_metrics.metrics",
+    "FAD": "audiogen_metrics.objects",
+    "FD": "audiogen_metrics.objects",
+    "IS": "audiogen_metrics.objects",
+    "KAD": "audiogen_metrics.objects",
+    "KID": "audiogen_metrics.objects",
+    "KL": "audiogen_metrics.objects",
+    "MetricSuite": "audiogen_metrics.objects",
     "Score": "audiogen_metrics.results",
     "ScoreReport": "audiogen_metrics.results",
     "score": "audiogen_metrics.evaluation",

@@ -55,70 +55,6 @@ _BENCHMARK = Citation(
     2023,
     f"{_ARXIV}2303.03857",
 )
-_FRECHET = Citation(
-    "heusel2017gans",
-    "Heusel, Martin and Ramsauer, Hubert and Unterthiner, Thomas and Nessler, Bernhard and Hochreiter, Sepp",
-    "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium",
-    "NeurIPS",
-    2017,
-    f"{_ARXIV}1706.08500",
-)
-_FAD = Citation(
-    "kilgour2019frechet",
-    "Kilgour, Kevin and Zuluaga, Mauricio and Roblek, Dominik and Sharifi, Matthew",
-    "Fréchet Audio Distance: A Reference-Free Metric for Evaluating Music Enhancement Algorithms",
-    "Interspeech",
-    2019,
-    f"{_ARXIV}1812.08466",
-)
-_INCEPTION = Citation(
-    "salimans2016improved",
-    "Salimans, Tim and Goodfellow, Ian and Zaremba, Wojciech and Cheung, Vicki and Radford, Alec and Chen, Xi",
-    "Improved Techniques for Training GANs",
-    "NeurIPS",
-    2016,
-    f"{_ARXIV}1606.03498",
-)
-_DIVERGENCE = Citation(
-    "kullback1951information",
-    "Kullback, Solomon and Leibler, Richard A.",
-    "On Information and Sufficiency",
-    "The Annals of Mathematical Statistics 22 (1)",
-    1951,
-    "https://doi.org/10.1214/aoms/1177729694",
-)
-_KID = Citation(
-    "binkowski2018demystifying",
-    "Bińkowski, Mikołaj and Sutherland, Danica J. and Arbel, Michael and Gretton, Arthur",
-    "Demystifying MMD GANs",
-    "ICLR",
-    2018,
-    f"{_ARXIV}1801.01401",
-)
-_KAD = Citation(
-    "chung2025kad",
-    "Chung, Yoonjin and Eu, Pilsun and Lee, Junwon and Choi, Keunwoo and Nam, Juhan and Chon, Ben Sangbae",
-    "KAD: No More FAD! An Effective and Efficient Evaluation Metric for Audio Generation",
-    "arXiv",
-    2025,
-    f"{_ARXIV}2502.15602",
-)
-_PRECISION = Citation(
-    "kynkaanniemi2019improved",
-    "Kynkäänniemi, Tuomas and Karras, Tero and Laine, Samuli and Lehtinen, Jaakko and Aila, Timo",
-    "Improved Precision and Recall Metric for Assessing Generative Models",
-    "NeurIPS",
-    2019,
-    f"{_ARXIV}1904.06991",
-)
-_COVERAGE = Citation(
-    "naeem2020reliable",
-    "Naeem, Muhammad Ferjad and Oh, Seong Joon and Uh, Youngjung and Choi, Yunjey and Yoo, Jaejun",
-    "Reliable Fidelity and Diversity Metrics for Generative Models",
-    "ICML",
-    2020,
-    f"{_ARXIV}2002.09797",
-)
 _PANNS = Citation(
     "kong2020panns",
     "Kong, Qiuqiang and Cao, Yin and Iqbal, Turab and Wang, Yuxuan and Wang, Wenwu and Plumbley, Mark D.",
@@ -152,34 +88,19 @@ _FADTK = Citation(
     f"{_ARXIV}2311.01616",
 )
 
-BY_METRIC: Mapping[str, Citation] = MappingProxyType(
-    {
-        "fd": _FRECHET,
-        "fad": _FAD,
-        "is": _INCEPTION,
-        "kl": _DIVERGENCE,
-        "kl_sigmoid": _DIVERGENCE,
-        "kid": _KID,
-        "kad": _KAD,
-        "precision": _PRECISION,
-        "recall": _PRECISION,
-        "density": _COVERAGE,
-        "coverage": _COVERAGE,
-    }
-)
 BY_BACKBONE: Mapping[str, Citation] = MappingProxyType({"panns": _PANNS, "vggish": _VGGISH, "yamnet": _YAMNET})
 """By the first part of a backbone's name."""
 
 BY_PROTOCOL: Mapping[str, Citation] = MappingProxyType({"audioldm": _BENCHMARK, "fadtk": _FADTK})
 
 
-def citations(scores: Iterable[tuple[str, str]], protocol: str, version: str) -> tuple[Citation, ...]:
+def citations(scores: Iterable[tuple[Citation | None, str]], protocol: str, version: str) -> tuple[Citation, ...]:
     """Return the works behind scores, each once: for the protocol, each metric and backbone, and this library.
 
     Parameters
     ----------
     scores
-        Metric and backbone of each.
+        The metric's work, None where it has none, and the backbone's name of each.
     protocol
         Its name.
     version
@@ -187,12 +108,12 @@ def citations(scores: Iterable[tuple[str, str]], protocol: str, version: str) ->
 
     Examples
     --------
-    >>> [work.key for work in citations([("fd", "yamnet")], "yamnet", "0.1.0")]
-    ['heusel2017gans', 'plakal2020yamnet', 'audiogenmetrics']
+    >>> [work.key for work in citations([(None, "yamnet")], "audioldm", "0.1.0")]
+    ['yuan2023leveraging', 'plakal2020yamnet', 'audiogenmetrics']
     """
     works = [BY_PROTOCOL.get(protocol)]
-    for metric, backbone in scores:
-        works += [BY_METRIC.get(metric), BY_BACKBONE.get(backbone.partition("-")[0])]
+    for work, backbone in scores:
+        works += [work, BY_BACKBONE.get(backbone.partition("-")[0])]
     own = Citation(
         "audiogenmetrics",
         "{The audiogen-metrics developers}",

@@ -12,7 +12,7 @@ from audiogen_metrics.audio.files import AudioFolder, scan
 from audiogen_metrics.audio.pairing import pair
 from audiogen_metrics.errors import MissingDependencyError, MissingWeightsError
 from audiogen_metrics.evaluation import check_weights_names, compute, create_backbones, tool_versions
-from audiogen_metrics.protocols import PROTOCOLS, Recipe, get_protocol
+from audiogen_metrics.protocols import PROTOCOLS, get_protocol
 from audiogen_metrics.results import InputSummary, Score
 from audiogen_metrics.settings import resolve_device
 from audiogen_metrics.text import escaped
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from audiogen_metrics.backbones.base import Backbone
     from audiogen_metrics.embedding.extraction import ExtractionOptions
     from audiogen_metrics.embedding.sides import FolderSide
+    from audiogen_metrics.metrics.recipe import Recipe
 
 
 Kind = Literal["protocol", "option"]
@@ -197,10 +198,9 @@ def variants(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
     yield "resampler resampy", replace(recipe, preprocessing=replace(audio, resampler="resampy"))
     if audio.minimum_samples:
         yield "no padding", replace(recipe, preprocessing=replace(audio, minimum_samples=0))
-    if recipe.metric == "kl":
-        yield "eps 0", replace(recipe, eps=0.0)
-    if recipe.metric == "is":
-        yield "splits 1", replace(recipe, splits=1)
+    for name, value in (("eps", 0.0), ("splits", 1)):
+        if name in recipe.definition.options:
+            yield f"{name} {value:g}", replace(recipe, definition=replace(recipe.definition, **{name: value}))
     if recipe.backbone == "panns-cnn14-16k":
         twice = replace(audio, sample_rate=2 * audio.sample_rate, minimum_samples=2 * audio.minimum_samples)
         yield "32 kHz", replace(recipe, backbone="panns-cnn14-32k", preprocessing=twice)

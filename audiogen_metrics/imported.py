@@ -19,22 +19,22 @@ from audiogen_metrics.audio.pairing import pair
 from audiogen_metrics.audio.preparation import Preprocessing
 from audiogen_metrics.backbones.base import Output
 from audiogen_metrics.backbones.pretrained import load_tensors
-from audiogen_metrics.confidence import with_interval
 from audiogen_metrics.embedding.cache import ClipFeatures
 from audiogen_metrics.embedding.extraction import EmbeddingSet
 from audiogen_metrics.embedding.memo import digest_of
-from audiogen_metrics.embedding.reference import (
-    MACHINE_SETTINGS,
-    FeatureSource,
-    GivenFeatures,
-    machine_differences,
-)
+from audiogen_metrics.embedding.reference import MACHINE_SETTINGS, GivenFeatures, machine_differences
 from audiogen_metrics.embedding.sides import shared_content
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
-from audiogen_metrics.evaluation import compute, score_warnings, tool_versions
+from audiogen_metrics.evaluation import scored, tool_versions
+from audiogen_metrics.evaluation.evaluation import score_warnings
 from audiogen_metrics.functional import GaussianStatistics
+from audiogen_metrics.metrics import Metric, catalogue, metric_names
+from audiogen_metrics.metrics.definition import FeatureSource
+from audiogen_metrics.metrics.kl import ByPairs
+from audiogen_metrics.metrics.measured import Measured
+from audiogen_metrics.metrics.recipe import Recipe
 from audiogen_metrics.options import as_path
-from audiogen_metrics.protocols import METRICS, MetricName, Recipe, metric_names
+from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.results import InputSummary, ScoreReport
 
 CAVEAT = "the features were computed by another run or tool: their preprocessing and weights are not known here"
@@ -49,8 +49,6 @@ AV_BENCHMARK: Mapping[str, tuple[str, tuple[tuple[str | None, Output], ...]]] = 
     "imagebind_audio.pth": ("imagebind", ((None, "embeddings"),)),
 }
 """Backbone, and which entry of each clip is which output, by file of an av-benchmark cache."""
-
-DEFAULT: tuple[MetricName, ...] = ("fd", "fad", "is", "kl")
 
 
 @dataclass(frozen=True)
@@ -173,17 +171,18 @@ def score_features(
     """
     sides = read_features(gen, backbone), read_features(ref, backbone)
     _require_same_making(*sides)
+    recipes = _recipes(*sides, metrics)
     scores = {}
-    for recipe in _recipes(*sides, metrics):
-        gen_features, ref_features = (side.sources[recipe.backbone] for side in sides)
-        computed = compute(recipe, gen_features, ref_features)
+    for recipe in recipes:
+        features = (side.sources[recipe.backbone] for side in sides)
+        computed = scored(recipe, Measured(recipe.definition, *features), ci=ci)
         if computed.reason is not None and metrics is not None:
             raise InsufficientDataError(computed.reason, where=recipe.score_id)
-        scores[recipe.score_id] = with_interval(recipe, computed, gen_features, ref_features) if ci else computed
+        scores[recipe.score_id] = computed
     pairs = pair(*(side.files for side in sides))
     found = shared_content("gen", sides[0].files, "ref", sides[1].files, what="features")
     found += [f"{name}: {note}" for name, side in zip(("gen", "ref"), sides, strict=True) for note in side.notes]
-    if any(score.metric in ("kl", "kl_sigmoid") for score in scores.values()):
+    if any(recipe.definition.needs == "pairs" for recipe in recipes):
         found += pairs.warnings()
     common = sides[0].stamps.keys() & sides[1].stamps.keys()
     gen_made, ref_made = ([side.stamps[name]["settings"] for name in sorted(common)] for side in sides)
@@ -201,7 +200,8 @@ def score_features(
             "ref_only": list(pairs.ref_only),
         },
         backbones={name: stamp["settings"] for name, stamp in sides[0].stamps.items()},
-        warnings=(*found, *(warning for score in scores.values() for warning in score_warnings(score))),
+        device=", ".join(sorted({str(settings["device_type"]) for settings in gen_made + ref_made})) or "unknown",
+        warnings=(*found, *(text for recipe in recipes for text in score_warnings(recipe, scores[recipe.score_id]))),
         versions=tool_versions(),
     )
 
@@ -227,27 +227,24 @@ def _recipes(gen: ImportedFeatures, ref: ImportedFeatures, metrics: str | Sequen
             f"gen has features of {', '.join(gen.sources)}, ref of {', '.join(ref.sources)}",
             fix="Import two sets of one backbone; name the network of .npy files with --backbone",
         )
-    names = DEFAULT if metrics is None else metric_names(metrics, [*METRICS])
-    wanted = [metric for metric in METRICS if metric in names]
+    known = catalogue()
+    names = [*get_protocol("audioldm").recipes] if metrics is None else metric_names(metrics, known)
     recipes = []
-    for metric in wanted:
-        able = [name for name in common if METRICS[metric].output in gen.outputs[name] & ref.outputs[name]]
-        if metrics is not None and not able:
-            raise UsageError(f"{metric} needs {METRICS[metric].output}, which both sets must have", where="metrics")
-        recipes += [_recipe(metric, name, gen.tool) for name in able]
+    for metric, kind in known.items():
+        if metric not in names:
+            continue
+        both = [name for name in common if kind.output in gen.outputs[name] & ref.outputs[name]]
+        if metrics is not None and not both:
+            raise UsageError(f"{metric} needs {kind.output}, which both sets must have", where="metrics")
+        recipes += [_recipe(kind(), name, gen.tool) for name in both]
     return recipes
 
 
-def _recipe(metric: MetricName, backbone: str, tool: str) -> Recipe:
+def _recipe(metric: Metric, backbone: str, tool: str) -> Recipe:
     # What was done to the audio is over; the preprocessing here is nobody's and enters no number.
-    # av-benchmark's KL has no epsilon.
-    return Recipe(
-        f"{metric}_{backbone.replace('-', '_')}",
-        metric,
-        backbone,
-        Preprocessing(sample_rate=16_000),
-        eps=0.0 if tool == "av-benchmark" else Recipe.eps,
-    )
+    if tool == "av-benchmark" and isinstance(metric, ByPairs):
+        metric = replace(metric, eps=0.0)
+    return Recipe(f"{metric.name}_{backbone.replace('-', '_')}", metric, backbone, Preprocessing(sample_rate=16_000))
 
 
 def _collect(path: Path, tool: str, written: Mapping[str, Mapping[str, ClipFeatures]]) -> ImportedFeatures:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,18 @@ def whole(name: str, value: Any, least: int, most: int | None = None) -> int:
         bounds = f"at least {least}" if most is None else f"from {least} to {most}"
         raise UsageError(f"{name}={value}", fix=f"Use a whole number, {bounds}")
     return number
+
+
+def split_list(given: str | Iterable[str]) -> list[str]:
+    """Return what people write as one comma-separated text or several, one by one, in lower case and each once.
+
+    Examples
+    --------
+    >>> split_list(["FD, kl,", "fd"])
+    ['fd', 'kl']
+    """
+    parts = [part for text in ([given] if isinstance(given, str) else given) for part in text.split(",")]
+    return list(dict.fromkeys(part.strip().lower() for part in parts if part.strip()))
 
 
 def as_path(value: Any) -> Path:

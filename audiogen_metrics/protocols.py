@@ -2,163 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Literal
 
 from audiogen_metrics.audio.preparation import Preprocessing
-from audiogen_metrics.errors import UsageError
+from audiogen_metrics.metrics import catalogue, metric_names
+from audiogen_metrics.metrics.definition import Metric
+from audiogen_metrics.metrics.fd import FrechetAudioDistance, FrechetDistance
+from audiogen_metrics.metrics.inception import InceptionScore
+from audiogen_metrics.metrics.kl import KLDivergence, KLSigmoid
+from audiogen_metrics.metrics.recipe import Recipe
 from audiogen_metrics.registry import unknown_name
-
-MetricName = Literal["fd", "fad", "is", "kl", "kl_sigmoid", "kid", "kad", "precision", "recall", "density", "coverage"]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """What a metric needs and how to read it.
-
-    Parameters
-    ----------
-    name
-        Short name, as in ``-m fd,kl``.
-    title
-        The field's full name.
-    output
-        Which output of a backbone it is computed on: clip rows, window rows or class logits.
-    higher_is_better
-        Direction.
-    reading
-        One line for people.
-    """
-
-    name: MetricName
-    title: str
-    output: Literal["embeddings", "windows", "logits"]
-    higher_is_better: bool
-    reading: str
-
-
-METRICS: Mapping[MetricName, Metric] = MappingProxyType(
-    {
-        "fd": Metric(
-            "fd",
-            "Fréchet distance",
-            "embeddings",
-            False,
-            "distance between the sets' distributions of clip embeddings; depends on n",
-        ),
-        "fad": Metric(
-            "fad",
-            "Fréchet audio distance",
-            "windows",
-            False,
-            "the same distance over short windows, pooled over all clips; depends on n",
-        ),
-        "is": Metric(
-            "is",
-            "Inception score",
-            "logits",
-            True,
-            "confident classes on each clip, varied over the set; looks at gen only; depends on n and splits",
-        ),
-        "kl": Metric(
-            "kl",
-            "Kullback-Leibler divergence",
-            "logits",
-            False,
-            "how far the classes heard in a generated clip are from those in its reference; needs pairs",
-        ),
-        "kl_sigmoid": Metric(
-            "kl_sigmoid",
-            "positive term of the Bernoulli divergence",
-            "logits",
-            False,
-            "audioldm_eval's KL sigmoid: can be negative and is no divergence; only to reproduce old numbers",
-        ),
-        "kid": Metric(
-            "kid",
-            "Kernel distance",
-            "embeddings",
-            False,
-            "squared MMD with a cubic kernel; unbiased, so n matters little and values near 0 may be negative",
-        ),
-        "kad": Metric(
-            "kad",
-            "Kernel audio distance",
-            "embeddings",
-            False,
-            "squared MMD with a Gaussian kernel as wide as the reference; unbiased, times 100",
-        ),
-        "precision": Metric(
-            "precision",
-            "Precision",
-            "embeddings",
-            True,
-            "share of generated clips that lie among the reference: does it sound right?",
-        ),
-        "recall": Metric(
-            "recall",
-            "Recall",
-            "embeddings",
-            True,
-            "share of the reference that lies among the generated clips: is all of it made?",
-        ),
-        "density": Metric(
-            "density",
-            "Density",
-            "embeddings",
-            True,
-            "how densely the reference lies around generated clips; not bounded by 1",
-        ),
-        "coverage": Metric(
-            "coverage",
-            "Coverage",
-            "embeddings",
-            True,
-            "share of the reference's neighbourhoods with a generated clip in them",
-        ),
-    }
-)
-
-
-ON_REQUEST: tuple[MetricName, ...] = ("kid", "kad", "precision", "recall", "density", "coverage")
-"""Metrics that every protocol with an FD has too, on the same embeddings, when asked for by name."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a protocol computes one metric.
-
-    Parameters
-    ----------
-    score_id
-        Metric and backbone, as in reports: ``fad_vggish``.
-    metric
-        Which metric.
-    backbone
-        Registered name of the backbone.
-    preprocessing
-        From decoded audio to the backbone's waveform.
-    splits, seed
-        Inception score: number of parts and seed of the permutation.
-    eps
-        KL: added to the generated probability inside the logarithm.
-    """
-
-    score_id: str
-    metric: MetricName
-    backbone: str
-    preprocessing: Preprocessing
-    splits: int = 10
-    seed: int = 2020
-    eps: float = 1e-6
-
-    def options(self) -> dict[str, object]:
-        """Return everything that shapes the score, by name, in one level."""
-        own = asdict(self)
-        audio = own.pop("preprocessing")
-        return {name: value for name, value in (own | audio).items() if name not in ("score_id", "metric")}
 
 
 @dataclass(frozen=True)
@@ -184,7 +39,7 @@ class Protocol:
     name: str
     summary: str
     source: str
-    recipes: Mapping[MetricName, Recipe]
+    recipes: Mapping[str, Recipe]
     caveat: str = ""
     defects: tuple[str, ...] = field(default=())
 
@@ -199,17 +54,19 @@ class Protocol:
         if metrics is None:
             return list(self.recipes.values())
         known = {**self.recipes, **self.on_request}
-        wanted = metric_names(metrics, [*known])
+        wanted = metric_names(metrics, known)
         return [recipe for metric, recipe in known.items() if metric in wanted]
 
     @property
-    def on_request(self) -> Mapping[MetricName, Recipe]:
-        """The recipes of `ON_REQUEST`: what FD is computed on."""
-        if "fd" not in self.recipes:
-            return {}
-        fd = self.recipes["fd"]
-        place = fd.score_id.removeprefix("fd")
-        return {metric: replace(fd, score_id=f"{metric}{place}", metric=metric) for metric in ON_REQUEST}
+    def on_request(self) -> Mapping[str, Recipe]:
+        """Recipes of the other metrics, each on the backbone that gives its output to this protocol's own ones."""
+        found = {}
+        for name, kind in catalogue().items():
+            giving = [recipe for recipe in self.recipes.values() if recipe.definition.output == kind.output]
+            if kind.on_request and giving and name not in self.recipes:
+                place = giving[0].score_id.removeprefix(giving[0].metric)
+                found[name] = replace(giving[0], score_id=f"{name}{place}", definition=kind())
+        return found
 
     def differences(self, other: Protocol) -> dict[str, str]:
         """Return in what each score that both have differs from ``other``'s: ``"channel mean, eps 0"``.
@@ -229,30 +86,7 @@ class Protocol:
         return {score_id: text for score_id, text in found.items() if text}
 
 
-def split_names(given: str | Iterable[str]) -> list[str]:
-    """Return names of metrics as people write them, one by one.
-
-    Examples
-    --------
-    >>> split_names("FD, kl,")
-    ['fd', 'kl']
-    """
-    parts = [part for text in ([given] if isinstance(given, str) else given) for part in text.split(",")]
-    return list(dict.fromkeys(part.strip().lower() for part in parts if part.strip()))
-
-
-def metric_names(given: str | Iterable[str], known: Sequence[str]) -> list[str]:
-    """Return the same names after proof that they are known; UsageError for one that is not, or none at all."""
-    names = split_names(given)
-    for name in names:
-        if name not in known:
-            raise unknown_name("metric", name, list(known))
-    if not names:
-        raise UsageError("no metrics chosen", fix=f"Choose from {', '.join(known)}")
-    return names
-
-
-def _recipes(*recipes: Recipe) -> Mapping[MetricName, Recipe]:
+def _recipes(*recipes: Recipe) -> Mapping[str, Recipe]:
     return MappingProxyType({recipe.metric: recipe for recipe in recipes})
 
 
@@ -263,11 +97,11 @@ _AUDIOLDM_003_FAD_AUDIO = Preprocessing(
 _AV_BENCHMARK_AUDIO = Preprocessing(sample_rate=16_000, channel="mean", maximum_samples=8 * 16_000)
 _YAMNET_AUDIO = Preprocessing(sample_rate=16_000, channel="mean", minimum_samples=15_600)
 
-_PANNS_SCORES: Mapping[str, MetricName] = {
-    "fd_panns": "fd",
-    "is_panns": "is",
-    "kl_panns": "kl",
-    "kl_sigmoid_panns": "kl_sigmoid",
+_PANNS_SCORES: Mapping[str, Metric] = {
+    "fd_panns": FrechetDistance(),
+    "is_panns": InceptionScore(),
+    "kl_panns": KLDivergence(),
+    "kl_sigmoid_panns": KLSigmoid(),
 }
 
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
@@ -279,10 +113,10 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                 summary="the default: FD, IS and KL on PANNs CNN14 (16 kHz), FAD on VGGish",
                 source="arXiv 2303.03857 and haoheliu/audioldm_eval (after 2023-06-25, CNN14)",
                 recipes=_recipes(
-                    Recipe("fd_panns", "fd", "panns-cnn14-16k", _AUDIOLDM_AUDIO),
-                    Recipe("fad_vggish", "fad", "vggish", _AUDIOLDM_AUDIO),
-                    Recipe("is_panns", "is", "panns-cnn14-16k", _AUDIOLDM_AUDIO),
-                    Recipe("kl_panns", "kl", "panns-cnn14-16k", _AUDIOLDM_AUDIO),
+                    Recipe("fd_panns", FrechetDistance(), "panns-cnn14-16k", _AUDIOLDM_AUDIO),
+                    Recipe("fad_vggish", FrechetAudioDistance(), "vggish", _AUDIOLDM_AUDIO),
+                    Recipe("is_panns", InceptionScore(), "panns-cnn14-16k", _AUDIOLDM_AUDIO),
+                    Recipe("kl_panns", KLDivergence(), "panns-cnn14-16k", _AUDIOLDM_AUDIO),
                 ),
             ),
             Protocol(
@@ -290,11 +124,11 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                 summary="audioldm-eval as pip installs it: FAD has a loader of its own, and there is a KL sigmoid",
                 source="audioldm-eval 0.0.3 on PyPI",
                 recipes=_recipes(
-                    Recipe("fd_panns", "fd", "panns-cnn14-16k", _AUDIOLDM_AUDIO),
-                    Recipe("fad_vggish", "fad", "vggish", _AUDIOLDM_003_FAD_AUDIO),
-                    Recipe("is_panns", "is", "panns-cnn14-16k", _AUDIOLDM_AUDIO),
-                    Recipe("kl_panns", "kl", "panns-cnn14-16k", _AUDIOLDM_AUDIO),
-                    Recipe("kl_sigmoid_panns", "kl_sigmoid", "panns-cnn14-16k", _AUDIOLDM_AUDIO),
+                    Recipe("fd_panns", FrechetDistance(), "panns-cnn14-16k", _AUDIOLDM_AUDIO),
+                    Recipe("fad_vggish", FrechetAudioDistance(), "vggish", _AUDIOLDM_003_FAD_AUDIO),
+                    Recipe("is_panns", InceptionScore(), "panns-cnn14-16k", _AUDIOLDM_AUDIO),
+                    Recipe("kl_panns", KLDivergence(), "panns-cnn14-16k", _AUDIOLDM_AUDIO),
+                    Recipe("kl_sigmoid_panns", KLSigmoid(), "panns-cnn14-16k", _AUDIOLDM_AUDIO),
                 ),
                 defects=(
                     "FAD hears other audio than the others: all channels, DC kept, another resampler, no padding",
@@ -315,7 +149,10 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                         for score_id, metric in _PANNS_SCORES.items()
                     ),
                     Recipe(
-                        "fad_vggish", "fad", "vggish", replace(_AUDIOLDM_003_FAD_AUDIO, resampler="decimate-resampy")
+                        "fad_vggish",
+                        FrechetAudioDistance(),
+                        "vggish",
+                        replace(_AUDIOLDM_003_FAD_AUDIO, resampler="decimate-resampy"),
                     ),
                 ),
                 defects=(
@@ -330,10 +167,10 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                 summary="mean of the channels, cut to 8 s and never padded; KL without epsilon",
                 source="hkchengrex/av-benchmark, PANNs and VGGish scores",
                 recipes=_recipes(
-                    Recipe("fd_panns", "fd", "panns-cnn14-16k", _AV_BENCHMARK_AUDIO),
-                    Recipe("fad_vggish", "fad", "vggish", _AV_BENCHMARK_AUDIO),
-                    Recipe("is_panns", "is", "panns-cnn14-16k", _AV_BENCHMARK_AUDIO),
-                    Recipe("kl_panns", "kl", "panns-cnn14-16k", _AV_BENCHMARK_AUDIO, eps=0.0),
+                    Recipe("fd_panns", FrechetDistance(), "panns-cnn14-16k", _AV_BENCHMARK_AUDIO),
+                    Recipe("fad_vggish", FrechetAudioDistance(), "vggish", _AV_BENCHMARK_AUDIO),
+                    Recipe("is_panns", InceptionScore(), "panns-cnn14-16k", _AV_BENCHMARK_AUDIO),
+                    Recipe("kl_panns", KLDivergence(eps=0.0), "panns-cnn14-16k", _AV_BENCHMARK_AUDIO),
                 ),
                 defects=("everything after 8 s (its default length) is not heard",),
             ),
@@ -344,7 +181,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                 recipes=_recipes(
                     Recipe(
                         "fad_vggish",
-                        "fad",
+                        FrechetAudioDistance(),
                         "vggish-overlapping",
                         Preprocessing(sample_rate=16_000, channel="mean", remove_dc=False, peak_floor=0.1),
                     )
@@ -361,7 +198,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                 recipes=_recipes(
                     Recipe(
                         "fad_vggish",
-                        "fad",
+                        FrechetAudioDistance(),
                         "vggish-float16",
                         Preprocessing(
                             sample_rate=16_000,
@@ -382,7 +219,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                 recipes=_recipes(
                     Recipe(
                         "fd_clap",
-                        "fd",
+                        FrechetDistance(),
                         "clap",
                         Preprocessing(sample_rate=48_000, channel="mean", remove_dc=False, maximum_samples=480_000),
                     )
@@ -394,10 +231,10 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                 summary="the same statistics on YAMNet, whose weights come with pip; not comparable with papers",
                 source="this project",
                 recipes=_recipes(
-                    Recipe("fd_yamnet", "fd", "yamnet", _YAMNET_AUDIO),
-                    Recipe("fad_yamnet", "fad", "yamnet", _YAMNET_AUDIO),
-                    Recipe("is_yamnet", "is", "yamnet", _YAMNET_AUDIO),
-                    Recipe("kl_yamnet", "kl", "yamnet", _YAMNET_AUDIO),
+                    Recipe("fd_yamnet", FrechetDistance(), "yamnet", _YAMNET_AUDIO),
+                    Recipe("fad_yamnet", FrechetAudioDistance(), "yamnet", _YAMNET_AUDIO),
+                    Recipe("is_yamnet", InceptionScore(), "yamnet", _YAMNET_AUDIO),
+                    Recipe("kl_yamnet", KLDivergence(), "yamnet", _YAMNET_AUDIO),
                 ),
                 caveat=(
                     "YAMNet scores are not comparable with published PANNs or VGGish numbers; "

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from audiogen_metrics.errors import DataError
 from audiogen_metrics.options import as_path
@@ -70,6 +70,10 @@ def _value(hint: Any, value: object, place: str) -> Any:
         return _value(next(each for each in arguments if each is not type(None)), value, place)
     if dataclasses.is_dataclass(hint):
         return read(hint, value, place)  # type: ignore[arg-type]
+    if origin is Literal:
+        if value not in arguments:
+            raise _wrong(place, " or ".join(map(repr, arguments)), value)
+        return value
     if origin is tuple:
         return _tuple(arguments, value, place)
     if origin in (dict, Mapping):

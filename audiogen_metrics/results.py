@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from audiogen_metrics.citations import Citation, citations
 from audiogen_metrics.errors import DataError, UsageError
+from audiogen_metrics.metrics import work_of
 from audiogen_metrics.records import load_json, read
 from audiogen_metrics.registry import unknown_name
 from audiogen_metrics.text import escaped
 from audiogen_metrics.writing import write_atomically
 
 SCHEMA_VERSION = 1
+
+LATER = {"later": True}
+"""Marks a field that reports of the first version do not have; the schema does not require it."""
 
 TABLE_WIDTH = 100
 """Columns of a terminal that the table fits into: what does not fit beside a score stands below it."""
@@ -67,8 +71,8 @@ class Score:
     ci95: tuple[float, float] | None = None
     details: Mapping[str, float | int] = field(default_factory=dict)
     reason: str | None = None
-    ci95_ref: str | None = None
-    remarks: tuple[str, ...] = ()
+    ci95_ref: Literal["sampled", "exact"] | None = field(default=None, metadata=LATER)
+    remarks: tuple[str, ...] = field(default=(), metadata=LATER)
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ class Manifest:
     Parameters
     ----------
     gen, ref
-        As given: folders, or a statistics file for ``ref``.
+        As given: folders, or a statistics file for ``ref``; None where there was no reference.
     metrics
         Names of the metrics that were computed.
     limit
@@ -128,23 +132,26 @@ class Manifest:
     batch_size
         Clips per forward pass, at most; changes scores by less than 1e-5 relative.
     recipes
-        By score id, everything that shapes the score: preprocessing with its resampler, splits, seed, epsilon.
+        By score id, everything that shapes the score: preprocessing with its resampler, and the metric's options.
     suffixes
         Of the files that were taken as clips; empty for all audio.
     ci, extrapolate
         Whether intervals and values at infinite n were computed; None if that was not recorded.
+    seed
+        Of the noise floors' halves and the subsets of the values at infinite n.
     """
 
     gen: str
-    ref: str
+    ref: str | None
     metrics: tuple[str, ...]
     limit: int | None = None
     weights: Mapping[str, str] = field(default_factory=dict)
     batch_size: int = 16
     recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    suffixes: tuple[str, ...] = ()
-    ci: bool | None = None
-    extrapolate: bool | None = None
+    suffixes: tuple[str, ...] = field(default=(), metadata=LATER)
+    ci: bool | None = field(default=None, metadata=LATER)
+    extrapolate: bool | None = field(default=None, metadata=LATER)
+    seed: int = field(default=0, metadata=LATER)
 
 
 @dataclass(frozen=True)
@@ -158,13 +165,13 @@ class ScoreReport:
     protocol, caveat
         Its name, and what must be said beside its scores.
     gen, ref
-        What was found, scored and skipped of each set.
+        What was found, scored and skipped of each set; ``ref`` is None where there was none.
     pairing
         Its ``mode``, how many clips are ``paired``, and the ids that are in one set only.
     backbones
         By name, the settings of each network, with the digest of its weights.
     device
-        Where the networks ran.
+        Where the networks ran; ``unknown`` for features that came without a word on it.
     warnings
         What to know before the scores are believed.
     versions
@@ -189,15 +196,15 @@ class ScoreReport:
     scores: Mapping[str, Score]
     protocol: str
     gen: InputSummary
-    ref: InputSummary
+    ref: InputSummary | None
     caveat: str = ""
     pairing: Mapping[str, Any] = field(default_factory=dict)
     backbones: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    device: str = "cpu"
+    device: str = "unknown"
     warnings: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     manifest: Manifest | None = None
-    problems: tuple[str, ...] = ()
+    problems: tuple[str, ...] = field(default=(), metadata=LATER)
 
     @classmethod
     def load(cls, path: str | Path) -> ScoreReport:
@@ -265,18 +272,24 @@ class ScoreReport:
             write_atomically(Path(path), text.encode("utf-8", "backslashreplace"))  # names may hold lone surrogates
         return text
 
+    def inputs(self) -> dict[str, InputSummary]:
+        """Return the sets that there are, ``gen`` before ``ref``."""
+        return {"gen": self.gen} if self.ref is None else {"gen": self.gen, "ref": self.ref}
+
     def citations(self) -> tuple[Citation, ...]:
         """Return whom to cite for these scores: protocol, metrics, backbones, this library.
 
         Each prints as a line, and has ``bibtex()``.
         """
-        used = [(score.metric, score.backbone) for score in self.scores.values()]
+        used = [(work_of(score.metric), score.backbone) for score in self.scores.values()]
         return citations(used, self.protocol, self.versions.get("audiogen-metrics", "unknown"))
 
     def __str__(self) -> str:
         lines = [f"protocol {self.protocol} on {self.device}"]
-        for name, summary in (("gen", self.gen), ("ref", self.ref)):
+        for name, summary in self.inputs().items():
             lines.append(f"{name}  {summary.path}: {summary.scored} of {summary.found} clips{summary.length}")
+        if self.ref is None:
+            lines.append("ref  none: only what looks at gen alone is computed")
         rows = [tuple(map(escaped, row)) for row in self.rows()]
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         lines.append("")
@@ -314,12 +327,18 @@ class ScoreReport:
         listed = "".join(f"<li>{escape(note)}</li>" for note in self.notes())
         sets = "<br>".join(
             f"{name}: {escape(summary.path)}, {summary.scored} of {summary.found} clips{summary.length}"
-            for name, summary in (("gen", self.gen), ("ref", self.ref))
+            for name, summary in self.inputs().items()
         )
         return (
             f"<p>protocol <b>{escape(self.protocol)}</b> on {escape(self.device)}<br>{sets}</p>"
             f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>" + f"<ul>{listed}</ul>" * bool(listed)
         )
+
+
+def later_fields() -> frozenset[str]:
+    """Return the names of all fields that reports of the first version do not have."""
+    kinds = (Score, InputSummary, Manifest, ScoreReport)
+    return frozenset(entry.name for kind in kinds for entry in fields(kind) if "later" in entry.metadata)
 
 
 def _origin(content: object) -> str:

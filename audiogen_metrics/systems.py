@@ -9,34 +9,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from audiogen_metrics.audio.files import scan
 from audiogen_metrics.audio.pairing import pair
-from audiogen_metrics.confidence import clip_rows, inception_parts, pair_divergences
 from audiogen_metrics.embedding.extraction import ExtractionOptions
 from audiogen_metrics.embedding.sides import FolderSide, between, mixed_forms
 from audiogen_metrics.errors import InsufficientDataError, UsageError
-from audiogen_metrics.evaluation import compute, create_backbones, require_weights, tool_versions
-from audiogen_metrics.functional import GaussianStatistics, frechet_distance, inception_score
-from audiogen_metrics.functional.uncertainty import (
-    Z95,
-    frechet_leave_one_out,
-    inception_error,
-    inception_leave_one_out,
-    jackknife_error,
-    mean_error,
-)
+from audiogen_metrics.evaluation import create_backbones, require_weights, tool_versions
+from audiogen_metrics.functional.uncertainty import Z95
+from audiogen_metrics.metrics.measured import Measured
 from audiogen_metrics.options import as_path, whole
-from audiogen_metrics.protocols import METRICS, MetricName, Recipe, get_protocol, split_names
+from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.results import InputSummary
 from audiogen_metrics.settings import resolve_device
 from audiogen_metrics.text import escaped
 
 if TYPE_CHECKING:
-    from audiogen_metrics.embedding.extraction import EmbeddingSet
+    import torch
 
-COMPARABLE: tuple[MetricName, ...] = ("fd", "fad", "is", "kl")
+    from audiogen_metrics.metrics.recipe import Recipe
 
 SIGNIFICANT = 0.05
 _POWER = 0.8416212335729143
@@ -54,7 +45,8 @@ class Difference:
     a, b, difference
         Both values, and ``a − b``.
     standard_error, ci95
-        Of the difference, by the jackknife over clips; shared prompts are left out of both systems together.
+        Of the difference, by the jackknife over clips; shared prompts are left out of both systems together. None for a
+        metric whose standard error is not known.
     p
         Chance of a difference as large if both were alike: by permutation where there was one, else from the standard
         error, two-sided.
@@ -67,14 +59,14 @@ class Difference:
     """
 
     id: str
-    metric: MetricName
+    metric: str
     backbone: str
     higher_is_better: bool
     a: float
     b: float
     difference: float
-    standard_error: float
-    ci95: tuple[float, float]
+    standard_error: float | None
+    ci95: tuple[float, float] | None
     p: float
     permutations: int
     verdict: str
@@ -121,7 +113,7 @@ class Comparison:
                 "A": f"{found.a:.4g}",
                 "B": f"{found.b:.4g}",
                 "A − B": f"{found.difference:.3g}",
-                "95 %": "{:.3g} to {:.3g}".format(*found.ci95),
+                "95 %": "–" if found.ci95 is None else "{:.3g} to {:.3g}".format(*found.ci95),
                 "p": f"{found.p:.2g}",
                 "verdict": found.verdict,
             }
@@ -159,28 +151,19 @@ class Prompt:
 
 @dataclass(frozen=True, eq=False)
 class Systems:
-    """What stands behind a comparison: both systems and the reference with their features."""
+    """What stands behind a comparison: both systems and the reference with their features, and each score of both."""
 
     a: FolderSide
     b: FolderSide
     ref: FolderSide
-    recipes: tuple[Recipe, ...]
+    measured: tuple[tuple[Measured, Measured], ...]
 
     def prompts(self) -> list[Prompt]:
         """Return the prompts with their KL, those where A is ahead most first; none without KL or common prompts."""
-        recipe = next((recipe for recipe in self.recipes if recipe.metric == "kl"), None)
-        if recipe is None:
+        found = next((pair for pair in self.measured if pair[0].measurement.by_clip is not None), None)
+        if found is None:
             return []
-        try:
-            by_clip = [
-                dict(zip(ids, values.tolist(), strict=True))
-                for ids, values in (
-                    pair_divergences(recipe, side.features(recipe), self.ref.features(recipe))
-                    for side in (self.a, self.b)
-                )
-            ]
-        except InsufficientDataError:
-            return []
+        by_clip = [measured.measurement.by_clip or {} for measured in found]
         paths = [{clip.clip_id: clip.path for clip in side.folder.clips} for side in (self.a, self.b, self.ref)]
         common = sorted(
             by_clip[0].keys() & by_clip[1].keys(), key=lambda clip: (by_clip[0][clip] - by_clip[1][clip], clip)
@@ -221,7 +204,8 @@ def compare(
     gen_a, gen_b, ref
         Folders.
     metrics
-        Of fd, fad, is and kl; None takes those of the protocol for which there are enough clips and pairs.
+        Names; None takes those of the protocol for which there are enough clips and pairs. A metric whose standard
+        error is not known needs the same clip ids in both systems and ``permutations``.
     permutations
         Of the test; p is at least 1 / (permutations + 1). 0 makes none.
     seed
@@ -234,7 +218,7 @@ def compare(
     Raises
     ------
     UsageError
-        A metric that cannot be compared; a statistics file as reference, whose sampling the interval could not have.
+        A statistics file as reference, whose sampling the interval could not have.
     DataError, InsufficientDataError
         As in `score`.
 
@@ -251,9 +235,7 @@ def compare(
         )
     permutations, seed = whole("permutations", permutations, 0), whole("seed", seed, 0)
     chosen = get_protocol(protocol)
-    recipes = [recipe for recipe in chosen.select(metrics) if recipe.metric in COMPARABLE]
-    if not recipes or (metrics is not None and len(recipes) < len(split_names(metrics))):
-        raise UsageError("a metric cannot be compared here", "metrics", f"Choose from {', '.join(COMPARABLE)}")
+    recipes = chosen.select(metrics)
     folders = [scan(folder, suffixes) for folder in (gen_a, gen_b, ref)]
     require_weights(recipes, weights or {})
     backbones = create_backbones(recipes, resolve_device(device), weights)
@@ -269,19 +251,18 @@ def compare(
     if len(a.clip_ids) != len(b.clip_ids):
         warnings.append(f"A has {len(a.clip_ids)} clips and B {len(b.clip_ids)}: Fréchet distances and IS depend on n")
     rng = np.random.default_rng(seed)
-    differences, lacking = [], {}
+    differences, compared = [], []
     for recipe in recipes:
-        ours, theirs, refs = a.features(recipe), b.features(recipe), reference.features(recipe)
+        both = [Measured(recipe.definition, side.features(recipe), reference.features(recipe)) for side in (a, b)]
         try:
-            differences.append(_difference(recipe, ours, theirs, refs, permutations, rng))
+            differences.append(_difference(recipe, both[0], both[1], permutations, rng))
+            compared.append((both[0], both[1]))
         except InsufficientDataError as error:
-            lacking[recipe] = error
-            if metrics is not None or len(lacking) == len(recipes):
+            if metrics is not None or (recipe is recipes[-1] and not differences):
                 raise
-    warnings += [f"{recipe.score_id} is not compared: {error.what}" for recipe, error in lacking.items()]
-    recipes = [recipe for recipe in recipes if recipe not in lacking]
+            warnings.append(f"{recipe.score_id} is not compared: {error.what}")
     if observe is not None:
-        observe(Systems(a, b, reference, tuple(recipes)))
+        observe(Systems(a, b, reference, tuple(compared)))
     return Comparison(
         protocol,
         chosen.caveat,
@@ -299,133 +280,46 @@ def _between(first: FolderSide, second: FolderSide, recipes: Sequence[Recipe]) -
     """Return what to know of two of the sets together."""
     found = between(first, second) + mixed_forms(first, second)
     pairs = pair(first.clip_ids, second.clip_ids)
-    if second.name == "ref" and any(recipe.metric == "kl" for recipe in recipes):
+    if second.name == "ref" and any(recipe.definition.needs == "pairs" for recipe in recipes):
         return found + pairs.warnings(first.name, second.name)
     near = pairs.near_misses(first.name, second.name)
     return found + [f"clips of {first.name} and {second.name} do not pair: {near}"] * bool(near)
 
 
-def _difference(
-    recipe: Recipe, a: EmbeddingSet, b: EmbeddingSet, ref: EmbeddingSet, permutations: int, rng: np.random.Generator
-) -> Difference:
-    values = []
-    for source in (a, b):
-        score = compute(recipe, source, ref)
-        if score.value is None:
-            raise InsufficientDataError(str(score.reason), where=recipe.score_id)
-        values.append(score.value)
-    paired = a.clip_ids == b.clip_ids
-    test = _METHODS[recipe.metric](recipe, a, b, ref, paired)
-    difference, error = values[0] - values[1], test.error()
-    p = _normal_p(difference, error)
-    if not paired:
-        permutations = 0
+def _difference(recipe: Recipe, a: Measured, b: Measured, permutations: int, rng: np.random.Generator) -> Difference:
+    kind = recipe.definition
+    try:
+        values = a.measurement.value, b.measurement.value
+    except InsufficientDataError as lacking:
+        raise InsufficientDataError(str(lacking), where=recipe.score_id) from lacking
+    paired = a.gen.clip_ids == b.gen.clip_ids
+    permutations = permutations if paired else 0
+    difference, error = values[0] - values[1], kind.difference_error(a, b, paired)
+    if error is None and not permutations:
+        raise InsufficientDataError(
+            f"the standard error of {kind.name} is not known, and there is no permutation test",
+            where=recipe.score_id,
+            fix="Give both systems the same clip ids, and permutations",
+        )
+    p = 1.0 if error is None else _normal_p(difference, error)
     if permutations:
-        extreme = sum(abs(test.permuted(rng)) >= abs(difference) * (1 - 1e-12) for _ in range(permutations))
-        p = (1 + extreme) / (1 + permutations)
-    metric = METRICS[recipe.metric]
+        swapped = (kind.swapped_difference(a, b, rng) for _ in range(permutations))
+        p = (1 + sum(abs(one) >= abs(difference) * (1 - 1e-12) for one in swapped)) / (1 + permutations)
     return Difference(
         recipe.score_id,
         recipe.metric,
         recipe.backbone,
-        metric.higher_is_better,
+        kind.higher_is_better,
         values[0],
         values[1],
         difference,
         error,
-        (difference - Z95 * error, difference + Z95 * error),
+        None if error is None else (difference - Z95 * error, difference + Z95 * error),
         p,
         permutations,
-        _verdict(difference, error, p, metric.higher_is_better, min(len(a), len(b))),
+        _verdict(difference, error, p, kind.higher_is_better, min(len(a.gen), len(b.gen))),
         paired,
     )
-
-
-class _Frechet:
-    """FD and FAD of two systems."""
-
-    def __init__(self, recipe: Recipe, a: EmbeddingSet, b: EmbeddingSet, ref: EmbeddingSet, paired: bool) -> None:
-        self.output, self.paired = METRICS[recipe.metric].output, paired
-        self.sides = [clip_rows(source, self.output) for source in (a, b)]
-        self.ref = clip_rows(ref, self.output)
-        self.statistics = [source.statistics(self.output) for source in (a, b, ref)]
-        self.blocks = [rows.split(counts) for rows, counts in self.sides]
-
-    def error(self) -> float:
-        """Return the standard error of the difference."""
-        without = [frechet_leave_one_out(rows, self.statistics[2], counts) for rows, counts in self.sides]
-        rows, counts = self.ref
-        changes = [frechet_leave_one_out(rows, statistics, counts) for statistics in self.statistics[:2]]
-        return math.hypot(_joint_error(without, self.paired), jackknife_error(changes[0] - changes[1]))
-
-    def permuted(self, rng: np.random.Generator) -> float:
-        """Return the difference with clips of some prompts swapped."""
-        swapped = rng.random(len(self.blocks[0])) < 0.5
-        values = []
-        for own, other in (self.blocks, self.blocks[::-1]):
-            rows = torch.cat([other[i] if swap else own[i] for i, swap in enumerate(swapped)])
-            values.append(frechet_distance(GaussianStatistics.from_embeddings(rows), self.statistics[2]).value)
-        return values[0] - values[1]
-
-
-class _Inception:
-    """IS of two systems."""
-
-    def __init__(self, recipe: Recipe, a: EmbeddingSet, b: EmbeddingSet, _ref: EmbeddingSet, paired: bool) -> None:
-        self.recipe, self.paired = recipe, paired
-        self.logits = [source.logits() for source in (a, b)]
-        self.parts = [inception_parts(recipe, len(logits)) for logits in self.logits]
-
-    def error(self) -> float:
-        """Return the standard error of the difference."""
-        without = [
-            inception_leave_one_out(logits, parts) for logits, parts in zip(self.logits, self.parts, strict=True)
-        ]
-        if self.paired:
-            return inception_error(without[0] - without[1], self.parts[0])
-        return math.hypot(*(inception_error(*own) for own in zip(without, self.parts, strict=True)))
-
-    def permuted(self, rng: np.random.Generator) -> float:
-        """Return the difference with clips of some prompts swapped."""
-        swapped = torch.from_numpy(rng.random(len(self.logits[0])) < 0.5)[:, None]
-        first, second = torch.where(swapped, self.logits[1], self.logits[0]), torch.where(swapped, *self.logits)
-        scores = [
-            inception_score(logits, splits=self.recipe.splits, seed=self.recipe.seed).mean for logits in (first, second)
-        ]
-        return scores[0] - scores[1]
-
-
-class _Divergence:
-    """KL of two systems."""
-
-    def __init__(self, recipe: Recipe, a: EmbeddingSet, b: EmbeddingSet, ref: EmbeddingSet, paired: bool) -> None:
-        (ids_a, self.a), (ids_b, self.b) = pair_divergences(recipe, a, ref), pair_divergences(recipe, b, ref)
-        self.paired = paired and ids_a == ids_b
-
-    def error(self) -> float:
-        """Return the standard error of the difference."""
-        if self.paired:
-            return mean_error(self.a - self.b)
-        return math.hypot(mean_error(self.a), mean_error(self.b))
-
-    def permuted(self, rng: np.random.Generator) -> float:
-        """Return the difference with clips of some prompts swapped."""
-        signs = torch.from_numpy(np.where(rng.random(len(self.a)) < 0.5, -1.0, 1.0))
-        return float(((self.a - self.b) * signs).mean())
-
-
-_METHODS: Mapping[MetricName, type[_Frechet | _Inception | _Divergence]] = {
-    "fd": _Frechet,
-    "fad": _Frechet,
-    "is": _Inception,
-    "kl": _Divergence,
-}
-
-
-def _joint_error(without: Sequence[torch.Tensor], paired: bool) -> float:
-    if paired:
-        return jackknife_error(without[0] - without[1])
-    return math.hypot(*map(jackknife_error, without))
 
 
 def _normal_p(difference: float, error: float) -> float:
@@ -434,11 +328,13 @@ def _normal_p(difference: float, error: float) -> float:
     return math.erfc(abs(difference) / error / math.sqrt(2))
 
 
-def _verdict(difference: float, error: float, p: float, higher_is_better: bool, n: int) -> str:
+def _verdict(difference: float, error: float | None, p: float, higher_is_better: bool, n: int) -> str:
     if difference == 0:
         return "equal"
     if p < SIGNIFICANT:
         return f"{'A' if (difference > 0) == higher_is_better else 'B'} better, p = {p:.2g}"
+    if error is None:
+        return "not separable at this n"
     needed = math.ceil(n * ((Z95 + _POWER) * error / difference) ** 2)
     if needed > 1000 * n:
         return "not separable at this n, nor at a thousand times as many clips"

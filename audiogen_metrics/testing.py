@@ -15,7 +15,7 @@ from audiogen_metrics.backbones.base import Backbone, Output
 from audiogen_metrics.errors import AudiogenMetricsError, CheckFailedError, DataError, InsufficientDataError, UsageError
 
 if TYPE_CHECKING:
-    from audiogen_metrics.metrics.base import AudioMetric
+    from audiogen_metrics.objects.base import AudioMetric
 
 BATCH_TOLERANCE = 1e-4
 """Largest difference between a clip alone and in a batch, relative to the largest feature."""
@@ -275,7 +275,7 @@ def _usable(backbone: Backbone) -> None:
 
 
 def _pickles(backbone: Backbone) -> None:
-    from audiogen_metrics.metrics.runner import unloaded
+    from audiogen_metrics.objects.runner import unloaded
 
     waveforms = _noise(backbone, 1)
     try:

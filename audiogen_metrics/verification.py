@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from audiogen_metrics.errors import DataError, MissingWeightsError, UsageError
 from audiogen_metrics.evaluation import score
+from audiogen_metrics.metrics import catalogue
 from audiogen_metrics.options import as_path
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.records import load_json
-from audiogen_metrics.results import Manifest, Score, ScoreReport
+from audiogen_metrics.results import Manifest, Score, ScoreReport, later_fields
 
 if TYPE_CHECKING:
     import torch
@@ -31,8 +32,11 @@ ROUNDING = 1e-9
 NAMED = 5
 """Entries that a difference names."""
 
-LATER = frozenset({"ci95_ref", "remarks", "problems", "suffixes", "ci", "extrapolate"})
-"""Fields that reports of earlier versions do not have; the schema does not require them."""
+OPTIONS = frozenset(name for kind in catalogue().values() for name in kind().options)
+"""Options of metrics: earlier versions wrote three of them into every recipe, and no others."""
+
+LATER = later_fields() | OPTIONS
+"""Fields that reports of earlier versions do not have."""
 
 IN_UNITS = frozenset(
     {"value", "std", "ci95", "mean_term", "covariance_term", "standard_error", "noise_floor", "extrapolated"}
@@ -141,6 +145,8 @@ def verify(
     if not 0 <= tolerance < 1:
         raise UsageError(f"tolerance={tolerance}", fix="Use 0 or more, less than 1")
     given = weights or {}
+    if manifest.ref is None and ref is not None:
+        raise UsageError("the report has no reference", where="ref", fix="Leave it out")
     _require_inputs(manifest, Path(path), {"gen": gen, "ref": ref}, given)
     found = score(
         manifest.gen if gen is None else gen,
@@ -156,6 +162,7 @@ def verify(
         suffixes=manifest.suffixes,
         ci=_asked(manifest.ci, any(map(_has_uncertainty, recorded.scores.values()))),
         extrapolate=_asked(manifest.extrapolate, any(map(_is_extrapolated, recorded.scores.values()))),
+        seed=manifest.seed,
         cache=cache,
         verify=True,
         progress=progress,
@@ -170,6 +177,7 @@ def verify(
 
 def _manifest(recorded: ScoreReport, path: str | Path) -> Manifest:
     if recorded.manifest is not None:
+        _require_recipes(recorded.manifest, recorded.protocol)
         return recorded.manifest
     if recorded.protocol == "imported":
         raise UsageError(
@@ -182,13 +190,26 @@ def _manifest(recorded: ScoreReport, path: str | Path) -> Manifest:
     )
 
 
+def _require_recipes(manifest: Manifest, protocol: str) -> None:
+    """Raise UsageError for scores that the protocol does not have: a metric object on a backbone of one's own."""
+    known = get_protocol(protocol)
+    ids = {recipe.score_id for recipe in (*known.recipes.values(), *known.on_request.values())}
+    own = sorted(manifest.recipes.keys() - ids)
+    if own:
+        raise UsageError(
+            f"{', '.join(own)}: protocol {protocol} does not have this score",
+            where="manifest",
+            fix="Run it again from Python, with the backbone or metric that it was made with",
+        )
+
+
 def _require_inputs(
     manifest: Manifest, report: Path, places: Mapping[str, str | Path | None], weights: Mapping[str, str | Path]
 ) -> None:
     """Raise unless the sets and weights are where the report says, or where the caller says; names the option."""
     for name, place in places.items():
         stated = getattr(manifest, name)
-        if place is None and not as_path(stated).exists():
+        if place is None and stated is not None and not as_path(stated).exists():
             beside = as_path(report).parent / stated
             raise DataError(
                 f"{name} does not exist{_looked(stated)}",
@@ -211,7 +232,9 @@ def _looked(stated: str) -> str:
 def _metrics(recorded: ScoreReport, manifest: Manifest) -> tuple[str, ...] | None:
     """Return the metrics to ask for by name; None for all of the protocol, where a score may be null."""
     gaps = any(score.value is None for score in recorded.scores.values())
-    return None if gaps or {*manifest.metrics} == {*get_protocol(recorded.protocol).recipes} else manifest.metrics
+    recipes = get_protocol(recorded.protocol).select(None)
+    default = {recipe.metric for recipe in recipes if manifest.ref is not None or "ref" not in recipe.definition.sides}
+    return None if gaps or {*manifest.metrics} == default else manifest.metrics
 
 
 def _asked(recorded: bool | None, seen: bool) -> bool:
@@ -250,8 +273,9 @@ def differences(
     compare = _Comparison(_library(recorded) != _library(found), tolerance)
     old, new = ({**report, "manifest": {**report["manifest"]}} for report in (recorded, found))
     inputs = [report.pop("inputs") for report in (old, new)]
-    for name in ("gen", "ref"):
-        yield from compare.inputs(name, *(sides[name] for sides in inputs))
+    for name, was, now in _by_name(*inputs):
+        if was is not None and now is not None:
+            yield from compare.inputs(name, was, now)
     yield from compare.fields("files", "pairing", old.pop("pairing", {}), new.pop("pairing"))
     yield from compare.named("backbone", old.pop("backbones", {}), new.pop("backbones"))
     recipes = old["manifest"].pop("recipes", {}), new["manifest"].pop("recipes")
@@ -295,6 +319,7 @@ class _Comparison:
             if was is None or now is None:
                 yield Difference(kind, name, _one_sided(was))
             else:
+                was = {key: value for key, value in was.items() if key in now or key not in OPTIONS}
                 yield from self.fields(kind, name, was, now)
 
     def fields(self, kind: Kind, what: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Difference]:

@@ -184,7 +184,7 @@ def test_update_warns_once_a_batch_of_levels_beyond_full_scale() -> None:
 @pytest.mark.parametrize("shape", ["batch", "list"])
 @pytest.mark.parametrize("protocol", ["yamnet", "google-fad"])
 def test_channels_in_update_are_those_of_files(tmp_path: Path, shape: str, protocol: str) -> None:
-    from audiogen_metrics.metrics.runner import as_clips
+    from audiogen_metrics.objects.runner import as_clips
 
     clips = [stereo(sound(index), sound(index + 10)).T for index in range(3)]
     given = np.stack(clips) if shape == "batch" else clips

@@ -18,7 +18,7 @@ from audiogen_metrics.audio.files import scan
 from audiogen_metrics.backbones.yamnet import YAMNet
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
 from audiogen_metrics.functional import GaussianStatistics
-from audiogen_metrics.metrics.runner import shared_runner
+from audiogen_metrics.objects.runner import shared_runner
 from tests.conftest import EXAMPLES
 
 # torchmetrics warns when compute comes before update; that it then raises is what is tested here.

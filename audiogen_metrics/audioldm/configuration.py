@@ -159,10 +159,9 @@ class FineTuneConfig:
 
     def monitored(self) -> tuple[str, bool]:
         """Return the score that chooses the best checkpoint, and whether higher is better."""
-        from audiogen_metrics.protocols import METRICS
 
         recipes = get_protocol(self.protocol).recipes.values()
-        known = {recipe.score_id: METRICS[recipe.metric].higher_is_better for recipe in recipes}
+        known = {recipe.score_id: recipe.definition.higher_is_better for recipe in recipes}
         monitor = self.monitor or next(recipe.score_id for recipe in recipes if recipe.metric == "fd")
         if monitor not in known:
             raise unknown_name(f"score of protocol {self.protocol}", monitor, sorted(known))

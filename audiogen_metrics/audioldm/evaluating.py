@@ -130,7 +130,7 @@ class History:
 
     def each_best(self) -> dict[str, dict[str, Any]]:
         """Return for each score its own best value and step: no checkpoint has them all."""
-        from audiogen_metrics.protocols import METRICS, get_protocol
+        from audiogen_metrics.protocols import get_protocol
 
         if not self.entries:
             return {}
@@ -140,7 +140,7 @@ class History:
             values = [(entry["scores"].get(recipe.score_id), entry["step"]) for entry in self.entries]
             known = [(value, step) for value, step in values if value is not None]
             if known:
-                choose = max if METRICS[recipe.metric].higher_is_better else min
+                choose = max if recipe.definition.higher_is_better else min
                 value, step = choose(known, key=lambda pair: pair[0])
                 found[recipe.score_id] = {"value": value, "step": step}
         return found

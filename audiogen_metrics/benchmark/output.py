@@ -13,12 +13,18 @@ from audiogen_metrics import __version__
 from audiogen_metrics.benchmark.plans import ARTEFACTS, Artefact, Plan
 from audiogen_metrics.benchmark.published import METRICS, UNKNOWN, published, tables
 from audiogen_metrics.benchmark.running import Result
+from audiogen_metrics.datasets import DATASETS as KNOWN
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.report.plots import Curve, Panel, draw
 from audiogen_metrics.report.tables import records_to_csv, records_to_markdown
 from audiogen_metrics.writing import write_atomically
 
-TITLES = {"esc50": "ESC-50", "urbansound8k": "UrbanSound8K", "audiocaps": "AudioCaps", "audioset": "AudioSet"}
+_TITLES = {"esc50": "ESC-50", "urbansound8k": "UrbanSound8K", "audiocaps": "AudioCaps", "audioset": "AudioSet"}
+
+
+def title_of(dataset: str) -> str:
+    """Return what a dataset is called in tables."""
+    return _TITLES.get(dataset) or KNOWN.get(dataset).title
 
 
 def rows(artefact: Artefact, plan: Plan, results: Sequence[Result]) -> list[dict[str, Any]]:
@@ -33,7 +39,7 @@ def rows(artefact: Artefact, plan: Plan, results: Sequence[Result]) -> list[dict
         if artefact not in cell.artefacts or cell.kind == "study":
             continue
         paper = published(artefact, cell.dataset, cell.condition, cell.pretrained) if cell.system == "audioldm" else {}
-        row: dict[str, Any] = {"dataset": TITLES[cell.dataset], "system": cell.system}
+        row: dict[str, Any] = {"dataset": title_of(cell.dataset), "system": cell.system}
         if artefact == "table2":
             row["start"] = "pre-trained" if cell.pretrained else "scratch"
         row["condition"] = cell.condition or "–"
@@ -74,7 +80,7 @@ def remarks(plan: Plan, results: Sequence[Result]) -> list[str]:
     cells: dict[str, list[str]] = defaultdict(list)
     for result in results:
         for text in result.warnings:
-            cells[text].append(f"{TITLES[result.cell.dataset]} {result.cell.condition}".strip())
+            cells[text].append(f"{title_of(result.cell.dataset)} {result.cell.condition}".strip())
     return found + [f"{', '.join(dict.fromkeys(names))}: {text}" for text, names in cells.items()]
 
 
@@ -191,7 +197,9 @@ def _page(sections: Sequence[str], notes: Sequence[str], plan: Plan) -> str:
     warnings = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
     unknown = "".join(f"<li>{html.escape(what)}</li>" for what in UNKNOWN)
     settings = html.escape(json.dumps(plan.settings.shared(), indent=2, ensure_ascii=False, default=list))
-    splits = "".join(f"<li>{html.escape(TITLES[name])}: {html.escape(s.rule)}</li>" for name, s in plan.splits.items())
+    splits = "".join(
+        f"<li>{html.escape(title_of(name))}: {html.escape(s.rule)}</li>" for name, s in plan.splits.items()
+    )
     return f"""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from audiogen_metrics.datasets import DATASETS as KNOWN
 from audiogen_metrics.datasets.base import Clip
 from audiogen_metrics.datasets.folder import open_dataset
 from audiogen_metrics.datasets.splits import Split, split_by
@@ -39,6 +40,9 @@ SPLITS: Mapping[str, str] = {
     "audioset": "fold:eval",
 }
 """How the evaluation clips are chosen unless said otherwise."""
+
+TABLES: tuple[Artefact, ...] = ("table1", "table2")
+"""What takes datasets that the paper does not have, too: those of installed packages that a root is given for."""
 
 STEP_MULTIPLY_ADDS: Mapping[str, float] = {
     "cvssp/audioldm": 51.7e9,
@@ -107,9 +111,8 @@ class BenchSettings:
         get_protocol(self.protocol)
         if self.limit is not None and self.limit < 2:
             raise UsageError(f"{self.limit} clips have no distribution", where="limit", fix="Pass 2 or more")
-        unknown = sorted(set(self.roots) - set(SPLITS))
-        if unknown:
-            raise UsageError(f"unknown dataset {unknown[0]!r}", where="root", fix=f"Known: {', '.join(SPLITS)}")
+        for name in self.roots:
+            KNOWN.get(name)
 
     def shared(self) -> dict[str, Any]:
         """Return what shapes the numbers of any cell, as JSON values."""
@@ -193,21 +196,23 @@ def make_plan(artefacts: Sequence[Artefact], settings: BenchSettings, systems: M
     DataError
         A dataset that cannot be read, or whose evaluation audio is missing.
     """
+    others = tuple(name for name in settings.roots if name not in SPLITS)
+    datasets = {artefact: DATASETS[artefact] + others * (artefact in TABLES) for artefact in artefacts}
     splits, warnings = {}, []
-    for dataset in dict.fromkeys(name for artefact in artefacts for name in DATASETS[artefact]):
+    for dataset in dict.fromkeys(name for names in datasets.values() for name in names):
         if dataset in settings.roots:
             splits[dataset] = _split(dataset, settings)
             warnings += [f"{dataset}: {warning}" for warning in splits[dataset].warnings]
-    for dataset in {name for artefact in ("table2", "figure2") if artefact in artefacts for name in DATASETS[artefact]}:
+    for dataset in {name for artefact in ("table2", "figure2") for name in datasets.get(artefact, ())}:
         if dataset in splits:
             warnings += _training_warnings(dataset, splits[dataset])
     cells: dict[str, Cell] = {}
     for artefact in artefacts:
-        known = [dataset for dataset in DATASETS[artefact] if dataset in splits]
+        known = [dataset for dataset in datasets[artefact] if dataset in splits]
         if not known:
             needed = ", ".join(f"--root {name}=FOLDER" for name in DATASETS[artefact])
             raise UsageError("has no dataset", where=artefact, fix=f"Give one of {needed}")
-        left_out = sorted(set(DATASETS[artefact]) - set(known))
+        left_out = sorted(set(datasets[artefact]) - set(known))
         if left_out:
             warnings.append(f"{artefact}: no root for {', '.join(left_out)}; left out")
         for dataset in known:
@@ -273,7 +278,12 @@ def multiply_adds(cell: Cell, plan: Plan) -> float | None:
 
 def _split(dataset: str, settings: BenchSettings) -> Split:
     found = open_dataset(f"{dataset}={settings.roots[dataset]}")
-    split = split_by(found, settings.splits.get(dataset, SPLITS[dataset]), settings.seed)
+    rule = settings.splits.get(dataset) or SPLITS.get(dataset)
+    if rule is None:
+        raise UsageError(
+            "which of its clips are for the evaluation is not known", dataset, f"Say so: --split {dataset}=RULE"
+        )
+    split = split_by(found, rule, settings.seed)
     wanted = split.evaluation.clips[: settings.limit]
     missing = [clip.clip_id for clip in wanted if clip.path is None]
     if missing:

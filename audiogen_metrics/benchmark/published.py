@@ -7,9 +7,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from audiogen_metrics.protocols import MetricName
-
-METRICS: tuple[MetricName, ...] = ("fd", "is", "kl", "fad")
+METRICS: tuple[str, ...] = ("fd", "is", "kl", "fad")
 """In the paper's order."""
 
 UNKNOWN = (

@@ -12,7 +12,7 @@ from audiogen_metrics import distributed
 from audiogen_metrics.backbones.weights import parse_weights
 from audiogen_metrics.cli.common import Subparsers, add_processes_option, check_processes, parse_settings, say_warning
 from audiogen_metrics.cli.generate import add_sampling_options
-from audiogen_metrics.cli.parsing import at_least, between, output_folder
+from audiogen_metrics.cli.parsing import Known, at_least, between, output_folder
 from audiogen_metrics.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,7 +33,12 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("artefact", choices=ARTEFACTS, help="which table or figure")
     parser.add_argument(
-        "--root", action="append", default=[], metavar="DATASET=FOLDER", help="such as esc50=/data/ESC-50 (repeatable)"
+        "--root",
+        action="append",
+        default=[],
+        type=Known(_datasets),
+        metavar="DATASET=FOLDER",
+        help="such as esc50=/data/ESC-50; datasets are %(type)s (repeatable)",
     )
     parser.add_argument(
         "-o", "--output", type=output_folder, default=Path("bench"), metavar="OUT", help="(default: %(default)s)"
@@ -77,6 +82,12 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--device", default="auto", help="(default: %(default)s)")
     add_processes_option(parser)
     parser.set_defaults(run=run)
+
+
+def _datasets() -> list[str]:
+    from audiogen_metrics.datasets import DATASETS
+
+    return DATASETS.names()
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -10,9 +10,10 @@ from typing import Any, TypeAlias
 
 from audiogen_metrics import distributed
 from audiogen_metrics.backbones.weights import parse_weights
-from audiogen_metrics.cli.parsing import at_least, result_file
+from audiogen_metrics.cli.parsing import Known, at_least, result_file
 from audiogen_metrics.cli.streams import ESCAPED, READABLE, portable_json
 from audiogen_metrics.errors import UsageError
+from audiogen_metrics.metrics import catalogue
 from audiogen_metrics.protocols import PROTOCOLS
 from audiogen_metrics.text import escaped
 from audiogen_metrics.writing import write_atomically
@@ -29,7 +30,14 @@ def add_protocol_option(parser: argparse.ArgumentParser) -> None:
 
 def add_metrics_option(parser: argparse.ArgumentParser, meaning: str) -> None:
     """Add ``-m``, which may be given several times."""
-    parser.add_argument("-m", "--metrics", action="append", metavar="LIST", help=f"{meaning} (repeatable)")
+    parser.add_argument(
+        "-m",
+        "--metrics",
+        action="append",
+        type=Known(catalogue),
+        metavar="LIST",
+        help=f"comma-separated, of %(type)s{meaning} (repeatable)",
+    )
 
 
 def add_suffix_option(parser: argparse.ArgumentParser) -> None:

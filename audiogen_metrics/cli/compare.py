@@ -48,7 +48,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("gen_a", metavar="GEN_A", help="clips of system A")
     parser.add_argument("gen_b", metavar="GEN_B", help="clips of system B; of the same prompts if it can be")
     parser.add_argument("ref", metavar="REF", help="folder of reference audio")
-    add_metrics_option(parser, "of fd, fad, is and kl (default: those of the protocol that can be compared)")
+    add_metrics_option(parser, " (default: those of the protocol that can be compared)")
     parser.add_argument(
         "--permutations", type=at_least(0), default=199, metavar="N", help="of the test; 0: none (default: %(default)s)"
     )

@@ -15,7 +15,7 @@ from audiogen_metrics.cli.common import (
     say_warning,
     write_result,
 )
-from audiogen_metrics.cli.parsing import at_least, output_folder
+from audiogen_metrics.cli.parsing import Known, at_least, output_folder
 from audiogen_metrics.errors import CheckFailedError, MissingDependencyError
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ def add_parser(subparsers: Subparsers) -> None:
     check = commands.add_parser(
         "check",
         help="decode every clip; exit code 5 if one cannot be used",
-        description="Say what is there, what is missing and what is odd. NAME is esc50, urbansound8k, audiocaps or "
-        "audioset, or folder for your own: a folder, or a .csv, .jsonl or .json table.",
+        description="Say what is there, what is missing and what is odd. NAME is a dataset of "
+        "agm list datasets, or folder for your own: a folder, or a .csv, .jsonl or .json table.",
         allow_abbrev=False,
     )
     _add_source(check)
@@ -59,9 +59,15 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def _add_source(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help="dataset, or folder")
+    parser.add_argument("name", metavar="NAME", type=Known(_names), help="%(type)s, or folder")
     parser.add_argument("root", metavar="ROOT", help="the folder that it unpacks to")
     add_suffix_option(parser)
+
+
+def _names() -> list[str]:
+    from audiogen_metrics.datasets import DATASETS
+
+    return DATASETS.names()
 
 
 def list_datasets(_: argparse.Namespace) -> int:

@@ -6,7 +6,6 @@ import argparse
 
 from audiogen_metrics.cli.common import Subparsers, add_format_options, add_metrics_option, say_warning, write_result
 from audiogen_metrics.cli.scoring import FORMATS, WARN_ON_STDERR
-from audiogen_metrics.protocols import METRICS
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -21,7 +20,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("gen", metavar="GEN", help="features of the generated set")
     parser.add_argument("ref", metavar="REF", help="features of the reference set, written by the same tool")
-    add_metrics_option(parser, f"comma-separated: {','.join(METRICS)} (default: what can be computed)")
+    add_metrics_option(parser, " (default: what can be computed)")
     parser.add_argument(
         "--backbone", metavar="NAME", help="what to call the network behind .npy files (default: the folder's name)"
     )

@@ -1,20 +1,23 @@
-"""``agm list metrics|backbones|probes|protocols``."""
+"""``agm list metrics|backbones|probes|protocols|datasets``."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from audiogen_metrics.backbones import BACKBONES
 from audiogen_metrics.cli.common import Subparsers, add_format_options, write_result
+from audiogen_metrics.datasets import DATASETS
+from audiogen_metrics.metrics import METRICS, OWN, Metric
 from audiogen_metrics.probes import PROBES
-from audiogen_metrics.protocols import METRICS, PROTOCOLS
+from audiogen_metrics.protocols import PROTOCOLS
 from audiogen_metrics.registry import Registry
 
 if TYPE_CHECKING:
     from audiogen_metrics.backbones.base import Backbone
+    from audiogen_metrics.datasets.base import DatasetInfo
     from audiogen_metrics.probes.base import Probe
 
 T = TypeVar("T")
@@ -49,16 +52,17 @@ def _entry(row: dict[str, str]) -> str:
 
 
 def _metrics() -> list[dict[str, str]]:
-    return [
-        {
-            "name": metric.name,
+    def describe(metric: type[Metric]) -> dict[str, str]:
+        return {
             "title": metric.title,
             "better": "higher" if metric.higher_is_better else "lower",
             "computed on": metric.output,
+            "needs": _NEEDS[metric.needs] if "ref" in metric.sides else "the generated set only",
+            "options": ", ".join(f"{name}={value:g}" for name, value in metric().options.items()),
             "reading": metric.reading,
         }
-        for metric in METRICS.values()
-    ]
+
+    return _described(METRICS, describe, OWN)
 
 
 def _backbones() -> list[dict[str, str]]:
@@ -86,10 +90,19 @@ def _probes() -> list[dict[str, str]]:
     return _described(PROBES, text)
 
 
-def _described(registry: Registry[T], describe: Callable[[T], dict[str, str]]) -> list[dict[str, str]]:
-    """Return a row per name; what other packages have brought and cannot be used says why."""
+def _datasets() -> list[dict[str, str]]:
+    def describe(info: DatasetInfo) -> dict[str, str]:
+        return {"title": info.title, "address": info.url, "licence": info.licence}
+
+    return _described(DATASETS, describe)
+
+
+def _described(
+    registry: Registry[T], describe: Callable[[T], dict[str, str]], first: Sequence[str] = ()
+) -> list[dict[str, str]]:
+    """Return a row per name, some of them first; what other packages have brought and cannot be used says why."""
     rows = []
-    for name in registry.names():
+    for name in dict.fromkeys([*first, *registry.names()]):
         try:
             row = describe(registry.get(name))
         except Exception as error:  # a plug-in may be anything
@@ -115,4 +128,15 @@ def _protocols() -> list[dict[str, str]]:
     ]
 
 
-_LISTS = {"metrics": _metrics, "backbones": _backbones, "probes": _probes, "protocols": _protocols}
+_NEEDS = {
+    "moments": "a reference: a folder or a statistics file",
+    "rows": "a reference: a folder",
+    "pairs": "a reference with the same clip ids: a folder or a statistics file",
+}
+_LISTS = {
+    "metrics": _metrics,
+    "backbones": _backbones,
+    "probes": _probes,
+    "protocols": _protocols,
+    "datasets": _datasets,
+}

@@ -6,7 +6,7 @@ import argparse
 import difflib
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -72,6 +72,23 @@ def between(low: float, high: float = math.inf) -> Callable[[str], float]:
 
     read.__name__ = "float"
     return read
+
+
+class Known:
+    """A reader of text whose help text may say ``%(type)s`` for the names of a catalogue, looked up when it is shown.
+
+    Names may come from other packages, which is too slow to find out at every start.
+    """
+
+    def __init__(self, names: Callable[[], Iterable[str]]) -> None:
+        self._names = names
+
+    def __call__(self, text: str) -> str:
+        return text
+
+    @property
+    def __name__(self) -> str:
+        return ", ".join(self._names())
 
 
 def output_file(text: str) -> Path:

@@ -28,14 +28,16 @@ from audiogen_metrics.cli.common import (
 from audiogen_metrics.cli.parsing import at_least, output_file, plot_file
 from audiogen_metrics.errors import CheckFailedError, UsageError
 from audiogen_metrics.evaluation import score
-from audiogen_metrics.protocols import METRICS, get_protocol, split_names
+from audiogen_metrics.options import split_list
+from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.registry import unknown_name
+from audiogen_metrics.report.fits import draw_fits
 from audiogen_metrics.report.html import write_page
 from audiogen_metrics.report.tables import to_csv, to_latex, to_markdown
 from audiogen_metrics.results import ScoreReport
 
 if TYPE_CHECKING:
-    from audiogen_metrics.embedding.evidence import Evidence
+    from audiogen_metrics.evaluation import Evaluation
 
 _CHECK = re.compile(
     r"\s*(?P<score>\w+)\s*(?P<sign><=|>=|<|>)\s*(?P<bound>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*"
@@ -68,11 +70,17 @@ def add_parser(subparsers: Subparsers) -> None:
         "Clips pair by clip id: the path below the folder, without suffix.",
         allow_abbrev=False,
     )
-    parser.add_argument("gen", metavar="GEN", help="folder of generated audio")
-    parser.add_argument("ref", metavar="REF", help="folder of reference audio, or a file made by agm stats build")
-    add_metrics_option(
-        parser, f"comma-separated: {','.join(METRICS)}, or all; named metrics must be computable (default: what can be)"
+    parser.add_argument(
+        "folders",
+        nargs="+",
+        metavar=("GEN", "REF"),
+        help="folder of generated audio, and folder of references or a file made by agm stats build; without a "
+        "reference, only metrics that need none are computed",
     )
+    parser.add_argument(
+        "--ref", metavar="REF", help="the reference; all folders before it are then generated, each scored against it"
+    )
+    add_metrics_option(parser, ", or all; named metrics must be computable (default: what can be)")
     add_protocol_option(parser)
     add_extraction_options(parser)
     parser.add_argument(
@@ -90,9 +98,19 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument(
         "--extrapolate",
+        nargs="?",
+        const=True,
+        default=False,
         type=plot_file,
         metavar="PLOT",
-        help="also what FD and FAD would be at infinite n of gen, and the fit as .svg or .png",
+        help="also what FD and FAD would be at infinite n of gen; with PLOT the fit as .svg or .png",
+    )
+    parser.add_argument(
+        "--seed",
+        type=at_least(0),
+        default=0,
+        metavar="N",
+        help="of the halves behind the noise floor and the subsets behind --extrapolate (default: %(default)s)",
     )
     parser.add_argument(
         "--fail-if",
@@ -115,69 +133,87 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Score, write the result, check the bounds."""
     page_as_result(arguments)
+    systems, ref = _sets(arguments.folders, arguments.ref)
     protocol, metrics = get_protocol(arguments.protocol), arguments.metrics
-    if metrics is not None and "all" in (names := split_names(metrics)):
-        metrics = [*protocol.recipes, *(name for name in names if name != "all")]
-    recipes = protocol.select(metrics)
-    if arguments.extrapolate is not None and not any(recipe.metric in ("fd", "fad") for recipe in recipes):
+    own = {name: recipe for name, recipe in protocol.recipes.items() if ref or "ref" not in recipe.definition.sides}
+    if metrics is not None and "all" in (names := split_list(metrics)):
+        metrics = [*own, *(name for name in names if name != "all")]
+    recipes = [*own.values()] if metrics is None else protocol.select(metrics)
+    if arguments.extrapolate and not any(recipe.definition.extrapolates for recipe in recipes):
         raise UsageError("there is no FD or FAD to extrapolate", where="--extrapolate", fix="Name one with -m")
     checks = [Check.parse(text, [recipe.score_id for recipe in recipes]) for text in arguments.fail_if]
+    if len(systems) > 1 and (arguments.html or isinstance(arguments.extrapolate, Path)):
+        raise UsageError("a page and a plot are about one system", where="--html", fix="Score one folder at a time")
+    if ref is None:
+        needy = [recipe.score_id for name, recipe in protocol.recipes.items() if name not in own]
+        say(f"no reference: what looks at the generated set alone is computed; {', '.join(needy)} would need one")
     several = check_processes(arguments)
-    seen: list[Evidence] = []
-    report = score(
-        arguments.gen,
-        arguments.ref,
-        metrics=metrics,
-        protocol=arguments.protocol,
-        pairing=arguments.pairing,
-        limit=arguments.limit,
-        strict=arguments.strict,
-        ci=not arguments.no_ci,
-        extrapolate=arguments.extrapolate is not None,
-        distributed=several and distributed.join(),
-        observe=seen.append,
-        **extraction_arguments(arguments),
-    )
-    failed = [text for check in checks if (text := check.failure(report)) is not None]
+    seen: list[Evaluation] = []
+    reports = [
+        score(
+            gen,
+            ref,
+            metrics=metrics,
+            protocol=arguments.protocol,
+            pairing=arguments.pairing,
+            limit=arguments.limit,
+            strict=arguments.strict,
+            ci=not arguments.no_ci,
+            extrapolate=bool(arguments.extrapolate),
+            seed=arguments.seed,
+            distributed=several and distributed.join(),
+            observe=seen.append if len(systems) == 1 else None,
+            **extraction_arguments(arguments),
+        )
+        for gen in systems
+    ]
+    failed = [text for report in reports for check in checks if (text := check.failure(report)) is not None]
     if distributed.rank() == 0:
-        show(report, arguments, seen)
+        show(reports, arguments, seen)
     if failed:
         raise CheckFailedError("; ".join(failed))
     return 0
 
 
-def show(report: ScoreReport, arguments: argparse.Namespace, seen: Sequence[Evidence]) -> None:
-    """Write a report where it was asked for, and what to know of it on stderr."""
-    for name, summary in (("gen", report.gen), ("ref", report.ref)):
-        say(f"{name}: scored {summary.scored} of {summary.found} clips in {summary.path}")
-    if arguments.format in WARN_ON_STDERR:
-        for warning in report.warnings:
-            say_warning(warning)
+def _sets(folders: Sequence[str], ref: str | None) -> tuple[list[str], str | None]:
+    """Return the generated sets and the reference: ``GEN [REF]``, or ``GEN… --ref REF``."""
+    if ref is not None or len(folders) == 1:
+        return [*folders], ref
+    if len(folders) > 2:
+        raise UsageError(
+            f"{len(folders)} folders, and which is the reference is not said", fix=f"Write --ref {folders[-1]}"
+        )
+    return [folders[0]], folders[1]
+
+
+def show(reports: Sequence[ScoreReport], arguments: argparse.Namespace, seen: Sequence[Evaluation]) -> None:
+    """Write reports where they were asked for, and what to know of them on stderr."""
+    for report in reports:
+        for name, summary in report.inputs().items():
+            say(f"{name}: scored {summary.scored} of {summary.found} clips in {summary.path}")
+        if arguments.format in WARN_ON_STDERR:
+            for warning in report.warnings:
+                say_warning(warning)
     files: list[Callable[[], object]] = []
     if arguments.html is not None:
-        files.append(lambda: write_page(report, seen[0], arguments.html))
-    if arguments.extrapolate is not None:
+        files.append(lambda: write_page(reports[0], seen[0], arguments.html))
+    if isinstance(arguments.extrapolate, Path):
         files.append(lambda: draw_fits(seen[0], arguments.extrapolate))
-    text = "" if arguments.format == "html" else FORMATS[arguments.format](report)
-    write_result(text, arguments.output, arguments.format, files)
+    write_result(_text(reports, arguments.format), arguments.output, arguments.format, files)
 
 
-def draw_fits(evidence: Evidence, path: Path) -> None:
-    """Draw every Fréchet score over 1 / n, with its line."""
-    from audiogen_metrics.confidence import fit_size
-    from audiogen_metrics.report.plots import Curve, Panel, draw
-
-    panels = []
-    for recipe in evidence.recipes:
-        if recipe.metric in ("fd", "fad"):
-            fit = fit_size(recipe, evidence.gen.features(recipe), evidence.ref.features(recipe))
-            x = [1 / size for size in fit.sizes]
-            line = [fit.value, fit.value + fit.slope * x[-1]]
-            points = Curve("subsets", 0, x, fit.distances, fit.distances, fit.distances)
-            fitted = Curve("line", 1, [0, x[-1]], line, line, line)
-            title = f"{fit.value:.4g} at infinite n, R² {fit.r_squared:.3f}"
-            panels.append(Panel(title, "1 / n", recipe.score_id, [points, fitted]))
-    draw([panels], path)
+def _text(reports: Sequence[ScoreReport], form: str) -> str:
+    """Return one report as text, or several: an array in JSON, one table with a column ``gen`` in CSV."""
+    if form == "html":
+        return ""
+    texts = [FORMATS[form](report) for report in reports]
+    if len(reports) == 1:
+        return texts[0]
+    if form == "json":
+        return f"[{','.join(texts)}]\n"
+    if form == "csv":
+        return to_csv(*reports)
+    return "\n".join(texts)
 
 
 @dataclass(frozen=True)

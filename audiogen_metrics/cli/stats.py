@@ -20,7 +20,6 @@ from audiogen_metrics.cli.common import (
 from audiogen_metrics.cli.parsing import at_least, output_file
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.evaluation import reference_statistics
-from audiogen_metrics.protocols import METRICS
 from audiogen_metrics.text import escaped
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def add_parser(subparsers: Subparsers) -> None:
     build.add_argument(
         "-o", "--output", type=output_file, metavar="FILE", required=True, help="the file; any suffix or none"
     )
-    add_metrics_option(build, f"comma-separated: {','.join(METRICS)} (default: all of the protocol)")
+    add_metrics_option(build, " (default: all of the protocol)")
     add_protocol_option(build)
     add_extraction_options(build)
     build.add_argument("--limit", type=at_least(1), metavar="N", help="take the first N clips only")

@@ -44,7 +44,7 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="LIST",
         help="comma-separated, see agm list probes (default: the paper's four and resynthesis, where the set allows)",
     )
-    add_metrics_option(parser, "comma-separated (default: all of the protocol)")
+    add_metrics_option(parser, " (default: all of the protocol)")
     add_protocol_option(parser)
     parser.add_argument(
         "--fractions",

@@ -92,6 +92,7 @@ class EmbeddingSet:
 
     features: dict[str, ClipFeatures]
     left_out: tuple[ClipFailure, ...] = ()
+    _fitted: dict[Output, GaussianStatistics] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def clip_ids(self) -> tuple[str, ...]:
@@ -110,8 +111,14 @@ class EmbeddingSet:
         return torch.cat(columns) if output == "windows" else torch.stack(columns)
 
     def statistics(self, output: Output) -> GaussianStatistics:
-        """Return mean and covariance of all rows of an output."""
-        return GaussianStatistics.from_embeddings(self.rows(output))
+        """Return mean and covariance of all rows of an output, fitted once."""
+        if output not in self._fitted:
+            self._fitted[output] = GaussianStatistics.from_embeddings(self.rows(output))
+        return self._fitted[output]
+
+    def counts(self, output: Output) -> list[int]:
+        """Return how many rows of an output each clip has."""
+        return [len(clip[output]) if output == "windows" else 1 for clip in self.features.values()]
 
     def logits(self, clip_ids: Iterable[str] | None = None) -> torch.Tensor:
         """Return the logits of these clips, in this order; of all clips by default."""
@@ -120,6 +127,10 @@ class EmbeddingSet:
     def select(self, clip_ids: Iterable[str]) -> EmbeddingSet:
         """Return the set with these clips only, in this order."""
         return EmbeddingSet({clip_id: self.features[clip_id] for clip_id in clip_ids}, self.left_out)
+
+    def mixed(self, other: EmbeddingSet, clip_ids: Iterable[str]) -> EmbeddingSet:
+        """Return this set with these clips as they are in another set."""
+        return EmbeddingSet(self.features | {clip_id: other.features[clip_id] for clip_id in clip_ids})
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -23,7 +23,8 @@ from audiogen_metrics.results import InputSummary
 from audiogen_metrics.writing import write_atomically
 
 if TYPE_CHECKING:
-    from audiogen_metrics.protocols import Recipe
+    from audiogen_metrics.metrics.definition import FeatureSource
+    from audiogen_metrics.metrics.recipe import Recipe
 
 FORMAT = "audiogen-metrics reference statistics"
 FORMAT_VERSION = 1
@@ -32,26 +33,6 @@ MAX_HEADER = 100_000_000
 
 MACHINE_SETTINGS = frozenset({"device_type", "tf32"})
 """In these, file and run may differ: a device changes scores by 1e-5 relative, TF32 by 1.3e-3; both are said."""
-
-
-class FeatureSource(Protocol):
-    """What a score needs to know of one set, wherever its features come from: a folder, a file, a metric's state."""
-
-    @property
-    def clip_ids(self) -> tuple[str, ...]:
-        """Ids of the clips, sorted."""
-
-    def __len__(self) -> int:
-        """Return the number of clips."""
-
-    def statistics(self, output: Output) -> GaussianStatistics:
-        """Return mean and covariance of the rows of an output."""
-
-    def rows(self, output: Output) -> torch.Tensor:
-        """Return the rows of an output themselves, ``(rows, d)``."""
-
-    def logits(self, clip_ids: Iterable[str] | None = None) -> torch.Tensor:
-        """Return ``(n, classes)``: the logits of these clips in this order, or of all clips."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,12 +73,20 @@ class GivenFeatures:
 
     def rows(self, output: Output) -> torch.Tensor:
         """Return the rows of an output; InsufficientDataError if only their statistics are known."""
+        if output == "logits":
+            return self.logits()
         if self.embeddings is None:
             raise InsufficientDataError(
                 f"only statistics of the {output} are known, not the rows themselves",
                 fix="Pass the folder of the reference; a metric object must not stream",
             )
         return self.embeddings
+
+    def counts(self, output: Output) -> list[int]:
+        """Return how many rows of an output each clip has; InsufficientDataError if that is not known."""
+        if output == "windows":
+            raise InsufficientDataError("which window is of which clip is not known", fix="Pass folders")
+        return [1] * len(self.rows(output))
 
     def logits(self, clip_ids: Iterable[str] | None = None) -> torch.Tensor:
         """Return the logits of these clips; InsufficientDataError if they are not known."""
@@ -180,17 +169,17 @@ class ReferenceStatistics:
         warnings: Sequence[str],
         clip_ids: Sequence[str],
         sources: Mapping[Recipe, FeatureSource],
-        outputs: Mapping[Recipe, Output],
         settings: Mapping[str, Mapping[str, str | int]],
         versions: Mapping[str, str],
     ) -> ReferenceStatistics:
         """Take what the recipes need from features: logits as they are, of other outputs mean and covariance."""
         features, stamps = {}, {}
         for recipe, source in sources.items():
-            if outputs[recipe] == "logits":
+            output = recipe.definition.output
+            if output == "logits":
                 given = GivenFeatures(source.clip_ids, class_logits=source.logits())
             else:
-                given = GivenFeatures(source.clip_ids, gaussian=source.statistics(outputs[recipe]))
+                given = GivenFeatures(source.clip_ids, gaussian=source.statistics(output))
             features[recipe.score_id] = given
             stamps[recipe.score_id] = {
                 "preprocessing": asdict(recipe.preprocessing),
@@ -234,6 +223,26 @@ class ReferenceStatistics:
         """Raise DataError as `select` does, for several recipes; ``settings`` by backbone name."""
         for recipe in recipes:
             self.select(recipe, protocol, settings[recipe.backbone] if settings is not None else None)
+
+    def require(self, recipe: Recipe) -> None:
+        """Raise InsufficientDataError unless the file holds what a recipe's metric needs of its reference.
+
+        A file that knows nothing of the recipe's metric, or statistics where it needs each clip's own rows.
+        """
+        if "ref" not in recipe.definition.sides:
+            return
+        if not can_keep(recipe):
+            raise InsufficientDataError(
+                f"{recipe.score_id} needs the reference's clips, not statistics of them",
+                where=self.path,
+                fix="Pass the folder of the reference",
+            )
+        if recipe.score_id not in self.features:
+            raise InsufficientDataError(
+                f"these statistics hold nothing for {recipe.score_id}, but for {', '.join(self.features)}",
+                where=self.path,
+                fix=f"Build them for {recipe.metric} too",
+            )
 
     def machine_differences(self, settings: Iterable[Mapping[str, Any]]) -> list[str]:
         """Return in what the machine of the file differs from that of a run, whose backbones have these settings."""
@@ -345,6 +354,12 @@ class ReferenceStatistics:
             where=self.path,
             fix="Build them again: agm stats build FOLDER --protocol NAME -o FILE",
         )
+
+
+def can_keep(recipe: Recipe) -> bool:
+    """Tell whether a statistics file can stand for the reference of a recipe: moments or logits serve its metric."""
+    kind = recipe.definition
+    return "ref" in kind.sides and (kind.needs == "moments" or kind.output == "logits")
 
 
 def _canonical(clip_ids: Iterable[str]) -> tuple[str, ...]:

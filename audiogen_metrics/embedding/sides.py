@@ -26,7 +26,7 @@ from audiogen_metrics.results import InputSummary
 
 if TYPE_CHECKING:
     from audiogen_metrics.audio.preparation import Preprocessing
-    from audiogen_metrics.protocols import Recipe
+    from audiogen_metrics.metrics.recipe import Recipe
 
 
 LENGTHS_APART = 1.2

@@ -6,6 +6,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from audiogen_metrics.errors import InsufficientDataError
@@ -71,13 +72,16 @@ def inception_score(logits: Array, *, splits: int = 10, seed: int | None = 2020)
             f"inception score over {splits} splits needs at least {splits} clips, got {count}",
             fix="Score more clips or choose fewer splits",
         )
-    if seed is not None:
-        order = np.random.RandomState(seed).permutation(count)
-        rows = rows[torch.from_numpy(order).to(rows.device)]
     log_p = rows.log_softmax(dim=1)
-    parts = [log_p[i * count // splits : (i + 1) * count // splits] for i in range(splits)]
-    scores = tuple(_split_score(part) for part in parts)
+    parts = [torch.from_numpy(part).to(rows.device) for part in inception_parts(count, splits, seed)]
+    scores = tuple(_split_score(log_p[part]) for part in parts)
     return InceptionScore(float(np.mean(scores)), float(np.std(scores)), scores)
+
+
+def inception_parts(count: int, splits: int, seed: int | None) -> list[npt.NDArray[np.int64]]:
+    """Return the rows of each split of an inception score of ``count`` clips."""
+    order = np.arange(count) if seed is None else np.random.RandomState(seed).permutation(count)
+    return [order[i * count // splits : (i + 1) * count // splits] for i in range(splits)]
 
 
 def _split_score(log_p: torch.Tensor) -> float:

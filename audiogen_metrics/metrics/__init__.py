@@ -1,9 +1,89 @@
-"""FD, FAD, IS, KL, KID and KAD as torchmetrics: for training loops, several processes, notebooks."""
+"""What each metric is, one file a metric or family; every file of this folder is read, so a new one needs no list.
 
-from audiogen_metrics.metrics.base import AudioMetric
-from audiogen_metrics.metrics.frechet import FAD, FD
-from audiogen_metrics.metrics.kernel import KAD, KID
-from audiogen_metrics.metrics.logits import IS, KL
-from audiogen_metrics.metrics.suite import MetricSuite
+The torchmetrics classes live in `audiogen_metrics.objects` and can be imported from here too.
+"""
 
-__all__ = ["FAD", "FD", "IS", "KAD", "KID", "KL", "AudioMetric", "MetricSuite"]
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from audiogen_metrics.errors import MissingDependencyError, UsageError
+from audiogen_metrics.metrics.definition import Metric
+from audiogen_metrics.options import split_list
+from audiogen_metrics.registry import Registry, unknown_name
+
+if TYPE_CHECKING:
+    from audiogen_metrics.citations import Citation
+
+__all__ = ["METRICS", "OWN", "Metric", "catalogue", "definition_of", "metric_names", "work_of"]
+
+METRICS: Registry[type[Metric]] = Registry("metric", "audiogen_metrics.metrics")
+"""Every metric by name; other packages add theirs by an entry point."""
+
+
+def _own() -> Iterator[type[Metric]]:
+    """Yield the metrics of this folder, file by file."""
+    for module in pkgutil.iter_modules(__path__):
+        content = vars(importlib.import_module(f"{__name__}.{module.name}"))
+        yield from (
+            kind
+            for kind in content.values()
+            if isinstance(kind, type) and issubclass(kind, Metric) and "name" in vars(kind)
+        )
+
+
+OWN: tuple[str, ...] = tuple(kind.name for kind in _own())
+"""Names of this library's metrics, in the order in which they are listed."""
+
+for _kind in _own():
+    METRICS.add(_kind.name, _kind)
+
+
+def catalogue() -> dict[str, type[Metric]]:
+    """Return every metric that can be used by name, this library's first; `agm list metrics` names broken ones."""
+    found = {name: METRICS.get(name) for name in OWN}
+    for name in METRICS.names():
+        try:
+            found.setdefault(name, METRICS.get(name))
+        except MissingDependencyError:
+            continue
+    return found
+
+
+def definition_of(name: str) -> type[Metric] | None:
+    """Return the metric of a report; None where the package that has computed it is not here."""
+    return catalogue().get(name)
+
+
+def work_of(name: str) -> Citation | None:
+    """Return the work to cite for the metric of a report; None where it has none, or is not known here."""
+    kind = definition_of(name)
+    return None if kind is None else kind.citation
+
+
+def metric_names(given: str | Iterable[str], known: Iterable[str]) -> list[str]:
+    """Return names of metrics as people write them, one by one; UsageError for one that is not known, or none at all.
+
+    Examples
+    --------
+    >>> metric_names("FD, kl,", ["fd", "is", "kl"])
+    ['fd', 'kl']
+    """
+    known = list(known)
+    names = split_list(given)
+    for name in names:
+        if name not in known:
+            raise unknown_name("metric", name, known)
+    if not names:
+        raise UsageError("no metrics chosen", fix=f"Choose from {', '.join(known)}")
+    return names
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        return getattr(importlib.import_module("audiogen_metrics.objects"), name)
+    except AttributeError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None

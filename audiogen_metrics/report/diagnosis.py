@@ -10,16 +10,13 @@ from typing import Literal
 import torch
 
 from audiogen_metrics.backbones.base import Output
-from audiogen_metrics.confidence import clip_rows
-from audiogen_metrics.embedding.evidence import Evidence
 from audiogen_metrics.embedding.extraction import EmbeddingSet
 from audiogen_metrics.embedding.reference import GivenFeatures
 from audiogen_metrics.embedding.sides import FolderSide
 from audiogen_metrics.errors import InsufficientDataError
-from audiogen_metrics.functional.divergence import kl_divergence
+from audiogen_metrics.evaluation.evaluation import Evaluation
 from audiogen_metrics.functional.statistics import GaussianStatistics
-from audiogen_metrics.functional.uncertainty import frechet_leave_one_out
-from audiogen_metrics.protocols import METRICS, Recipe
+from audiogen_metrics.metrics.recipe import Recipe
 
 MAX_POINTS = 1500
 """Points of one set in the projection, so that the page stays light; axes are fitted to all clips."""
@@ -99,15 +96,15 @@ class ClipDiagnosis:
 
 @dataclass(frozen=True)
 class Influence:
-    """What each generated clip does to a Fréchet distance.
+    """What each generated clip does to a score where lower is better.
 
     Parameters
     ----------
     score_id
         Which one.
     by_clip
-        How much more a clip raises the distance than the average clip does: the mean of the distances without one clip,
-        minus the distance without this one. Most harmful first; the sum is 0.
+        How much more a clip raises the score than the average clip does: the mean of the scores without one clip,
+        minus the score without this one. Most harmful first; the sum is 0.
     """
 
     score_id: str
@@ -131,7 +128,7 @@ class Diagnosis:
     worst, best
         Clips, the most extreme first.
     influence
-        Of each clip on the Fréchet distance; None if there is none, or too few clips.
+        Of each clip on the first score that it is known for; None if there is none, or too few clips.
     notes
         What cannot be shown, and why.
     """
@@ -146,23 +143,23 @@ class Diagnosis:
     notes: tuple[str, ...]
 
 
-def diagnose(evidence: Evidence, clips: int = 20) -> Diagnosis:
+def diagnose(evaluation: Evaluation, clips: int = 20) -> Diagnosis:
     """Return where the sets lie, in which classes they differ, and the ``clips`` worst and best clips."""
     notes: list[str] = []
     projection: Projection | None = None
     classes: tuple[ClassShare, ...] = ()
     try:
-        projection = _projection(evidence)
+        projection = _projection(evaluation)
     except InsufficientDataError as error:
         notes.append(f"No map of the sets: {error.what}.")
     try:
-        classes = _classes(evidence)
+        classes = _classes(evaluation)
     except InsufficientDataError as error:
         notes.append(f"No class view: {error.what}.")
-    nearest = _nearest(evidence)
+    nearest = _nearest(evaluation)
     if nearest is None:
         notes.append("No nearest reference clips: the reference set's own embeddings are not at hand.")
-    values = _divergences(evidence)
+    values = evaluation.divergences
     order: Literal["kl", "distance"] | None = "kl"
     if not values:
         values = {clip_id: neighbour.distance for clip_id, neighbour in (nearest or {}).items()}
@@ -172,8 +169,8 @@ def diagnose(evidence: Evidence, clips: int = 20) -> Diagnosis:
     # Of few clips, none is both among the worst and among the best.
     count = min(clips, -(-len(ranked) // 2))
     best = ranked[::-1][: min(count, len(ranked) - count)]
-    influence = _influence(evidence)
-    describe = _Describer(evidence, values, nearest or {}, influence)
+    influence = _influence(evaluation)
+    describe = _Describer(evaluation, values, nearest or {}, influence)
     return Diagnosis(
         projection,
         classes,
@@ -197,17 +194,19 @@ def _clip_rows(features: EmbeddingSet) -> torch.Tensor:
     return torch.stack(rows).double()
 
 
-def _embedding_recipe(evidence: Evidence) -> Recipe:
-    recipe = evidence.recipe("embeddings") or evidence.recipe("windows")
+def _embedding_recipe(evaluation: Evaluation) -> Recipe:
+    recipe = evaluation.recipe("embeddings") or evaluation.recipe("windows")
     if recipe is None:
         raise InsufficientDataError("no backbone of this run gives embeddings")
     return recipe
 
 
-def _projection(evidence: Evidence) -> Projection:
-    recipe = _embedding_recipe(evidence)
-    output: Output = "embeddings" if "embeddings" in evidence.backbones[recipe.backbone].outputs else "windows"
-    gen, ref = evidence.gen.features(recipe), evidence.ref.features(recipe)
+def _projection(evaluation: Evaluation) -> Projection:
+    recipe = _embedding_recipe(evaluation)
+    if evaluation.ref is None:
+        raise InsufficientDataError("there is no reference")
+    output: Output = "embeddings" if "embeddings" in evaluation.backbones[recipe.backbone].outputs else "windows"
+    gen, ref = evaluation.gen.features(recipe), evaluation.ref.features(recipe)
     gen_gauss, ref_gauss = gen.statistics(output), ref.statistics(output)
     for gauss in (gen_gauss, ref_gauss):
         gauss.require_covariance()
@@ -239,43 +238,31 @@ def _cloud(
     return Cloud(clip_ids, tuple((x, y) for x, y in points), (x, y), ((ax, ay), (bx, by)), gauss.count)
 
 
-def _classes(evidence: Evidence) -> tuple[ClassShare, ...]:
-    recipe = evidence.recipe("logits")
-    labels = None if recipe is None else evidence.backbones[recipe.backbone].labels
+def _classes(evaluation: Evaluation) -> tuple[ClassShare, ...]:
+    recipe = evaluation.recipe("logits")
+    labels = None if recipe is None else evaluation.backbones[recipe.backbone].labels
     if recipe is None or labels is None:
         raise InsufficientDataError("no backbone of this run names classes")
+    if evaluation.ref is None:
+        raise InsufficientDataError("there is no reference")
     # Sigmoid: AudioSet clips have several classes at once, so the classes do not compete.
-    gen, ref = (
-        side.features(recipe).logits().double().sigmoid().mean(dim=0).tolist() for side in (evidence.gen, evidence.ref)
-    )
+    sides = evaluation.gen, evaluation.ref
+    gen, ref = (side.features(recipe).logits().double().sigmoid().mean(dim=0).tolist() for side in sides)
     shares = [ClassShare(label, *pair) for label, *pair in zip(labels, gen, ref, strict=True)]
     return tuple(sorted(shares, key=lambda share: (share.gen - share.ref, share.label)))
 
 
-def _divergences(evidence: Evidence) -> dict[str, float]:
-    recipe = evidence.recipe("logits")
-    if recipe is None:
-        return {}
-    gen, ref = evidence.gen.features(recipe), evidence.ref.features(recipe)
-    common = [clip_id for clip_id in evidence.paired if clip_id in set(gen.clip_ids) & set(ref.clip_ids)]
-    try:
-        result = kl_divergence(gen.logits(common), ref.logits(common), eps=recipe.eps)
-    except InsufficientDataError:
-        return {}
-    return dict(zip(common, result.per_pair.tolist(), strict=True))
-
-
-def _nearest(evidence: Evidence) -> dict[str, Neighbour] | None:
+def _nearest(evaluation: Evaluation) -> dict[str, Neighbour] | None:
     """Return the nearest reference clip of each generated one; None if the reference has no embeddings by clip."""
-    if not isinstance(evidence.ref, FolderSide):
+    if not isinstance(evaluation.ref, FolderSide):
         return None
     try:
-        recipe = _embedding_recipe(evidence)
-        gen, ref = evidence.gen.features(recipe), evidence.ref.features(recipe)
+        recipe = _embedding_recipe(evaluation)
+        gen, ref = evaluation.gen.features(recipe), evaluation.ref.features(recipe)
         gen_rows, ref_rows = _clip_rows(gen), _clip_rows(ref)
     except InsufficientDataError:
         return None
-    paths = _paths(evidence.ref)
+    paths = _paths(evaluation.ref)
     found = {}
     for start in range(0, len(gen_rows), ROWS_AT_ONCE):
         part = gen_rows[start : start + ROWS_AT_ONCE]
@@ -288,17 +275,16 @@ def _nearest(evidence: Evidence) -> dict[str, Neighbour] | None:
     return found
 
 
-def _influence(evidence: Evidence) -> Influence | None:
-    recipe = next((recipe for recipe in evidence.recipes if recipe.metric in ("fd", "fad")), None)
+def _influence(evaluation: Evaluation) -> Influence | None:
+    kinds = {recipe: recipe.definition for recipe in evaluation.recipes}
+    recipe = next((r for r, kind in kinds.items() if kind.leaves_one_out() and not kind.higher_is_better), None)
     if recipe is None:
         return None
-    output = METRICS[recipe.metric].output
-    gen = evidence.gen.features(recipe)
     try:
-        rows, counts = clip_rows(gen, output)
-        without = frechet_leave_one_out(rows, evidence.ref.features(recipe).statistics(output), counts)
+        without = evaluation.measured(recipe).without("gen")
     except InsufficientDataError:
         return None
+    gen = evaluation.gen.features(recipe)
     changes = dict(zip(gen.clip_ids, (without.mean() - without).tolist(), strict=True))
     return Influence(recipe.score_id, {clip: changes[clip] for clip in sorted(changes, key=lambda c: (-changes[c], c))})
 
@@ -308,19 +294,19 @@ class _Describer:
 
     def __init__(
         self,
-        evidence: Evidence,
-        values: dict[str, float],
+        evaluation: Evaluation,
+        values: Mapping[str, float],
         nearest: dict[str, Neighbour],
         influence: Influence | None,
     ) -> None:
         self.values, self.nearest = values, nearest
         self.influence = {} if influence is None else influence.by_clip
-        self.gen_paths = _paths(evidence.gen)
-        self.ref_paths = _paths(evidence.ref) if isinstance(evidence.ref, FolderSide) else {}
-        self.paired = set(evidence.paired)
-        self.recipe = evidence.recipe("logits")
-        self.evidence = evidence
-        self.labels = None if self.recipe is None else evidence.backbones[self.recipe.backbone].labels
+        self.gen_paths = _paths(evaluation.gen)
+        self.ref_paths = _paths(evaluation.ref) if isinstance(evaluation.ref, FolderSide) else {}
+        self.paired = set(evaluation.paired)
+        self.recipe = evaluation.recipe("logits")
+        self.evaluation = evaluation
+        self.labels = None if self.recipe is None else evaluation.backbones[self.recipe.backbone].labels
 
     def __call__(self, clip_id: str) -> ClipDiagnosis:
         return ClipDiagnosis(
@@ -338,7 +324,9 @@ class _Describer:
         """Return the three most probable classes of a clip."""
         if self.recipe is None or self.labels is None:
             return ()
-        side = self.evidence.gen if name == "gen" else self.evidence.ref
+        side = self.evaluation.gen if name == "gen" else self.evaluation.ref
+        if side is None:
+            return ()
         features = side.features(self.recipe)
         if clip_id not in features.clip_ids:
             return ()

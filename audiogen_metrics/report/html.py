@@ -13,7 +13,7 @@ from audiogen_metrics.report.reading import interval_of, reading, title_of, valu
 from audiogen_metrics.results import InputSummary, ScoreReport
 
 if TYPE_CHECKING:
-    from audiogen_metrics.embedding.evidence import Evidence
+    from audiogen_metrics.evaluation.evaluation import Evaluation
     from audiogen_metrics.report.diagnosis import ClassShare, ClipDiagnosis, Diagnosis, Influence, Projection
     from audiogen_metrics.report.media import Album, Media
 
@@ -27,7 +27,7 @@ PLAYED_SECONDS = 10
 """Longest copy of a clip in a page."""
 
 
-def score_html(gen: str | Path, ref: str | Path, path: str | Path, **options: Any) -> ScoreReport:
+def score_html(gen: str | Path, ref: str | Path | None, path: str | Path, **options: Any) -> ScoreReport:
     """Score two sets as `audiogen_metrics.score` does, and write the page about it.
 
     Parameters
@@ -51,23 +51,24 @@ def score_html(gen: str | Path, ref: str | Path, path: str | Path, **options: An
     """
     from audiogen_metrics.evaluation import score
 
-    seen: list[Evidence] = []
+    seen: list[Evaluation] = []
     report = score(gen, ref, **options, observe=seen.append)
     write_page(report, seen[0], path)
     return report
 
 
-def write_page(report: ScoreReport, evidence: Evidence, path: str | Path) -> None:
+def write_page(report: ScoreReport, evaluation: Evaluation, path: str | Path) -> None:
     """Write the page about a report and what stands behind it; UsageError if it cannot be written."""
     from audiogen_metrics.report.diagnosis import diagnose
     from audiogen_metrics.report.media import Album
 
-    write(page(report, diagnose(evidence), Album(AUDIO_BYTES, PLAYED_SECONDS)), path)
+    write(page(report, diagnose(evaluation), Album(AUDIO_BYTES, PLAYED_SECONDS)), path)
 
 
 def page(report: ScoreReport, diagnosis: Diagnosis, album: Album) -> str:
     """Return the page as text."""
-    provenance = provenance_of({"gen": report.gen, "ref": report.ref}, report.backbones, report.versions)
+    sets = report.inputs()
+    provenance = provenance_of(sets, report.backbones, report.versions)
     sections = (
         ("scores", "Scores", _scores(report)),
         ("map", "Where the sets lie", _map(diagnosis.projection)),
@@ -80,9 +81,9 @@ def page(report: ScoreReport, diagnosis: Diagnosis, album: Album) -> str:
         ("cite", "Cite", listed(map(str, report.citations()))),
     )
     notes = ([report.caveat] if report.caveat else []) + list(report.warnings)
-    lead = f"{size_of(report.gen)} against {size_of(report.ref)}"
+    lead = " against ".join(map(size_of, sets.values()))
     lead += f", protocol <b>{escape(report.protocol)}</b>, on {escape(report.device)}."
-    return document(f"{_name(report.gen)} against {_name(report.ref)}", lead, notes, sections)
+    return document(" against ".join(map(_name, sets.values())), lead, notes, sections)
 
 
 def _name(summary: InputSummary) -> str:
@@ -238,10 +239,11 @@ def _clips(diagnosis: Diagnosis, album: Album) -> str:
     # Generated clips first: they are what the page is about, should the space for audio run out.
     for clip in diagnosis.worst + diagnosis.best:
         album.of(clip.path)
+    influenced = "" if diagnosis.influence is None else diagnosis.influence.score_id
     lists = ""
     for name, clips in (("Worst", diagnosis.worst), ("Best", diagnosis.best)):
         if clips:
-            cards = "".join(_card(clip, rank, unit, album) for rank, clip in enumerate(clips, 1))
+            cards = "".join(_card(clip, rank, unit, influenced, album) for rank, clip in enumerate(clips, 1))
             lists += f'<h3>{name} {len(clips)} by {unit}</h3><ol class="clips">{cards}</ol>'
     left_out = (
         f" {album.left_out} clips have no player: the page holds at most {AUDIO_BYTES >> 20} MB of audio."
@@ -255,7 +257,7 @@ def _clips(diagnosis: Diagnosis, album: Album) -> str:
     )
 
 
-def _card(clip: ClipDiagnosis, rank: int, unit: str, album: Album) -> str:
+def _card(clip: ClipDiagnosis, rank: int, unit: str, influenced: str, album: Album) -> str:
     sides = media_of("gen", clip.clip_id, album.of(clip.path), clip.gen_classes)
     if clip.ref_path is not None:
         sides += media_of("ref", clip.clip_id, album.of(clip.ref_path), clip.ref_classes)
@@ -269,7 +271,7 @@ def _card(clip: ClipDiagnosis, rank: int, unit: str, album: Album) -> str:
             sides += media_of(
                 "nearest ref", nearest.clip_id, album.of(nearest.path), (), f"distance {nearest.distance:.3g}"
             )
-    influence = "" if clip.influence is None else f"; adds <b>{clip.influence:+.3g}</b> to the Fréchet distance"
+    influence = "" if clip.influence is None else f"; adds <b>{clip.influence:+.3g}</b> to {escape(influenced)}"
     return (
         f'<li data-text="{escape(" ".join(words))}"><h4>{rank}. {escape(clip.clip_id)}</h4>'
         f"<p>{unit}: <b>{clip.value:.4g}</b>{influence}</p>{sides}</li>"

@@ -15,8 +15,10 @@ COLUMNS = (
 )
 
 
-def to_csv(report: ScoreReport) -> str:
+def to_csv(*reports: ScoreReport) -> str:
     """Return one line per score, behind a header; numbers in full, empty where there is none.
+
+    Of several reports, the first column is the path of the generated set.
 
     Examples
     --------
@@ -29,13 +31,15 @@ def to_csv(report: ScoreReport) -> str:
     """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for score in report.scores.values():
+    several = len(reports) > 1
+    writer.writerow(("gen", *COLUMNS) if several else COLUMNS)
+    for report, score in [(each, score) for each in reports for score in each.scores.values()]:
         better = "higher" if score.higher_is_better else "lower"
         counts = (score.n_gen, score.n_ref, better, score.metric, score.backbone, report.protocol)
         uncertainty = (score.ci95_ref, "; ".join(score.remarks))
         interval = score.ci95 or (None, None)
-        writer.writerow((score.id, score.value, score.std, *interval, *counts, score.reason, *uncertainty))
+        place = (report.gen.path,) if several else ()
+        writer.writerow((*place, score.id, score.value, score.std, *interval, *counts, score.reason, *uncertainty))
     return file.getvalue()
 
 
@@ -56,10 +60,7 @@ def to_markdown(report: ScoreReport) -> str:
     """
     header, *rows = (_line(row) for row in report.rows())
     rule = "|" + "---|" * len(report.rows()[0]) + "\n"
-    sets = "; ".join(
-        f"{name}: {summary.scored} clips{summary.length}"
-        for name, summary in (("gen", report.gen), ("ref", report.ref))
-    )
+    sets = "; ".join(f"{name}: {summary.scored} clips{summary.length}" for name, summary in report.inputs().items())
     notes = "".join(f"- {escaped(note)}\n" for note in report.notes())
     text = f"{header}{rule}{''.join(rows)}\nProtocol {report.protocol}; {sets}.\n"
     return f"{text}\n{notes}" if notes else text
@@ -108,8 +109,8 @@ def to_latex(report: ScoreReport) -> str:
     entries = "".join(f"% {line}\n" for work in works for line in work.bibtex().splitlines())
     head = r"score & value & 95\,\% interval & $n$ gen & $n$ ref \\"
     caption = (
-        f"{tex(report.gen.path)} ({report.gen.scored} clips) against {tex(report.ref.path)} "
-        f"({report.ref.scored} clips), protocol {tex(report.protocol)}"
+        " against ".join(f"{tex(summary.path)} ({summary.scored} clips)" for summary in report.inputs().values())
+        + f", protocol {tex(report.protocol)}"
         rf"~\cite{{{','.join(work.key for work in works)}}}."
     )
     if any(score.ci95_ref == "exact" for score in report.scores.values()):

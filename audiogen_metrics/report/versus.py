@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audiogen_metrics.citations import citations
-from audiogen_metrics.protocols import METRICS
+from audiogen_metrics.metrics import METRICS
 from audiogen_metrics.report import drawings
 from audiogen_metrics.report.document import document, listed, table, write
 from audiogen_metrics.report.html import AUDIO_BYTES, PLAYED_SECONDS, media_of, provenance_of, size_of
@@ -33,7 +33,7 @@ def comparison_page(found: Comparison, prompts: Sequence[Prompt], album: Album) 
     """Return the page as text; ``prompts`` with their clips, those where A is ahead first."""
     names = {"A": found.a, "B": found.b, "ref": found.ref}
     lead = "; ".join(f"<b>{name}</b>: {size_of(summary)}" for name, summary in names.items())
-    used = [(difference.metric, difference.backbone) for difference in found.differences]
+    used = [(METRICS.get(difference.metric).citation, difference.backbone) for difference in found.differences]
     works = citations(used, found.protocol, found.versions.get("audiogen-metrics", "unknown"))
     sections = (
         ("scores", "Verdicts", _verdicts(found)),
@@ -50,12 +50,15 @@ def comparison_page(found: Comparison, prompts: Sequence[Prompt], album: Album) 
 def _verdicts(found: Comparison) -> str:
     rows = [
         (
-            f"{escape(METRICS[difference.metric].title)}<br><code>{escape(difference.id)}</code>",
+            f"{escape(METRICS.get(difference.metric).title)}<br><code>{escape(difference.id)}</code>",
             f"{difference.a:.4g}",
             f"{difference.b:.4g}",
             "higher" if difference.higher_is_better else "lower",
             f"{difference.difference:+.3g}",
-            "{:+.3g} to {:+.3g}".format(*difference.ci95) + drawings.interval(difference.difference, *difference.ci95),
+            "–"
+            if difference.ci95 is None
+            else "{:+.3g} to {:+.3g}".format(*difference.ci95)
+            + drawings.interval(difference.difference, *difference.ci95),
             f"{difference.p:.2g}",
             f"<b>{escape(difference.verdict)}</b>",
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -16,10 +17,10 @@ import torch
 from audiogen_metrics.audio.decoding import decode
 from audiogen_metrics.audio.files import AudioFolder, scan
 from audiogen_metrics.embedding.extraction import EmbeddingSet, ExtractionOptions
-from audiogen_metrics.embedding.reference import GivenFeatures
 from audiogen_metrics.embedding.sides import FolderSide
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
-from audiogen_metrics.evaluation import compute, create_backbones, require_weights, tool_versions
+from audiogen_metrics.evaluation import create_backbones, require_weights, tool_versions
+from audiogen_metrics.metrics.recipe import Recipe
 from audiogen_metrics.probes import PROBES
 from audiogen_metrics.probes.base import Clip, clip_rng
 from audiogen_metrics.probes.configuration import configure, refuse_unused
@@ -27,7 +28,7 @@ from audiogen_metrics.probes.copying import write_clip
 from audiogen_metrics.probes.corruption import Corruption
 from audiogen_metrics.probes.pool import Pool, folder_labels, read_labels
 from audiogen_metrics.probes.sequences import event_sequences
-from audiogen_metrics.protocols import METRICS, Recipe, get_protocol
+from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.results import InputSummary
 from audiogen_metrics.settings import resolve_device
 from audiogen_metrics.studies.verdicts import Verdict, judge
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from audiogen_metrics.backbones.base import Backbone
 
 STUDY_VERSION = 1
+
+COPIED_CLIPS = 10
+"""Clips whose copies give the scale of a kernel distance, at most."""
 
 PAPER_PROBES = ("noise", "masking", "interference", "reordering")
 """The corruptions of arXiv 2303.03857, section IV-A."""
@@ -62,26 +66,28 @@ class Measure:
     higher_is_better
         Direction.
     value
-        Score of ``(gen, ref)``, two sets of features with the same clip ids.
+        Score of ``(gen, ref)``, two sets of features with the same clip ids where the metric needs pairs.
     """
 
     score_id: str
     recipe: Recipe
     higher_is_better: bool
-    value: Callable[[EmbeddingSet, GivenFeatures], float]
+    value: Callable[[EmbeddingSet, EmbeddingSet], float]
 
     @classmethod
     def of(cls, recipe: Recipe) -> Measure:
         """Return the metric of a recipe; IS with one split, since it compares sets here."""
-        whole = replace(recipe, splits=1)
+        metric = recipe.definition
+        if "splits" in metric.options:
+            metric = replace(metric, splits=1)  # type: ignore[call-arg]
 
-        def value(gen: EmbeddingSet, ref: GivenFeatures) -> float:
-            score = compute(whole, gen, ref)
-            if score.value is None:
-                raise InsufficientDataError(score.reason or "no value", where=whole.score_id)
-            return score.value
+        def value(gen: EmbeddingSet, ref: EmbeddingSet) -> float:
+            try:
+                return metric.compute(gen, ref).value
+            except InsufficientDataError as error:
+                raise InsufficientDataError(str(error), where=recipe.score_id) from error
 
-        return cls(recipe.score_id, whole, METRICS[recipe.metric].higher_is_better, value)
+        return cls(recipe.score_id, replace(recipe, definition=metric), metric.higher_is_better, value)
 
 
 @dataclass(frozen=True)
@@ -129,8 +135,9 @@ class Study:
     """Curves and verdicts for every metric and probe.
 
     Each metric's ``scale`` is how far it moves on this very set when nothing is left to recognise: for a Fréchet
-    distance the value between two halves of the set, for KL that between clips paired at random, for IS its
-    distance from 1.
+    distance the value between two halves of the set, for KL that between clips paired at random, for IS, precision and
+    their like the distance from the value of a generator that gets everything wrong. A kernel distance is 0 on average
+    between halves, so it takes the value between the set and copies of one clip, as a mean over ten clips.
 
     Parameters
     ----------
@@ -375,6 +382,9 @@ def run_study(
             if plan.by_name:
                 raise
             not_run[name] = str(error)
+    if not run.done:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in not_run.items())
+        raise InsufficientDataError(f"no probe can be studied on this set ({reasons})", where=folder.root)
     return Study(
         protocol=protocol,
         caveat=caveat,
@@ -431,6 +441,8 @@ class _Run:
             trial = _Trial(self, name, audio, clean, corruption)
             trial.run()
         self.done[name] = ProbeRun(probe.version, probe.settings, len(trial.clip_ids), trial.left_out)
+        self.points += trial.points
+        self.findings += trial.findings
 
 
 @dataclass
@@ -444,6 +456,8 @@ class _Trial:
     corruption: Corruption
 
     def __post_init__(self) -> None:
+        self.points: list[Point] = []
+        self.findings: list[Finding] = []
         self.left_out: dict[str, str] = {}
         self.corrupted: dict[tuple[float, int], FolderSide] = {}
 
@@ -482,16 +496,16 @@ class _Trial:
     def _measure(self, measure: Measure, orders: Sequence[tuple[str, ...]]) -> None:
         plan = self.study.plan
         clean = self.clean.features(measure.recipe).select(self.clip_ids)
-        ref = _given(clean, measure.recipe)
         scale = _scale(measure, clean, plan.seed)
         known: dict[tuple[float, int, frozenset[str]], float] = {}
 
         def value(severity: float, repeat: int, chosen: frozenset[str]) -> float:
             severity, repeat = (severity, repeat if plan.redraw_parameters else 0) if chosen else (0.0, 0)
             if (severity, repeat, chosen) not in known:
-                known[severity, repeat, chosen] = measure.value(
-                    self._mixed(measure, clean, severity, repeat, chosen), ref
-                )
+                mixed = clean
+                if chosen:
+                    mixed = clean.mixed(self.corrupted[severity, repeat].features(measure.recipe), chosen)
+                known[severity, repeat, chosen] = measure.value(mixed, clean)
             return known[severity, repeat, chosen]
 
         axes: dict[Axis, dict[float, list[float]]] = {}
@@ -510,47 +524,31 @@ class _Trial:
                 for dose in plan.severities
             }
         for axis, curve in axes.items():
-            self.study.points += [
+            self.points += [
                 Point(self.name, measure.score_id, axis, dose, repeat, score)
                 for dose, scores in curve.items()
                 for repeat, score in enumerate(scores)
             ]
             verdict = judge(curve, scale, higher_is_better=measure.higher_is_better)
-            self.study.findings.append(Finding(self.name, measure.score_id, axis, verdict))
-
-    def _mixed(
-        self, measure: Measure, clean: EmbeddingSet, severity: float, repeat: int, chosen: frozenset[str]
-    ) -> EmbeddingSet:
-        """Return the clean set with the chosen clips in their corrupted form."""
-        if not chosen:
-            return clean
-        corrupted = self.corrupted[severity, repeat].features(measure.recipe).features
-        return EmbeddingSet(
-            {clip_id: corrupted[clip_id] if clip_id in chosen else clean.features[clip_id] for clip_id in self.clip_ids}
-        )
-
-
-def _given(clean: EmbeddingSet, recipe: Recipe) -> GivenFeatures:
-    """Return the clean set as a reference whose statistics are computed once."""
-    output = METRICS[recipe.metric].output
-    if output == "logits":
-        return GivenFeatures(clean.clip_ids, class_logits=clean.logits())
-    return GivenFeatures(clean.clip_ids, gaussian=clean.statistics(output))
+            self.findings.append(Finding(self.name, measure.score_id, axis, verdict))
 
 
 def _scale(measure: Measure, clean: EmbeddingSet, seed: int) -> float:
     """Return how far a metric moves on this set when nothing is left to recognise; see `Study`."""
     order = [clean.clip_ids[place] for place in clip_rng(seed, "", "scale").permutation(len(clean))]
-    if measure.recipe.metric == "is":
-        scale = measure.value(clean, _given(clean, measure.recipe)) - 1
-    elif METRICS[measure.recipe.metric].output == "logits":
+    kind = measure.recipe.definition
+    if kind.worst is not None or "ref" not in kind.sides:
+        scale = abs(measure.value(clean, clean) - (kind.worst or 0.0))
+    elif kind.needs == "pairs":
         # Each clip against the next one in a random order: no clip meets itself.
         strangers = dict(zip(order, order[1:] + order[:1], strict=True))
         shuffled = EmbeddingSet({clip_id: clean.features[strangers[clip_id]] for clip_id in clean.clip_ids})
-        scale = measure.value(shuffled, _given(clean, measure.recipe))
+        scale = measure.value(shuffled, clean)
+    elif kind.unbiased:
+        copies = [EmbeddingSet(dict.fromkeys(clean.clip_ids, clean.features[clip])) for clip in order[:COPIED_CLIPS]]
+        scale = math.fsum(measure.value(copied, clean) for copied in copies) / len(copies)
     else:
-        halves = clean.select(sorted(order[::2])), clean.select(sorted(order[1::2]))
-        scale = measure.value(halves[0], _given(halves[1], measure.recipe))
+        scale = measure.value(clean.select(sorted(order[::2])), clean.select(sorted(order[1::2])))
     if not scale > 0:
         raise InsufficientDataError(
             f"{measure.score_id} cannot tell the clips of this set apart", fix="Take a set with more kinds of sound"

@@ -58,7 +58,8 @@ def _argument(action: argparse.Action) -> Iterator[str]:
     else:
         term = value
     # Help begins with names of values, so it keeps its lower case.
-    text = _code((action.help or "—") % {"default": action.default, "prog": "agm"})
+    kind = getattr(action.type, "__name__", "")
+    text = _code((action.help or "—") % {"default": action.default, "prog": "agm", "type": kind})
     yield from (f"`{term}`", f": {text}{' (required)' * (action.required and bool(action.option_strings))}", "")
 
 

@@ -29,7 +29,7 @@ from audiogen_metrics.backbones import from_callable
 from audiogen_metrics.backbones.base import Backbone, Features, Output
 from audiogen_metrics.backbones.custom import CallableBackbone
 from audiogen_metrics.errors import DataError, UsageError
-from audiogen_metrics.metrics.runner import shared_runner
+from audiogen_metrics.objects.runner import shared_runner
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated")
 

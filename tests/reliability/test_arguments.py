@@ -27,7 +27,7 @@ from audiogen_metrics.functional.statistics import GaussianStatistics
 from audiogen_metrics.functional.validation import float64_tensor
 from audiogen_metrics.generation.prompts import requests_from_file
 from audiogen_metrics.imported import read_features
-from audiogen_metrics.metrics.runner import as_clips, check_sample_rate
+from audiogen_metrics.objects.runner import as_clips, check_sample_rate
 from audiogen_metrics.systems import compare
 from tests.conftest import write_tone
 

@@ -9,7 +9,7 @@ from typing import Any
 from torchmetrics import MetricCollection
 
 from audiogen_metrics.errors import UsageError
-from audiogen_metrics.metrics.base import AudioMetric
+from audiogen_metrics.objects.base import AudioMetric
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.results import Score, ScoreReport
 
@@ -73,44 +73,57 @@ class MetricSuite(MetricCollection):
     def score(
         self,
         gen: str | Path,
-        ref: str | Path,
+        ref: str | Path | None = None,
         *,
         batch_size: int = 16,
         workers: int | None = None,
+        ci: bool = True,
         cache: bool = True,
         verify: bool = False,
         progress: bool = False,
     ) -> ScoreReport:
-        """Score a folder against a folder or statistics file; what ``update`` has accumulated is left alone.
+        """Score a folder as `audiogen_metrics.score` does; what ``update`` has accumulated is left alone.
 
         Parameters
         ----------
-        gen, ref, batch_size, workers, cache, verify, progress
-            As in `audiogen_metrics.score`.
+        gen, ref, batch_size, workers, ci, cache, verify, progress
+            As in `audiogen_metrics.score`. References that members were constructed with are not used.
 
         Raises
         ------
         UsageError
-            Metrics of several protocols: a report has one.
+            Metrics of several protocols: a report has one. Without ``ref``, members that need a reference.
         DataError, InsufficientDataError, MissingWeightsError
             As in `audiogen_metrics.score`.
         """
-        from audiogen_metrics.audio.files import scan
+        from audiogen_metrics.audio.files import AudioFolder, scan
         from audiogen_metrics.embedding.extraction import ExtractionOptions
         from audiogen_metrics.evaluation import evaluate, open_reference
+        from audiogen_metrics.evaluation.evaluation import Asked
+        from audiogen_metrics.evaluation.run import manifest
 
         protocols = {metric.protocol for metric in self.members.values()}
         if len(protocols) != 1:
             raise UsageError(f"metrics of the protocols {sorted(protocols)}", fix="Score each protocol's apart")
+        recipes = [metric.recipe for metric in self.members.values()]
+        needy = [recipe.score_id for recipe in recipes if "ref" in recipe.definition.sides]
+        if ref is None and needy:
+            raise UsageError(f"{', '.join(needy)}: no reference is given", fix="Pass ref")
+        opened = None if ref is None else open_reference(ref)
+        if opened is not None and not isinstance(opened, AudioFolder):
+            for recipe in recipes:
+                opened.require(recipe)
+        asked = Asked(by_name=True, ci=ci)
         return evaluate(
             scan(gen),
-            open_reference(ref),
-            [metric.recipe for metric in self.members.values()],
+            opened,
+            recipes,
             {metric.recipe.backbone: metric.runner.backbone for metric in self.members.values()},
             get_protocol(protocols.pop()),
             ExtractionOptions(batch_size, workers, cache, verify, progress),
-            by_name=True,
-        )
+            asked,
+            manifest(gen, ref, recipes, asked, batch_size),
+        ).report
 
     def forward(self, *_args: Any, **_kwargs: Any) -> Any:
         """Refuse, as each metric does."""

@@ -1,4 +1,4 @@
-"""FD and FAD as metric objects."""
+"""FD, FAD, KID and KAD as metric objects, and what all metrics on embeddings share."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import torch
 
 from audiogen_metrics.errors import DataError
 from audiogen_metrics.functional.validation import Array, as_tensor, float64_tensor
-from audiogen_metrics.metrics.base import AudioMetric, Side
-from audiogen_metrics.metrics.runner import Waveforms
-from audiogen_metrics.metrics.state import Clips, check_ids
+from audiogen_metrics.metrics.definition import Side
+from audiogen_metrics.objects.base import AudioMetric
+from audiogen_metrics.objects.runner import Waveforms
+from audiogen_metrics.objects.state import Clips, check_ids
 
 
-class FrechetMetric(AudioMetric):
-    """What `FD` and `FAD` share: their ways in."""
+class EmbeddingMetric(AudioMetric):
+    """A metric on embeddings or windows."""
 
     def update(
         self,
@@ -27,7 +28,7 @@ class FrechetMetric(AudioMetric):
         gen_embeddings: Array | None = None,
         ref_embeddings: Array | None = None,
     ) -> None:
-        """Add clips to one or both sets.
+        """Add clips to one or both sets; a metric that looks at gen only accepts the others and leaves them alone.
 
         Parameters
         ----------
@@ -52,8 +53,30 @@ class FrechetMetric(AudioMetric):
         """
         self._add({"gen": gen, "ref": ref}, {"gen": gen_embeddings, "ref": ref_embeddings}, sample_rate, ids)
 
+    def _from_rows(self, side: Side, rows: Array, ids: Any) -> Clips:
+        if self.definition.output != "windows":
+            return super()._from_rows(side, rows, ids)
+        tensor = as_tensor(rows, f"{side}_embeddings")
+        if tensor.ndim == 3:
+            clips, windows = tensor.shape[:2]
+            checked = float64_tensor(tensor.flatten(0, 1), f"{side}_embeddings", ndim=2)
+            names = check_ids(ids, clips, f"{side} clips")
+            return Clips(checked, torch.full((clips,), windows, dtype=torch.int64, device="cpu"), names)
+        checked = float64_tensor(tensor, f"{side}_embeddings", ndim=2)
+        names = check_ids(ids, len(checked), f"{side} rows")
+        if ids is None:
+            return Clips(checked, torch.ones(len(checked), dtype=torch.int64, device="cpu"), names)
+        runs = [(clip_id, len(list(group))) for clip_id, group in groupby(names)]
+        if len({clip_id for clip_id, _ in runs}) < len(runs):
+            raise DataError(f"rows of one clip are apart in {side}_embeddings", fix="Put the rows of a clip together")
+        return Clips(
+            checked,
+            torch.tensor([count for _, count in runs], dtype=torch.int64, device="cpu"),
+            [name for name, _ in runs],
+        )
 
-class FD(FrechetMetric):
+
+class FD(EmbeddingMetric):
     """Fréchet distance between two sets of clips, one embedding per clip. Lower is better; it depends on n.
 
     Takes the arguments of `AudioMetric`: ``protocol``, ``backbone``, ``ref``, ``streaming``.
@@ -74,7 +97,7 @@ class FD(FrechetMetric):
     higher_is_better = False
 
 
-class FAD(FrechetMetric):
+class FAD(EmbeddingMetric):
     """Fréchet audio distance: the same over windows, pooled over all clips. Lower is better; it depends on n.
 
     Streams by default. Ready embeddings are ``(clips, windows, d)``, or ``(rows, d)`` with one id per *row*: rows
@@ -97,22 +120,42 @@ class FAD(FrechetMetric):
     higher_is_better = False
     streams_by_default = True
 
-    def _from_rows(self, side: Side, rows: Array, ids: Any) -> Clips:
-        tensor = as_tensor(rows, f"{side}_embeddings")
-        if tensor.ndim == 3:
-            clips, windows = tensor.shape[:2]
-            checked = float64_tensor(tensor.flatten(0, 1), f"{side}_embeddings", ndim=2)
-            names = check_ids(ids, clips, f"{side} clips")
-            return Clips(checked, torch.full((clips,), windows, dtype=torch.int64, device="cpu"), names)
-        checked = float64_tensor(tensor, f"{side}_embeddings", ndim=2)
-        names = check_ids(ids, len(checked), f"{side} rows")
-        if ids is None:
-            return Clips(checked, torch.ones(len(checked), dtype=torch.int64, device="cpu"), names)
-        runs = [(clip_id, len(list(group))) for clip_id, group in groupby(names)]
-        if len({clip_id for clip_id, _ in runs}) < len(runs):
-            raise DataError(f"rows of one clip are apart in {side}_embeddings", fix="Put the rows of a clip together")
-        return Clips(
-            checked,
-            torch.tensor([count for _, count in runs], dtype=torch.int64, device="cpu"),
-            [name for name, _ in runs],
-        )
+
+class KID(EmbeddingMetric):
+    """Kernel distance with a cubic kernel, one embedding per clip. Lower is better; unbiased, so n matters little.
+
+    Takes the arguments of `AudioMetric`, but cannot stream: it needs the embeddings themselves.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from audiogen_metrics.metrics import KID
+    >>> rows = torch.randn(100, 8, generator=torch.Generator().manual_seed(0))
+    >>> kid = KID(protocol="yamnet", ref=rows[:50])
+    >>> kid.update(gen_embeddings=rows[50:])
+    >>> abs(float(kid.compute())) < 0.1
+    True
+    """
+
+    metric_name = "kid"
+    higher_is_better = False
+
+
+class KAD(EmbeddingMetric):
+    """Kernel audio distance: a Gaussian kernel as wide as the reference, times 100. Lower is better.
+
+    Takes the arguments of `AudioMetric`, but cannot stream: it needs the embeddings themselves.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from audiogen_metrics.metrics import KAD
+    >>> rows = torch.randn(100, 8, generator=torch.Generator().manual_seed(0))
+    >>> kad = KAD(protocol="yamnet", ref=rows[:50])
+    >>> kad.update(gen_embeddings=rows[50:] + 1)
+    >>> float(kad.compute()) > 1
+    True
+    """
+
+    metric_name = "kad"
+    higher_is_better = False

@@ -1,0 +1,281 @@
+"""A finished run as one object: both sets, every score, and what stands behind them, each computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from audiogen_metrics import distributed as processes
+from audiogen_metrics.audio.pairing import Pairing, PairingMode, pair
+from audiogen_metrics.errors import DataError, InsufficientDataError
+from audiogen_metrics.evaluation.versions import tool_versions
+from audiogen_metrics.metrics.kl import KLDivergence
+from audiogen_metrics.metrics.measured import Measured
+from audiogen_metrics.results import Manifest, Score, ScoreReport
+
+if TYPE_CHECKING:
+    from audiogen_metrics.backbones.base import Backbone, Output
+    from audiogen_metrics.embedding.sides import FolderSide, Side
+    from audiogen_metrics.metrics.definition import FeatureSource
+    from audiogen_metrics.metrics.recipe import Recipe
+    from audiogen_metrics.protocols import Protocol
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a run is asked for beside its sets and recipes.
+
+    Parameters
+    ----------
+    pairing
+        How clips pair; see `audiogen_metrics.score`.
+    by_name
+        Whether the metrics were asked for by name: one that cannot be computed is then an error.
+    strict
+        Whether a file that had to be skipped is an error.
+    ci, extrapolate
+        With intervals and noise floors; with values at infinite n.
+    seed
+        Of the noise floors' halves and the fits' subsets.
+    distributed
+        Whether all processes of the process group are in this run together.
+    """
+
+    pairing: PairingMode = "auto"
+    by_name: bool = False
+    strict: bool = False
+    ci: bool = False
+    extrapolate: bool = False
+    seed: int = 0
+    distributed: bool = False
+
+
+DEFAULTS = Asked()
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Two sets and everything that is computed from them; every report, page and plot reads this.
+
+    `audiogen_metrics.evaluation.evaluate` returns it, and `audiogen_metrics.score` hands it to ``observe``.
+
+    Parameters
+    ----------
+    gen, ref
+        The sets; ``ref`` may be known by a statistics file only, or be None where all metrics look at gen only.
+    recipes
+        What is computed.
+    backbones
+        By name.
+    protocol
+        Whose recipes they are.
+    asked
+        What else the run is asked for.
+    manifest
+        How to run it again, for the report; None for sets that were not given as folders.
+    """
+
+    gen: FolderSide
+    ref: Side | None
+    recipes: tuple[Recipe, ...]
+    backbones: Mapping[str, Backbone]
+    protocol: Protocol
+    asked: Asked = DEFAULTS
+    manifest: Manifest | None = None
+    _measured: dict[Recipe, Measured] = field(default_factory=dict, init=False, repr=False)
+
+    @cached_property
+    def pairs(self) -> Pairing:
+        """Which clips have a partner."""
+        return pair(self.gen.clip_ids, () if self.ref is None else self.ref.clip_ids)
+
+    @property
+    def paired(self) -> tuple[str, ...]:
+        """Clip ids in both sets, in order; empty if pairing is off."""
+        return self.pairs.paired if self.asked.pairing != "none" else ()
+
+    def measured(self, recipe: Recipe) -> Measured:
+        """Return a recipe's metric on both sets: its value, standard error, fit, and the score without each clip."""
+        if recipe not in self._measured:
+            ref = None if self.ref is None else self.ref.features(recipe)
+            paired, seed = self.asked.pairing != "none", self.asked.seed
+            self._measured[recipe] = Measured(
+                recipe.definition, self.gen.features(recipe), ref, paired=paired, seed=seed
+            )
+        return self._measured[recipe]
+
+    @cached_property
+    def scores(self) -> dict[str, Score]:
+        """The scores by id; InsufficientDataError for one that was asked for by name and cannot be computed."""
+        found = {}
+        for recipe in self.recipes:
+            score = scored(recipe, self.measured(recipe), ci=self.asked.ci, extrapolate=self.asked.extrapolate)
+            if score.reason is not None and self.asked.by_name:
+                raise InsufficientDataError(score.reason, where=recipe.score_id)
+            found[recipe.score_id] = score
+        return found
+
+    @cached_property
+    def report(self) -> ScoreReport:
+        """The report. In a distributed run the first process makes it, and all get it: all must ask for it."""
+        return processes.from_first(self._report) if self.asked.distributed else self._report()
+
+    def recipe(self, output: Output) -> Recipe | None:
+        """Return the first recipe whose metric is computed on an output, else whose backbone gives it, else None."""
+        using = [recipe for recipe in self.recipes if recipe.definition.output == output]
+        giving = [recipe for recipe in self.recipes if output in self.backbones[recipe.backbone].outputs]
+        # Statistics files hold nothing for metrics that look at gen only.
+        using.sort(key=lambda recipe: "ref" not in recipe.definition.sides)
+        return next(iter(using + giving), None)
+
+    @cached_property
+    def divergences(self) -> Mapping[str, float]:
+        """KL of each pair by clip id, also where KL was not asked for; empty without pairs or logits."""
+        own = next((recipe for recipe in self.recipes if isinstance(recipe.definition, KLDivergence)), None)
+        giving = own or self.recipe("logits")
+        if giving is None or self.ref is None or not self.paired:
+            return {}
+        try:
+            features = self.gen.features(giving), self.ref.features(giving)
+            measured = Measured(KLDivergence(), *features) if own is None else self.measured(own)
+            return measured.measurement.by_clip or {}
+        except InsufficientDataError:
+            return {}
+
+    def _report(self) -> ScoreReport:
+        sides = [side for side in (self.gen, self.ref) if side is not None]
+        if self.asked.strict:
+            for side in sides:
+                side.require_all()
+        if self.asked.pairing == "id" and self.ref is not None:
+            _require_usable_partners(self.gen, self.ref)
+        problems = dict.fromkeys(problem for side in sides for problem in side.problems())
+        return ScoreReport(
+            scores=self.scores,
+            protocol=self.protocol.name,
+            gen=self.gen.summary(),
+            ref=None if self.ref is None else self.ref.summary(),
+            caveat=self.protocol.caveat,
+            pairing={
+                "mode": self.asked.pairing,
+                "paired": len(self.pairs.paired),
+                "gen_only": list(self.pairs.gen_only) if self.ref is not None else [],
+                "ref_only": list(self.pairs.ref_only),
+            },
+            backbones={name: backbone.settings for name, backbone in self.backbones.items()},
+            device=str(next(iter(self.backbones.values())).device),
+            warnings=tuple(self._warnings([*problems])),
+            versions=tool_versions(),
+            manifest=self.manifest,
+            problems=tuple(problems),
+        )
+
+    def _warnings(self, problems: list[str]) -> list[str]:
+        """Return what to know before the scores are believed: about the sets, their files, the numbers."""
+        from audiogen_metrics.embedding.sides import between, mixed_forms
+
+        if self.ref is None:
+            return self.gen.warnings() + problems + self._about_scores()
+        found = between(self.gen, self.ref) + self.gen.warnings() + self.ref.warnings() + problems
+        n_gen, n_ref = len(self.gen.clip_ids), len(self.ref.clip_ids)
+        if n_gen != n_ref:
+            found.append(f"gen has {n_gen} clips and ref {n_ref}: Fréchet distances depend on both")
+        if self.asked.pairing != "none":
+            found += mixed_forms(self.gen, self.ref)
+        if self.asked.pairing == "auto" and any(recipe.definition.needs == "pairs" for recipe in self.recipes):
+            gen_only, ref_only = set(self.pairs.gen_only), set(self.pairs.ref_only)
+            skipped = self.ref.losses.keys() & gen_only | self.gen.losses.keys() & ref_only
+            found += self.pairs.warnings(skipped=len(skipped))
+        return found + self._about_scores()
+
+    def _about_scores(self) -> list[str]:
+        return [warning for recipe in self.recipes for warning in score_warnings(recipe, self.scores[recipe.score_id])]
+
+
+def scored(recipe: Recipe, measured: Measured, *, ci: bool = False, extrapolate: bool = False) -> Score:
+    """Return a recipe's score; without a value but with a reason where there is too little data.
+
+    Parameters
+    ----------
+    recipe
+        What is computed.
+    measured
+        Its metric on both sets.
+    ci
+        With the standard error, the 95 % interval and the noise floor. The interval is that of the expected score at
+        this n: the value ± 1.96 standard errors over clips. A Fréchet distance's bias at small n is not in it; the
+        noise floor, the same distance between disjoint halves of the reference, shows how large that is.
+    extrapolate
+        With the value at infinite n, for metrics that have one.
+
+    Notes
+    -----
+    What was asked for and cannot be had is said in the score's remarks.
+    """
+    kind = recipe.definition
+    blank = Score(
+        id=recipe.score_id,
+        metric=recipe.metric,
+        backbone=recipe.backbone,
+        value=None,
+        higher_is_better=kind.higher_is_better,
+        n_gen=len(measured.gen),
+        n_ref=measured.n_ref,
+    )
+    try:
+        found = measured.measurement
+    except InsufficientDataError as error:
+        return replace(blank, reason=str(error))
+    details, remarks = dict(found.details), []
+    score = replace(blank, value=found.value, std=found.std)
+    if ci:
+        from audiogen_metrics.functional.uncertainty import interval
+
+        lacking = "interval"
+        try:
+            spread, lacking = measured.error, "noise floor"
+            bounds = interval(found.value, spread.value)
+            score = replace(score, ci95=(bounds.low, bounds.high), ci95_ref=spread.ref)
+            details |= {"standard_error": spread.value}
+            details |= measured.noise_floor
+        except InsufficientDataError as reason:
+            remarks.append(f"no {lacking}: {reason.what}")
+    if extrapolate and kind.extrapolates:
+        try:
+            fit = measured.fit
+            details |= {"extrapolated": fit.value, "extrapolation_slope": fit.slope, "extrapolation_r2": fit.r_squared}
+        except InsufficientDataError as reason:
+            remarks.append(f"no value at infinite n: {reason.what}")
+    return replace(score, details=details, remarks=tuple(remarks))
+
+
+def compute(recipe: Recipe, gen: FeatureSource, ref: FeatureSource | None, paired: bool = True) -> Score:
+    """Return one score of two sets of features, as `scored` does.
+
+    ``ref`` may be None for a metric that looks at the generated set only.
+    """
+    return scored(recipe, Measured(recipe.definition, gen, ref, paired=paired))
+
+
+def score_warnings(recipe: Recipe, score: Score) -> list[str]:
+    """Return what to know before a score is believed."""
+    if score.value is None:
+        return []
+    return [f"{score.id}: {text}" for text in recipe.definition.warnings(score.value, score.n_gen, score.details)]
+
+
+def _require_usable_partners(gen: Side, ref: Side) -> None:
+    """Raise DataError if a clip was lost and its partner was not; names the lost one, and why."""
+    lost = [
+        f"{name} {clip!r}: {reason}, so {other.name} {clip!r} has no partner"
+        for name, side, other in (("gen", gen, ref), ("ref", ref, gen))
+        for clip, reason in sorted(side.losses.items())
+        if clip not in other.losses
+    ]
+    if lost:
+        raise DataError(
+            f"{len(lost)} pairs are broken: {'; '.join(lost[:3])}{'; …' if len(lost) > 3 else ''}",
+            fix="Repair these files, remove both of a pair, or use pairing auto",
+        )

@@ -1,0 +1,421 @@
+"""Score one folder against another: audio to embeddings to numbers to a report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from audiogen_metrics import distributed as processes
+from audiogen_metrics.audio.files import AudioFile, AudioFolder, parse_suffixes, printable, scan
+from audiogen_metrics.audio.pairing import Pairing, PairingMode, pair
+from audiogen_metrics.errors import DataError, UsageError
+from audiogen_metrics.evaluation.evaluation import DEFAULTS, Asked, Evaluation
+from audiogen_metrics.evaluation.networks import create_backbones, require_weights
+from audiogen_metrics.evaluation.versions import tool_versions
+from audiogen_metrics.options import as_path, whole
+from audiogen_metrics.protocols import Protocol, get_protocol
+from audiogen_metrics.results import Manifest, ScoreReport
+from audiogen_metrics.settings import resolve_device
+
+if TYPE_CHECKING:
+    import torch
+
+    from audiogen_metrics.backbones.base import Backbone
+    from audiogen_metrics.embedding.extraction import ExtractionOptions
+    from audiogen_metrics.embedding.reference import ReferenceStatistics
+    from audiogen_metrics.embedding.sides import FolderSide, Side
+    from audiogen_metrics.metrics.recipe import Recipe
+
+
+def score(
+    gen: str | Path,
+    ref: str | Path | None = None,
+    *,
+    metrics: str | Sequence[str] | None = None,
+    protocol: str = "audioldm",
+    device: str | torch.device = "auto",
+    weights: Mapping[str, str | Path] | None = None,
+    batch_size: int = 16,
+    workers: int | None = None,
+    pairing: PairingMode = "auto",
+    limit: int | None = None,
+    suffixes: str | Iterable[str] = (),
+    strict: bool = False,
+    ci: bool = True,
+    extrapolate: bool = False,
+    seed: int = 0,
+    cache: bool = True,
+    verify: bool = False,
+    progress: bool = False,
+    distributed: bool = False,
+    observe: Callable[[Evaluation], None] | None = None,
+) -> ScoreReport:
+    """Score a folder of generated audio against a folder of references, or their statistics.
+
+    Parameters
+    ----------
+    gen, ref
+        Folders of audio files, searched recursively. Clips pair by clip id: the path below the folder without
+        its suffix. ``ref`` may be a statistics file; None leaves the metrics that look at gen only.
+    metrics
+        Names such as ``["fd", "kl"]``. None computes all of the protocol; one that cannot be computed is then
+        None with its reason, where a metric asked for by name raises.
+    protocol
+        Named recipe; see ``agm list protocols``.
+    device
+        ``"auto"``, ``"cpu"``, ``"cuda"``, …
+    weights
+        Files to use for backbones by name, in the published format; whatever their digest, it goes into the report.
+        By default the published files, found on this machine and verified.
+    batch_size
+        Clips per forward pass, at most.
+    workers
+        Decoding threads; None chooses, 0 decodes in the calling thread.
+    pairing
+        ``"auto"`` pairs what matches, ``"id"`` requires that every clip matches, ``"none"`` does not pair.
+    limit
+        Score the first ``limit`` clips of each set only, paired ones first.
+    suffixes
+        Take files with one of these suffixes only, such as ``".flac"``, from folders where one clip is there in
+        several formats; empty takes all audio. A folder must have one of them, not all.
+    strict
+        Raise if any file must be skipped.
+    ci
+        With standard error and 95 % interval of FD, FAD, IS and KL, and the reference's own noise floor for FD and FAD;
+        False leaves them out, which saves about three times the cost of a Fréchet distance.
+    extrapolate
+        Add what FD and FAD would be at infinite n of gen, by a line in 1 / n.
+    seed
+        Of the halves of the noise floor and the subsets of the extrapolation.
+    cache
+        Keep embeddings in the cache folder and reuse them.
+    verify
+        Read every file again to make sure that it is the one that was cached.
+    progress
+        Show progress bars on stderr.
+    distributed
+        All processes of `torch.distributed`'s process group call this together. Each embeds its share of the clips,
+        on its own device; the first one scores, and all get the report.
+    observe
+        Called once with the whole `Evaluation` when all is computed: what a page or one's own analysis needs.
+
+    Returns
+    -------
+    ScoreReport
+        Scores with n, protocol and backbone, skipped files and warnings.
+
+    Raises
+    ------
+    DataError
+        A folder without usable audio; skipped files with ``strict``; with ``pairing="id"``, clips whose partner is not
+        there or cannot be used.
+    InsufficientDataError
+        Too few clips or pairs for a metric asked for by name.
+    MissingWeightsError, MissingDependencyError
+        A backbone of the protocol is not on this machine.
+    UsageError
+        An unknown name, ``distributed`` without a process group, or a metric that needs the reference which is None.
+    LostProcessError
+        Another process of a distributed run has gone.
+
+    Examples
+    --------
+    >>> from audiogen_metrics import score
+    >>> report = score("examples/generated", "examples/reference", protocol="yamnet")  # doctest: +SKIP
+    >>> report["kl_yamnet"].n_gen  # doctest: +SKIP
+    40
+    """
+    chosen = get_protocol(protocol)
+    recipes = _computable(chosen, metrics, ref)
+    _check_options(batch_size=batch_size, workers=workers, limit=limit, pairing=pairing)
+    gen_set, ref_set = _limited(scan(gen, suffixes), None if ref is None else open_reference(ref, suffixes), limit)
+    if ref_set is not None and not isinstance(ref_set, AudioFolder):
+        ref_set.check(recipes, chosen.name)
+        for recipe in recipes if metrics is not None else ():
+            ref_set.require(recipe)
+    asked = Asked(
+        pairing=pairing,
+        by_name=metrics is not None,
+        strict=strict,
+        ci=ci,
+        extrapolate=extrapolate,
+        seed=whole("seed", seed, 0),
+        distributed=distributed,
+    )
+    if extrapolate and any(recipe.definition.extrapolates for recipe in recipes):
+        from audiogen_metrics.functional.extrapolation import require_clips
+
+        require_clips(len(gen_set.clips))
+    require_weights(recipes, weights or {})
+
+    from audiogen_metrics.embedding.extraction import ExtractionOptions
+
+    evaluation = evaluate(
+        gen_set,
+        ref_set,
+        recipes,
+        create_backbones(recipes, resolve_device(device), weights),
+        chosen,
+        ExtractionOptions(batch_size, workers, cache, verify, progress, distributed),
+        asked,
+        manifest(gen, ref, recipes, asked, batch_size, limit=limit, suffixes=suffixes, weights=weights or {}),
+    )
+    report = evaluation.report
+    if observe is not None and processes.rank() == 0:
+        observe(evaluation)
+    return report
+
+
+def evaluate(
+    gen: AudioFolder,
+    ref: AudioFolder | ReferenceStatistics | None,
+    recipes: Sequence[Recipe],
+    backbones: Mapping[str, Backbone],
+    protocol: Protocol,
+    options: ExtractionOptions,
+    asked: Asked = DEFAULTS,
+    manifest: Manifest | None = None,
+) -> Evaluation:
+    """Embed two sets for recipes and backbones that are there already; `score` finds them by name.
+
+    Parameters
+    ----------
+    gen, ref
+        The sets; ``ref`` may be None if all recipes look at gen only.
+    recipes, backbones, protocol
+        What to compute, on what, and whose recipes they are.
+    options
+        How to embed.
+    asked, manifest
+        What else is asked for, and how to run it again; see `Evaluation`.
+
+    Returns
+    -------
+    Evaluation
+        Its ``report`` has the scores; they are computed when first asked for.
+
+    Raises
+    ------
+    DataError, NumericsError
+        As in `score`; the rest when the report is asked for.
+    """
+    from audiogen_metrics.embedding.sides import FolderSide, StatisticsSide
+
+    if asked.pairing == "id" and ref is not None:
+        _require_partners(pair(_found_ids(gen), _found_ids(ref)))
+    settings = {name: backbone.settings for name, backbone in backbones.items()}
+    ref_side: Side | None = None
+    if ref is not None and not isinstance(ref, AudioFolder):
+        ref.check(recipes, protocol.name, settings)
+        ref_side = StatisticsSide(ref, protocol.name, settings)
+    gen_side = FolderSide.extract("gen", gen, recipes, backbones, options)
+    if isinstance(ref, AudioFolder):
+        ref_side = FolderSide.extract("ref", ref, recipes, backbones, options)
+    return Evaluation(gen_side, ref_side, tuple(recipes), backbones, protocol, asked, manifest)
+
+
+def manifest(
+    gen: str | Path,
+    ref: str | Path | None,
+    recipes: Sequence[Recipe],
+    asked: Asked,
+    batch_size: int,
+    *,
+    limit: int | None = None,
+    suffixes: str | Iterable[str] = (),
+    weights: Mapping[str, str | Path] = MappingProxyType({}),
+) -> Manifest:
+    """Return how to run a run again."""
+    return Manifest(
+        gen=printable(gen),
+        ref=None if ref is None else printable(ref),
+        metrics=tuple(recipe.metric for recipe in recipes),
+        limit=limit,
+        suffixes=parse_suffixes(suffixes),
+        weights={name: printable(path) for name, path in weights.items()},
+        batch_size=batch_size,
+        recipes={recipe.score_id: recipe.options() for recipe in recipes},
+        ci=asked.ci,
+        extrapolate=asked.extrapolate,
+        seed=asked.seed,
+    )
+
+
+def reference_statistics(
+    folder: str | Path,
+    *,
+    metrics: str | Sequence[str] | None = None,
+    protocol: str = "audioldm",
+    device: str | torch.device = "auto",
+    weights: Mapping[str, str | Path] | None = None,
+    batch_size: int = 16,
+    workers: int | None = None,
+    limit: int | None = None,
+    suffixes: str | Iterable[str] = (),
+    strict: bool = False,
+    cache: bool = True,
+    verify: bool = False,
+    progress: bool = False,
+) -> ReferenceStatistics:
+    """Return everything that scores need to know of a reference folder, ready to be saved as one file.
+
+    Parameters
+    ----------
+    folder
+        Folder of audio files.
+    metrics, protocol, device, weights, batch_size, workers, limit, suffixes, strict, cache, verify, progress
+        As in `score`. IS looks at the generated set only, so it leaves nothing in the file.
+
+    Raises
+    ------
+    DataError, MissingWeightsError, MissingDependencyError, UsageError
+        As in `score`.
+
+    Examples
+    --------
+    >>> from audiogen_metrics import score
+    >>> from audiogen_metrics.evaluation import reference_statistics
+    >>> reference_statistics("examples/reference", protocol="yamnet").save("ref.stats")  # doctest: +SKIP
+    >>> report = score("examples/generated", "ref.stats", protocol="yamnet")  # doctest: +SKIP
+    """
+    from audiogen_metrics.embedding.reference import ReferenceStatistics, can_keep
+
+    recipes = get_protocol(protocol).select(metrics)
+    heard = [recipe for recipe in recipes if "ref" in recipe.definition.sides]
+    if not heard:
+        raise UsageError(f"{recipes[0].definition.symbol} needs no reference", fix="Name other metrics too")
+    needy = [recipe.metric for recipe in heard if not can_keep(recipe)]
+    if needy:
+        raise UsageError(f"{needy[0]} needs the reference's clips, not statistics of them", fix="Leave it out")
+    side, backbones = embed_folder(
+        folder,
+        name="ref",
+        metrics=metrics,
+        protocol=protocol,
+        device=device,
+        weights=weights,
+        batch_size=batch_size,
+        workers=workers,
+        limit=limit,
+        suffixes=suffixes,
+        strict=strict,
+        cache=cache,
+        verify=verify,
+        progress=progress,
+    )
+    return ReferenceStatistics.collect(
+        protocol=protocol,
+        summary=side.summary(),
+        warnings=side.warnings(),
+        clip_ids=side.clip_ids,
+        sources={recipe: side.features(recipe) for recipe in heard},
+        settings={name: backbone.settings for name, backbone in backbones.items()},
+        versions=tool_versions(),
+    )
+
+
+def embed_folder(
+    folder: str | Path,
+    *,
+    name: str = "set",
+    metrics: str | Sequence[str] | None = None,
+    protocol: str = "audioldm",
+    device: str | torch.device = "auto",
+    weights: Mapping[str, str | Path] | None = None,
+    batch_size: int = 16,
+    workers: int | None = None,
+    limit: int | None = None,
+    suffixes: str | Iterable[str] = (),
+    strict: bool = False,
+    cache: bool = True,
+    verify: bool = False,
+    progress: bool = False,
+) -> tuple[FolderSide, dict[str, Backbone]]:
+    """Return the features of one folder by recipe, and the backbones that gave them by name.
+
+    ``name`` is what warnings call the folder; the other parameters and the errors are those of `score`.
+    """
+    recipes = get_protocol(protocol).select(metrics)
+    _check_options(batch_size=batch_size, workers=workers, limit=limit, pairing="auto")
+    require_weights(recipes, weights or {})
+    found = scan(folder, suffixes)
+    found = replace(found, clips=found.clips[:limit])
+
+    from audiogen_metrics.embedding.extraction import ExtractionOptions
+    from audiogen_metrics.embedding.sides import FolderSide
+
+    backbones = create_backbones(recipes, resolve_device(device), weights)
+    options = ExtractionOptions(batch_size, workers, cache, verify, progress)
+    side = FolderSide.extract(name, found, recipes, backbones, options)
+    if strict:
+        side.require_all()
+    return side, backbones
+
+
+def open_reference(ref: str | Path, suffixes: str | Iterable[str] = ()) -> AudioFolder | ReferenceStatistics:
+    """Return the reference set behind a path: the clips of a folder, or the content of a statistics file."""
+    if not as_path(ref).is_file():
+        return scan(ref, suffixes)
+    from audiogen_metrics.embedding.reference import ReferenceStatistics
+
+    return ReferenceStatistics.load(ref)
+
+
+def _computable(protocol: Protocol, metrics: str | Sequence[str] | None, ref: object) -> list[Recipe]:
+    """Return the recipes that were asked for; without a reference those that need none."""
+    recipes = protocol.select(metrics)
+    needy = [recipe.score_id for recipe in recipes if "ref" in recipe.definition.sides]
+    if ref is not None or not needy:
+        return recipes
+    if metrics is not None:
+        raise UsageError(f"{', '.join(needy)}: no reference is given", fix="Pass a folder or a statistics file as ref")
+    recipes = [recipe for recipe in recipes if recipe.score_id not in needy]
+    if not recipes:
+        raise UsageError(f"all scores of {protocol.name} need a reference", fix="Pass a folder or a statistics file")
+    return recipes
+
+
+def _limited(
+    gen: AudioFolder, ref: AudioFolder | ReferenceStatistics | None, limit: int | None
+) -> tuple[AudioFolder, AudioFolder | ReferenceStatistics | None]:
+    """Cut both sets to ``limit`` clips, paired ones first, so that every metric sees the same files."""
+    if limit is None:
+        return gen, ref
+    if ref is None:
+        return replace(gen, clips=gen.clips[:limit]), None
+    if not isinstance(ref, AudioFolder):
+        raise UsageError(
+            "a statistics file cannot be limited", where=ref.path, fix="Pass the folder, or build it with --limit"
+        )
+    paired = set(pair((clip.clip_id for clip in gen.clips), (clip.clip_id for clip in ref.clips)).paired)
+
+    def first(clips: tuple[AudioFile, ...]) -> tuple[AudioFile, ...]:
+        return tuple(sorted(sorted(clips, key=lambda clip: clip.clip_id not in paired)[:limit]))
+
+    return replace(gen, clips=first(gen.clips)), replace(ref, clips=first(ref.clips))
+
+
+def _check_options(batch_size: int, workers: int | None, limit: int | None, pairing: str) -> None:
+    whole("batch_size", batch_size, 1)
+    if workers is not None:
+        whole("workers", workers, 0)
+    if limit is not None:
+        whole("limit", limit, 1)
+    if pairing not in ("auto", "id", "none"):
+        raise UsageError(f"unknown pairing {pairing!r}", fix="Use auto, id or none")
+
+
+def _found_ids(folder: AudioFolder | ReferenceStatistics) -> list[str]:
+    """Return the ids of all clips that are there, whether they can be used or not."""
+    if isinstance(folder, AudioFolder):
+        return [clip.clip_id for clip in folder.clips]
+    return [*folder.clip_ids, *(entry["clip"] for entry in folder.summary.skipped)]
+
+
+def _require_partners(pairs: Pairing) -> None:
+    """Raise DataError unless every clip that is there has a partner."""
+    if pairs.gen_only or pairs.ref_only:
+        raise DataError(pairs.unmatched(), fix="Give both files of a pair one name, or use pairing auto")

@@ -1,0 +1,271 @@
+"""What a metric is: one class that says all there is to say about it. See "How to add a metric" in CONTRIBUTING.md."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
+
+from audiogen_metrics.errors import InsufficientDataError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from audiogen_metrics.backbones.base import Output
+    from audiogen_metrics.citations import Citation
+    from audiogen_metrics.functional.extrapolation import Extrapolation
+    from audiogen_metrics.functional.statistics import GaussianStatistics
+    from audiogen_metrics.metrics.measured import Measured
+
+Side = Literal["gen", "ref"]
+
+Needs = Literal["moments", "rows", "pairs"]
+"""What a metric needs to know of its sets: ``moments``, mean and covariance, which a stream and a statistics file keep;
+``rows``, each clip's own; ``pairs``, the two rows of each clip id."""
+
+T = TypeVar("T", int, float)
+
+
+class FeatureSource(Protocol):
+    """What a score needs to know of one set, wherever its features come from: a folder, a file, a metric's state."""
+
+    @property
+    def clip_ids(self) -> tuple[str, ...]:
+        """Ids of the clips, sorted."""
+
+    def __len__(self) -> int:
+        """Return the number of clips."""
+
+    def statistics(self, output: Output) -> GaussianStatistics:
+        """Return mean and covariance of the rows of an output."""
+
+    def rows(self, output: Output) -> torch.Tensor:
+        """Return the rows of an output themselves, ``(rows, d)``."""
+
+    def counts(self, output: Output) -> list[int]:
+        """Return how many rows of an output each clip has; InsufficientDataError if that is not known."""
+
+    def logits(self, clip_ids: Iterable[str] | None = None) -> torch.Tensor:
+        """Return ``(n, classes)``: the logits of these clips in this order, or of all clips."""
+
+
+class ClipSource(FeatureSource, Protocol):
+    """A set whose clips are known one by one."""
+
+    def mixed(self, other: Any, clip_ids: Iterable[str]) -> Any:
+        """Return this set with some clips as they are in another set."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a metric says of two sets.
+
+    Parameters
+    ----------
+    value
+        The score.
+    std
+        Standard deviation over its parts, such as splits; None where it has none.
+    details
+        What else shapes or explains the number, by name.
+    by_clip
+        The score of each clip, where the score is their mean; else None.
+    """
+
+    value: float
+    std: float | None = None
+    details: Mapping[str, float | int] = field(default_factory=dict)
+    by_clip: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class StandardError:
+    """A standard error over clips, and what it makes of the reference.
+
+    ``sampled`` and ``exact`` errors are those of two different quantities: what another draw of both sets would give,
+    and what another draw of gen alone would. None: the reference plays no part.
+    """
+
+    value: float
+    ref: Literal["sampled", "exact"] | None
+
+
+@dataclass(frozen=True)
+class Range:
+    """Least and largest value of an option, both included, and its meaning."""
+
+    least: float
+    most: float
+    meaning: str
+
+
+def option(default: T, least: float, most: float = math.inf, *, meaning: str) -> T:
+    """Declare a field of a metric that a protocol or a user may set."""
+    return field(default=default, metadata={"option": Range(least, most, meaning)})
+
+
+@dataclass(frozen=True)
+class Metric(ABC):
+    """A metric: what it is called, what it looks at, how it is computed and how sure it is.
+
+    A subclass sets the class attributes and gives `compute`; its fields are its options, declared by `option`. It has
+    no state: sets come in, numbers go out. All that lists, refuses or offers metrics asks these attributes.
+
+    Attributes
+    ----------
+    name
+        As in ``-m fd,kl``; score ids begin with it.
+    symbol
+        What its torchmetrics class is called: ``FD``. By default the name of the class itself.
+    title
+        The field's full name.
+    reading
+        One line for people.
+    output
+        Which output of a backbone it is computed on.
+    higher_is_better
+        Direction.
+    sides
+        Which sets it looks at.
+    needs
+        What it must know of them; see `Needs`.
+    worst
+        Value of a generator that gets everything wrong, where there is a bound; else None.
+    unbiased
+        Whether it is 0 on average between two draws of one distribution, however small.
+    on_request
+        Whether every protocol computes it when asked by name, on the backbone that gives its output there; False for
+        what only some protocols have, as their source does.
+    extrapolates
+        Whether its value at infinite n is a line in 1 / n.
+    citation
+        The work to cite.
+    """
+
+    name: ClassVar[str]
+    symbol: ClassVar[str]
+    title: ClassVar[str]
+    reading: ClassVar[str]
+    output: ClassVar[Output]
+    higher_is_better: ClassVar[bool]
+    sides: ClassVar[tuple[Side, ...]] = ("gen", "ref")
+    needs: ClassVar[Needs] = "rows"
+    worst: ClassVar[float | None] = None
+    unbiased: ClassVar[bool] = False
+    on_request: ClassVar[bool] = True
+    extrapolates: ClassVar[bool] = False
+    citation: ClassVar[Citation | None] = None
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "symbol" not in vars(cls):
+            cls.symbol = cls.__name__
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            value, allowed = getattr(self, entry.name), entry.metadata["option"]
+            kind, word = (Integral, "whole number") if isinstance(entry.default, int) else (Real, "number")
+            number = isinstance(value, kind) and not isinstance(value, bool)
+            if not number or not allowed.least <= value <= allowed.most:
+                upto = f" to {allowed.most:g}" if math.isfinite(allowed.most) else " on"
+                raise UsageError(f"{self.name} {entry.name}={value}", fix=f"Use a {word} from {allowed.least:g}{upto}")
+
+    @property
+    def options(self) -> dict[str, int | float]:
+        """The options by name."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
+
+    @abstractmethod
+    def compute(self, gen: FeatureSource, ref: FeatureSource) -> Measurement:
+        """Return the score of two sets; a metric that looks at gen only leaves ``ref`` alone.
+
+        Raises
+        ------
+        InsufficientDataError
+            Too few clips, or features that are not known.
+        """
+
+    def leave_one_out(self, gen: FeatureSource, ref: FeatureSource, side: Side) -> torch.Tensor:
+        """Return the score without each clip of one side, ``(clips of that side,)`` float64.
+
+        Intervals, the influence of clips and the comparison of two systems follow from it.
+        """
+        raise InsufficientDataError(f"the standard error of {self.name} is not known here")
+
+    @classmethod
+    def leaves_one_out(cls) -> bool:
+        """Tell whether the metric has a `leave_one_out`."""
+        return cls.leave_one_out is not Metric.leave_one_out
+
+    def standard_error(self, measured: Measured) -> StandardError:
+        """Return the standard error over clips: by the jackknife, unless a metric knows a better way.
+
+        Where the reference's clips are not known, only their statistics, it is taken as exact.
+
+        Raises
+        ------
+        InsufficientDataError
+            Too few clips, or a metric for which no standard error is known.
+        """
+        from audiogen_metrics.functional.uncertainty import jackknife_error
+
+        error = jackknife_error(measured.without("gen"))
+        if "ref" not in self.sides:
+            return StandardError(error, None)
+        try:
+            without = measured.without("ref")
+        except InsufficientDataError:
+            return StandardError(error, "exact")
+        return StandardError(math.hypot(error, jackknife_error(without)), "sampled")
+
+    def difference_error(self, a: Measured, b: Measured, paired: bool) -> float | None:
+        """Return the standard error of the difference between two systems' scores; None where none is known.
+
+        Parameters
+        ----------
+        a, b
+            Both systems against one reference.
+        paired
+            Whether they have the same clips, which then leave both systems together.
+        """
+        from audiogen_metrics.functional.uncertainty import jackknife_error
+
+        if not self.leaves_one_out():
+            return None
+        without = a.without("gen"), b.without("gen")
+        error = jackknife_error(without[0] - without[1]) if paired else math.hypot(*map(jackknife_error, without))
+        if "ref" not in self.sides:
+            return error
+        return math.hypot(error, jackknife_error(a.without("ref") - b.without("ref")))
+
+    def swapped_difference(self, a: Measured, b: Measured, rng: np.random.Generator) -> float:
+        """Return the difference between two systems of the same clips once some clips have changed sides."""
+        chosen = [clip for clip, swap in zip(a.gen.clip_ids, rng.random(len(a.gen)) < 0.5, strict=True) if swap]
+        first, second = a.gen.mixed(b.gen, chosen), b.gen.mixed(a.gen, chosen)  # type: ignore[attr-defined]
+        return self.compute(first, a.ref).value - self.compute(second, a.ref).value
+
+    def noise_floor(self, ref: FeatureSource, n_gen: int, seed: int) -> Mapping[str, float | int]:
+        """Return what the reference scores against itself, as details; empty where that says nothing.
+
+        Raises
+        ------
+        InsufficientDataError
+            The reference's clips are not known, or too few.
+        """
+        return {}
+
+    def extrapolate(self, gen: FeatureSource, ref: FeatureSource, seed: int) -> Extrapolation:
+        """Return the line of the score over 1 / n, for a metric that `extrapolates`."""
+        raise InsufficientDataError(f"{self.name} has no value at infinite n")
+
+    def warnings(self, value: float, n_gen: int, details: Mapping[str, float | int]) -> Sequence[str]:
+        """Return what to know before the score is believed."""
+        return ()
+
+    def explain(self, value: float, details: Mapping[str, float | int]) -> str:
+        """Return what the score says, in a sentence or two."""
+        return f"{'Higher' if self.higher_is_better else 'Lower'} is better."

@@ -1,0 +1,79 @@
+"""Precision, recall, density and coverage: fidelity and variety apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from audiogen_metrics.citations import Citation
+from audiogen_metrics.metrics.definition import FeatureSource, Measurement, Metric, option
+
+KYNKAANNIEMI = Citation(
+    "kynkaanniemi2019improved",
+    "Kynkäänniemi, Tuomas and Karras, Tero and Laine, Samuli and Lehtinen, Jaakko and Aila, Timo",
+    "Improved Precision and Recall Metric for Assessing Generative Models",
+    "NeurIPS",
+    2019,
+    "https://arxiv.org/abs/1904.06991",
+)
+NAEEM = Citation(
+    "naeem2020reliable",
+    "Naeem, Muhammad Ferjad and Oh, Seong Joon and Uh, Youngjung and Choi, Yunjey and Yoo, Jaejun",
+    "Reliable Fidelity and Diversity Metrics for Generative Models",
+    "ICML",
+    2020,
+    "https://arxiv.org/abs/2002.09797",
+)
+
+
+@dataclass(frozen=True)
+class Neighbourhoods(Metric):
+    """What the four share: each is a share of clips in the neighbourhoods of the other set."""
+
+    nearest: int = option(5, 1, meaning="which neighbour bounds a neighbourhood")
+
+    output = "embeddings"
+    higher_is_better = True
+    worst = 0.0
+
+    def compute(self, gen: FeatureSource, ref: FeatureSource) -> Measurement:
+        """Return the one of the four that this metric is."""
+        from audiogen_metrics.functional import manifold
+
+        result = manifold(gen.rows(self.output), ref.rows(self.output), nearest=self.nearest)
+        return Measurement(getattr(result, self.name), details=self.options)
+
+
+class Precision(Neighbourhoods):
+    """Share of gen among the reference."""
+
+    name = "precision"
+    title = "Precision"
+    reading = "share of generated clips that lie among the reference: does it sound right?"
+    citation = KYNKAANNIEMI
+
+
+class Recall(Neighbourhoods):
+    """Share of the reference among gen."""
+
+    name = "recall"
+    title = "Recall"
+    reading = "share of the reference that lies among the generated clips: is all of it made?"
+    citation = KYNKAANNIEMI
+
+
+class Density(Neighbourhoods):
+    """How many neighbourhoods of the reference a generated clip lies in."""
+
+    name = "density"
+    title = "Density"
+    reading = "how densely the reference lies around generated clips; not bounded by 1"
+    citation = NAEEM
+
+
+class Coverage(Neighbourhoods):
+    """Share of the reference's neighbourhoods with a generated clip in them."""
+
+    name = "coverage"
+    title = "Coverage"
+    reading = "share of the reference's neighbourhoods with a generated clip in them"
+    citation = NAEEM

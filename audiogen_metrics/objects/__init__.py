@@ -1,0 +1,63 @@
+"""Metrics as torchmetrics: for training loops, several processes, notebooks.
+
+Every metric of the catalogue has a class here, called by its ``symbol``. Those with examples of their own are written
+out; the others are derived when they are first asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from audiogen_metrics.metrics import METRICS, catalogue
+from audiogen_metrics.objects.base import AudioMetric
+from audiogen_metrics.objects.embeddings import FAD, FD, KAD, KID, EmbeddingMetric
+from audiogen_metrics.objects.logits import IS, KL, LogitMetric
+from audiogen_metrics.objects.suite import MetricSuite
+
+if TYPE_CHECKING:
+    from audiogen_metrics.metrics.definition import Metric
+
+__all__ = ["FAD", "FD", "IS", "KAD", "KID", "KL", "AudioMetric", "MetricSuite", "object_of"]
+
+_DERIVED: dict[str, type[AudioMetric]] = {}
+
+
+def object_of(name: str) -> type[AudioMetric]:
+    """Return the torchmetrics class of a metric by its name: ``object_of("precision")``.
+
+    Raises
+    ------
+    UsageError
+        There is no such metric.
+
+    Examples
+    --------
+    >>> object_of("recall")(protocol="yamnet").score_id
+    'recall_yamnet'
+    """
+    definition = METRICS.get(name)
+    written = (kind for kind in (FD, FAD, IS, KL, KID, KAD) if kind.metric_name == name)
+    return next(written, None) or _derived(definition)
+
+
+def _derived(definition: type[Metric]) -> type[AudioMetric]:
+    """Return the class of a metric, one each; `__getattr__` finds it under its symbol, so it can be pickled."""
+    if definition.name in _DERIVED:
+        return _DERIVED[definition.name]
+    base = LogitMetric if definition.output == "logits" else EmbeddingMetric
+    direction = "Higher" if definition.higher_is_better else "Lower"
+    content = {
+        "__doc__": f"{definition.title}: {definition.reading}. {direction} is better.\n\n"
+        "Takes the arguments of `AudioMetric`, and its own options.\n",
+        "__module__": __name__,
+        "metric_name": definition.name,
+        "higher_is_better": definition.higher_is_better,
+    }
+    return _DERIVED.setdefault(definition.name, type(definition.symbol, (base,), content))
+
+
+def __getattr__(name: str) -> type[AudioMetric]:
+    for definition in catalogue().values():
+        if definition.symbol == name:
+            return _derived(definition)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,35 @@
+"""What scores would be at infinite n, drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from audiogen_metrics.errors import InsufficientDataError
+
+if TYPE_CHECKING:
+    from audiogen_metrics.evaluation.evaluation import Evaluation
+
+
+def draw_fits(evaluation: Evaluation, path: Path) -> None:
+    """Draw every score that extrapolates over 1 / n, with its line; InsufficientDataError where there is none."""
+    from audiogen_metrics.report.plots import Curve, Panel, draw
+
+    panels = []
+    lacking: InsufficientDataError | None = None
+    for recipe in evaluation.recipes:
+        if recipe.definition.extrapolates:
+            try:
+                fit = evaluation.measured(recipe).fit
+            except InsufficientDataError as error:
+                lacking = error
+                continue
+            x = [1 / size for size in fit.sizes]
+            line = [fit.value, fit.value + fit.slope * x[-1]]
+            points = Curve("subsets", 0, x, fit.distances, fit.distances, fit.distances)
+            fitted = Curve("line", 1, [0, x[-1]], line, line, line)
+            title = f"{fit.value:.4g} at infinite n, R² {fit.r_squared:.3f}"
+            panels.append(Panel(title, "1 / n", recipe.score_id, [points, fitted]))
+    if not panels:
+        raise lacking or InsufficientDataError("there is no FD or FAD to extrapolate", where=path)
+    draw([panels], path)
