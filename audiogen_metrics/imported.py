@@ -51,6 +51,9 @@ AV_BENCHMARK: Mapping[str, tuple[str, tuple[tuple[str | None, Output], ...]]] = 
 """Backbone, and which entry of each clip is which output, by file of an av-benchmark cache."""
 
 
+OWN_TOOL = "agm embed"
+
+
 @dataclass(frozen=True)
 class ImportedFeatures:
     """What a file or folder of features holds.
@@ -264,12 +267,17 @@ def _collect(path: Path, tool: str, written: Mapping[str, Mapping[str, ClipFeatu
             widths = {features[output].shape[-1] for features in clips.values()}
             if len(widths) > 1:
                 raise DataError(f"{name} has {output} of {len(widths)} widths", where=path, fix="Compute them anew")
-    ids = {tuple(sorted(clips)) for clips in sets.values()}
-    if len(ids) > 1:
+    every = sorted({clip for clips in sets.values() for clip in clips})
+    if tool != OWN_TOOL and any(len(clips) < len(every) for clips in sets.values()):
         raise DataError("backbones have different clips", where=path, fix="Compute them anew, or move one away")
+    # A protocol of ours may leave clips that are too short for one network out of that network's scores only.
+    notes += tuple(
+        f"{name} has {len(clips)} of {len(every)} clips" for name, clips in sets.items() if len(clips) < len(every)
+    )
     files = {}
-    for clip in sorted(next(iter(sets.values()))):
-        rows = [sets[name][clip][output] for name in sorted(sets) for output in sorted(outputs[name])]
+    for clip in every:
+        having = [name for name in sorted(sets) if clip in sets[name]]
+        rows = [sets[name][clip][output] for name in having for output in sorted(outputs[name])]
         files[clip] = digest_of(b"".join(row.contiguous().numpy().tobytes() for row in rows))
     sources = {name: EmbeddingSet({clip: clips[clip] for clip in sorted(clips)}) for name, clips in sets.items()}
     return ImportedFeatures(path, tool, sources, outputs, files, notes)

@@ -33,6 +33,8 @@ class Registry(Generic[T]):
     entry_point_group
         Group under which other packages announce their own; read once, when a name is first looked up.
         A broken package breaks its own name only.
+    base
+        Class that what other packages announce must be a subclass of; None takes anything.
 
     Examples
     --------
@@ -45,9 +47,9 @@ class Registry(Generic[T]):
     audiogen_metrics.errors.UsageError: unknown shape 'pth'. Did you mean 'path'? Known: path
     """
 
-    def __init__(self, kind: str, entry_point_group: str | None = None) -> None:
+    def __init__(self, kind: str, entry_point_group: str | None = None, base: type | None = None) -> None:
         self._kind = kind
-        self._group = entry_point_group
+        self._group, self._base = entry_point_group, base
         self._loaders: dict[str, Callable[[], T]] = {}
         self.faults: dict[str, str] = {}
         """By name, what is wrong with how other packages announce it; filled when names are first looked up."""
@@ -83,7 +85,10 @@ class Registry(Generic[T]):
 
     def _load_plugin(self, entry: EntryPoint) -> T:
         try:
-            return cast("T", entry.load())
+            found = entry.load()
+            if self._base is not None and not (isinstance(found, type) and issubclass(found, self._base)):
+                raise TypeError(f"not a subclass of {self._base.__name__}")
+            return cast("T", found)
         except Exception as error:  # whatever the code of another package does
             raise MissingDependencyError(
                 f"the {self._kind} of an installed package cannot be loaded ({type(error).__name__}: {error})",

@@ -71,7 +71,7 @@ LAYERS = [
     {"backbones"},
     {"metrics"},
     {"results", "protocols"},
-    {"embedding"},
+    {"embedding", "schema"},
     {"evaluation"},
     {"systems"},
     {"objects", "report", "comparison", "verification", "imported"},

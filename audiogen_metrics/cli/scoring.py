@@ -66,19 +66,20 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "score",
         help="score a folder of generated audio against a folder of references",
-        description="Score a folder of generated audio against a folder of references, or their statistics. "
-        "Clips pair by clip id: the path below the folder, without suffix.",
+        description="Score a folder of generated audio against a folder of references, or their statistics: "
+        "agm score GEN REF, or agm score GEN ... --ref REF. Clips pair by clip id: the path below the folder, without "
+        "suffix.",
         allow_abbrev=False,
     )
     parser.add_argument(
         "folders",
         nargs="+",
-        metavar=("GEN", "REF"),
-        help="folder of generated audio, and folder of references or a file made by agm stats build; without a "
-        "reference, only metrics that need none are computed",
+        metavar="GEN",
+        help="folder of generated audio; a second one is the reference, if --ref does not name it: a folder, or a file "
+        "made by agm stats build. Without a reference, only metrics that need none are computed",
     )
     parser.add_argument(
-        "--ref", metavar="REF", help="the reference; all folders before it are then generated, each scored against it"
+        "--ref", metavar="REF", help="the reference; every GEN is then a folder of generated audio, scored against it"
     )
     add_metrics_option(parser, ", or all; named metrics must be computable (default: what can be)")
     add_protocol_option(parser)

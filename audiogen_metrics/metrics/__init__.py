@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["METRICS", "OWN", "Metric", "catalogue", "definition_of", "metric_names", "work_of"]
 
-METRICS: Registry[type[Metric]] = Registry("metric", "audiogen_metrics.metrics")
+METRICS: Registry[type[Metric]] = Registry("metric", "audiogen_metrics.metrics", Metric)
 """Every metric by name; other packages add theirs by an entry point."""
 
 

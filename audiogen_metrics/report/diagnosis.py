@@ -122,7 +122,8 @@ class Diagnosis:
     classes
         All classes in which the sets differ, most missed first, most invented last.
     order
-        What clips are ordered by: ``kl`` to their reference, ``distance`` to the nearest reference clip, or None.
+        What clips are ordered by: their ``divergence`` from the reference, ``distance`` to the nearest reference clip, or
+        None.
     values
         That number for every clip, ascending.
     worst, best
@@ -135,7 +136,7 @@ class Diagnosis:
 
     projection: Projection | None
     classes: tuple[ClassShare, ...]
-    order: Literal["kl", "distance"] | None
+    order: Literal["divergence", "distance"] | None
     values: tuple[float, ...]
     worst: tuple[ClipDiagnosis, ...]
     best: tuple[ClipDiagnosis, ...]
@@ -160,7 +161,7 @@ def diagnose(evaluation: Evaluation, clips: int = 20) -> Diagnosis:
     if nearest is None:
         notes.append("No nearest reference clips: the reference set's own embeddings are not at hand.")
     values = evaluation.divergences
-    order: Literal["kl", "distance"] | None = "kl"
+    order: Literal["divergence", "distance"] | None = "divergence"
     if not values:
         values = {clip_id: neighbour.distance for clip_id, neighbour in (nearest or {}).items()}
         order = "distance" if values else None

@@ -165,7 +165,7 @@ def _key() -> str:
 
 def _order(diagnosis: Diagnosis) -> tuple[str, str]:
     """Return the heading and the unit of the number that clips are ordered by."""
-    if diagnosis.order == "kl":
+    if diagnosis.order == "divergence":
         return "Divergence by clip", "nats"
     return "Distance to the nearest reference clip", ""
 
@@ -181,7 +181,7 @@ def _distribution(diagnosis: Diagnosis) -> str:
         for place, count in enumerate(counts)
     ]
     describe = f"{heading}: histogram of {len(diagnosis.values)} clips, the numbers are in the table below."
-    what = "KL of each generated clip to its reference" if diagnosis.order == "kl" else heading
+    what = "KL of each generated clip to its reference" if diagnosis.order == "divergence" else heading
     return (
         f"<figure>{drawings.histogram(diagnosis.values, unit, describe)}"
         f"<figcaption>{escape(what)}; the dashed line is the median.</figcaption></figure>"
@@ -235,7 +235,7 @@ def _classes(classes: Sequence[ClassShare]) -> str:
 def _clips(diagnosis: Diagnosis, album: Album) -> str:
     if not diagnosis.worst:
         return ""
-    unit = "KL to its reference" if diagnosis.order == "kl" else "distance to the nearest reference clip"
+    unit = "KL to its reference" if diagnosis.order == "divergence" else "distance to the nearest reference clip"
     # Generated clips first: they are what the page is about, should the space for audio run out.
     for clip in diagnosis.worst + diagnosis.best:
         album.of(clip.path)

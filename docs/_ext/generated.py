@@ -10,13 +10,16 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from functools import partial
+from pathlib import Path
 
 from gallery import gallery
 from sphinx.application import Sphinx
 
 from audiogen_metrics.audio.preparation import Preprocessing
 from audiogen_metrics.cli.main import EXIT_CODES, build_parser
-from audiogen_metrics.protocols import METRICS, PROTOCOLS, Recipe
+from audiogen_metrics.metrics import catalogue
+from audiogen_metrics.metrics.recipe import Recipe
+from audiogen_metrics.protocols import PROTOCOLS
 
 USAGE_WIDTH = 86
 
@@ -63,6 +66,19 @@ def _argument(action: argparse.Action) -> Iterator[str]:
     yield from (f"`{term}`", f": {text}{' (required)' * (action.required and bool(action.option_strings))}", "")
 
 
+def metrics() -> Iterator[str]:
+    """Yield the table of all metrics, each with the page about it or about its family."""
+    yield from ("| | what it says | better | needs |", "|---|---|---|---|")
+    pages = {page.stem for page in (Path(__file__).parents[1] / "metrics").glob("*.md")}
+    for name, kind in catalogue().items():
+        family = [other for other, it in catalogue().items() if it.__module__ == kind.__module__]
+        page = next((each for each in [name, *family] if each in pages), None)
+        title = f"{kind.title} (`{name}`)" if page is None else f"[{kind.title}](metrics/{page}.md) (`{name}`)"
+        better = "higher" if kind.higher_is_better else "lower"
+        needs = {"pairs": "pairs"}.get(kind.needs, "a reference set") if "ref" in kind.sides else "*gen* only"
+        yield f"| {title} | {kind.reading} | {better} | {needs} |"
+
+
 def protocols() -> Iterator[str]:
     """Yield the lines about every protocol."""
     for protocol in PROTOCOLS.values():
@@ -78,7 +94,7 @@ def protocols() -> Iterator[str]:
             )
         yield from ("| score | statistic | backbone | computed on |", "|---|---|---|---|")
         for recipe in protocol.recipes.values():
-            output = METRICS[recipe.metric].output
+            output = recipe.definition.output
             yield f"| `{recipe.score_id}` | {_statistic(recipe)} | `{recipe.backbone}` | {output} |"
         yield ""
         shared: dict[Preprocessing, list[str]] = {}
@@ -90,12 +106,9 @@ def protocols() -> Iterator[str]:
 
 
 def _statistic(recipe: Recipe) -> str:
-    options = {
-        "is": f", {recipe.splits} splits, seed {recipe.seed}",
-        "kl": f", ε = {recipe.eps:g}".replace("e-0", "e-"),
-        "kl_sigmoid": f", ε = {recipe.eps:g}".replace("e-0", "e-"),
-    }
-    return METRICS[recipe.metric].title + options.get(recipe.metric, "")
+    words = {"splits": "{:g} splits", "seed": "seed {:g}", "eps": "ε = {:g}"}
+    options = [words.get(name, name + " {:g}").format(value) for name, value in recipe.definition.options.items()]
+    return ", ".join([recipe.definition.title, *options]).replace("e-0", "e-")
 
 
 def _audio(preprocessing: Preprocessing) -> str:
@@ -143,6 +156,7 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "exit codes": exit_codes,
     "command line": command_line,
     "gallery": gallery,
+    "metrics": metrics,
     "protocols": protocols,
 }
 PLACE = re.compile(r"^%% generated: (.+) %%$", re.MULTILINE)
@@ -155,7 +169,7 @@ def fill(_app: Sphinx, _page: str, source: list[str]) -> None:
 
 def outdated(*_arguments: object) -> list[str]:
     """Name the pages that must be read again even if their files have not changed."""
-    return ["cli", "probes", "protocols"]
+    return ["cli", "index", "probes", "protocols"]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

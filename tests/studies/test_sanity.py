@@ -13,7 +13,7 @@ import torch
 
 from audiogen_metrics.audio.files import scan
 from audiogen_metrics.backbones.yamnet import YAMNet
-from audiogen_metrics.embedding.extraction import ExtractionOptions
+from audiogen_metrics.embedding.extraction import EmbeddingSet, ExtractionOptions
 from audiogen_metrics.errors import InsufficientDataError, UsageError
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.studies import Study, sanity
@@ -68,6 +68,29 @@ def test_a_planted_inverted_metric_is_caught() -> None:
     )
     assert result.finding("white-noise", "fd_yamnet").answer == "responds"
     assert result.finding("white-noise", "inverted").answer == "wrong direction"
+
+
+def test_a_probe_is_stored_whole_or_not_at_all(tmp_path: Path) -> None:
+    recipe = get_protocol("yamnet").select(["fd"])[0]
+    honest = Measure.of(recipe)
+    refusals = iter([True] + [False] * 1000)
+
+    def value(gen: EmbeddingSet, ref: EmbeddingSet) -> float:
+        if next(refusals):
+            raise InsufficientDataError("not this time")
+        return honest.value(gen, ref)
+
+    failing = replace(honest, score_id="failing", value=value)
+    plan = Plan(("white-noise", "masking"), fractions=(0.0, 0.5, 1.0), repeats=2)
+    options = ExtractionOptions(workers=2)
+    found = run_study(scan(REFERENCE), [honest, failing], {"yamnet": YAMNet()}, plan, options, protocol="yamnet")
+    assert "not this time" in found.not_run["white-noise"]
+    assert {point.probe for point in found.points} == {finding.probe for finding in found.findings} == {"masking"}
+    assert {finding.score for finding in found.findings} == {"fd_yamnet", "failing"}
+    assert write_study(found, tmp_path)
+    refusals = iter([True] * 1000)
+    with pytest.raises(InsufficientDataError, match="no probe can be studied on this set"):
+        run_study(scan(REFERENCE), [honest, failing], {"yamnet": YAMNet()}, plan, options, protocol="yamnet")
 
 
 def test_clips_are_embedded_twice_however_many_fractions(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,338 @@
+"""Every metric through every door: it works, or is refused before anything is embedded, with a reason that is true.
+
+The metrics are those of the catalogue and one of another package, which is in no list.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import pickle
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from importlib.metadata import EntryPoint, EntryPoints
+from importlib.resources import files
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+import audiogen_metrics
+from audiogen_metrics import MetricSuite, functional, score
+from audiogen_metrics.backbones.panns import Cnn14At16k
+from audiogen_metrics.cli.main import build_parser, main
+from audiogen_metrics.embedding import extraction
+from audiogen_metrics.errors import InsufficientDataError, MissingDependencyError, UsageError
+from audiogen_metrics.evaluation import Evaluation, reference_statistics
+from audiogen_metrics.functional import extrapolation, statistics
+from audiogen_metrics.imported import score_features
+from audiogen_metrics.metrics import METRICS, OWN, catalogue
+from audiogen_metrics.metrics.definition import Metric
+from audiogen_metrics.metrics.measured import Measured
+from audiogen_metrics.objects import object_of
+from audiogen_metrics.protocols import get_protocol
+from audiogen_metrics.report.html import write_page
+from audiogen_metrics.results import ScoreReport
+from audiogen_metrics.schema import score_report_schema
+from audiogen_metrics.studies import sanity
+from audiogen_metrics.systems import compare
+from audiogen_metrics.verification import verify
+from tests.checkpoints import write_panns, write_vggish
+from tests.conftest import EXAMPLES
+
+NAMES = (*OWN, "vendi")
+CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*random weights")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Another package announces the metric of CONTRIBUTING.md."""
+    package = tmp_path_factory.mktemp("package")
+    block = re.search(r"```python\n(.*?)```", CONTRIBUTING.read_text(encoding="utf-8"), re.DOTALL)
+    assert block is not None
+    (package / "vendi.py").write_text(block[1])
+    found = EntryPoints([EntryPoint("vendi", "vendi:Vendi", "audiogen_metrics.metrics")])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(package)
+        patch.setattr("importlib.metadata.entry_points", lambda group: found.select(group=group))
+        patch.setattr(METRICS, "_loaders", dict(METRICS._loaders))
+        patch.setattr(METRICS, "_group", "audiogen_metrics.metrics")
+        patch.setattr(METRICS, "faults", {})
+        assert "vendi" in catalogue()
+        yield
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """Two systems and their references: 20 clips each, of the same ids."""
+    root = tmp_path_factory.mktemp("conformance")
+    for source, name, start in (("generated", "a", 0), ("generated", "b", 1), ("reference", "ref", 0)):
+        clips = sorted(path for path in (EXAMPLES / source).rglob("*") if path.is_file())
+        (root / name).mkdir()
+        for place, clip in enumerate([*clips[start:], *clips[:start]][::2][:20]):
+            shutil.copy(clip, root / name / f"{place}{clip.suffix}")
+    return root / "a", root / "b", root / "ref"
+
+
+@pytest.fixture(autouse=True)
+def _one_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Embed each clip once in this module; what is embedded at all is counted before the cache."""
+    monkeypatch.setenv("AGM_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "conformance-cache"))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, object]]:
+    """Return the protocol of a metric and the weights that it needs."""
+    weights = tmp_path_factory.mktemp("weights") / "panns.pth"
+
+    def options(name: str) -> dict[str, object]:
+        if name in {**get_protocol("yamnet").recipes, **get_protocol("yamnet").on_request}:
+            return {"protocol": "yamnet"}
+        if not weights.exists():
+            write_panns(weights, Cnn14At16k)
+        return {"protocol": "audioldm-0.0.3", "weights": {"panns-cnn14-16k": weights}}
+
+    return options
+
+
+@pytest.fixture
+def embedded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The folders that were embedded."""
+    seen: list[Path] = []
+    process = extraction._Run.process
+
+    def spy(self: extraction._Run, clips: object) -> None:
+        seen.append(self.folder.root)
+        process(self, clips)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(extraction._Run, "process", spy)
+    return seen
+
+
+def only(report: ScoreReport) -> object:
+    (found,) = report.scores.values()
+    return found
+
+
+def definition(name: str) -> type[Metric]:
+    return METRICS.get(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+class TestEveryDoor:
+    def test_score_its_schema_and_verify(self, name, folders, place, tmp_path) -> None:
+        report = score(folders[0], folders[2], metrics=[name], **place(name))
+        assert report[name].value is not None
+        jsonschema.validate(json.loads(report.to_json(tmp_path / "report.json")), score_report_schema())
+        assert verify(tmp_path / "report.json").equal
+        (recipe,) = report.manifest.recipes.values()
+        assert definition(name)().options.keys() <= recipe.keys(), "a manifest holds all that shapes a score"
+
+    def test_without_a_reference(self, name, folders, place, embedded, tmp_path) -> None:
+        if "ref" not in definition(name).sides:
+            report = score(folders[0], metrics=[name], **place(name))
+            assert report.ref is None
+            assert report[name].value == score(folders[0], folders[2], metrics=[name], **place(name))[name].value
+            jsonschema.validate(json.loads(report.to_json(tmp_path / "report.json")), score_report_schema())
+            assert verify(tmp_path / "report.json").equal
+            return
+        with pytest.raises(UsageError, match="no reference is given"):
+            score(folders[0], metrics=[name], **place(name))
+        assert not embedded
+
+    def test_study(self, name, folders, place) -> None:
+        study = sanity(folders[2], metrics=[name], probes=["noise"], fractions=(0.5, 1.0), repeats=2, **place(name))
+        (finding,) = study.findings
+        assert finding.verdict.scale > 0
+        assert set(study.curve("noise", finding.score)) == {0.0, 0.5, 1.0}
+
+    def test_compare(self, name, folders, place) -> None:
+        found = compare(*folders, metrics=[name], permutations=19, **place(name))
+        (difference,) = found.differences
+        assert 0 < difference.p <= 1
+        assert (difference.ci95 is None) == (difference.standard_error is None)
+        assert str(found)
+
+    def test_statistics(self, name, folders, place, embedded, tmp_path) -> None:
+        kind = definition(name)
+        if "ref" not in kind.sides or (kind.needs == "rows" and kind.output != "logits"):
+            reason = "needs no reference" if "ref" not in kind.sides else "needs the reference's clips"
+            with pytest.raises(UsageError, match=reason):
+                reference_statistics(folders[2], metrics=[name], **place(name))
+            assert not embedded
+            return
+        reference_statistics(folders[2], metrics=[name], **place(name)).save(tmp_path / "ref.stats")
+        known = score(folders[0], folders[2], metrics=[name], **place(name))
+        served = score(folders[0], tmp_path / "ref.stats", metrics=[name], **place(name))
+        assert served[name].value == pytest.approx(known[name].value, rel=1e-9)
+
+    def test_statistics_of_another_metric(self, name, folders, place, embedded, tmp_path) -> None:
+        other = "kl" if name == "fd" else "fd"
+        reference_statistics(folders[2], metrics=[other], **place(name)).save(tmp_path / "ref.stats")
+        embedded.clear()
+        if "ref" not in definition(name).sides:
+            assert score(folders[0], tmp_path / "ref.stats", metrics=[name], **place(name))[name].value is not None
+            return
+        reason = f"hold nothing for {name}_|needs the reference's clips"
+        with pytest.raises(InsufficientDataError, match=reason):
+            score(folders[0], tmp_path / "ref.stats", metrics=[name], **place(name))
+        if place(name) == {"protocol": "yamnet"}:
+            with pytest.raises(InsufficientDataError, match=reason):
+                object_of(name)(protocol="yamnet", ref=tmp_path / "ref.stats")
+        assert not embedded
+
+    def test_suite_and_object(self, name, folders, place, tmp_path) -> None:
+        options = place(name)
+        if "weights" in options:
+            pytest.skip("metric objects find their weights by themselves")
+        report = score(folders[0], folders[2], metrics=[name], **options)
+        metric = object_of(name)(**options)
+        found = MetricSuite([metric]).score(folders[0], folders[2])
+        assert found.to_dict() == report.to_dict()
+        found.to_json(tmp_path / "suite.json")
+        assert verify(tmp_path / "suite.json").equal
+        assert metric.score(folders[0], folders[2]) == only(report)
+        assert type(pickle.loads(pickle.dumps(metric))) is type(metric)
+
+    def test_streaming(self, name, embedded) -> None:
+        if name == "kl_sigmoid":
+            pytest.skip("metric objects find their weights by themselves")
+        if definition(name).needs == "moments":
+            assert object_of(name)(protocol="yamnet", streaming=True).streaming
+        else:
+            with pytest.raises(UsageError, match="needs all rows"):
+                object_of(name)(protocol="yamnet", streaming=True)
+        assert not embedded
+
+    def test_import(self, name, folders, place, tmp_path) -> None:
+        given = place(name).get("weights", {})
+        if given:  # all networks of the protocol are run
+            given = {**given, "vggish": write_vggish(tmp_path / "vggish.pth")}
+        weights = [f"--weights={key}={file}" for key, file in given.items()]
+        common = ["--protocol", place(name)["protocol"], *weights]
+        for folder in (folders[0], folders[2]):
+            assert main(["embed", str(folder), "-o", f"{tmp_path / folder.name}.safetensors", *common]) == 0
+        report = score_features(tmp_path / "a.safetensors", tmp_path / "ref.safetensors", metrics=[name])
+        known = score(folders[0], folders[2], metrics=[name], **place(name))
+        assert report[name].value == pytest.approx(known[name].value, rel=1e-9)
+        jsonschema.validate(json.loads(report.to_json()), score_report_schema())
+        assert report.device == "cpu"
+
+    def test_html(self, name, folders, place, tmp_path) -> None:
+        seen: list[Evaluation] = []
+        report = score(folders[0], folders[2], metrics=[name], **place(name), observe=seen.append)
+        write_page(report, seen[0], tmp_path / "page.html")
+        assert definition(name).title in (tmp_path / "page.html").read_text()
+
+    def test_it_is_named_where_people_look(self, name, capsys) -> None:
+        assert main(["list", "metrics"]) == 0
+        assert definition(name).title in capsys.readouterr().out
+        actions = build_parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]
+        for command in ("score", "study", "compare", "import"):
+            assert re.search(rf"\b{name}\b", actions[command].format_help()), command
+
+
+def test_the_shipped_schema_is_the_generated_one() -> None:
+    shipped = json.loads((files("audiogen_metrics") / "schemas" / "score_report.schema.json").read_text())
+    assert shipped == score_report_schema(OWN), "python -m audiogen_metrics.schema > …/score_report.schema.json"
+    assert shipped["$defs"]["Score"]["properties"]["metric"]["enum"] == [*OWN]
+
+
+def test_names_of_metrics_are_compared_nowhere() -> None:
+    """Outside the metrics' own files, torchmetrics classes and the paper's tables, no code asks which metric it has."""
+    allowed = {"metrics", "objects", "benchmark", "audioldm"}
+    for path in Path(audiogen_metrics.__file__).parent.rglob("*.py"):
+        relative = path.relative_to(Path(audiogen_metrics.__file__).parent)
+        if relative.parts[0] in allowed:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Compare):
+                words = {leaf.value for leaf in ast.walk(node) if isinstance(leaf, ast.Constant)}
+                assert not words & set(OWN), f"{relative}:{node.lineno}"
+
+
+def test_each_thing_is_computed_once(tmp_path, monkeypatch) -> None:
+    counted = {"fits": 0, "divergences": 0}
+
+    def count(owner: object, name: str, what: str) -> None:
+        original = getattr(owner, name)
+
+        def counting(*arguments: object, **options: object) -> object:
+            counted[what] += 1
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, counting)
+
+    count(extrapolation, "extrapolate", "fits")
+    count(functional, "kl_divergence", "divergences")
+    fitted: list[float] = []
+    original = statistics.GaussianStatistics.from_embeddings.__func__
+    monkeypatch.setattr(
+        statistics.GaussianStatistics,
+        "from_embeddings",
+        classmethod(lambda cls, rows: (fitted.append(float(rows.sum())), original(cls, rows))[1]),
+    )
+    seen: list[Evaluation] = []
+    gen, ref = EXAMPLES / "generated", EXAMPLES / "reference"
+    report = score(gen, ref, protocol="yamnet", extrapolate=True, observe=seen.append)
+    write_page(report, seen[0], tmp_path / "page.html")
+    assert counted == {"fits": 2, "divergences": 1}
+    for recipe in seen[0].recipes[:2]:
+        output = recipe.definition.output
+        gen_rows, ref_rows = (float(side.features(recipe).rows(output).sum()) for side in (seen[0].gen, seen[0].ref))
+        assert fitted.count(ref_rows) == 1
+        assert fitted.count(gen_rows) == 2, "once for the set, once for the largest subset of the extrapolation"
+
+
+def test_options_belong_to_the_metric(folders) -> None:
+    kid = object_of("kid")(protocol="yamnet", subset_size=4, subsets=3)
+    found = kid.score(folders[0], folders[2])
+    assert found.details["subset_size"] == 4
+    recipe = get_protocol("yamnet").select(["kid"])[0]
+    assert {"subsets": 3, "subset_size": 4}.items() <= kid.recipe.options().items()
+    assert "splits" not in recipe.options()
+    assert "eps" not in recipe.options()
+    with pytest.raises(UsageError, match="kid subsets=0"):
+        replace(recipe.definition, subsets=0)
+    with pytest.raises(UsageError, match="whole number"):
+        replace(recipe.definition, subsets=2.5)
+
+
+def test_a_broken_package_breaks_its_own_name_only(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    wrong = [("not-one", "fractions:Fraction"), ("gone", "no_such_module:Metric")]
+    found = EntryPoints(EntryPoint(name, value, "audiogen_metrics.metrics") for name, value in wrong)
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: found.select(group=group))
+    monkeypatch.setattr(METRICS, "_loaders", {name: METRICS._loaders[name] for name in OWN})
+    monkeypatch.setattr(METRICS, "_group", "audiogen_metrics.metrics")
+    assert [*catalogue()] == [*OWN]
+    assert main(["list", "metrics"]) == 0
+    assert "no_such_module" in capsys.readouterr().out
+    for name, _ in wrong:
+        with pytest.raises(MissingDependencyError):
+            METRICS.get(name)
+
+
+def test_a_measured_thing_is_asked_for_once() -> None:
+    calls = []
+
+    class Counting(METRICS.get("vendi")):  # type: ignore[misc]
+        name = "counting"
+
+        def compute(self, gen, ref):
+            calls.append(1)
+            return super().compute(gen, ref)
+
+    class Rows:
+        def rows(self, _output):
+            import torch
+
+            return torch.eye(4)
+
+    measured = Measured(Counting(), Rows(), None)  # type: ignore[arg-type]
+    assert measured.measurement.value == pytest.approx(4)
+    assert measured.measurement is measured.measurement
+    assert len(calls) == 1
