@@ -51,7 +51,7 @@ AV_BENCHMARK: Mapping[str, tuple[str, tuple[tuple[str | None, Output], ...]]] = 
 """Backbone, and which entry of each clip is which output, by file of an av-benchmark cache."""
 
 
-OWN_TOOL = "agm embed"
+OWN_TOOL = "audiogen-metrics"
 
 
 @dataclass(frozen=True)
@@ -257,7 +257,9 @@ def _collect(path: Path, tool: str, written: Mapping[str, Mapping[str, ClipFeatu
     if any(len(sets[name]) < len(clips) for name, clips in written.items()):
         raise DataError("two clip ids differ in their Unicode form only", where=path, fix="Rename one of them")
     other = {clip for clips in written.values() for clip in clips if clip != canonical_id(clip)}
-    notes = (f"{len(other)} clip ids are not written in Unicode's form NFC and are read in it",) if other else ()
+    notes: tuple[str, ...] = (
+        (f"{len(other)} clip ids are not written in Unicode's form NFC and are read in it",) if other else ()
+    )
     for name, clips in sets.items():
         kinds = {frozenset(features) for features in clips.values()}
         if len(kinds) != 1:
@@ -351,7 +353,7 @@ def _own(path: Path) -> ImportedFeatures:
             }
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise DataError(f"is not what agm embed writes ({error})", where=path, fix="Write it anew") from error
-    return replace(_collect(path, "audiogen-metrics", sets), stamps=stamps)
+    return replace(_collect(path, OWN_TOOL, sets), stamps=stamps)
 
 
 def _array(path: Path) -> torch.Tensor:

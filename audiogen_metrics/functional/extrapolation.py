@@ -31,7 +31,12 @@ class Extrapolation(NamedTuple):
 
 
 def extrapolate(
-    gen: Array, ref: GaussianStatistics, counts: Sequence[int] | None = None, seed: int = 0
+    gen: Array,
+    ref: GaussianStatistics,
+    counts: Sequence[int] | None = None,
+    seed: int = 0,
+    *,
+    whole_gen: GaussianStatistics | None = None,
 ) -> Extrapolation:
     """Return the Fréchet distance that an infinite generated set would have, by a line in 1 / n.
 
@@ -48,6 +53,8 @@ def extrapolate(
         Rows of each clip; None for one each.
     seed
         Of the subsets.
+    whole_gen
+        Statistics of all rows of gen, where they are known already.
 
     Raises
     ------
@@ -76,6 +83,10 @@ def extrapolate(
     sizes = np.unique(np.round(1 / inverse).astype(int))[::-1]
     means = []
     for size in sizes:
+        if size == clips and whole_gen is not None:
+            rng.permutation(clips)  # the draws that follow stay the same
+            means.append(frechet_distance(whole_gen, ref).value)
+            continue
         draws = [rng.permutation(clips)[:size] for _ in range(1 if size == clips else REPEATS)]
         parts = [torch.cat([blocks[clip] for clip in sorted(draw)]) for draw in draws]
         found = [frechet_distance(GaussianStatistics.from_embeddings(part), ref).value for part in parts]

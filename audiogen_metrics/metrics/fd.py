@@ -95,7 +95,9 @@ class Frechet(Metric):
         """Return the line over 1 / n."""
         from audiogen_metrics.functional.extrapolation import extrapolate
 
-        return extrapolate(gen.rows(self.output), ref.statistics(self.output), gen.counts(self.output), seed)
+        rows, counts = gen.rows(self.output), gen.counts(self.output)
+        statistics = ref.statistics(self.output), gen.statistics(self.output)
+        return extrapolate(rows, statistics[0], counts, seed, whole_gen=statistics[1])
 
     def warnings(self, value: float, n_gen: int, details: Mapping[str, float | int]) -> list[str]:
         """Warn of fewer rows than dimensions."""

@@ -122,8 +122,8 @@ class Diagnosis:
     classes
         All classes in which the sets differ, most missed first, most invented last.
     order
-        What clips are ordered by: their ``divergence`` from the reference, ``distance`` to the nearest reference clip, or
-        None.
+        What clips are ordered by: their ``divergence`` from the reference, their ``distance`` to the nearest
+        reference clip, or None.
     values
         That number for every clip, ascending.
     worst, best
