@@ -44,6 +44,41 @@ def test_score_json_and_every_option(agm: Run, small: tuple[Path, Path], tmp_pat
     assert not list(Path(os.environ["AGM_CACHE_DIR"]).rglob("*.safetensors"))
 
 
+def test_without_a_reference(small: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["score", str(small[0]), *YAMNET, "--format", "json"]) == 0
+    shown = capsys.readouterr()
+    content = json.loads(shown.out)
+    assert list(content["scores"]) == ["is_yamnet"]
+    assert content["inputs"]["ref"] is None
+    assert "no reference" in shown.err
+    assert "fd_yamnet, fad_yamnet, kl_yamnet would need one" in shown.err
+    for form in ("table", "csv", "markdown", "latex"):
+        assert main(["score", str(small[0]), *YAMNET, "--format", form]) == 0
+        assert "fd_yamnet" not in capsys.readouterr().out
+
+
+def test_several_systems_against_one_reference(
+    small: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(small[1], tmp_path / "other")
+    systems = [str(small[0]), str(tmp_path / "other")]
+    common = [*systems, "--ref", str(small[1]), *YAMNET, "-m", "fd"]
+    assert main(["score", *common, "--format", "json"]) == 0
+    reports = json.loads(capsys.readouterr().out)
+    assert [report["inputs"]["gen"]["path"] for report in reports] == systems
+    assert reports[0]["scores"]["fd_yamnet"]["value"] > 1 > reports[1]["scores"]["fd_yamnet"]["value"]
+    assert main(["score", *common, "--format", "csv"]) == 0
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.startswith("gen,score,value")
+    assert [row.partition(",")[0] for row in rows] == systems
+    assert main(["score", *common]) == 0
+    assert capsys.readouterr().out.count("protocol yamnet on cpu") == 2
+    assert main(["score", *common, "--fail-if", "fd_yamnet<1"]) == 5
+    one = ["score", systems[0], "--ref", str(small[1]), *YAMNET, "-m", "fd", "--format", "json"]
+    assert main(one) == 0
+    assert json.loads(capsys.readouterr().out)["inputs"]["gen"]["path"] == systems[0]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -51,7 +86,12 @@ def test_score_json_and_every_option(agm: Run, small: tuple[Path, Path], tmp_pat
         (["score", "a", "b", "--strct"], 2, "unrecognized arguments"),
         (["list", "metrics", "--form", "json"], 2, "unrecognized arguments"),
         (["weights", "list", "--form", "json"], 2, "unrecognized arguments"),
-        (["score", "a"], 2, "required"),
+        (["score"], 2, "required"),
+        (["score", "a", "b", "c"], 2, "--ref c"),
+        (["score", "a", "--protocol", "google-fad"], 2, "all scores of google-fad need a reference"),
+        (["score", "a", "-m", "fd"], 2, "fd_panns: no reference is given"),
+        (["score", "a", "b", "--ref", "c", "--html", "page.html"], 2, "one folder at a time"),
+        (["score", "a", "b", "--extrapolate", "fit.xyz"], 2, "neither .svg nor .png"),
         (["scor"], 2, "invalid choice"),
         (["score", "a", "b", "--protcol", "yamnet"], 2, "did you mean --protocol?"),
         (["score", "a", "b", "--protcol", "yamnet"], 2, "usage: agm score "),
@@ -151,14 +191,14 @@ def test_an_unwritable_output_does_not_lose_the_result(agm: Run, small: tuple[Pa
     assert "on stdout instead" in done.stderr
 
 
-@pytest.mark.parametrize("what", ["metrics", "backbones", "protocols"])
+@pytest.mark.parametrize("what", ["metrics", "backbones", "protocols", "datasets"])
 @pytest.mark.parametrize("format_", ["table", "json"])
 def test_list(agm: Run, what: str, format_: str, tmp_path: Path) -> None:
     done = agm("list", what, "--format", format_)
     assert done.returncode == 0, done.stderr
-    assert "fd" in done.stdout or "yamnet" in done.stdout
+    assert "fd" in done.stdout or "yamnet" in done.stdout or "esc50" in done.stdout
     if format_ == "json":
-        assert {row["name"] for row in json.loads(done.stdout)} & {"fd", "yamnet"}
+        assert {row["name"] for row in json.loads(done.stdout)} & {"fd", "yamnet", "esc50"}
     assert agm("list", what, "--format", format_, "-o", tmp_path / "list").stdout == ""
     assert (tmp_path / "list").read_text() == done.stdout
 
