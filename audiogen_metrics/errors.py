@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
 
 from audiogen_metrics.text import escaped, quoted
+
+HELPS = "what helps"
+"""How a warning begins that says what to do about clips."""
 
 _NAMES = re.compile(r"\bIN\b|\bOUT(\.\w+)?\b")
 
@@ -27,6 +32,18 @@ def with_names(fix: str, path: str | Path) -> str:
 
     # In one pass, as a name may hold either word.
     return _NAMES.sub(lambda found: out(found) if found[0].startswith("OUT") else quoted(path), fix)
+
+
+def remedies(fixes: Iterable[str]) -> list[str]:
+    """Return one line for each kind of fix, the most frequent first, with the number of clips that it is for.
+
+    Examples
+    --------
+    >>> remedies(["Fetch it: git lfs pull", "", "Fetch it: git lfs pull"])
+    ['what helps 2 skipped clips: Fetch it: git lfs pull']
+    """
+    counts = Counter(filter(None, fixes)).most_common()
+    return [f"{HELPS} {count} skipped clip{'s' * (count > 1)}: {fix}" for fix, count in counts]
 
 
 class AudiogenMetricsError(Exception):

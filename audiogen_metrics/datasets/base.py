@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
-from audiogen_metrics.audio.files import DECODABLE
+from audiogen_metrics.audio.files import DECODABLE, UNDECODABLE
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.writing import below
 
@@ -173,15 +173,15 @@ def number(text: str, what: str, path: Path) -> float:
 
 
 def found(path: Path) -> Path | None:
-    """Return the path if there is a file, else None."""
-    return path if path.is_file() else None
+    """Return the path if there is a file, else one of that name that must be converted first, else None."""
+    return path if path.is_file() else _first_file([path.parent], [path.stem], UNDECODABLE)
 
 
-def found_named(folders: Iterable[Path], names: Iterable[str]) -> Path | None:
-    """Return the first file of these names, with any audio suffix, in these folders."""
-    for folder in folders:
-        for name in names:
-            for suffix in sorted(DECODABLE):
-                if (folder / f"{name}{suffix}").is_file():
-                    return folder / f"{name}{suffix}"
-    return None
+def found_named(folders: Sequence[Path], names: Sequence[str]) -> Path | None:
+    """Return the first file of these names in these folders; one that must be converted first if there is no other."""
+    return _first_file(folders, names, DECODABLE) or _first_file(folders, names, UNDECODABLE)
+
+
+def _first_file(folders: Iterable[Path], names: Sequence[str], suffixes: frozenset[str]) -> Path | None:
+    paths = (folder / f"{name}{suffix}" for folder in folders for name in names for suffix in sorted(suffixes))
+    return next((path for path in paths if path.is_file()), None)
