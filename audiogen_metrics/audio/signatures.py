@@ -32,6 +32,7 @@ class Kind:
 
 
 _CONVERT = "Convert it, and put the result in its place: ffmpeg -i IN -c:a pcm_f32le OUT.wav"
+_CONVERT_FLAC = "Convert it with flac 1.4 or later, and put the result in its place: flac -d -o OUT.wav IN"
 _FETCH = "Download it again; what it says may tell why that failed: head -c 300 IN"
 _UNPACK = "Unpack it, and pass the folder of what is in it"
 _FROM_ARRAY = "Write its samples as audio: in Python, soundfile.write(FILE, SAMPLES, RATE)"
@@ -72,16 +73,8 @@ _SOUNDS = (
     (rb"qoaf", "QOA"),
 )
 _OTHERS = (
-    (
-        rb"version https://git-lfs\.github\.com/",
-        "a Git LFS pointer, not the file itself",
-        "Fetch the files: git lfs pull",
-    ),
-    (
-        rb"(?:\.\./|\.git/|/)+(?:\.git/)?annex/objects/",
-        "a git-annex pointer, not the file",
-        "Fetch it: git annex get IN",
-    ),
+    (rb"version https://git-lfs\.github\.com/", "a Git LFS pointer in place of the file", "Fetch it: git lfs pull"),
+    (rb"[./git]*/annex/objects/", "a git-annex pointer in place of the file", "Fetch it: git annex get IN"),
     (rb"(?i:\s*<(?:!doctype\s+html|html|head|body|script|title))", "an HTML page", _FETCH),
     (rb"\s*<(?:\?xml|[A-Z]\w*(?:>|\s))", "XML, such as a server's error", _FETCH),
     (rb"\s*(?:\{\s*[\"}]|\[\s*[\[\]{\"])", "JSON, such as a server's error", _FETCH),
@@ -177,8 +170,10 @@ def identify(content: bytes) -> Kind | None:
 
 def codec(content: bytes) -> Kind | None:
     """Return what is in an audio file whose container libsndfile knows, where it does not know the codec."""
-    name = _codec(_head(content))
-    return None if name is None else Kind(name, _CONVERT, True)
+    head = _head(content)
+    name = _codec(head)
+    # ffmpeg before 6 makes an empty file of FLAC of 32 bits, and takes that for success.
+    return None if name is None else Kind(name, _CONVERT_FLAC if head.startswith(b"fLaC") else _CONVERT, True)
 
 
 def names_content(decode: F) -> F:

@@ -17,7 +17,7 @@ from audiogen_metrics.audio.decoding import decode
 from audiogen_metrics.audio.preflight import SILENCE_PEAK, ClipFacts, inspect
 from audiogen_metrics.datasets.base import Clip, Dataset, DatasetInfo, prompt
 from audiogen_metrics.embedding.memo import digest_of
-from audiogen_metrics.errors import AudioFileError, UsageError, remedies, with_names
+from audiogen_metrics.errors import AudioFileError, UsageError, remedies
 from audiogen_metrics.options import as_path
 from audiogen_metrics.text import escaped
 from audiogen_metrics.writing import below, link, write_atomically
@@ -42,10 +42,8 @@ class Check:
         What differs from the dataset as distributed.
     summary
         Counts of classes, rates, channels, and the spread of lengths in seconds.
-    fixes
-        What would mend the clips that cannot be decoded, by clip id, where that is known; IN stands for the file.
-    files
-        Those clips' files.
+    errors
+        Of the clips that cannot be decoded, by clip id, with what would mend them.
     """
 
     dataset: str
@@ -54,8 +52,7 @@ class Check:
     faults: Mapping[str, tuple[str, ...]]
     remarks: tuple[str, ...]
     summary: Mapping[str, Any]
-    fixes: Mapping[str, str] = field(default_factory=dict)
-    files: Mapping[str, Path] = field(default_factory=dict)
+    errors: Mapping[str, AudioFileError] = field(default_factory=dict)
 
     @property
     def is_usable(self) -> bool:
@@ -68,7 +65,7 @@ class Check:
         for fault, names in self.faults.items():
             more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
             lines.append(f"  {fault} ({len(names)}): {', '.join(names[:LISTED])}{more}")
-        lines += [f"  {line}" for line in remedies(self.fixes.values())]
+        lines += [f"  {line}" for line in remedies(error.fix or "" for error in self.errors.values())]
         return "\n".join(map(escaped, lines + [f"  remark: {remark}" for remark in self.remarks]))
 
     def to_dict(self) -> dict[str, Any]:
@@ -80,7 +77,7 @@ class Check:
             "faults": {name: list(clips) for name, clips in self.faults.items()},
             "remarks": list(self.remarks),
             "summary": dict(self.summary),
-            "fixes": {name: with_names(fix, self.files[name]) for name, fix in self.fixes.items()},
+            "fixes": {name: error.remedy for name, error in self.errors.items() if error.remedy},
         }
 
 
@@ -99,7 +96,7 @@ def check(dataset: Dataset, info: DatasetInfo | None = None, *, progress: bool =
     faults: dict[str, list[str]] = {"audio missing": [], "cannot be decoded": []}
     facts: dict[str, ClipFacts] = {}
     digests: dict[str, str] = {}
-    fixes: dict[str, str] = {}
+    errors: dict[str, AudioFileError] = {}
     with ThreadPoolExecutor(8, thread_name_prefix="check") as threads:
         found = threads.map(_look, dataset.clips)
         for clip, result in tqdm(
@@ -107,7 +104,7 @@ def check(dataset: Dataset, info: DatasetInfo | None = None, *, progress: bool =
         ):
             if isinstance(result, AudioFileError):
                 faults["cannot be decoded"].append(f"{clip.clip_id} ({result.what})")
-                fixes |= {clip.clip_id: result.fix} if result.fix else {}
+                errors[clip.clip_id] = result
             elif result is None:
                 faults["audio missing"].append(clip.clip_id)
             else:
@@ -127,8 +124,7 @@ def check(dataset: Dataset, info: DatasetInfo | None = None, *, progress: bool =
         {name: tuple(clips) for name, clips in faults.items() if clips},
         (*dataset.remarks, *_remarks(dataset, info)),
         _summary(dataset, facts),
-        fixes,
-        {clip.clip_id: clip.path for clip in dataset.present if clip.path is not None and clip.clip_id in fixes},
+        errors,
     )
 
 
