@@ -27,7 +27,7 @@ from audiogen_metrics.cli import (
     verify,
     weights,
 )
-from audiogen_metrics.cli.common import say
+from audiogen_metrics.cli.common import say, saying_problems
 from audiogen_metrics.cli.parsing import Parser
 from audiogen_metrics.cli.streams import ready
 from audiogen_metrics.errors import AudiogenMetricsError, DataError
@@ -65,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     parser.print_help()
                     return 0
                 parsed = parser.parse_args(arguments)
-                code: int = parsed.run(parsed)
+                with saying_problems():
+                    code: int = parsed.run(parsed)
             finally:
                 sys.stdout.flush()  # a full disk is an error of ours, not of the interpreter on its way out
         except AudiogenMetricsError as error:

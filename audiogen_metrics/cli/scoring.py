@@ -20,6 +20,7 @@ from audiogen_metrics.cli.common import (
     add_protocol_option,
     check_processes,
     extraction_arguments,
+    note_said,
     page_as_result,
     say,
     say_warning,
@@ -153,6 +154,8 @@ def show(report: ScoreReport, arguments: argparse.Namespace, seen: Sequence[Evid
     if arguments.format in WARN_ON_STDERR:
         for warning in report.warnings:
             say_warning(warning)
+    elif arguments.output is None:
+        note_said(report.problems)
     files: list[Callable[[], object]] = []
     if arguments.html is not None:
         files.append(lambda: write_page(report, seen[0], arguments.html))

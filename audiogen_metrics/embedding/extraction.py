@@ -33,7 +33,7 @@ from audiogen_metrics.errors import (
     with_names,
 )
 from audiogen_metrics.functional.statistics import GaussianStatistics
-from audiogen_metrics.settings import require_lasting_cache
+from audiogen_metrics.settings import require_lasting_cache, tell
 from audiogen_metrics.text import escaped
 
 MAX_BATCH_SAMPLES = 2**23
@@ -391,6 +391,8 @@ class _Run:
         if self.memo is not None and not (self.options.distributed and distributed.rank()):
             self.memo.save()
             self.problems += self.memo.problems
+        for problem in self.problems + [problem for lane in self.lanes for problem in lane.problems]:
+            tell(problem)
 
     def results(self) -> list[Extraction]:
         """Return one result for each preprocessing."""
