@@ -12,6 +12,7 @@ from audiogen_metrics.cli import (
     cache,
     clap,
     compare,
+    completion,
     data,
     doctor,
     embed,
@@ -50,7 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     models = (generate, finetune, data, bench)
     measures = (scoring, verify, importing, compare, clap, embed, stats, protocols, probe, study)
-    for command in (*measures, *models, listing, weights, cache, doctor):
+    for command in (*measures, *models, listing, weights, cache, doctor, completion):
         command.add_parser(subparsers)
     return parser
 
