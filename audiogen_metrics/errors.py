@@ -2,10 +2,48 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
 
-from audiogen_metrics.text import escaped
+from audiogen_metrics.text import escaped, quoted
+
+HELPS = "what helps"
+"""How a warning begins that says what to do about clips."""
+
+_NAMES = re.compile(r"\bIN\b|\bOUT(\.\w+)?\b")
+
+
+def with_names(fix: str, path: str | Path) -> str:
+    """Return a fix with a file's name in place of IN, and with names made of it in place of OUT and OUT.wav.
+
+    Examples
+    --------
+    >>> with_names("Convert it: ffmpeg -i IN OUT.wav", "two words.m4a")
+    "Convert it: ffmpeg -i 'two words.m4a' 'two words.wav'"
+    """
+    path = Path(path)
+
+    def out(found: re.Match[str]) -> str:
+        other = path.with_suffix(found[1] or path.suffix)
+        return quoted(other if other != path else path.with_name(f"{path.stem}.new{other.suffix}"))
+
+    # In one pass, as a name may hold either word.
+    return _NAMES.sub(lambda found: out(found) if found[0].startswith("OUT") else quoted(path), fix)
+
+
+def remedies(fixes: Iterable[str]) -> list[str]:
+    """Return one line for each kind of fix, the most frequent first, with the number of clips that it is for.
+
+    Examples
+    --------
+    >>> remedies(["Fetch it: git lfs pull", "", "Fetch it: git lfs pull"])
+    ['what helps 2 skipped clips: Fetch it: git lfs pull']
+    """
+    counts = Counter(filter(None, fixes)).most_common()
+    return [f"{HELPS} {count} skipped clip{'s' * (count > 1)}: {fix}" for fix, count in counts]
 
 
 class AudiogenMetricsError(Exception):
@@ -29,8 +67,13 @@ class AudiogenMetricsError(Exception):
 
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where is not None else ""
-        remedy = f". {self.fix}" if self.fix else ""
+        remedy = f". {self.remedy}" if self.remedy else ""
         return escaped(f"{place}{self.what}{remedy}")
+
+    @property
+    def remedy(self) -> str:
+        """What the user can do about it, as it is shown; empty if that is not known."""
+        return self.fix or ""
 
 
 class UsageError(AudiogenMetricsError, ValueError):
@@ -46,7 +89,15 @@ class DataError(AudiogenMetricsError, ValueError):
 
 
 class AudioFileError(DataError):
-    """One audio file that cannot be used."""
+    """One audio file that cannot be used.
+
+    In the commands of ``fix``, IN stands for the file and OUT for another one of its name.
+    """
+
+    @property
+    def remedy(self) -> str:
+        """What the user can do about it, with this file in its commands."""
+        return with_names(self.fix or "", self.where or "IN")
 
 
 class InsufficientDataError(DataError):

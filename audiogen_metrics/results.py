@@ -92,7 +92,7 @@ class InputSummary:
     digest
         Hash over clip ids and file contents: equal for equal sets, whatever the order and place of the files.
     skipped
-        The files that could not be scored: ``{"clip", "path", "reason"}``.
+        The files that could not be scored: ``{"clip", "path", "reason"}``, and ``"fix"`` where one is known.
     left_out
         By backbone, clips that only this backbone could not take; same fields.
     files

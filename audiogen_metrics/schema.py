@@ -36,6 +36,10 @@ def _closed(**properties: Any) -> dict[str, Any]:
 
 
 _SKIPPED = _closed(clip={"type": "string"}, path={"type": "string"}, reason={"type": "string"})
+_SKIPPED["properties"]["fix"] = {
+    "type": "string",
+    "description": "What would mend it, where that is known, with this file in its commands.",
+}
 _BACKBONE = {
     "type": "object",
     "required": ["name", "weights_sha256", "numerics_version", "device_type", "dtype"],

@@ -7,6 +7,9 @@ import os
 import shlex
 import shutil
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,6 +101,26 @@ def cache_trouble(error: OSError) -> str:
         f"the cache in {folder} cannot be written ({error.strerror}); nothing is kept. "
         "Set AGM_CACHE_DIR to another folder"
     )
+
+
+_listener: ContextVar[Callable[[str], object] | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def listening(listener: Callable[[str], object]) -> Iterator[None]:
+    """Have trouble of this machine told to ``listener`` inside the block: a cache that keeps nothing, short memory."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+def tell(problem: str) -> None:
+    """Tell trouble that changes no score to whoever is `listening`; reports have it in their ``problems`` too."""
+    listener = _listener.get()
+    if listener is not None:
+        listener(problem)
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:

@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from audiogen_metrics.errors import DataError, MissingWeightsError, UsageError
+from audiogen_metrics.errors import HELPS, DataError, MissingWeightsError, UsageError
 from audiogen_metrics.evaluation import score
 from audiogen_metrics.metrics import catalogue
 from audiogen_metrics.options import as_path
@@ -308,6 +308,9 @@ class _Comparison:
             was["digest"] = now["digest"]
         if math.isclose(was["seconds"], now["seconds"]):
             was["seconds"] = now["seconds"]
+        for side in (was, now):
+            # What would mend a file follows from the reason; reports of earlier versions do not have it.
+            side["skipped"] = [{**entry, "fix": ""} for entry in side.get("skipped", [])]
         left_out = was.pop("left_out", {}), now.pop("left_out")
         for backbone, before, after in _by_name(*left_out):
             was[f"left out by {backbone}"], now[f"left out by {backbone}"] = before or [], after or []
@@ -378,7 +381,8 @@ def _library(report: Mapping[str, Any]) -> str | None:
 
 def _about_sets(report: Mapping[str, Any]) -> Counter[str]:
     problems = {*report.get("problems", [])}
-    return Counter(warning for warning in report.get("warnings", []) if warning not in problems)
+    said = (warning for warning in report.get("warnings", []) if f": {HELPS} " not in warning)
+    return Counter(warning for warning in said if warning not in problems)
 
 
 def _files(name: str, old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Difference]:

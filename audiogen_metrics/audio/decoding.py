@@ -15,6 +15,7 @@ import soundfile
 
 from audiogen_metrics.audio import mp3, ogg, tags
 from audiogen_metrics.audio.files import UNDECODABLE
+from audiogen_metrics.audio.signatures import names_content
 from audiogen_metrics.errors import AudioFileError
 
 DECODER_VERSION = f"libsndfile-{soundfile.__libsndfile_version__}-2"
@@ -78,6 +79,7 @@ class Audio:
     integers: npt.NDArray[np.int16] | None = None
 
 
+@names_content
 def decode(path: Path, content: bytes, *, integers: bool = False) -> Audio:
     """Decode the bytes of an audio file: WAV, FLAC, OGG (Vorbis, Opus), MP3, AIFF and their kin.
 
@@ -99,7 +101,7 @@ def decode(path: Path, content: bytes, *, integers: bool = False) -> Audio:
         not fit together, without samples, of an impossible sample rate, or with NaN or infinite samples.
     """
     if not content:
-        raise AudioFileError("the file is empty", path)
+        raise AudioFileError("the file is empty", path, "Write or download it again")
     parts: list[Audio] = []
     for piece, frames in _pieces(path, content):
         room = MAX_SAMPLES - sum(part.samples.size for part in parts)

@@ -9,35 +9,29 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from audiogen_metrics.audio import signatures
 from audiogen_metrics.errors import DataError
 from audiogen_metrics.options import as_path
 from audiogen_metrics.registry import unknown_name
 
-DECODABLE = frozenset(
-    [
-        ".wav",
-        ".wave",
-        ".flac",
-        ".ogg",
-        ".oga",
-        ".opus",
-        ".mp3",
-        ".aif",
-        ".aiff",
-        ".aifc",
-        ".au",
-        ".snd",
-        ".caf",
-        ".w64",
-        ".rf64",
-    ]
-)
+
+def _suffixes(names: str) -> frozenset[str]:
+    return frozenset(f".{name}" for name in names.split())
+
+
+DECODABLE = _suffixes("wav wave flac ogg oga ogv opus mp1 mp2 mp3 mpa mpga aif aiff aifc au snd caf w64 rf64 voc sph")
 """Suffixes of what libsndfile decodes."""
 
-UNDECODABLE = frozenset([".m4a", ".mp4", ".aac", ".wma", ".webm", ".mka", ".amr", ".ape", ".wv", ".ac3", ".tta"])
-"""Suffixes of audio that libsndfile does not decode: reported as bad files, never passed over as non-audio."""
+UNDECODABLE = _suffixes(
+    "m4a m4b m4p m4r mp4 m4v f4a f4v 3gp 3g2 mov qt aac adts loas webm weba mka mkv wma wmv avi flv mpg mpeg vob m2ts "
+    "mxf rm ra amr awb ape wv ac3 eac3 ec3 mlp thd tta tak shn mpc spx dsf dff oma aa3 qoa"
+)
+"""Suffixes of audio and video that libsndfile does not decode: bad files, which are never passed over as non-audio."""
 
-AUDIO = DECODABLE | UNDECODABLE
+AMBIGUOUS = frozenset([".ts", ".mts", ".dts", ".asf"])
+"""Suffixes that sound shares with source code and other text: such a file counts if it begins as sound does."""
+
+AUDIO = DECODABLE | UNDECODABLE | AMBIGUOUS
 
 MAX_REPEATED = 1_000_000
 """Files and folders that links may list a second time: links into each other multiply without end."""
@@ -106,14 +100,16 @@ def scan(folder: str | Path, suffixes: str | Iterable[str] = ()) -> AudioFolder:
         raise DataError(f"folder {state}", where=root, fix="Pass a folder of audio files")
     clips: dict[str, AudioFile] = {}
     others: Counter[str] = Counter()
+    passed: Counter[str] = Counter()
     ignored = 0
     lost: list[str] = []
     for path in _walk(root):
         suffix = path.suffix.lower()
         if path.name.startswith("."):
             ignored += 1
-        elif suffix not in AUDIO:
+        elif suffix not in AUDIO or (suffix in AMBIGUOUS and not _begins_as_sound(path)):
             ignored += 1
+            passed[suffix] += 1
             # What leads to a folder hardly has a suffix.
             if not suffix and path.is_symlink() and (reason := _dead_end(path)):
                 lost.append(f"{printable(path.relative_to(root))} ({reason})")
@@ -131,8 +127,9 @@ def scan(folder: str | Path, suffixes: str | Iterable[str] = ()) -> AudioFolder:
             fix="There are " + ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items())),
         )
     if not clips:
+        named = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in passed.most_common(3))
         raise DataError(
-            f"no audio files ({ignored} other files)",
+            f"no audio files ({ignored} other files{': ' * bool(named)}{named})",
             where=root,
             fix="Expected .wav, .flac, .ogg, .opus or .mp3",
         )
@@ -179,13 +176,24 @@ def _two_files(clip_id: str, first: Path, second: Path, root: Path) -> DataError
             fix="Rename one of them, or keep one: clips pair by the composed form, NFC",
         )
     found = {first.suffix.lower(), second.suffix.lower()}
-    choices = sorted(found - UNDECODABLE) or sorted(found)
+    choices = sorted(found & DECODABLE) or sorted(found)
     choice = f", or choose with --suffix {' or '.join(choices)} (suffixes={choices[0]!r})" if len(found) > 1 else ""
     return DataError(
         f"two files have the clip id {clip_id!r}: {names[0]} and {names[1]}",
         where=root,
         fix=f"Keep one of them{choice}",
     )
+
+
+def _begins_as_sound(path: Path) -> bool:
+    if not path.is_file():
+        return False  # a pipe would have to be waited for
+    try:
+        with path.open("rb") as file:
+            kind = signatures.identify(file.read(signatures.HEAD))
+    except OSError:
+        return True  # to be reported
+    return kind is not None and kind.is_sound
 
 
 def _dead_end(link: Path) -> str | None:

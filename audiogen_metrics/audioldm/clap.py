@@ -21,7 +21,7 @@ from audiogen_metrics.audioldm.snapshots import load_part, locate_folder, weight
 from audiogen_metrics.backbones.base import Backbone, Features, Output
 from audiogen_metrics.backbones.weights import sha256_of
 from audiogen_metrics.embedding.extraction import ExtractionOptions, extract
-from audiogen_metrics.errors import DataError, MissingWeightsError
+from audiogen_metrics.errors import DataError, MissingWeightsError, remedies
 from audiogen_metrics.functional.uncertainty import interval, mean_error
 from audiogen_metrics.generation.prompts import requests_from_file
 from audiogen_metrics.protocols import get_protocol
@@ -200,6 +200,7 @@ def clap_score(
         backbone.weights_sha256,
         (
             *(f"skipped {failure.path}: {failure.reason}" for failure in extraction.failures),
+            *remedies(failure.fix for failure in extraction.failures),
             *([f"clips and prompts do not pair: {near}"] if near else []),
         ),
     )

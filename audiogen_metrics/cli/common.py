@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,6 +16,7 @@ from audiogen_metrics.cli.streams import ESCAPED, READABLE, portable_json
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.metrics import catalogue
 from audiogen_metrics.protocols import PROTOCOLS
+from audiogen_metrics.settings import listening
 from audiogen_metrics.text import escaped
 from audiogen_metrics.writing import write_atomically
 
@@ -141,7 +143,30 @@ def say(text: object) -> None:
 
 def say_warning(message: object, *_: object, **__: object) -> None:
     """Print a warning on stderr; takes what `warnings.showwarning` is given."""
+    note_said([str(message)])
     say(f"warning: {' '.join(str(message).splitlines())}")
+
+
+_problems: dict[str, bool] = {}
+"""Trouble of this machine that the command has met, and whether it has been said."""
+
+
+@contextmanager
+def saying_problems() -> Iterator[None]:
+    """Say trouble of this machine, such as a cache that cannot be written, once, whatever the command in the block."""
+    _problems.clear()
+    try:
+        with listening(lambda problem: _problems.setdefault(problem, False)):
+            yield
+    finally:
+        # In a run of several processes the first one speaks.
+        for problem in [problem for problem, is_said in _problems.items() if not is_said and distributed.rank() == 0]:
+            say_warning(problem)
+
+
+def note_said(problems: Iterable[str]) -> None:
+    """Note that the command's result has said this."""
+    _problems.update(dict.fromkeys(_problems.keys() & set(problems), True))
 
 
 def page_as_result(arguments: argparse.Namespace) -> None:
@@ -185,22 +210,46 @@ def write_result(
     ------
     UsageError
         Something could not be written. The result is on stdout if it is in no file.
+    Exception
+        Whatever else one of the functions has raised, after the rest is written and the other errors are said.
     """
-    failures: list[UsageError] = []
-    for write in files:
+    failures: list[BaseException] = []
+
+    def attempt(write: Callable[[], object]) -> bool:
         try:
             write()
-        except UsageError as error:
+        except (Exception, KeyboardInterrupt) as error:
             failures.append(error)
-    if output is not None:
+            return False
+        return True
+
+    def write_file() -> None:
+        assert output is not None
         try:
             write_atomically(output, text.encode("utf-8", ESCAPED if form == "json" else READABLE))
         except OSError as error:
             problem = f"cannot be written ({error.strerror}); the result is on stdout instead"
-            failures.append(UsageError(problem, where=output))
-            output = None
-    if output is None:
+            raise UsageError(problem, where=output) from error
+
+    def show() -> None:
         sys.stdout.write(portable_json(text) if form == "json" else text)
         sys.stdout.flush()
-    if failures:
+
+    for write in files:
+        attempt(write)
+    if output is None or not attempt(write_file):
+        attempt(show)
+    _raise(failures)
+
+
+def _raise(failures: Sequence[BaseException]) -> None:
+    """Raise these errors as one; where they are of several kinds, the first one that is no mistake of the user."""
+    if not failures:
+        return
+    worst = next((failure for failure in failures if not isinstance(failure, UsageError)), None)
+    if worst is None:
         raise UsageError("; ".join(map(str, failures)))
+    for other in failures:
+        if other is not worst:
+            say(f"agm: error: {str(other) or type(other).__name__}")
+    raise worst

@@ -12,6 +12,7 @@ from audiogen_metrics.cli import (
     cache,
     clap,
     compare,
+    completion,
     data,
     doctor,
     embed,
@@ -27,7 +28,7 @@ from audiogen_metrics.cli import (
     verify,
     weights,
 )
-from audiogen_metrics.cli.common import say
+from audiogen_metrics.cli.common import say, saying_problems
 from audiogen_metrics.cli.parsing import Parser
 from audiogen_metrics.cli.streams import ready
 from audiogen_metrics.errors import AudiogenMetricsError, DataError
@@ -50,7 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     models = (generate, finetune, data, bench)
     measures = (scoring, verify, importing, compare, clap, embed, stats, protocols, probe, study)
-    for command in (*measures, *models, listing, weights, cache, doctor):
+    for command in (*measures, *models, listing, weights, cache, doctor, completion):
         command.add_parser(subparsers)
     return parser
 
@@ -65,7 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     parser.print_help()
                     return 0
                 parsed = parser.parse_args(arguments)
-                code: int = parsed.run(parsed)
+                with saying_problems():
+                    code: int = parsed.run(parsed)
             finally:
                 sys.stdout.flush()  # a full disk is an error of ours, not of the interpreter on its way out
         except AudiogenMetricsError as error:

@@ -68,6 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     for skip in manifest["skipped"]:
         say(f"warning: skipped {skip['file'] or skip['clip_id']}: {skip['reason']}")
+    for line in manifest["remedies"]:
+        say(f"warning: {line}")
     total = len(manifest["clips"]) + len(manifest["skipped"])
     say(f"{arguments.target}: {len(manifest['clips'])} of {total} clips")
     return 0

@@ -20,6 +20,7 @@ from audiogen_metrics.cli.common import (
     add_protocol_option,
     check_processes,
     extraction_arguments,
+    note_said,
     page_as_result,
     say,
     say_warning,
@@ -195,6 +196,8 @@ def show(reports: Sequence[ScoreReport], arguments: argparse.Namespace, seen: Se
         if arguments.format in WARN_ON_STDERR:
             for warning in report.warnings:
                 say_warning(warning)
+        elif arguments.output is None:
+            note_said(report.problems)
     files: list[Callable[[], object]] = []
     if arguments.html is not None:
         files.append(lambda: write_page(reports[0], seen[0], arguments.html))

@@ -15,6 +15,7 @@ from audiogen_metrics.cli.common import (
     add_protocol_option,
     extraction_arguments,
     say,
+    say_warning,
     write_result,
 )
 from audiogen_metrics.cli.parsing import at_least, output_file
@@ -68,8 +69,8 @@ def run_build(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise UsageError(f"cannot be written ({error.strerror})", where=arguments.output) from error
     summary = statistics.summary
-    for clip in summary.skipped:
-        say(f"warning: skipped {clip['path']}: {clip['reason']}")
+    for warning in statistics.warnings:
+        say_warning(warning)
     say(f"{arguments.output}: statistics of {summary.scored} of {summary.found} clips")
     return 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from audiogen_metrics.datasets.base import Clip, Dataset, DatasetInfo, found_named, number, read_table
+from audiogen_metrics.datasets.base import AudioByName, Clip, Dataset, DatasetInfo, number, read_table
 
 PARTS = ("train", "val", "test")
 
@@ -27,11 +27,11 @@ def _read_part(root: Path, part: str) -> list[Clip]:
     for row in read_table(table, columns):
         order = number(row["audiocap_id"], "audiocap_id", table)
         captions[row["youtube_id"], row["start_time"]].append((order, row["caption"]))
-    folders = (root / "audio", root / part, root / "audio" / part, root)
+    audio = AudioByName(root / "audio", root / part, root / "audio" / part, root)
     return [
         Clip(
             clip_id=f"Y{video}",
-            path=found_named(folders, (f"Y{video}", video, f"{video}_{start}")),
+            path=audio(f"Y{video}", video, f"{video}_{start}"),
             caption=min(rows)[1],
             start=number(start, f"{video}: start_time", table),
             duration=10.0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from audiogen_metrics.datasets.base import Clip, Dataset, DatasetInfo, found_named, number, read_table
+from audiogen_metrics.datasets.base import AudioByName, Clip, Dataset, DatasetInfo, number, read_table
 from audiogen_metrics.errors import DataError
 
 SEGMENTS = "eval_segments.csv"
@@ -22,7 +22,7 @@ def read(root: Path) -> Dataset:
     # Some copies have lost the # of their header.
     plain = (line for line in lines if line.strip() and not line.startswith(("#", "YTID,")))
     rows = csv.reader(plain, skipinitialspace=True)
-    folders = (root / "audio", root / "eval", root)
+    audio = AudioByName(root / "audio", root / "eval", root)
     clips = []
     for row in rows:
         if len(row) != 4:
@@ -36,7 +36,7 @@ def read(root: Path) -> Dataset:
         clips.append(
             Clip(
                 clip_id=f"Y{video}",
-                path=found_named(folders, (f"Y{video}", video, f"{video}_{int(start)}")),
+                path=audio(f"Y{video}", video, f"{video}_{int(start)}"),
                 caption=", ".join(labels),
                 labels=labels,
                 start=start,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
-from audiogen_metrics.audio.files import DECODABLE
+from audiogen_metrics.audio.files import AUDIO, DECODABLE, UNDECODABLE
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.writing import below
 
@@ -173,15 +174,34 @@ def number(text: str, what: str, path: Path) -> float:
 
 
 def found(path: Path) -> Path | None:
-    """Return the path if there is a file, else None."""
-    return path if path.is_file() else None
+    """Return the path if there is a file, else one of that name that must be converted first, else None."""
+    if path.is_file():
+        return path
+    others = (path.with_suffix(suffix) for suffix in sorted(UNDECODABLE))
+    return next((other for other in others if other.is_file()), None)
 
 
-def found_named(folders: Iterable[Path], names: Iterable[str]) -> Path | None:
-    """Return the first file of these names, with any audio suffix, in these folders."""
-    for folder in folders:
-        for name in names:
-            for suffix in sorted(DECODABLE):
-                if (folder / f"{name}{suffix}").is_file():
-                    return folder / f"{name}{suffix}"
-    return None
+class AudioByName:
+    """The audio files of some folders by their names without suffix; what can be decoded goes first.
+
+    Each folder is listed once: a dataset may lack most of its clips.
+    """
+
+    def __init__(self, *folders: Path) -> None:
+        self._names: list[dict[str, Path]] = []
+        for folder in folders:
+            paths = [path for path in _files(folder) if path.suffix.lower() in AUDIO]
+            paths.sort(key=lambda path: (path.suffix.lower() not in DECODABLE, path.suffix))
+            self._names.append({path.stem: path for path in reversed(paths)})
+
+    def __call__(self, *names: str) -> Path | None:
+        """Return the first file of these names, in the order of the folders; None if there is none."""
+        return next((found[name] for found in self._names for name in names if name in found), None)
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return [folder / entry.name for entry in entries if entry.is_file()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []

@@ -7,7 +7,7 @@ import io
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from audiogen_metrics.audio.decoding import decode
 from audiogen_metrics.audio.preflight import SILENCE_PEAK, ClipFacts, inspect
 from audiogen_metrics.datasets.base import Clip, Dataset, DatasetInfo, prompt
 from audiogen_metrics.embedding.memo import digest_of
-from audiogen_metrics.errors import AudioFileError, UsageError
+from audiogen_metrics.errors import AudioFileError, UsageError, remedies
 from audiogen_metrics.options import as_path
 from audiogen_metrics.text import escaped
 from audiogen_metrics.writing import below, link, write_atomically
@@ -42,6 +42,8 @@ class Check:
         What differs from the dataset as distributed.
     summary
         Counts of classes, rates, channels, and the spread of lengths in seconds.
+    errors
+        Of the clips that cannot be decoded, by clip id, with what would mend them.
     """
 
     dataset: str
@@ -50,6 +52,7 @@ class Check:
     faults: Mapping[str, tuple[str, ...]]
     remarks: tuple[str, ...]
     summary: Mapping[str, Any]
+    errors: Mapping[str, AudioFileError] = field(default_factory=dict)
 
     @property
     def is_usable(self) -> bool:
@@ -62,6 +65,7 @@ class Check:
         for fault, names in self.faults.items():
             more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
             lines.append(f"  {fault} ({len(names)}): {', '.join(names[:LISTED])}{more}")
+        lines += [f"  {line}" for line in remedies(error.fix or "" for error in self.errors.values())]
         return "\n".join(map(escaped, lines + [f"  remark: {remark}" for remark in self.remarks]))
 
     def to_dict(self) -> dict[str, Any]:
@@ -73,6 +77,7 @@ class Check:
             "faults": {name: list(clips) for name, clips in self.faults.items()},
             "remarks": list(self.remarks),
             "summary": dict(self.summary),
+            "fixes": {name: error.remedy for name, error in self.errors.items() if error.remedy},
         }
 
 
@@ -91,13 +96,17 @@ def check(dataset: Dataset, info: DatasetInfo | None = None, *, progress: bool =
     faults: dict[str, list[str]] = {"audio missing": [], "cannot be decoded": []}
     facts: dict[str, ClipFacts] = {}
     digests: dict[str, str] = {}
+    errors: dict[str, AudioFileError] = {}
     with ThreadPoolExecutor(8, thread_name_prefix="check") as threads:
         found = threads.map(_look, dataset.clips)
         for clip, result in tqdm(
             zip(dataset.clips, found, strict=True), total=len(dataset.clips), unit="clip", disable=not progress
         ):
-            if isinstance(result, str):
-                faults["audio missing" if clip.path is None else "cannot be decoded"].append(_named(clip, result))
+            if isinstance(result, AudioFileError):
+                faults["cannot be decoded"].append(f"{clip.clip_id} ({result.what})")
+                errors[clip.clip_id] = result
+            elif result is None:
+                faults["audio missing"].append(clip.clip_id)
             else:
                 facts[clip.clip_id], digests[clip.clip_id] = result
     longest = (info.checks.get("longest") if info else None) or 0
@@ -115,6 +124,7 @@ def check(dataset: Dataset, info: DatasetInfo | None = None, *, progress: bool =
         {name: tuple(clips) for name, clips in faults.items() if clips},
         (*dataset.remarks, *_remarks(dataset, info)),
         _summary(dataset, facts),
+        errors,
     )
 
 
@@ -150,20 +160,16 @@ def export(dataset: Dataset, target: str | Path, template: str = "label") -> int
     return len(dataset.present)
 
 
-def _look(clip: Clip) -> tuple[ClipFacts, str] | str:
+def _look(clip: Clip) -> tuple[ClipFacts, str] | AudioFileError | None:
     if clip.path is None:
-        return ""
+        return None
     try:
         content = clip.path.read_bytes()
         return inspect(decode(clip.path, content)), digest_of(content)
     except AudioFileError as error:
-        return error.what
+        return error
     except OSError as error:
-        return f"cannot be read ({error.strerror})"
-
-
-def _named(clip: Clip, reason: str) -> str:
-    return f"{clip.clip_id} ({reason})" if reason else clip.clip_id
+        return AudioFileError(f"cannot be read ({error.strerror})", clip.path)
 
 
 def _remarks(dataset: Dataset, info: DatasetInfo | None) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from audiogen_metrics.audio.files import canonical_id, parse_suffixes, scan
 from audiogen_metrics.datasets import DATASETS
-from audiogen_metrics.datasets.base import Clip, Dataset
+from audiogen_metrics.datasets.base import Clip, Dataset, found
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.options import as_path
 
@@ -81,7 +81,7 @@ def read_list(path: Path) -> Dataset:
         try:
             clip = Clip(
                 clip_id=canonical_id(str(record.get("clip_id") or _id_of(file))),
-                path=audio if audio.is_file() else None,
+                path=found(audio),
                 caption=caption,
                 labels=(label,) if label else (),
                 group=str(record.get("group") or ""),

@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from audiogen_metrics.audio.files import DECODABLE, canonical_id
+from audiogen_metrics.audio.files import AUDIO, canonical_id
 from audiogen_metrics.datasets import DATASETS
 from audiogen_metrics.datasets.base import Clip, Dataset
 from audiogen_metrics.errors import DataError, UsageError
@@ -145,4 +145,4 @@ def split_by(dataset: Dataset, rule: str, seed: int = 0) -> Split:
 
 def _stem(name: str) -> str:
     path = Path(name)
-    return canonical_id(path.with_suffix("").as_posix() if path.suffix.lower() in DECODABLE else name)
+    return canonical_id(path.with_suffix("").as_posix() if path.suffix.lower() in AUDIO else name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections import defaultdict, deque
@@ -9,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import torch
 from tqdm import tqdm
@@ -23,9 +24,16 @@ from audiogen_metrics.audio.resampling import RESAMPLING_VERSION
 from audiogen_metrics.backbones.base import Backbone, Output
 from audiogen_metrics.embedding.cache import CachedClip, ClipFeatures, EmbeddingCache
 from audiogen_metrics.embedding.memo import HashMemo, digest_of, identity_of, memo_folder
-from audiogen_metrics.errors import AudioFileError, DataError, InsufficientDataError, NumericsError, UsageError
+from audiogen_metrics.errors import (
+    AudioFileError,
+    DataError,
+    InsufficientDataError,
+    NumericsError,
+    UsageError,
+    with_names,
+)
 from audiogen_metrics.functional.statistics import GaussianStatistics
-from audiogen_metrics.settings import require_lasting_cache
+from audiogen_metrics.settings import require_lasting_cache, tell
 from audiogen_metrics.text import escaped
 
 MAX_BATCH_SAMPLES = 2**23
@@ -79,11 +87,17 @@ class Alteration(Protocol):
 
 @dataclass(frozen=True)
 class ClipFailure:
-    """A clip that is not scored, and why."""
+    """A clip that is not scored, why, and what would mend it, in which IN stands for the file."""
 
     clip_id: str
     path: Path
     reason: str
+    fix: str = ""
+
+    @property
+    def remedy(self) -> str:
+        """What would mend it, with this file in its commands."""
+        return with_names(self.fix, self.path)
 
 
 @dataclass(frozen=True)
@@ -208,7 +222,11 @@ class _Loaded:
     key: str = ""
     waveforms: Mapping[Preprocessing, torch.Tensor] = field(default_factory=dict)
     facts: Mapping[Preprocessing, ClipFacts] = field(default_factory=dict)
-    failure: str | None = None
+    failure: ClipFailure | None = None
+
+
+def _failed(clip: AudioFile, reason: str, fix: str = "") -> _Loaded:
+    return _Loaded(clip, failure=ClipFailure(clip.clip_id, clip.path, reason, fix))
 
 
 class _Run:
@@ -243,18 +261,25 @@ class _Run:
     def process(self, clips: Sequence[AudioFile]) -> None:
         """Compute or recall every clip; clips of damaged cache shards go round again."""
         while clips:
-            for loaded in tqdm(
-                self.load_all(clips),
+            with tqdm(
                 total=len(clips),
                 desc=escaped(self.folder.root),
                 unit="clip",
                 file=sys.stderr,
                 disable=not self.options.progress,
-            ):
-                self.take(loaded)
-            for lane in self.lanes:
-                lane.run_all()
+            ) as bar:
+                for taken, loaded in enumerate(self.load_all(clips), 1):
+                    self.take(loaded)
+                    self.show(bar, taken)
+                for lane in self.lanes:
+                    for _ in lane.run_all():
+                        self.show(bar, len(clips))
             clips = self.recall(clips)
+
+    def show(self, bar: tqdm[NoReturn], taken: int) -> None:
+        """Show how many clips are done of those taken so far; one that waits for half of the backbones counts half."""
+        waiting = sum(lane.waiting for lane in self.lanes) / max(1, len(self.lanes))
+        bar.update(taken - math.ceil(waiting) - bar.n)
 
     def process_together(self, clips: Sequence[AudioFile]) -> None:
         """Compute or recall every clip, each process a share; the first one gets all features, all of them the rest."""
@@ -308,10 +333,10 @@ class _Run:
                     return _Loaded(clip, digest, key)
             identity = identity_of(clip.path)
             if identity[0] > MAX_BYTES:
-                return _Loaded(clip, failure=f"larger than {MAX_BYTES} bytes: cut it into clips")
+                return _failed(clip, f"larger than {MAX_BYTES} bytes: cut it into clips")
             content = clip.path.read_bytes()
         except OSError as error:
-            return _Loaded(clip, failure=f"cannot be read ({error.strerror})")
+            return _failed(clip, f"cannot be read ({error.strerror})")
         digest = digest_of(content)
         if self.memo is not None:
             self.memo.remember(clip.path, identity, digest)
@@ -331,11 +356,11 @@ class _Run:
                     facts[preprocessing] = inspect(audio, waveforms[preprocessing], preprocessing)
             return _Loaded(clip, digest, key, waveforms, facts)
         except AudioFileError as error:
-            return _Loaded(clip, failure=error.what)
+            return _failed(clip, error.what, error.fix or "")
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            return _Loaded(clip, failure="does not fit into memory: cut it into clips")
+            return _failed(clip, "does not fit into memory: cut it into clips")
 
     def key(self, clip: AudioFile, digest: str) -> str:
         """Return what the features of a clip are cached under."""
@@ -349,7 +374,7 @@ class _Run:
         clip = loaded.clip
         if loaded.failure is not None:
             self.digests.pop(clip.clip_id, None)
-            self.failures[clip.clip_id] = ClipFailure(clip.clip_id, clip.path, loaded.failure)
+            self.failures[clip.clip_id] = loaded.failure
             return
         self.digests[clip.clip_id], self.keys[clip.clip_id] = loaded.digest, loaded.key
         if not loaded.waveforms:
@@ -377,15 +402,19 @@ class _Run:
         if self.memo is not None and not (self.options.distributed and distributed.rank()):
             self.memo.save()
             self.problems += self.memo.problems
+        for problem in self.problems + [problem for lane in self.lanes for problem in lane.problems]:
+            tell(problem)
 
     def results(self) -> list[Extraction]:
         """Return one result for each preprocessing."""
         if not self.digests:
-            reasons = "; ".join(f"{failure.path.name}: {failure.reason}" for failure in [*self.failures.values()][:3])
+            failures = [self.failures[clip_id] for clip_id in sorted(self.failures)]
+            reasons = "; ".join(f"{failure.path.name}: {failure.reason}" for failure in failures[:3])
+            fixes = [*dict.fromkeys(failure.fix for failure in failures if failure.fix)]
             raise DataError(
                 f"none of {len(self.folder.clips)} audio files can be used ({reasons})",
                 where=self.folder.root,
-                fix="Repair the files or pass another folder",
+                fix="; ".join(fixes[:3]) or "Repair the files or pass another folder",
             )
         order = sorted(self.digests)
         return [self.result(preprocessing, lanes, order) for preprocessing, lanes in self.groups.items()]
@@ -422,6 +451,7 @@ class _Lane:
     features: dict[str, ClipFeatures] = field(default_factory=dict)
     left_out: dict[str, ClipFailure] = field(default_factory=dict)
     buckets: dict[int, list[_Waiting]] = field(default_factory=lambda: defaultdict(list))
+    waiting: int = 0
     waiting_samples: int = 0
     first: dict[str, str] = field(default_factory=dict)
     twins: dict[str, tuple[AudioFile, str]] = field(default_factory=dict)
@@ -468,6 +498,7 @@ class _Lane:
         waveform = waveform[: self.backbone.usable_samples(len(waveform))].clone()
         length = len(waveform)
         self.buckets[length].append(_Waiting(clip, key, waveform, facts))
+        self.waiting += 1
         self.waiting_samples += length
         if len(self.buckets[length]) >= self.largest_batch(length):
             self.run(length)
@@ -478,10 +509,11 @@ class _Lane:
         """Return how many clips of a length go together: a few long ones must not make short ones go one by one."""
         return max(1, min(self.options.batch_size, self.batch_samples // length))
 
-    def run_all(self) -> None:
-        """Embed what is left, and give clips of equal content the same features."""
+    def run_all(self) -> Iterator[None]:
+        """Embed what is left, bucket by bucket, and give clips of equal content the same features."""
         for length in sorted(self.buckets):
             self.run(length)
+            yield
         for clip, first in self.twins.values():
             if first in self.features:
                 self.features[clip.clip_id] = self.features[first]
@@ -505,9 +537,11 @@ class _Lane:
                 if not is_out_of_memory(error):
                     raise
             else:
+                self.waiting -= len(part)
                 continue
             # Here the exception, which holds on to the tensors of the failed pass, is gone.
             if len(part) == 1:
+                self.waiting -= 1
                 self.leave_out(part[0].clip, f"too long for the memory of {self.backbone.device}: cut it into clips")
             else:
                 members = part + members

@@ -21,7 +21,7 @@ from audiogen_metrics.embedding.extraction import (
     extract_each,
 )
 from audiogen_metrics.embedding.reference import GivenFeatures, ReferenceStatistics
-from audiogen_metrics.errors import DataError
+from audiogen_metrics.errors import DataError, remedies
 from audiogen_metrics.results import InputSummary
 
 if TYPE_CHECKING:
@@ -119,7 +119,9 @@ class FolderSide:
             raise DataError(
                 f"{len(failures)} of {len(self.folder.clips)} files cannot be scored ({named})",
                 where=self.folder.root,
-                fix="Repair or remove them, or run without strict",
+                fix="; ".join(
+                    ["Repair or remove them, or run without strict", *remedies(each.fix for each in failures)]
+                ),
             )
 
     def summary(self) -> InputSummary:
@@ -146,6 +148,7 @@ class FolderSide:
         """Return what to know about the files before their scores are believed."""
         first = self.extractions[0]
         found = [f"{self.name}: skipped {printable(failure.path)}: {failure.reason}" for failure in first.failures]
+        found += [f"{self.name}: {line}" for line in remedies(failure.fix for failure in first.failures)]
         if self.folder.lost:
             found.append(f"{self.name}: {len(self.folder.lost)} links lead nowhere: {_some(self.folder.lost)}")
         facts = {extraction.preprocessing: extraction.facts for extraction in self.extractions}
@@ -299,4 +302,5 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _describe(failure: ClipFailure) -> dict[str, str]:
-    return {"clip": failure.clip_id, "path": printable(failure.path), "reason": failure.reason}
+    described = {"clip": failure.clip_id, "path": printable(failure.path), "reason": failure.reason}
+    return {**described, "fix": failure.remedy} if failure.fix else described

@@ -19,7 +19,7 @@ from audiogen_metrics import __version__
 from audiogen_metrics.audio.decoding import DECODER_VERSION, decode
 from audiogen_metrics.audio.files import AudioFolder, scan
 from audiogen_metrics.audio.preflight import PROBE_MANIFEST
-from audiogen_metrics.errors import AudioFileError, DataError, UsageError
+from audiogen_metrics.errors import AudioFileError, DataError, UsageError, remedies, with_names
 from audiogen_metrics.options import as_path
 from audiogen_metrics.probes.base import Clip, Probe, clip_rng
 from audiogen_metrics.probes.configuration import configure, refuse_unused
@@ -69,11 +69,12 @@ class CopyOptions:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A clip that is not in the copy: its file below the source, and why."""
+    """A clip that is not in the copy: its file below the source, why, and what would mend it, with IN for the file."""
 
     clip_id: str
     file: str
     reason: str
+    fix: str = ""
 
 
 def corrupt_folder(source: str | Path, target: str | Path, options: CopyOptions) -> dict[str, Any]:
@@ -160,7 +161,7 @@ class _Files:
     def skip(self, clip_id: str, error: DataError) -> Skipped:
         """Return the record of a clip that is left out."""
         file = self.paths[clip_id].relative_to(self.root).as_posix() if clip_id in self.paths else ""
-        return Skipped(clip_id, file, error.what)
+        return Skipped(clip_id, file, error.what, error.fix or "")
 
     def problem(self, clip_id: str) -> Skipped | None:
         """Return why a file cannot be used, or None."""
@@ -211,7 +212,7 @@ class _Copying:
             raise DataError(
                 f"none of {len(self.files.paths)} audio files can be used ({skipped[0].file}: {skipped[0].reason})",
                 where=self.files.root,
-                fix="Repair the files or pass another folder",
+                fix=skipped[0].fix or "Repair the files or pass another folder",
             )
         manifest = {
             "manifest_version": MANIFEST_VERSION,
@@ -223,7 +224,11 @@ class _Copying:
             "seed": self.options.seed,
             "settings": self.probe.settings,
             "clips": {entry.pop("clip_id"): entry for entry in entries},
-            "skipped": [asdict(skip) for skip in sorted(skipped, key=lambda skip: skip.clip_id)],
+            "skipped": [
+                asdict(skip) | {"fix": with_names(skip.fix, self.files.root / skip.file) if skip.file else skip.fix}
+                for skip in sorted(skipped, key=lambda skip: skip.clip_id)
+            ],
+            "remedies": remedies(skip.fix for skip in skipped),
         }
         text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         _write(self.target / PROBE_MANIFEST, text.encode())

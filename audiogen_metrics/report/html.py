@@ -312,12 +312,12 @@ def provenance_of(
     header = ("set", "folder", "clips scored", "other files", "length", "list SHA-256")
     text = table("The sets", header, found, ("", "number", "number", "number", "hash"))
     skipped = [
-        (name, escape(entry["clip"]), escape(entry["reason"]))
+        (name, escape(entry["clip"]), escape(entry["reason"]), escape(entry.get("fix", "")))
         for name, summary in sets.items()
         for entry in (*summary.skipped, *(entry for entries in summary.left_out.values() for entry in entries))
     ]
     if skipped:
-        text += table("Clips that were skipped", ("set", "clip", "reason"), skipped, ("", ""))
+        text += table("Clips that were skipped", ("set", "clip", "reason", "what helps"), skipped, ("", "", ""))
     settings = [
         (escape(name), escape(str(backbone.get("weights_sha256", "–"))), escape(_others(backbone)))
         for name, backbone in backbones.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from audiogen_metrics.audio.files import DECODABLE
 from audiogen_metrics.cli.main import main
 from audiogen_metrics.datasets import DATASETS
 from audiogen_metrics.datasets.base import Clip, Dataset, prompt
@@ -18,6 +20,7 @@ from audiogen_metrics.datasets.checking import check, export
 from audiogen_metrics.datasets.folder import open_dataset
 from audiogen_metrics.datasets.splits import fold_split, list_split, paper_split, split_by
 from audiogen_metrics.errors import DataError, UsageError
+from tests.audio.golden.foreign import ARCHIVE
 from tests.datasets import miniatures
 
 NAMES = ("esc50", "urbansound8k", "audiocaps", "audioset")
@@ -281,3 +284,36 @@ def test_list_names_licence_and_layout(capsys: pytest.CaptureFixture[str]) -> No
     for name in NAMES:
         assert f"{name}: " in shown
     assert shown.count("licence: ") == 4
+
+
+def test_clips_that_must_be_converted_are_not_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They cannot be decoded, and the check says how to convert them."""
+    with zipfile.ZipFile(ARCHIVE) as archive:
+        content = archive.read("clip.m4a")
+    for name in NAMES:
+        root = getattr(miniatures, name)(tmp_path / name)
+        paths = sorted(path for path in root.rglob("*") if path.suffix in DECODABLE)
+        for path in paths:
+            path.unlink()
+            path.with_suffix(".m4a").write_bytes(content)
+        found = open_dataset(f"{name}={root}")
+        assert not found.missing
+        assert all(clip.path.suffix == ".m4a" for clip in found.present)
+        assert main(["data", "check", name, str(root)]) == 5
+        shown = capsys.readouterr().out
+        assert "audio missing" not in shown
+        assert f"cannot be decoded ({len(found.clips)})" in shown
+        assert shown.count("ffmpeg -i IN -c:a pcm_f32le OUT.wav") == 1
+    table = tmp_path / "table.csv"
+    (tmp_path / "rain.m4a").write_bytes(content)
+    table.write_text("file,caption\nrain.wav,rain\n")
+    assert not open_dataset(table).missing
+
+
+def test_what_decodes_goes_first(tmp_path: Path) -> None:
+    root = miniatures.audiocaps(tmp_path / "audiocaps")
+    found = open_dataset(f"audiocaps={root}")
+    for path in [clip.path for clip in found.present]:
+        path.with_suffix(".aac").write_bytes(b"")
+        path.with_suffix(".txt").write_bytes(b"")
+    assert open_dataset(f"audiocaps={root}").clips == found.clips

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from tqdm import tqdm
 
 from audiogen_metrics.audio.decoding import Audio
 from audiogen_metrics.audio.files import AudioFolder, scan
@@ -325,3 +326,51 @@ def test_each_backbone_runs_once_and_not_at_all_when_cached(tmp_path: Path) -> N
     assert meter._batches == [(3, 16_000)]
     assert count(extract(folder, [meter], Preprocessing(16_000))) == (3, 3)
     assert meter._batches == [(3, 16_000)]
+
+
+@pytest.mark.parametrize("backbones", [1, 2])
+def test_the_progress_bar_counts_clips_that_are_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backbones: int
+) -> None:
+    """Clips of a length of their own wait until all are decoded: the bar stood at 100 % while they were embedded."""
+    bars: list[tqdm] = []
+
+    class Bar(tqdm):  # type: ignore[type-arg]
+        def __init__(self, *args: object, **kwargs: object) -> None:
+            super().__init__(*args, **kwargs)
+            bars.append(self)
+
+    class Watching(Loudness):
+        def __call__(self, waveforms: torch.Tensor) -> Features:
+            seen.append(bars[-1].n)
+            return super().__call__(waveforms)
+
+    seen: list[int] = []
+    monkeypatch.setattr("audiogen_metrics.embedding.extraction.tqdm", Bar)
+    folder = lengths(tmp_path, *(1 + index / 10 for index in range(6)))
+    (tmp_path / "bad.wav").write_bytes(b"")
+    networks = [Watching() for _ in range(backbones)]
+    for index, network in enumerate(networks):
+        network.name = f"loudness{index}"
+    extract(scan(tmp_path), networks, Preprocessing(16_000), replace(UNCACHED, progress=True))
+    assert len(folder.clips) == 6
+    assert seen == [1 + done // backbones for done in range(6 * backbones)]
+    assert bars[-1].n == bars[-1].total == 7
+
+
+def test_the_bar_ends_full_where_memory_runs_out_and_clips_repeat(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bars: list[tqdm] = []
+
+    class Bar(tqdm):  # type: ignore[type-arg]
+        def __init__(self, *args: object, **kwargs: object) -> None:
+            super().__init__(*args, **kwargs)
+            bars.append(self)
+
+    monkeypatch.setattr("audiogen_metrics.embedding.extraction.tqdm", Bar)
+    folder = lengths(tmp_path, *[1.0] * 6)
+    write_tone(tmp_path / "other.wav", 1.5)
+    folder = scan(tmp_path)
+    extract(folder, [SmallMemory()], AUDIO, replace(UNCACHED, progress=True, batch_size=8))
+    assert bars[-1].n == bars[-1].total == 7
