@@ -53,7 +53,7 @@ nitpicky = True
 # Types in signatures that have no entry of their own.
 nitpick_ignore = [
     ("py:class", "audiogen_metrics.embedding.reference.GivenFeatures"),
-    ("py:class", "audiogen_metrics.embedding.reference.FeatureSource"),
+    ("py:class", "audiogen_metrics.metrics.definition.T"),
     ("py:class", "audiogen_metrics.embedding.sides.FolderSide"),
     ("py:class", "audiogen_metrics.embedding.sides.StatisticsSide"),
     ("py:class", "audiogen_metrics.backbones.custom.CallableBackbone"),
