@@ -66,8 +66,8 @@ CONSTRAINTS: Mapping[type, Mapping[str, Mapping[str, Any]]] = {
         "ignored": _COUNT,
         "seconds": _COUNT,
         "digest": _HASH,
-        "skipped": {"items": _SKIPPED},
-        "left_out": {"additionalProperties": {"type": "array", "items": _SKIPPED}},
+        "skipped": {"items": {"$ref": "#/$defs/skipped"}},
+        "left_out": {"additionalProperties": {"type": "array", "items": {"$ref": "#/$defs/skipped"}}},
         "files": {"additionalProperties": {"type": "string", "pattern": "^[0-9a-f]{40}$"}},
     },
     Manifest: {
@@ -87,12 +87,14 @@ CONSTRAINTS: Mapping[type, Mapping[str, Mapping[str, Any]]] = {
             gen_only=_NAMES,
             ref_only=_NAMES,
         ),
-        "backbones": {"additionalProperties": _BACKBONE},
+        "backbones": {"additionalProperties": {"$ref": "#/$defs/backbone"}},
         "device": _TEXT,
         "versions": {"required": ["audiogen-metrics", "torch"]},
     },
 }
 """What the types of fields do not say of them, by class and field."""
+
+_DEFS: Mapping[Any, str] = {Score: "score", InputSummary: "input", Manifest: "manifest"}
 
 # A score has a value or a reason, never both.
 _VALUE_OR_REASON = {
@@ -113,7 +115,7 @@ def score_report_schema(metrics: Iterable[str] | None = None) -> dict[str, Any]:
     Examples
     --------
     >>> schema = score_report_schema()
-    >>> "kid" in schema["$defs"]["Score"]["properties"]["metric"]["enum"]
+    >>> "kid" in schema["$defs"]["score"]["properties"]["metric"]["enum"]
     True
     """
     report = _object(ScoreReport)
@@ -129,7 +131,13 @@ def score_report_schema(metrics: Iterable[str] | None = None) -> dict[str, Any]:
         "title": "Score report of audiogen-metrics",
         **report,
         "properties": {"schema_version": {"const": SCHEMA_VERSION}, **properties},
-        "$defs": {"Score": score, "InputSummary": _object(InputSummary), "Manifest": _object(Manifest)},
+        "$defs": {
+            "score": score,
+            "backbone": _BACKBONE,
+            "input": _object(InputSummary),
+            "skipped": _SKIPPED,
+            "manifest": _object(Manifest),
+        },
     }
 
 
@@ -158,7 +166,7 @@ def _type(hint: Any) -> dict[str, Any]:
     if hint in _TYPES:
         return {"type": _TYPES[hint]}
     if dataclasses.is_dataclass(hint):
-        return {"$ref": f"#/$defs/{hint.__name__}"}  # type: ignore[union-attr]
+        return {"$ref": f"#/$defs/{_DEFS[hint]}"}
     if origin is Literal:
         return {"enum": [*arguments]}
     if origin in (Union, UnionType):

@@ -32,11 +32,13 @@ ROUNDING = 1e-9
 NAMED = 5
 """Entries that a difference names."""
 
-OPTIONS = frozenset(name for kind in catalogue().values() for name in kind().options)
-"""Options of metrics: earlier versions wrote three of them into every recipe, and no others."""
-
-LATER = later_fields() | OPTIONS
+LATER = later_fields()
 """Fields that reports of earlier versions do not have."""
+
+EARLIER_OPTIONS = frozenset({"splits", "seed", "eps"})
+"""Options of metrics that earlier versions wrote into every recipe, whatever its metric; they wrote no others."""
+
+LATER_OPTIONS = {name for kind in catalogue().values() for name in kind().options} - EARLIER_OPTIONS
 
 IN_UNITS = frozenset(
     {"value", "std", "ci95", "mean_term", "covariance_term", "standard_error", "noise_floor", "extrapolated"}
@@ -322,7 +324,7 @@ class _Comparison:
             if was is None or now is None:
                 yield Difference(kind, name, _one_sided(was))
             else:
-                was = {key: value for key, value in was.items() if key in now or key not in OPTIONS}
+                was = {key: value for key, value in was.items() if key in now or key not in EARLIER_OPTIONS}
                 yield from self.fields(kind, name, was, now)
 
     def fields(self, kind: Kind, what: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Difference]:
@@ -370,7 +372,7 @@ class _Comparison:
         """Return the kind of a difference in a field."""
         if key in MACHINE:
             return "machine"
-        unsaid = was is _ABSENT and (self.foreign or key in LATER)
+        unsaid = was is _ABSENT and (self.foreign or key in (LATER_OPTIONS if kind == "recipe" else LATER))
         return "version" if unsaid or key in VERSIONS or (self.foreign and key in TEXTS) else kind
 
 

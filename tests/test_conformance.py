@@ -239,7 +239,7 @@ class TestEveryDoor:
 def test_the_shipped_schema_is_the_generated_one() -> None:
     shipped = json.loads((files("audiogen_metrics") / "schemas" / "score_report.schema.json").read_text())
     assert shipped == score_report_schema(OWN), "python -m audiogen_metrics.schema > …/score_report.schema.json"
-    assert shipped["$defs"]["Score"]["properties"]["metric"]["enum"] == [*OWN]
+    assert shipped["$defs"]["score"]["properties"]["metric"]["enum"] == [*OWN]
 
 
 def test_names_of_metrics_are_compared_nowhere() -> None:

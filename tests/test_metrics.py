@@ -66,8 +66,8 @@ def filled(metric):
 class TestThreeWaysIn:
     def test_folders_waveforms_and_embeddings_agree(self, small, metric):
         gen, ref = small
-        from_folders = metric.score(gen, ref)
-        assert from_folders.value == score(gen, ref, protocol="yamnet")[metric.score_id].value
+        assert metric.score(gen, ref) == score(gen, ref, protocol="yamnet")[metric.score_id]
+        from_folders = metric.score(gen, ref, ci=False)
 
         for side, folder in (("gen", gen), ("ref", ref)):
             for clip_id, waveform, rate in read(folder):

@@ -52,7 +52,9 @@ def test_metrics_take_the_file(small, saved, metric):
 
 def test_suite_takes_the_file(small, saved):
     suite = MetricSuite([metric(protocol="yamnet") for metric in (FD, FAD, IS, KL)])
-    assert suite.score(small[0], saved).scores == suite.score(*small).scores
+    served, known = suite.score(small[0], saved, ci=False), suite.score(*small, ci=False)
+    assert served.scores == known.scores
+    assert {score.ci95_ref for score in suite.score(small[0], saved).scores.values()} == {"exact", "sampled", None}
 
 
 def test_round_trip(built, saved):
@@ -148,7 +150,7 @@ def test_what_is_not_in_the_file(small, tmp_path):
     assert report["fd_yamnet"].value is not None
     assert "there are no statistics of windows" in report["fad_yamnet"].reason
     assert "there are no logits" in report["kl_yamnet"].reason
-    with pytest.raises(InsufficientDataError, match="there are no logits"):
+    with pytest.raises(InsufficientDataError, match="hold nothing for kl_yamnet, but for fd_yamnet"):
         score(small[0], tmp_path / "fd.stats", protocol="yamnet", metrics=["kl"])
     with pytest.raises(UsageError, match="IS needs no reference"):
         reference_statistics(small[1], protocol="yamnet", metrics=["is"])

@@ -21,6 +21,7 @@ from audiogen_metrics.embedding.reference import ReferenceStatistics
 from audiogen_metrics.embedding.sides import FolderSide, between
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
 from audiogen_metrics.evaluation import embed_folder, evaluate, reference_statistics
+from audiogen_metrics.evaluation.evaluation import Asked
 from audiogen_metrics.imported import score_features
 from audiogen_metrics.probes.copying import CopyOptions, corrupt_folder
 from audiogen_metrics.protocols import PROTOCOLS
@@ -138,7 +139,7 @@ class TestBrokenPartners:
         other = {"gen": "ref", "ref": "gen"}[side]
         with pytest.raises(
             DataError,
-            match=rf"1 pairs are broken: {side} 'vent': cannot be decoded .*, so {other} 'vent' has no partner",
+            match=rf"1 pairs are broken: {side} 'vent': cannot be decoded.*, so {other} 'vent' has no partner",
         ):
             run(gen, ref, pairing="id")
         report = run(gen, ref)
@@ -151,7 +152,7 @@ class TestBrokenPartners:
         gen, ref = tones(tmp_path / "gen", NAMES), tones(tmp_path / "ref", NAMES)
         (ref / "vent.wav").write_bytes(b"junk")
         reference_statistics(ref, protocol="yamnet").save(tmp_path / "ref.stats")
-        with pytest.raises(DataError, match=r"ref 'vent': cannot be decoded .*, so gen 'vent' has no partner"):
+        with pytest.raises(DataError, match=r"ref 'vent': cannot be decoded.*, so gen 'vent' has no partner"):
             run(gen, tmp_path / "ref.stats", pairing="id")
 
     def test_what_one_backbone_cannot_take_is_lost_too(self, tmp_path: Path) -> None:
@@ -162,9 +163,9 @@ class TestBrokenPartners:
             protocol.recipes["kl"], preprocessing=replace(protocol.recipes["kl"].preprocessing, minimum_samples=0)
         )
         sets = scan(gen), scan(ref), [recipe], {"yamnet": YAMNet()}, protocol, ExtractionOptions()
-        assert evaluate(*sets)["kl_yamnet"].details["pairs"] == 2
+        assert evaluate(*sets).report["kl_yamnet"].details["pairs"] == 2
         with pytest.raises(DataError, match=r"gen 'café': .*, so ref 'café' has no partner"):
-            evaluate(*sets, pairing="id")
+            _ = evaluate(*sets, Asked(pairing="id")).report
 
     def test_links_that_lead_nowhere(self, tmp_path: Path) -> None:
         gen, ref = tones(tmp_path / "gen", NAMES), tones(tmp_path / "ref", NAMES)

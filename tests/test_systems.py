@@ -11,7 +11,7 @@ import pytest
 from audiogen_metrics import FD, KAD, KID, score
 from audiogen_metrics.cli.main import main
 from audiogen_metrics.embedding.reference import ReferenceStatistics
-from audiogen_metrics.errors import InsufficientDataError, UsageError
+from audiogen_metrics.errors import UsageError
 from audiogen_metrics.evaluation import reference_statistics
 from audiogen_metrics.probes.copying import CopyOptions, corrupt_folder
 from audiogen_metrics.report.html import score_html
@@ -124,11 +124,13 @@ def test_a_comparison_needs_the_clips_of_the_reference(statistics: Path) -> None
         compare(GEN, GEN, statistics, protocol="yamnet")
 
 
-def test_metric_objects_claim_no_interval(statistics: Path) -> None:
+def test_an_interval_against_statistics_says_so(statistics: Path) -> None:
     gaussian = ReferenceStatistics.load(statistics).features["fd_yamnet"].gaussian
     for ref in (gaussian, statistics):
         found = FD(protocol="yamnet", ref=ref).score(GEN)
-        assert (found.ci95, found.ci95_ref) == (None, None)
+        assert found.ci95 is not None
+        assert found.ci95_ref == "exact"
+        assert FD(protocol="yamnet", ref=ref).score(GEN, ci=False).ci95 is None
 
 
 def test_a_set_against_itself_with_noise(noisy: Path) -> None:
@@ -164,7 +166,10 @@ def test_a_system_against_itself_is_equal(capsys: pytest.CaptureFixture[str]) ->
     assert {entry["p"] for entry in content["differences"]} == {1.0}
     assert main([*command, "--format", "markdown"]) == 0
     assert "| fd_yamnet |" in capsys.readouterr().out
-    assert main([*command, "-m", "kid"]) == 2
+    assert main([*command, "-m", "kid"]) == 0
+    assert "equal" in capsys.readouterr().out
+    assert main([*command, "-m", "kid", "--permutations", "0"]) == 3
+    assert "the standard error of kid is not known" in capsys.readouterr().err
 
 
 def test_metrics_on_request(noisy: Path) -> None:
@@ -187,11 +192,6 @@ def test_kernel_metrics_as_objects() -> None:
 
 
 def test_kernel_metrics_cannot_stream() -> None:
-    import torch
-
-    rows = torch.randn(200, 8, generator=torch.Generator().manual_seed(0))
-    metric = KID(protocol="yamnet", ref=rows, streaming=True)
-    for batch in rows.split(40):
-        metric.update(gen_embeddings=batch)
-    with pytest.raises(InsufficientDataError, match="must not stream"):
-        metric.compute()
+    for kind in (KID, KAD):
+        with pytest.raises(UsageError, match="needs all rows"):
+            kind(protocol="yamnet", streaming=True)
