@@ -118,7 +118,7 @@ class Network(PretrainedNetwork):
         # TensorFlow's order, channels last. All at once, because the next layer's weights are 200 MB to read.
         windows: torch.Tensor = self.linear(torch.cat(maps).permute(0, 2, 3, 1).flatten(1))
         rows: torch.Tensor = windows.float().to(self.rounding).float()
-        return rows.unflatten(0, examples.shape[:2])
+        return rows.view(*examples.shape[:2], -1)
 
     def examples(self, waveforms: torch.Tensor) -> torch.Tensor:
         """Return log-mel examples ``(batch, examples, 96, 64)`` of ``(batch, time)``."""

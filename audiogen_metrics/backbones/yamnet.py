@@ -126,7 +126,7 @@ class Network(nn.Module):
         """Return the embeddings ``(batch, patches, 1024)`` of ``(batch, time)``."""
         patches = self.patches(waveforms)
         rows: torch.Tensor = torch.cat([self.embed(part) for part in patches.flatten(0, 1).split(PATCHES_PER_PASS)])
-        return rows.unflatten(0, patches.shape[:2])
+        return rows.view(*patches.shape[:2], -1)
 
     def patches(self, waveforms: torch.Tensor) -> torch.Tensor:
         """Return log-mel patches ``(batch, patches, 96, 64)`` of ``(batch, time)``."""
