@@ -112,11 +112,25 @@ def decode(path: Path, content: bytes, *, integers: bool = False) -> Audio:
     if audio.sample_rate < LOWEST_RATE:
         what = f"its header says {audio.sample_rate} Hz, which is no rate of sound (kHz for Hz?)"
         raise AudioFileError(what, path, "Write it again with its rate in Hz")
-    if not np.isfinite(audio.samples).all():
+    extremes = np.array([audio.samples.min(), audio.samples.max()])  # NaN passes through both
+    if not np.isfinite(extremes).all():
         raise AudioFileError("the file has NaN or infinite samples", path)
-    if np.abs(audio.samples).max() > MAX_LEVEL:
+    if np.abs(extremes).max() > MAX_LEVEL:
         raise AudioFileError(f"the file has samples beyond {MAX_LEVEL:g} times full scale", path)
     return audio
+
+
+def claimed_samples(content: bytes) -> int:
+    """Return how many samples the bytes of an audio file claim to hold over all channels, at most `MAX_SAMPLES`.
+
+    That is before anything is decoded, and a guess for files that were joined, and MP3 without a length. 0 for what is
+    no audio.
+    """
+    try:
+        with _Stream(_Content(content)) as file:
+            return min(int(file.frames * file.channels), MAX_SAMPLES)
+    except soundfile.LibsndfileError:
+        return 0
 
 
 def _joined(path: Path, parts: list[Audio]) -> Audio:
@@ -257,16 +271,15 @@ class _Stream(soundfile.SoundFile):  # type: ignore[misc]  # it has no types
         if room < self.frames * self.channels < UNKNOWN_FRAMES:
             raise ValueError(TOO_LONG)
         # The length of MP3 may be an estimate; behind the end of other files, tags and joined files would be read on.
-        left = 2**63 if self.format == "MP3" else self.frames
-        blocks = [self._read_block(left, dtype)]
-        total = 0
-        while len(blocks[-1]):
-            total += blocks[-1].size
-            left -= len(blocks[-1])
-            if total > room:
+        length = 2**63 if self.format == "MP3" else self.frames
+        samples: npt.NDArray[Any] = np.empty((0, self.channels), dtype)
+        while len(block := self._read_block(length - len(samples), dtype)):
+            if samples.size + block.size > room:
                 raise ValueError(TOO_LONG)
-            blocks.append(self._read_block(left, dtype))
-        return np.concatenate(blocks)
+            # Blocks that are kept until the end and then joined take the memory twice.
+            samples.resize((len(samples) + len(block), self.channels), refcheck=False)
+            samples[-len(block) :] = block
+        return samples
 
     def _read_block(self, left: int, dtype: str) -> npt.NDArray[Any]:
         return cast("npt.NDArray[Any]", self.read(min(left, BLOCK_FRAMES), dtype=dtype, always_2d=True))

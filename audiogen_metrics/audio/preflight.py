@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy.typing as npt
     import torch
 
     from audiogen_metrics.audio.decoding import Audio
@@ -34,6 +35,9 @@ BEYOND_SCALE = 2.0
 
 EDGE_SECONDS = 0.004
 """Resampling rings this long at both ends, where what it takes away begins and stops: no sound of the clip."""
+
+BLOCK = 2**20
+"""Samples of each channel that are looked at together."""
 
 PROBE_MANIFEST = "manifest.json"
 """Beside the copies that ``agm probe`` has written."""
@@ -78,28 +82,44 @@ def inspect(
     waveform, preprocessing
         What it was prepared to, and how; without them it counts as heard.
     """
-    channels = np.ascontiguousarray(audio.samples.T)  # many times as fast as over the interleaved samples
-    flat = (np.abs(channels[:, 1:]) >= 0.99) & (channels[:, 1:] == channels[:, :-1])
-    lowest, highest = channels.min(axis=1), channels.max(axis=1)
-    middle = channels.mean(axis=1, dtype=np.float64)
+    length, channels = audio.samples.shape
+    lowest, highest = np.full(channels, np.inf, np.float32), np.full(channels, -np.inf, np.float32)
+    middle, repeated = np.zeros(channels), 0
+    for block in _blocks(audio):
+        following = block[:, 1:]
+        repeated += int(np.count_nonzero((np.abs(following) >= 0.99) & (following == block[:, :-1])))
+        part = block[:, :BLOCK]
+        lowest, highest = np.minimum(lowest, part.min(axis=1)), np.maximum(highest, part.max(axis=1))
+        middle += part.sum(axis=1, dtype=np.float64) / length
     swing = float(max((highest - middle).max(), (middle - lowest).max()))
-    seconds = channels.shape[1] / audio.sample_rate
+    seconds = length / audio.sample_rate
     unheard = False
     if waveform is not None and preprocessing is not None and swing >= SILENCE_PEAK:
         rings = audio.sample_rate != preprocessing.sample_rate
         peak, level = _left(waveform, seconds, preprocessing.sample_rate, rings)
         # A protocol may cut samples off at full scale.
-        loudest = float(channels.std(axis=1, dtype=np.float64).max()) * min(1.0, 1 / swing)
+        squares = sum(np.square(block[:, :BLOCK] - middle[:, None]).sum(axis=1) for block in _blocks(audio))
+        loudest = float(np.sqrt(np.max(squares) / length)) * min(1.0, 1 / swing)
         unheard = peak < SILENCE_PEAK or level < UNHEARD_SHARE * loudest
     return ClipFacts(
         seconds=seconds,
         sample_rate=audio.sample_rate,
-        channels=len(channels),
+        channels=channels,
         peak=float(max(highest.max(), -lowest.min())),
-        clipped=float(flat.mean()) if flat.size else 0.0,
+        clipped=repeated / (channels * (length - 1)) if length > 1 else 0.0,
         constant=swing < SILENCE_PEAK,
         unheard=unheard,
     )
+
+
+def _blocks(audio: Audio) -> Iterator[npt.NDArray[np.float32]]:
+    """Yield the samples ``(channels, time)`` a block at a time, each with one more sample, the next one's first.
+
+    Channel by channel they are looked at many times as fast as interleaved; all at once that would take several times
+    the memory of the clip.
+    """
+    for start in range(0, len(audio.samples), BLOCK):
+        yield np.ascontiguousarray(audio.samples[start : start + BLOCK + 1].T)
 
 
 def _left(waveform: torch.Tensor, seconds: float, sample_rate: int, rings: bool) -> tuple[float, float]:
@@ -107,8 +127,10 @@ def _left(waveform: torch.Tensor, seconds: float, sample_rate: int, rings: bool)
     sound = waveform[: math.ceil(seconds * sample_rate)]
     edge = math.ceil(EDGE_SECONDS * sample_rate) if rings else 0
     sound = sound[edge : len(sound) - edge] if len(sound) > 4 * edge else sound
-    swing = sound - sound.mean()
-    return float(swing.abs().max()), float(swing.square().mean().sqrt())
+    middle = sound.mean()
+    peak = max(sound.max() - middle, middle - sound.min())
+    squares = sum(float((block - middle).square().sum()) for block in sound.split(BLOCK))
+    return float(peak), math.sqrt(squares / len(sound))
 
 
 def beyond_scale(peak: float) -> str:

@@ -72,10 +72,11 @@ def prepare(audio: Audio, preprocessing: Preprocessing) -> torch.Tensor:
             f"{len(audio.samples) / audio.sample_rate:.0f} s are too long: cut it into clips of at most "
             f"{MAX_PREPARED / preprocessing.sample_rate:.0f} s"
         )
-    samples = torch.from_numpy(audio.samples)
+    used = slice(1 if preprocessing.channel == "first" else None)
+    samples = torch.from_numpy(audio.samples)[:, used]
     if preprocessing.sixteen_bit == "file":
-        cut_off = samples.mul(FULL_SCALE).floor()
-        samples = _sixteen_bit(cut_off if audio.integers is None else torch.from_numpy(audio.integers).float())
+        integers = None if audio.integers is None else torch.from_numpy(audio.integers)[:, used]
+        samples = _sixteen_bit(samples.mul(FULL_SCALE).floor_() if integers is None else integers.float())
     waveform = samples[:, 0] if preprocessing.channel == "first" else samples.mean(dim=1)
     if preprocessing.peak_floor:
         waveform = waveform / waveform.max().clamp(min=preprocessing.peak_floor)
@@ -83,12 +84,13 @@ def prepare(audio: Audio, preprocessing: Preprocessing) -> torch.Tensor:
         waveform = waveform - waveform.mean()
     waveform = resample(waveform, audio.sample_rate, preprocessing.sample_rate, preprocessing.resampler)
     if preprocessing.sixteen_bit == "resampled":
-        waveform = _sixteen_bit(waveform.mul(FULL_SCALE).round())
-    if preprocessing.maximum_samples:
-        waveform = waveform[: preprocessing.maximum_samples]
+        waveform = _sixteen_bit(waveform.mul(FULL_SCALE).round_())
+    if 0 < preprocessing.maximum_samples < len(waveform):
+        waveform = waveform[: preprocessing.maximum_samples].clone()  # a view would keep the rest in memory
     missing = preprocessing.minimum_samples - waveform.shape[0]
     return torch.nn.functional.pad(waveform, (0, missing)) if missing > 0 else waveform.contiguous()
 
 
 def _sixteen_bit(integers: torch.Tensor) -> torch.Tensor:
-    return integers.clamp(-FULL_SCALE, FULL_SCALE - 1) / FULL_SCALE
+    """Return whole numbers as samples, in their place."""
+    return integers.clamp_(-FULL_SCALE, FULL_SCALE - 1).div_(FULL_SCALE)

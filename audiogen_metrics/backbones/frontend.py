@@ -1,9 +1,34 @@
-"""What the front ends of PANNs and VGGish share: exact power spectra on the device."""
+"""What the front ends of PANNs, VGGish and YAMNet share: exact power spectra on the device, in bounded memory."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
+
+FRAMES_PER_PASS = 2048
+"""Frames that are transformed together: 8 kB each, twice."""
+
+WINDOWS_PER_BLOCK = 512
+"""Windows of one clip that a network takes at a time, four minutes or more: what it makes of them must fit into memory,
+however long the clip is."""
+
+
+def window_blocks(waveforms: torch.Tensor, window: int, hop: int) -> Iterator[torch.Tensor]:
+    """Yield ``(batch, time)`` in parts that hold `WINDOWS_PER_BLOCK` whole windows each, the last one the rest.
+
+    Parameters
+    ----------
+    waveforms
+        ``(batch, time)``.
+    window, hop
+        Length of the windows and their distance in samples. A part begins where its first window does.
+    """
+    count = 1 + (waveforms.shape[1] - window) // hop
+    for first in range(0, count, WINDOWS_PER_BLOCK):
+        last = min(first + WINDOWS_PER_BLOCK, count) - 1
+        yield waveforms[:, first * hop : last * hop + window]
 
 
 def power_spectrogram(waveforms: torch.Tensor, fft: int, hop: int, frame: int | None = None) -> torch.Tensor:
@@ -26,10 +51,12 @@ def power_spectrogram(waveforms: torch.Tensor, fft: int, hop: int, frame: int | 
     precision = torch.float32 if waveforms.device.type == "mps" else torch.float64
     window = F.pad(torch.hann_window(frame, dtype=precision, device=waveforms.device), (0, fft - frame))
     # A whole batch's temporary arrays are too large for the CPU's allocator to use again: page faults double the time.
-    parts = waveforms.split(1) if waveforms.device.type == "cpu" else (waveforms,)
-    spectra = []
-    for part in parts:
-        padded = F.pad(part.to(precision), (0, fft - frame))
-        spectrum = torch.fft.rfft(padded.unfold(1, fft, hop) * window)
-        spectra.append(spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag).float())
-    return torch.cat(spectra)
+    clips = 1 if waveforms.device.type == "cpu" else len(waveforms)
+    shape = (len(waveforms), 1 + (waveforms.shape[1] - frame) // hop, fft // 2 + 1)
+    power = torch.empty(shape, dtype=torch.float32, device=waveforms.device)
+    for target, part in zip(power.split(clips), waveforms.split(clips), strict=True):
+        frames = F.pad(part.to(precision), (0, fft - frame)).unfold(1, fft, hop)
+        for place, some in zip(target.split(FRAMES_PER_PASS, 1), frames.split(FRAMES_PER_PASS, 1), strict=True):
+            spectrum = torch.fft.rfft(some * window)
+            place.copy_(spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag))
+    return power

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -30,6 +30,16 @@ BANDS = 64
 LABELS_FILE = "class_labels_indices.csv"
 POOLED_FRAMES = 32
 """Frames that become one: five of the six blocks halve the time axis."""
+
+HALO = 4 * POOLED_FRAMES
+"""Frames on each side that reach an output frame, rounded up: a block's two convolutions reach two frames on either
+side, and each block's frames are twice as long as those of the one before."""
+
+STRIP_FRAMES = 8192
+"""Frames that go through the network together (0.6 GB); 82 s, and of longer clips a strip at a time with its halo."""
+
+POOLS = ((2, 2), (2, 2), (2, 2), (2, 2), (2, 2), (1, 1))
+"""Frames and bands of each block's maps that become one."""
 
 TILES = (None, 4, 4, 4, 4, 2)
 """Winograd's tile in each block on a CPU. The first block's channels are too few for it to pay; the last one's maps, 2
@@ -120,7 +130,10 @@ class Cnn14At32k(Cnn14):
 
 
 class Network(PretrainedNetwork):
-    """Log-mel front end, then panns-inference's ``Cnn14`` as it is.
+    """Log-mel front end, then the layers of panns-inference's ``Cnn14``, long clips in strips along time.
+
+    Its ``forward`` is written anew, because it holds all maps of a clip: 70 kB a frame. In strips nothing else changes:
+    a convolution sees one frame on either side, and maximum and mean over time come last.
 
     Parameters
     ----------
@@ -132,7 +145,7 @@ class Network(PretrainedNetwork):
         with torch.device("meta"):  # 80 million random numbers would be drawn for nothing
             body = _definitions()["Cnn14"](sample_rate, fft, hop, BANDS, low_hz, high_hz, CLASSES)
         super().__init__(body)
-        self.classifier = body.fc_audioset
+        self.norm, self.linear, self.classifier = body.bn0, body.fc1, body.fc_audioset
         self.log_mel = LogMel(sample_rate, fft, hop, low_hz, high_hz)
 
     def fold_batch_norms(self) -> None:
@@ -158,9 +171,33 @@ class Network(PretrainedNetwork):
 
     def forward(self, waveforms: torch.Tensor) -> Features:
         """Return the features of ``(batch, time)``."""
-        embeddings: torch.Tensor = self.body(self.log_mel(waveforms)[:, None])["embedding"]
+        heard = torch.cat([self.heard(strip)[:, :, kept] for strip, kept in self.strips(waveforms)], dim=2)
+        embeddings = F.relu(self.linear(heard.amax(dim=2) + heard.mean(dim=2)))
         logits: torch.Tensor = self.classifier(embeddings)
         return Features(embeddings=embeddings.float(), logits=logits.float())
+
+    def strips(self, waveforms: torch.Tensor) -> Iterator[tuple[torch.Tensor, slice]]:
+        """Yield log-mel spectrograms ``(batch, frames, 64)`` along the time of ``(batch, time)``, one for short clips.
+
+        With each comes which of its output frames count; what lies beyond has heard a strip's edge.
+        """
+        padded = self.log_mel.pad(waveforms)
+        frames = self.log_mel.count(padded)
+        if frames <= STRIP_FRAMES:
+            yield self.log_mel.of_padded(padded), slice(None)
+            return
+        for start in range(0, frames // POOLED_FRAMES * POOLED_FRAMES, STRIP_FRAMES):
+            first, last = max(0, start - HALO), min(frames, start + STRIP_FRAMES + HALO)
+            skipped = (start - first) // POOLED_FRAMES
+            strip = self.log_mel.of_padded(self.log_mel.span(padded, first, last))
+            yield strip, slice(skipped, skipped + STRIP_FRAMES // POOLED_FRAMES)
+
+    def heard(self, log_mel: torch.Tensor) -> torch.Tensor:
+        """Return the last maps of ``(batch, frames, 64)``, averaged over bands: ``(batch, 2048, frames // 32)``."""
+        maps: torch.Tensor = self.norm(log_mel[:, None].transpose(1, 3)).transpose(1, 3)
+        for block, size in zip(self._blocks(), POOLS, strict=True):
+            maps = block(maps, pool_size=size, pool_type="avg")
+        return maps.mean(dim=3)
 
 
 class LogMel(nn.Module):
@@ -185,8 +222,23 @@ class LogMel(nn.Module):
 
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
         """Return ``(batch, 1 + time // hop, 64)`` in dB of ``(batch, time)``."""
-        with full_precision(waveforms.device):
-            padded = F.pad(waveforms, (self.fft // 2, self.fft // 2), mode="reflect")
+        return self.of_padded(self.pad(waveforms))
+
+    def pad(self, waveforms: torch.Tensor) -> torch.Tensor:
+        """Return ``(batch, time)`` with half a frame more on either side."""
+        return F.pad(waveforms, (self.fft // 2, self.fft // 2), mode="reflect")
+
+    def count(self, padded: torch.Tensor) -> int:
+        """Return the number of frames of a padded waveform."""
+        return 1 + (padded.shape[1] - self.fft) // self.hop
+
+    def span(self, padded: torch.Tensor, first: int, last: int) -> torch.Tensor:
+        """Return what the frames ``first`` to ``last - 1`` of a padded waveform cover."""
+        return padded[:, first * self.hop : (last - 1) * self.hop + self.fft]
+
+    def of_padded(self, padded: torch.Tensor) -> torch.Tensor:
+        """Return ``(batch, frames, 64)`` in dB of a padded waveform or a span of it."""
+        with full_precision(padded.device):
             mel = power_spectrogram(padded, self.fft, self.hop) @ self.filterbank
             return 10 * torch.log10(mel.clamp(min=1e-10))
 

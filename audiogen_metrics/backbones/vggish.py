@@ -14,7 +14,7 @@ from torch import nn
 
 from audiogen_metrics.backbones.base import Features, Output
 from audiogen_metrics.backbones.convolution import Winograd
-from audiogen_metrics.backbones.frontend import power_spectrogram
+from audiogen_metrics.backbones.frontend import power_spectrogram, window_blocks
 from audiogen_metrics.backbones.mel import htk_mel_filterbank
 from audiogen_metrics.backbones.pretrained import PretrainedBackbone, PretrainedNetwork, definitions
 from audiogen_metrics.precision import full_precision
@@ -107,13 +107,18 @@ class Network(PretrainedNetwork):
                 self.convolutions[place] = Winograd(layer, tile=4)
 
     def forward(self, waveforms: torch.Tensor) -> Features:
-        """Return the features of ``(batch, time)``."""
+        """Return the features of ``(batch, time)``, whose examples are cut, heard and forgotten block by block."""
+        blocks = window_blocks(waveforms, self.window_samples, self.hop_samples)
+        return Features(windows=torch.cat([self.rows(block) for block in blocks], dim=1))
+
+    def rows(self, waveforms: torch.Tensor) -> torch.Tensor:
+        """Return the embeddings ``(batch, examples, 128)`` of ``(batch, time)``."""
         examples = self.examples(waveforms)
         maps = [self.convolutions(part) for part in examples.flatten(0, 1)[:, None].split(EXAMPLES_PER_PASS)]
         # TensorFlow's order, channels last. All at once, because the next layer's weights are 200 MB to read.
         windows: torch.Tensor = self.linear(torch.cat(maps).permute(0, 2, 3, 1).flatten(1))
-        rows = windows.float().to(self.rounding).float()
-        return Features(windows=rows.unflatten(0, examples.shape[:2]))
+        rows: torch.Tensor = windows.float().to(self.rounding).float()
+        return rows.view(*examples.shape[:2], -1)
 
     def examples(self, waveforms: torch.Tensor) -> torch.Tensor:
         """Return log-mel examples ``(batch, examples, 96, 64)`` of ``(batch, time)``."""

@@ -19,7 +19,7 @@ from torch import nn
 
 from audiogen_metrics.backbones.base import Backbone, Features, Output
 from audiogen_metrics.backbones.convolution import Pointwise, pad_within
-from audiogen_metrics.backbones.frontend import power_spectrogram
+from audiogen_metrics.backbones.frontend import power_spectrogram, window_blocks
 from audiogen_metrics.backbones.mel import htk_mel_filterbank
 from audiogen_metrics.errors import MissingDependencyError, MissingWeightsError
 from audiogen_metrics.precision import full_precision
@@ -115,13 +115,18 @@ class Network(nn.Module):
         self.convolutions = nn.Sequential(*layers)
 
     def forward(self, waveforms: torch.Tensor) -> Features:
-        """Return the features of ``(batch, time)``."""
-        patches = self.patches(waveforms)
-        batch, count = patches.shape[:2]
-        windows = torch.cat([self.embed(part) for part in patches.flatten(0, 1).split(PATCHES_PER_PASS)])
-        logits = self.classifier(windows).float().unflatten(0, (batch, count)).mean(dim=1)
-        windows = windows.float().unflatten(0, (batch, count))
+        """Return the features of ``(batch, time)``, whose patches are cut, heard and forgotten block by block."""
+        blocks = window_blocks(waveforms, PATCH_SAMPLES, PATCH_HOP_SAMPLES)
+        rows = torch.cat([self.rows(block) for block in blocks], dim=1)
+        logits = self.classifier(rows.flatten(0, 1)).float().unflatten(0, rows.shape[:2]).mean(dim=1)
+        windows = rows.float()
         return Features(embeddings=windows.mean(dim=1), windows=windows, logits=logits)
+
+    def rows(self, waveforms: torch.Tensor) -> torch.Tensor:
+        """Return the embeddings ``(batch, patches, 1024)`` of ``(batch, time)``."""
+        patches = self.patches(waveforms)
+        rows: torch.Tensor = torch.cat([self.embed(part) for part in patches.flatten(0, 1).split(PATCHES_PER_PASS)])
+        return rows.view(*patches.shape[:2], -1)
 
     def patches(self, waveforms: torch.Tensor) -> torch.Tensor:
         """Return log-mel patches ``(batch, patches, 96, 64)`` of ``(batch, time)``."""

@@ -16,12 +16,13 @@ import torch
 from tqdm import tqdm
 
 from audiogen_metrics import distributed
-from audiogen_metrics.audio.decoding import DECODER_VERSION, MAX_BYTES, Audio, decode
+from audiogen_metrics.audio.decoding import DECODER_VERSION, MAX_BYTES, Audio, claimed_samples, decode
 from audiogen_metrics.audio.files import AudioFile, AudioFolder
 from audiogen_metrics.audio.preflight import ClipFacts, inspect
 from audiogen_metrics.audio.preparation import Preprocessing, prepare
 from audiogen_metrics.audio.resampling import RESAMPLING_VERSION
 from audiogen_metrics.backbones.base import Backbone, Output
+from audiogen_metrics.embedding.admission import Admission
 from audiogen_metrics.embedding.cache import CachedClip, ClipFeatures, EmbeddingCache
 from audiogen_metrics.embedding.memo import HashMemo, digest_of, identity_of, memo_folder
 from audiogen_metrics.errors import (
@@ -69,6 +70,11 @@ class ExtractionOptions:
     verify: bool = False
     progress: bool = False
     distributed: bool = False
+
+
+MAX_LOADED_SAMPLES = 2**26
+"""Bound on the samples, over all channels, of clips that are being decoded or wait until they are taken (256 MB); the
+clip that is due next comes beside them, however large it is."""
 
 
 class Alteration(Protocol):
@@ -309,20 +315,30 @@ class _Run:
     def load_all(self, clips: Sequence[AudioFile]) -> Iterator[_Loaded]:
         """Yield the clips in order, loaded ahead by worker threads, a bounded number at a time."""
         workers = min(8, os.cpu_count() or 1) if self.options.workers is None else self.options.workers
+        self.admission = Admission(MAX_LOADED_SAMPLES)
         if workers == 0:
-            yield from map(self.load, clips)
+            for clip in clips:
+                with self.admission.due(clip.clip_id):
+                    yield self.load(clip)
             return
-        waiting: deque[Future[_Loaded]] = deque()
+        waiting: deque[tuple[AudioFile, Future[_Loaded]]] = deque()
         with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
             try:
                 for clip in clips:
-                    waiting.append(pool.submit(self.load, clip))
+                    waiting.append((clip, pool.submit(self.load, clip)))
                     if len(waiting) > 2 * workers + self.options.batch_size:
-                        yield waiting.popleft().result()
+                        yield from self.first(waiting)
                 while waiting:
-                    yield waiting.popleft().result()
+                    yield from self.first(waiting)
             finally:
+                self.admission.close()
                 pool.shutdown(cancel_futures=True)
+
+    def first(self, waiting: deque[tuple[AudioFile, Future[_Loaded]]]) -> Iterator[_Loaded]:
+        """Yield what has waited longest, with room for it meanwhile."""
+        clip, future = waiting.popleft()
+        with self.admission.due(clip.clip_id):
+            yield future.result()
 
     def load(self, clip: AudioFile) -> _Loaded:
         """Read, hash and decode one clip, as far as its features are not cached."""
@@ -344,8 +360,10 @@ class _Run:
         if self.cached(key):
             return _Loaded(clip, digest, key)
         try:
+            self.admission.enter(clip.clip_id, claimed_samples(content))
             as_integers = any(preprocessing.sixteen_bit == "file" for preprocessing in self.groups)
             decoded = decode(clip.path, content, integers=as_integers)
+            del content  # it may be larger than what was in it
             waveforms, facts = {}, {}
             for preprocessing, lanes in self.groups.items():
                 if not all(key in lane for lane in lanes):
@@ -354,6 +372,7 @@ class _Run:
                         audio = self.alteration(clip.clip_id, decoded, preprocessing)
                     waveforms[preprocessing] = prepare(audio, preprocessing)
                     facts[preprocessing] = inspect(audio, waveforms[preprocessing], preprocessing)
+            self.admission.settle(clip.clip_id, sum(map(len, waveforms.values())))
             return _Loaded(clip, digest, key, waveforms, facts)
         except AudioFileError as error:
             return _failed(clip, error.what, error.fix or "")
@@ -559,7 +578,8 @@ class _Lane:
 
     def embed(self, members: Sequence[_Waiting]) -> None:
         """Run the backbone on clips of one length, and keep and cache what it gives."""
-        batch = torch.stack([member.waveform for member in members])
+        waveforms = [member.waveform for member in members]
+        batch = torch.stack(waveforms) if len(members) > 1 else waveforms[0][None]  # a long clip is not copied
         if self.backbone.device.type == "cuda":
             batch = batch.pin_memory()
         outputs = {name: tensor.float().cpu() for name, tensor in self.backbone(batch).named().items()}

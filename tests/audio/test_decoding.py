@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiogen_metrics.audio.decoding import Audio, decode
+from audiogen_metrics.audio import preflight
+from audiogen_metrics.audio.decoding import Audio, claimed_samples, decode
 from audiogen_metrics.audio.preflight import inspect
+from audiogen_metrics.audio.preparation import Preprocessing, prepare
 from audiogen_metrics.errors import AudioFileError
+from tests.memory import LINUX_ONLY, printed
 
 SAMPLES = (0.4 * np.sin(np.arange(48_000)[:, None] * np.array([0.05, 0.08]))).astype(np.float32)
 
@@ -206,3 +209,58 @@ def test_facts() -> None:
     assert facts.peak == pytest.approx(0.4, abs=1e-3)
     assert inspect(Audio((10 * SAMPLES).clip(-1, 1), 48_000)).clipped > 0.5
     assert inspect(Audio(SAMPLES[:1], 48_000)).clipped == 0
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5])
+@pytest.mark.parametrize("block", [1, 7, 1000, 7999, 8000])
+def test_facts_do_not_depend_on_how_much_is_looked_at_together(
+    monkeypatch: pytest.MonkeyPatch, channels: int, block: int
+) -> None:
+    """Also where a clip stays at full scale across the edge of a block."""
+    rng = np.random.default_rng(channels)
+    samples = (0.8 * rng.standard_normal((8000, channels))).clip(-1, 1).astype(np.float32)
+    samples[900:1100] = 1
+    audio, preprocessing = Audio(samples, 16_000), Preprocessing(16_000)
+    waveform = prepare(audio, preprocessing)
+    whole = inspect(audio, waveform, preprocessing)
+    flat = (np.abs(samples[1:]) >= 0.99) & (samples[1:] == samples[:-1])
+    assert (whole.clipped, whole.peak) == (pytest.approx(flat.mean(), rel=1e-12), 1.0)
+    monkeypatch.setattr(preflight, "BLOCK", block)
+    assert inspect(audio, waveform, preprocessing) == whole
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".mp3", ".ogg"])
+def test_files_claim_what_they_hold(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"clip{suffix}"
+    soundfile.write(path, SAMPLES, 48_000)
+    held = read(path).samples.size
+    assert claimed_samples(path.read_bytes()) == pytest.approx(held, abs=2 * 1152)
+    assert claimed_samples(b"no audio") == claimed_samples(b"") == 0
+
+
+MEMORY = """
+    from audiogen_metrics.audio.decoding import decode
+    from audiogen_metrics.audio.preflight import inspect
+    from audiogen_metrics.audio.preparation import Preprocessing, prepare
+
+    path, before = Path(sys.argv[1]), peak()
+    audio = decode(path, path.read_bytes())
+    decoded = peak()
+    how = Preprocessing(audio.sample_rate, "mean")
+    inspect(audio, prepare(audio, how), how)
+    print(audio.samples.nbytes // 2**20, decoded - before, peak() - before)
+"""
+
+
+@pytest.mark.slow
+@LINUX_ONLY
+def test_a_long_clip_is_not_held_many_times(tmp_path: Path) -> None:
+    """Half a gigabyte of samples in few bytes: it took twice that to decode, and nearly five times to look at."""
+    with soundfile.SoundFile(tmp_path / "long.flac", "w", 16_000, 2) as file:
+        for minute in range(68):
+            file.write(np.full((16_000 * 60, 2), minute / 100))
+    assert (tmp_path / "long.flac").stat().st_size < 2**20
+    size, decoded, seen = printed(MEMORY, tmp_path / "long.flac")
+    assert size == 498
+    assert decoded < 1.2 * size
+    assert seen < 2.4 * size

@@ -34,6 +34,12 @@ def test_padding_is_on_the_right_and_only_where_short() -> None:
     assert prepare(audio, Preprocessing(16_000, minimum_samples=100)).shape == (8000,)
 
 
+def test_what_is_cut_off_does_not_stay_in_memory() -> None:
+    cut = prepare(Audio(STEREO, 16_000), Preprocessing(16_000, maximum_samples=100))
+    assert cut.shape == (100,)
+    assert cut.untyped_storage().nbytes() == 400
+
+
 # container, subtype
 FILES = [
     ("WAV", "PCM_U8"),

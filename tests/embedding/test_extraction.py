@@ -23,6 +23,7 @@ from audiogen_metrics.embedding import extraction
 from audiogen_metrics.embedding.extraction import EmbeddingSet, Extraction, ExtractionOptions, extract
 from audiogen_metrics.errors import AudioFileError, DataError, NumericsError
 from tests.conftest import write_tone
+from tests.memory import LINUX_ONLY, printed
 
 AUDIO = Preprocessing(16_000, "mean", minimum_samples=15_600)
 UNCACHED = ExtractionOptions(cache=False, workers=0)
@@ -103,6 +104,16 @@ def test_memory_bounds_do_not_matter(
     unbounded = run(folder, backbone)
     monkeypatch.setattr(extraction, limit, 20_000)
     assert_same(unbounded, run(folder, backbone), rel=1e-5)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 4])
+def test_clips_that_are_loaded_one_after_the_other_give_the_same(
+    small: tuple[Path, Path], backbone: YAMNet, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    folder = scan(small[0])
+    unbounded = run(folder, backbone)
+    monkeypatch.setattr(extraction, "MAX_LOADED_SAMPLES", 0)
+    assert_same(unbounded, run(folder, backbone, workers=workers), rel=0)
 
 
 def break_ten_ways(folder: Path) -> dict[str, str]:
@@ -209,6 +220,38 @@ def test_clips_too_short_for_one_backbone_are_left_out_there_only(tmp_path: Path
 def test_a_backbone_that_fails_is_named_with_the_clip(tmp_path: Path) -> None:
     with pytest.raises(NumericsError, match=r"0\.wav: loudness gave NaN or infinity"):
         extract(lengths(tmp_path, 1), [Loudness(float("nan"))], Preprocessing(16_000), UNCACHED)
+
+
+def test_an_error_reaches_the_caller_while_clips_wait_for_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extraction, "MAX_LOADED_SAMPLES", 0)
+    options = replace(UNCACHED, workers=4, batch_size=1)
+    with pytest.raises(NumericsError, match="loudness gave NaN or infinity"):
+        extract(lengths(tmp_path, *[1] * 12), [Loudness(float("nan"))], Preprocessing(16_000), options)
+
+
+LONG_ONES = """
+    from audiogen_metrics.audio.files import scan
+    from audiogen_metrics.audio.preparation import Preprocessing
+    from audiogen_metrics.embedding.extraction import ExtractionOptions, extract
+    from tests.embedding.test_extraction import Loudness
+
+    folder, before = scan(Path(sys.argv[1])), peak()
+    result = extract(folder, [Loudness()], Preprocessing(16_000), ExtractionOptions(cache=False, workers=4))
+    assert len(result.digests) == len(folder.clips), result.failures
+    print(peak() - before)
+"""
+
+
+@pytest.mark.slow
+@LINUX_ONLY
+def test_hours_of_sound_do_not_lie_in_memory_together(tmp_path: Path) -> None:
+    """Six clips of an hour, 230 MB each once decoded: 3700 MB without a bound."""
+    for name in range(6):
+        with soundfile.SoundFile(tmp_path / f"{name}.flac", "w", 16_000, 1) as file:
+            for minute in range(60):
+                file.write(np.full(16_000 * 60, (name + 1 + minute / 60) / 100))
+    [growth] = printed(LONG_ONES, tmp_path)
+    assert growth < 1400
 
 
 class SmallMemory(YAMNet):
