@@ -1,5 +1,6 @@
 # Each target sets up what it needs in .venv; PYTHON chooses the interpreter it is made from.
 PYTHON ?= python3
+unexport PYTHONPATH  # another checkout of this package would be imported in place of the one that is installed
 BIN := .venv/bin
 PEERS := .venv-peers
 LOWEST := .venv-lowest
