@@ -35,8 +35,12 @@ def _not_the_users_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AGM_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("AGM_CACHE_DIR", str(folder))
+    yield
+    # Converted weights are 600 MB a test: what the caches of a whole run leave would fill a disk.
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

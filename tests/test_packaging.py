@@ -1,0 +1,87 @@
+"""What is uploaded holds what it should; a lower bound is a version that the suite has run with."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import subprocess
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+ROOT = Path(__file__).parent.parent
+
+ONLY_IN_GIT = {".ci/run"}
+"""Files that nobody needs who has no clone."""
+
+
+def files_of_git() -> set[str]:
+    """Return what git has, or would take: whatever else lies in the folder belongs to nobody but its owner."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("no clone: nothing says which files belong to the project")
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listing = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return {name for name in listing.split("\0") if name and (ROOT / name).exists()}
+
+
+def test_sdist_holds_the_project_and_nothing_else(tmp_path: Path) -> None:
+    from hatchling.builders.sdist import SdistBuilder
+
+    expected = files_of_git() - ONLY_IN_GIT | {"PKG-INFO"}
+    (built,) = SdistBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
+    with tarfile.open(built) as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+    assert held == expected
+
+
+def test_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
+    from hatchling.builders.wheel import WheelBuilder
+
+    expected = {name for name in files_of_git() if name.startswith("audiogen_metrics/")}
+    (built,) = WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
+    with zipfile.ZipFile(built) as archive:
+        held = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert held == expected
+
+
+def requirements(extra: str) -> list[Requirement]:
+    """Return what this extra of the installed package asks for; with no extra, what the package always needs."""
+    found = map(Requirement, importlib.metadata.requires("audiogen-metrics") or [])
+    return [each for each in found if (each.marker.evaluate({"extra": extra}) if each.marker else not extra)]
+
+
+def lower_bound(requirement: Requirement) -> Version:
+    (bound,) = [each.version for each in requirement.specifier if each.operator in {">=", "=="}]
+    return Version(bound)
+
+
+def test_every_dependency_has_a_lower_bound() -> None:
+    for extra in ("", "test"):
+        assert requirements(extra)
+        for requirement in requirements(extra):
+            assert lower_bound(requirement)
+
+
+@pytest.mark.skipif(
+    "AGM_LOWEST" not in os.environ, reason="needs an environment of the lowest versions: make test-lowest"
+)
+def test_lowest_versions_are_the_bounds() -> None:
+    """Otherwise the bound is one that nothing can be installed with, and no run has tested it."""
+    asked = {each.name: lower_bound(each) for each in requirements(os.environ["AGM_LOWEST"])}
+    assert asked
+    assert {name: Version(importlib.metadata.version(name)) for name in asked} == asked
+
+
+def test_page_of_dependencies_names_the_bounds() -> None:
+    """docs/dependencies.md has a row for each package that users install, with the bound of pyproject.toml."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8").replace(" ", "")
+    for text in (*project["dependencies"], *extras["yamnet"], *extras["audioldm"]):
+        requirement = Requirement(text)
+        assert f"|{requirement.name}|{text.removeprefix(requirement.name)}|" in page
