@@ -15,6 +15,7 @@ import soundfile
 
 from audiogen_metrics.audio import mp3, ogg, tags
 from audiogen_metrics.audio.files import UNDECODABLE
+from audiogen_metrics.audio.unfinished import completed
 from audiogen_metrics.errors import AudioFileError
 
 DECODER_VERSION = f"libsndfile-{soundfile.__libsndfile_version__}-2"
@@ -59,8 +60,6 @@ _BEGINNINGS = {
     "W64": re.compile(rb"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"),
     "AU": re.compile(rb"\.snd\x00\x00\x00[\x18-\xff].{4}\x00\x00\x00[\x01-\x1b]", re.DOTALL),
 }
-
-_W64_DATA = re.compile(rb"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a")
 
 _WRITE_AGAIN = "Write it again, or convert it: ffmpeg -i IN OUT.flac"
 
@@ -149,22 +148,11 @@ def _pieces(path: Path, content: bytes) -> list[tuple[bytes, mp3.Part | None]]:
         if not beginning.match(content, start):
             continue
         content = content[start:]
-        if kind == "W64":
-            content = _completed_w64(content)
         if second := beginning.search(content, _end(kind, content)):
             what = f"another {kind} file begins at byte {second.start()}"
             raise AudioFileError(what, path, "Join sounds with an audio tool: ffmpeg -i 'concat:A|B' OUT.flac")
+        return [(completed(content), None)]
     return [(content, None)]
-
-
-def _completed_w64(content: bytes) -> bytes:
-    """Return a W64 file with the sizes that were left open when it was written to a pipe: libsndfile needs them."""
-    data = _W64_DATA.search(content)
-    if data is None or int.from_bytes(content[data.end() : data.end() + 8], "little") < UNKNOWN_FRAMES:
-        return content
-    sizes = (len(content) - offset for offset in (0, data.start()))
-    whole, chunk = (size.to_bytes(8, "little") for size in sizes)
-    return content[:16] + whole + content[24 : data.end()] + chunk + content[data.end() + 8 :]
 
 
 def _end(kind: str, content: bytes) -> int:
@@ -176,7 +164,7 @@ def _end(kind: str, content: bytes) -> int:
         end = 8 + int.from_bytes(content[4:8], "big")
     elif kind == "W64":
         end = int.from_bytes(content[16:24], "little")
-    return end if end <= len(content) else 12
+    return end if 12 <= end <= len(content) else 12
 
 
 def _decode(path: Path, content: bytes, frames: mp3.Part | None, room: int, *, integers: bool) -> Audio:
