@@ -140,10 +140,10 @@ def _pieces(path: Path, content: bytes) -> list[tuple[bytes, mp3.Part | None]]:
         return [(link, None) for link in ogg.links(path, content)]
     if mp3.begins(content) or (path.suffix.lower() in mp3.SUFFIXES and not _is_recognised(content)):
         parts = mp3.parts(path, content)
-        if len(parts) == 1:
+        if len(parts) == 1 and parts[0].has_length:
             return [(content[parts[0].start :], parts[0])]
         if parts:
-            return [(content[part.start : part.end], part) for part in parts]
+            return [(_bytes_of(content, part), part) for part in parts]
     for kind, beginning in _BEGINNINGS.items():
         if not beginning.match(content, start):
             continue
@@ -153,6 +153,10 @@ def _pieces(path: Path, content: bytes) -> list[tuple[bytes, mp3.Part | None]]:
             raise AudioFileError(what, path, "Join sounds with an audio tool: ffmpeg -i 'concat:A|B' OUT.flac")
         return [(completed(content), None)]
     return [(content, None)]
+
+
+def _bytes_of(content: bytes, part: mp3.Part) -> bytes:
+    return content[part.start : part.end] if part.has_length else mp3.with_room(content, part)
 
 
 def _end(kind: str, content: bytes) -> int:
@@ -187,7 +191,11 @@ def _decode(path: Path, content: bytes, frames: mp3.Part | None, room: int, *, i
             raise AudioFileError(reason, path) from error
         raise AudioFileError(f"cannot be decoded ({reason})", path, fix) from error
     if container in ("WAV", "WAVEX") and subtype == "MPEG_LAYER_III":
-        frames = _frames_in_wav(path, content)
+        sound = _sound_of_wav(content)
+        parts = mp3.parts(path, sound)
+        frames = parts[0] if len(parts) == 1 else None
+        if frames is not None and not frames.has_length:
+            return _decode(path, mp3.with_room(sound, frames), frames, room, integers=integers)
     problem = _incompleteness(len(content), container, report, declared, len(samples), frames)
     if container == "FLAC" and problem is None and _differs_from_md5(content, samples):
         problem = "the file is damaged: its samples fail the encoder's checksum (MD5)"
@@ -196,16 +204,14 @@ def _decode(path: Path, content: bytes, frames: mp3.Part | None, room: int, *, i
     return Audio(samples, sample_rate, rounded)
 
 
-def _frames_in_wav(path: Path, content: bytes) -> mp3.Part | None:
-    """Return what the frames of MP3 in a WAV file tell, whose length libsndfile estimates."""
+def _sound_of_wav(content: bytes) -> bytes:
     chunk, size = 12, 0
     while chunk + 8 <= len(content):
         size = int.from_bytes(content[chunk + 4 : chunk + 8], "little")
         if content.startswith(b"data", chunk):
             break
         chunk += 8 + size + size % 2
-    parts = mp3.parts(path, content[chunk + 8 : chunk + 8 + size])
-    return parts[0] if len(parts) == 1 else None
+    return content[chunk + 8 : chunk + 8 + size]
 
 
 def _is_recognised(content: bytes) -> bool:
@@ -264,9 +270,7 @@ def _incompleteness(
     """Return how a file falls short of what its own headers say; libsndfile decodes most such files in silence."""
     truncated = "the file is truncated"
     if frames is not None and not frames.has_length:
-        # The decoder's delay may cost a frame or two.
-        short = decoded < frames.samples - 3 * 1152
-        return "MP3 without a length header, decoded in part only" if short else None
+        return "MP3 without a length header, decoded in part only" if decoded < frames.samples else None
     if decoded < declared < UNKNOWN_FRAMES and (frames is not None or container != "MP3"):
         return truncated
     chunk = _SHORT_CHUNK.search(report)
