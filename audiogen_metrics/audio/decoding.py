@@ -18,7 +18,7 @@ from audiogen_metrics.audio.files import UNDECODABLE
 from audiogen_metrics.audio.unfinished import completed
 from audiogen_metrics.errors import AudioFileError
 
-DECODER_VERSION = f"libsndfile-{soundfile.__libsndfile_version__}-2"
+DECODER_VERSION = f"libsndfile-{soundfile.__libsndfile_version__}-3"
 """Part of every cache key: another decoder, or another way to use it, may give other samples."""
 
 BLOCK_FRAMES = 2**20
