@@ -61,6 +61,12 @@ _BEGINNINGS = {
     "AU": re.compile(rb"\.snd\x00\x00\x00[\x18-\xff].{4}\x00\x00\x00[\x01-\x1b]", re.DOTALL),
 }
 
+# The format chunk of W64: its tag, the extensible one, and the tag of the codec that stands in its stead.
+_W64_FORMAT = re.compile(rb"fmt \xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a.{8}(\xfe\xff).{22}(..)", re.DOTALL)
+
+_GSM_BLOCK, _GSM_SAMPLES = 65, 320
+"""Bytes and samples of a block of GSM in WAV."""
+
 _WRITE_AGAIN = "Write it again, or convert it: ffmpeg -i IN OUT.flac"
 
 
@@ -151,8 +157,16 @@ def _pieces(path: Path, content: bytes) -> list[tuple[bytes, mp3.Part | None]]:
         if second := beginning.search(content, _end(kind, content)):
             what = f"another {kind} file begins at byte {second.start()}"
             raise AudioFileError(what, path, "Join sounds with an audio tool: ffmpeg -i 'concat:A|B' OUT.flac")
-        return [(completed(content), None)]
+        return [(_with_codec(completed(content)), None)]
     return [(content, None)]
+
+
+def _with_codec(content: bytes) -> bytes:
+    """Return a W64 file whose format names its codec itself: libsndfile takes the extensible one for integers."""
+    form = _W64_FORMAT.search(content) if content.startswith(b"riff") else None
+    if form is None:
+        return content
+    return content[: form.start(1)] + form[2] + content[form.end(1) :]
 
 
 def _bytes_of(content: bytes, part: mp3.Part) -> bytes:
@@ -197,6 +211,10 @@ def _decode(path: Path, content: bytes, frames: mp3.Part | None, room: int, *, i
         if frames is not None and not frames.has_length:
             return _decode(path, mp3.with_room(sound, frames), frames, room, integers=integers)
     problem = _incompleteness(len(content), container, report, declared, len(samples), frames)
+    if container in ("WAV", "WAVEX") and subtype == "GSM610":
+        # libsndfile reads the byte that pads an odd number of blocks as one block more.
+        whole = len(_sound_of_wav(content)) // _GSM_BLOCK * _GSM_SAMPLES
+        samples, rounded = samples[:whole], None if rounded is None else rounded[:whole]
     if container == "FLAC" and problem is None and _differs_from_md5(content, samples):
         problem = "the file is damaged: its samples fail the encoder's checksum (MD5)"
     if problem:

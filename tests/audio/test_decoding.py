@@ -293,3 +293,29 @@ def test_facts() -> None:
     assert facts.peak == pytest.approx(0.4, abs=1e-3)
     assert inspect(Audio((10 * SAMPLES).clip(-1, 1), 48_000)).clipped > 0.5
     assert inspect(Audio(SAMPLES[:1], 48_000)).clipped == 0
+
+
+@pytest.mark.parametrize(("subtype", "code"), [("FLOAT", 3), ("DOUBLE", 3), ("PCM_24", 1), ("PCM_16", 1)])
+def test_w64_of_the_extensible_format(tmp_path: Path, subtype: str, code: int) -> None:
+    """What ffmpeg writes for more than 16 bits, two channels or 48 kHz: libsndfile reads its floats as integers."""
+    content = write(tmp_path, ".w64", "W64", subtype).read_bytes()
+    place = content.index(b"fmt \xf3")
+    bits = int.from_bytes(content[place + 38 : place + 40], "little")
+    guid = struct.pack("<H", code) + bytes.fromhex("000000001000800000aa00389b71")
+    form = b"\xfe\xff" + content[place + 26 : place + 40] + struct.pack("<HHI", 22, bits, 3) + guid
+    behind = place + int.from_bytes(content[place + 16 : place + 24], "little")
+    chunk = content[place : place + 16] + struct.pack("<Q", 24 + len(form)) + form
+    extensible = content[:place] + chunk + content[behind:]
+    extensible = extensible[:16] + struct.pack("<Q", len(extensible)) + extensible[24:]
+    np.testing.assert_array_equal(decode(PATH, extensible).samples, decode(PATH, content).samples)
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 3, 4, 25])
+def test_gsm_of_any_number_of_blocks(tmp_path: Path, blocks: int) -> None:
+    """libsndfile takes what pads an odd number of bytes for another block, of 320 samples."""
+    path = tmp_path / "gsm.wav"
+    soundfile.write(path, SAMPLES[: 320 * blocks, 0], 8000, subtype="GSM610")
+    audio = decode(path, path.read_bytes(), integers=True)
+    assert audio.samples.shape == (320 * blocks, 1)
+    assert audio.integers is not None
+    assert len(audio.integers) == 320 * blocks
