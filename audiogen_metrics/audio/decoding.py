@@ -16,9 +16,10 @@ import soundfile
 from audiogen_metrics.audio import mp3, ogg, tags
 from audiogen_metrics.audio.files import UNDECODABLE
 from audiogen_metrics.audio.signatures import names_content
+from audiogen_metrics.audio.unfinished import completed
 from audiogen_metrics.errors import AudioFileError
 
-DECODER_VERSION = f"libsndfile-{soundfile.__libsndfile_version__}-2"
+DECODER_VERSION = f"libsndfile-{soundfile.__libsndfile_version__}-3"
 """Part of every cache key: another decoder, or another way to use it, may give other samples."""
 
 BLOCK_FRAMES = 2**20
@@ -61,7 +62,11 @@ _BEGINNINGS = {
     "AU": re.compile(rb"\.snd\x00\x00\x00[\x18-\xff].{4}\x00\x00\x00[\x01-\x1b]", re.DOTALL),
 }
 
-_W64_DATA = re.compile(rb"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a")
+# The format chunk of W64: its tag, the extensible one, and the tag of the codec that stands in its stead.
+_W64_FORMAT = re.compile(rb"fmt \xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a.{8}(\xfe\xff).{22}(..)", re.DOTALL)
+
+_GSM_BLOCK, _GSM_SAMPLES = 65, 320
+"""Bytes and samples of a block of GSM in WAV."""
 
 _WRITE_AGAIN = "Write it again, or convert it: ffmpeg -i IN OUT.flac"
 
@@ -157,30 +162,31 @@ def _pieces(path: Path, content: bytes) -> list[tuple[bytes, mp3.Part | None]]:
         return [(link, None) for link in ogg.links(path, content)]
     if mp3.begins(content) or (path.suffix.lower() in mp3.SUFFIXES and not _is_recognised(content)):
         parts = mp3.parts(path, content)
-        if len(parts) == 1:
+        if len(parts) == 1 and parts[0].has_length:
             return [(content[parts[0].start :], parts[0])]
         if parts:
-            return [(content[part.start : part.end], part) for part in parts]
+            return [(_bytes_of(content, part), part) for part in parts]
     for kind, beginning in _BEGINNINGS.items():
         if not beginning.match(content, start):
             continue
         content = content[start:]
-        if kind == "W64":
-            content = _completed_w64(content)
         if second := beginning.search(content, _end(kind, content)):
             what = f"another {kind} file begins at byte {second.start()}"
             raise AudioFileError(what, path, "Join sounds with an audio tool: ffmpeg -i 'concat:A|B' OUT.flac")
+        return [(_with_codec(completed(content)), None)]
     return [(content, None)]
 
 
-def _completed_w64(content: bytes) -> bytes:
-    """Return a W64 file with the sizes that were left open when it was written to a pipe: libsndfile needs them."""
-    data = _W64_DATA.search(content)
-    if data is None or int.from_bytes(content[data.end() : data.end() + 8], "little") < UNKNOWN_FRAMES:
+def _with_codec(content: bytes) -> bytes:
+    """Return a W64 file whose format names its codec itself: libsndfile takes the extensible one for integers."""
+    form = _W64_FORMAT.search(content) if content.startswith(b"riff") else None
+    if form is None:
         return content
-    sizes = (len(content) - offset for offset in (0, data.start()))
-    whole, chunk = (size.to_bytes(8, "little") for size in sizes)
-    return content[:16] + whole + content[24 : data.end()] + chunk + content[data.end() + 8 :]
+    return content[: form.start(1)] + form[2] + content[form.end(1) :]
+
+
+def _bytes_of(content: bytes, part: mp3.Part) -> bytes:
+    return content[part.start : part.end] if part.has_length else mp3.with_room(content, part)
 
 
 def _end(kind: str, content: bytes) -> int:
@@ -192,7 +198,7 @@ def _end(kind: str, content: bytes) -> int:
         end = 8 + int.from_bytes(content[4:8], "big")
     elif kind == "W64":
         end = int.from_bytes(content[16:24], "little")
-    return end if end <= len(content) else 12
+    return end if 12 <= end <= len(content) else 12
 
 
 def _decode(path: Path, content: bytes, frames: mp3.Part | None, room: int, *, integers: bool) -> Audio:
@@ -215,8 +221,16 @@ def _decode(path: Path, content: bytes, frames: mp3.Part | None, room: int, *, i
             raise AudioFileError(reason, path) from error
         raise AudioFileError(f"cannot be decoded ({reason})", path, fix) from error
     if container in ("WAV", "WAVEX") and subtype == "MPEG_LAYER_III":
-        frames = _frames_in_wav(path, content)
+        sound = _sound_of_wav(content)
+        parts = mp3.parts(path, sound)
+        frames = parts[0] if len(parts) == 1 else None
+        if frames is not None and not frames.has_length:
+            return _decode(path, mp3.with_room(sound, frames), frames, room, integers=integers)
     problem = _incompleteness(len(content), container, report, declared, len(samples), frames)
+    if container in ("WAV", "WAVEX") and subtype == "GSM610":
+        # libsndfile reads the byte that pads an odd number of blocks as one block more.
+        whole = len(_sound_of_wav(content)) // _GSM_BLOCK * _GSM_SAMPLES
+        samples, rounded = samples[:whole], None if rounded is None else rounded[:whole]
     if container == "FLAC" and problem is None and _differs_from_md5(content, samples):
         problem = "the file is damaged: its samples fail the encoder's checksum (MD5)"
     if problem:
@@ -224,16 +238,14 @@ def _decode(path: Path, content: bytes, frames: mp3.Part | None, room: int, *, i
     return Audio(samples, sample_rate, rounded)
 
 
-def _frames_in_wav(path: Path, content: bytes) -> mp3.Part | None:
-    """Return what the frames of MP3 in a WAV file tell, whose length libsndfile estimates."""
+def _sound_of_wav(content: bytes) -> bytes:
     chunk, size = 12, 0
     while chunk + 8 <= len(content):
         size = int.from_bytes(content[chunk + 4 : chunk + 8], "little")
         if content.startswith(b"data", chunk):
             break
         chunk += 8 + size + size % 2
-    parts = mp3.parts(path, content[chunk + 8 : chunk + 8 + size])
-    return parts[0] if len(parts) == 1 else None
+    return content[chunk + 8 : chunk + 8 + size]
 
 
 def _is_recognised(content: bytes) -> bool:
@@ -291,9 +303,7 @@ def _incompleteness(
     """Return how a file falls short of what its own headers say; libsndfile decodes most such files in silence."""
     truncated = "the file is truncated"
     if frames is not None and not frames.has_length:
-        # The decoder's delay may cost a frame or two.
-        short = decoded < frames.samples - 3 * 1152
-        return "MP3 without a length header, decoded in part only" if short else None
+        return "MP3 without a length header, decoded in part only" if decoded < frames.samples else None
     if decoded < declared < UNKNOWN_FRAMES and (frames is not None or container != "MP3"):
         return truncated
     chunk = _SHORT_CHUNK.search(report)

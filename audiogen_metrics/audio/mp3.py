@@ -1,7 +1,8 @@
 """MPEG audio frame by frame: files that were joined are told apart, and lost frames and changed bytes are found.
 
 libsndfile passes over whatever is no frame, plays a damaged frame as noise, and stops where the first length header
-(Xing, Info, VBRI) says. Without such a header it estimates the length from the first frame's bit rate, and stops there.
+(Xing, Info, VBRI) says. Without such a header it estimates the length from the first frame's bit rate, and stops there:
+a file of varying bit rates, or one cut out of a stream, needs `unhurried` to be decoded to its end.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 from math import isqrt
 from pathlib import Path
 from typing import NamedTuple
@@ -32,9 +34,17 @@ _RATES = {
 }
 _SAMPLE_RATES = (44_100, 48_000, 32_000)
 
+_MAX_TAG = 2**24
+"""Bytes of a tag that `with_room` appends, of which there are several where that is not enough."""
+_SPARE = 2**14
+"""Bytes that the estimate must have too many."""
+
 _LENGTH_HEADER = re.compile(rb"Xing|Info|VBRI")
 _COUNT = {b"Xing": 8, b"Info": 8, b"VBRI": 14}
 """Where a length header has the count of the frames behind its own."""
+
+_WITH_COUNT = tuple(bytes([flags]) for flags in range(1, 256, 2))
+"""Last byte of a Xing or Info header's flags where it has that count."""
 
 _SYNC = re.compile(rb"\xff[\xe2-\xff]")
 
@@ -60,13 +70,16 @@ class Part:
     samples
         Samples a channel in its frames.
     has_length
-        Whether it begins with a length header.
+        Whether it begins with a length header that counts the frames.
+    room
+        Bytes that its frames would take if all were as long as the longest.
     """
 
     start: int
     end: int
     samples: int
     has_length: bool
+    room: int
 
 
 class _Header(NamedTuple):
@@ -87,7 +100,7 @@ class _Header(NamedTuple):
 class _Run:
     """Frames of one kind in a row: where each begins and the last one ends.
 
-    ``tag`` is where the length header begins, and ``counted`` its count of the frames behind its own.
+    ``tag`` is where the length header begins, and ``counted`` its count of the frames behind its own, 0 if it has none.
     """
 
     frames: list[int]
@@ -99,7 +112,7 @@ class _Run:
     @property
     def is_complete(self) -> bool:
         """Whether the frames that the length header counts are all there."""
-        return self.tag is not None and len(self.frames) > self.counted
+        return 0 < self.counted < len(self.frames)
 
 
 def begins(content: bytes) -> bool:
@@ -110,26 +123,41 @@ def begins(content: bytes) -> bool:
 def parts(path: Path, content: bytes) -> list[Part]:
     """Follow the frames of a file from the first to the last, through tags and from file to joined file.
 
-    Returns no part for a file without frames whose headers tell their length (free format).
+    Returns no part for a file without frames whose headers tell their length (free format). Where the sound was cut out
+    of a stream, as its beginning tells, it may end within a frame, which is left out.
 
     Raises
     ------
     AudioFileError
-        Bytes between or behind the frames are neither frames nor tags, the file ends within a frame, or a checksum
-        that an encoder left differs.
+        Bytes between or behind the frames are neither frames nor tags, a file that was not cut out of a stream ends
+        within a frame, or a checksum that an encoder left differs.
     """
     marks = {match.start(): match[0] for match in _LENGTH_HEADER.finditer(content)}
     found: list[Part] = []
     first = _first_frame(path, content)
+    # Cut out of a stream: nothing tells where it would have ended.
+    is_cut = first is not None and (first[0] > tags.skip(content, 0) or _reaches_back(content, *first))
     while first is not None:
         runs = _split(path, content, _run(content, *first, marks))
         for run in runs:
             _check_frames(path, content, run)
             _check_whole(path, content, run)
-            samples = len(run.frames) * run.header.samples
-            found.append(Part(run.frames[0], run.end, samples, run.tag is not None))
-        first = _following(path, content, runs[-1], marks)
+            samples = (len(run.frames) - (run.tag is not None and not run.counted)) * run.header.samples
+            longest = max(end - start for start, end in pairwise([*run.frames, run.end]))
+            found.append(Part(run.frames[0], run.end, samples, run.counted > 0, len(run.frames) * longest))
+        is_cut = is_cut and len(found) == 1 and runs[-1].tag is None
+        first = _following(path, content, runs[-1], marks, is_cut=is_cut)
     return found
+
+
+def with_room(content: bytes, part: Part) -> bytes:
+    """Return the bytes of a part, and a tag behind them that is passed over and lets it be read to its end.
+
+    It makes the bytes as many as libsndfile needs to estimate a length that is no shorter than the sound.
+    """
+    missing = part.room - (part.end - part.start) + _SPARE
+    sizes = [min(_MAX_TAG, missing - start) for start in range(0, missing, _MAX_TAG)]
+    return content[part.start : part.end] + b"".join(tags.id3(size) for size in sizes)
 
 
 def _first_frame(path: Path, content: bytes) -> tuple[int, _Header] | None:
@@ -159,7 +187,8 @@ def _run(content: bytes, position: int, header: _Header, marks: dict[int, bytes]
     counted = 0
     if tag is not None:
         place = tag + _COUNT[marks[tag]]
-        counted = int.from_bytes(content[place : place + 4], "big")
+        has_count = marks[tag] == b"VBRI" or content[tag + 7 : tag + 8] in _WITH_COUNT
+        counted = int.from_bytes(content[place : place + 4], "big") if has_count else 0
     return _Run(frames, position, header, tag, counted)
 
 
@@ -178,7 +207,9 @@ def _split(path: Path, content: bytes, run: _Run) -> list[_Run]:
     ]
 
 
-def _following(path: Path, content: bytes, run: _Run, marks: dict[int, bytes]) -> tuple[int, _Header] | None:
+def _following(
+    path: Path, content: bytes, run: _Run, marks: dict[int, bytes], *, is_cut: bool
+) -> tuple[int, _Header] | None:
     """Return the first frame of the part behind a run, or None at the end of the file."""
     behind = tags.skip(content, run.end)
     if behind >= len(content):
@@ -189,11 +220,19 @@ def _following(path: Path, content: bytes, run: _Run, marks: dict[int, bytes]) -
         follows, is_padded = found[0] == behind, content[run.end] == 0
         if (follows and (begins_anew or not is_padded)) or (begins_anew and run.is_complete):
             return found
-    elif run.is_complete:
+    elif run.is_complete or (is_cut and _is_begun(content, run.end)):
         return None
     elif _header_at(content, run.end) is not None:
         raise AudioFileError("the file is truncated", path, _FIX)
     raise AudioFileError(_lost(run.end), path, _FIX)
+
+
+def _is_begun(content: bytes, position: int) -> bool:
+    """Tell whether a frame begins here that the file ends within, or within its header."""
+    header = _header_at(content, position)
+    if header is None:
+        return content[position] == 0xFF and len(content) < position + 4
+    return position + header.length > len(content)
 
 
 def _next_frame(content: bytes, position: int) -> tuple[int, _Header] | None:

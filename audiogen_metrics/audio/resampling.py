@@ -8,9 +8,9 @@ The one of resampy is a matrix product here, which is many times as fast as its 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from audiogen_metrics.errors import AudioFileError
 from audiogen_metrics.keeping import ByteBoundedCache
@@ -41,11 +41,24 @@ PRECISION = 8192
 MAX_PERIOD = 2**24
 """Largest matrix of weights (128 MB); rates that need more are interpolated output by output."""
 
+BLOCK_WEIGHTS = 2**18
+"""Weights that are made at a time there (2 MB)."""
+
 MAX_RATIO = 1024
-"""Beyond it, resampy's table would have no entry left."""
+"""Largest ratio of two rates: no sound is left beyond it, and not much further no entry of resampy's table."""
 
 MAX_KERNEL = 2**26
-"""Largest kernel, in taps (256 MB); two rates without a common factor would need gigabytes."""
+"""Largest kernel that is kept, in taps (256 MB); two rates without a common factor may need gigabytes."""
+
+MAX_PRODUCT = 2**32
+"""Taps up to which a larger kernel is torchaudio's to the bit: multiplied whole, and as it rounds the samples' times.
+
+It could not hold a larger one itself (16 GB, and several times as much to compute them). There, and only there, times
+are exact: in torchaudio's float32, sound at odd rates gets noise of about −70 dB.
+"""
+
+BLOCK_TAPS, BLOCK_PHASES = 2**22, 64
+"""Bounds on the taps (16 MB), and on the rows, of a larger kernel that are made at a time."""
 
 KEPT_BYTES = 5 * 2**26
 """Bound on the kernels and tables that are kept (320 MB): the largest one, or hundreds of those of common rates."""
@@ -56,13 +69,17 @@ _KEPT = ByteBoundedCache(KEPT_BYTES)
 def resample(waveform: torch.Tensor, sample_rate: int, target_rate: int, resampler: Resampler) -> torch.Tensor:
     """Return ``waveform`` ``(time,)`` at ``target_rate`` Hz; the same object when the rates are equal.
 
+    Any two rates will do: where they share no large factor, each output of a second has a filter of its own.
+
     Raises
     ------
     AudioFileError
-        Rates so odd that the filter would need gigabytes.
+        A rate more than `MAX_RATIO` times the target's; too few samples for resampy.
     """
     if sample_rate == target_rate:
         return waveform
+    if sample_rate > MAX_RATIO * target_rate:
+        raise AudioFileError(f"{sample_rate} Hz is too far from {target_rate} Hz", fix="Is its header right?")
     return _RESAMPLERS[resampler](waveform, sample_rate, target_rate)
 
 
@@ -80,40 +97,92 @@ def _sinc(
 
     common = math.gcd(sample_rate, target_rate)
     old, new = sample_rate // common, target_rate // common
-    if old * new > MAX_KERNEL:
-        raise AudioFileError(
-            f"cannot resample {sample_rate} Hz to {target_rate} Hz: the rates share no large factor",
-            fix="Convert the file to a standard rate first",
-        )
-    kernels = _KEPT(_kernels, old, new, zero_crossings, rolloff, beta)
-    width = (kernels.shape[-1] - old) // 2
-    padded = torch.nn.functional.pad(waveform[None, None], (width, width + old))
+    sinc = _Sinc(old, new, zero_crossings, rolloff, beta)
+    padded = torch.nn.functional.pad(waveform[None, None], (sinc.width, sinc.width + old))
     with full_precision(waveform.device):
-        phases = torch.nn.functional.conv1d(padded, kernels, stride=old)[0]
+        if old * new <= MAX_KERNEL:
+            phases = torch.nn.functional.conv1d(padded, _KEPT(_kernels, sinc, 0, new), stride=old)[0]
+        else:
+            phases = torch.cat(list(_blocks(padded, sinc)))
     return phases.T.reshape(-1)[: math.ceil(new * len(waveform) / old)]
 
 
-def _kernels(old: int, new: int, zero_crossings: int, rolloff: float, beta: float | None) -> torch.Tensor:
-    """Return the kernels ``(new, 1, 2 · width + old)`` with their half width in samples of the old rate.
+class _Sinc(NamedTuple):
+    """Windowed sincs, one for each of ``new`` output phases, over ``old`` inputs and ``width`` more on both sides."""
 
-    In float32 and in this order of operations, because torchaudio computes them so.
+    old: int
+    new: int
+    zero_crossings: int
+    rolloff: float
+    beta: float | None
+
+    @property
+    def cutoff(self) -> float:
+        return min(self.old, self.new) * self.rolloff
+
+    @property
+    def width(self) -> int:
+        return math.ceil(self.zero_crossings * self.old / self.cutoff)
+
+    @property
+    def taps(self) -> int:
+        return 2 * self.width + self.old
+
+    def span(self, first: int, last: int) -> tuple[int, int]:
+        """Return where the windows of these phases begin and end, with two samples more for rounding in float32."""
+        end = (last - 1) * self.old // self.new + 2 * self.width + 3
+        return max(0, first * self.old // self.new - 2), min(self.taps, end)
+
+    def values(self, phases: tuple[int, int], columns: tuple[int, int], *, exact: bool = False) -> torch.Tensor:
+        """Return the taps ``(phases, 1, columns)``, float32.
+
+        In float32 and in this order of operations, because torchaudio computes them so; ``exact`` in float64.
+        """
+        import torch
+
+        kind: dict[str, Any] = {"dtype": torch.float64 if exact else torch.float32, "device": torch.device("cpu")}
+        begin, end = (column - self.width for column in columns)
+        offsets = torch.arange(begin, end, **kind)[None, None] / self.old
+        starts = torch.arange(-phases[0], -phases[1], -1, **kind)[:, None, None] / self.new
+        position = ((starts + offsets) * self.cutoff).clamp(-self.zero_crossings, self.zero_crossings)
+        if self.beta is None:
+            window = torch.cos(position * math.pi / self.zero_crossings / 2) ** 2
+        else:
+            shape = torch.tensor(float(self.beta), **kind)
+            window = torch.i0(shape * torch.sqrt(1 - (position / self.zero_crossings) ** 2)) / torch.i0(shape)
+        angle = position * math.pi
+        sinc = torch.where(angle == 0, torch.tensor(1.0, **kind), angle.sin() / angle)
+        return (sinc * (window * (self.cutoff / self.old))).float()
+
+
+def _kernels(sinc: _Sinc, first: int, last: int) -> torch.Tensor:
+    """Return the kernels ``(last − first, 1, taps)`` of some phases.
+
+    Outside the windows all taps are one number, that at a window's end: in float32 it is not quite zero.
     """
     import torch
 
-    exact: dict[str, Any] = {"dtype": torch.float32, "device": torch.device("cpu")}
-    cutoff = min(old, new) * rolloff
-    width = math.ceil(zero_crossings * old / cutoff)
-    offsets = torch.arange(-width, width + old, **exact)[None, None] / old
-    phases = torch.arange(0, -new, -1, **exact)[:, None, None] / new
-    position = ((phases + offsets) * cutoff).clamp(-zero_crossings, zero_crossings)
-    if beta is None:
-        window = torch.cos(position * math.pi / zero_crossings / 2) ** 2
-    else:
-        shape = torch.tensor(float(beta), **exact)
-        window = torch.i0(shape * torch.sqrt(1 - (position / zero_crossings) ** 2)) / torch.i0(shape)
-    angle = position * math.pi
-    sinc = torch.where(angle == 0, torch.tensor(1.0, **exact), angle.sin() / angle)
-    return sinc * (window * (cutoff / old))
+    kernels = torch.empty((last - first, 1, sinc.taps), dtype=torch.float32, device=torch.device("cpu"))
+    kernels.fill_(sinc.values((sinc.new, sinc.new + 1), (0, 1)).item())
+    for start in range(first, last, BLOCK_PHASES):
+        phases = start, min(start + BLOCK_PHASES, last)
+        begin, end = sinc.span(*phases)
+        kernels[start - first : phases[1] - first, :, begin:end] = sinc.values(phases, (begin, end))
+    return kernels
+
+
+def _blocks(padded: torch.Tensor, sinc: _Sinc) -> Iterator[torch.Tensor]:
+    """Yield ``(phases, frames)`` for some phases at a time, whose kernels are made and forgotten."""
+    import torch
+
+    is_whole = sinc.new * sinc.old <= MAX_PRODUCT
+    beyond = padded.shape[-1] - sinc.taps
+    size = max(1, min(BLOCK_PHASES, BLOCK_TAPS // sinc.taps))
+    for first in range(0, sinc.new, size):
+        phases = first, min(first + size, sinc.new)
+        begin, end = (0, sinc.taps) if is_whole else sinc.span(*phases)
+        kernels = _kernels(sinc, *phases) if is_whole else sinc.values(phases, (begin, end), exact=True)
+        yield torch.nn.functional.conv1d(padded[..., begin : beyond + end], kernels, stride=sinc.old)[0]
 
 
 def _resampy(waveform: torch.Tensor, sample_rate: int, target_rate: int) -> torch.Tensor:
@@ -127,8 +196,6 @@ def _resampy(waveform: torch.Tensor, sample_rate: int, target_rate: int) -> torc
     count = int(len(waveform) * float(target_rate) / float(sample_rate))
     if count < 1:
         raise AudioFileError(f"{len(waveform)} samples at {sample_rate} Hz are none at {target_rate} Hz")
-    if sample_rate > MAX_RATIO * target_rate:
-        raise AudioFileError(f"{sample_rate} Hz is too far from {target_rate} Hz", fix="Is its header right?")
     table = _KEPT(_Table, float(target_rate) / sample_rate)
     times: npt.NDArray[np.float64] = np.arange(count) * np.float64(1.0 / table.ratio)
     places = times.astype(np.int64)
@@ -190,12 +257,13 @@ class _Table:
         import numpy as np
         import torch
 
-        taps, blocks, size = np.arange(2 * self.wing), [], MAX_PERIOD // (8 * self.wing)
+        taps, size = np.arange(2 * self.wing), max(1, BLOCK_WEIGHTS // (2 * self.wing))
+        found = padded.new_empty(len(times))
         for start in range(0, len(times), size):
             part = slice(start, start + size)
             around = padded[torch.from_numpy(places[part, None] + taps)]
-            blocks.append((around * torch.from_numpy(self.weights(times[part] - places[part]))).sum(1))
-        return torch.cat(blocks)
+            found[part] = (around * torch.from_numpy(self.weights(times[part] - places[part]))).sum(1)
+        return found
 
     def _wing(self, distances: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Return the weights of the samples on one side, the nearest of which is this far away."""

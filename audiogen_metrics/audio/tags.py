@@ -28,6 +28,11 @@ def after_id3(content: bytes, position: int) -> int:
     return position + 10 + size + (10 if has_footer else 0)
 
 
+def id3(size: int) -> bytes:
+    """Return an ID3v2 tag without content, of this many bytes and ten more."""
+    return b"ID3\x03\0\0" + bytes(size >> shift & 127 for shift in (21, 14, 7, 0)) + bytes(size)
+
+
 def _skip_one(content: bytes, position: int) -> int:
     """Return the end of the tag or the zeros at ``position``, or ``position`` if there are none."""
     head = content[position : position + 32]

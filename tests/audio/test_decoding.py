@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import struct
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -16,6 +20,7 @@ from audiogen_metrics.audio.preparation import Preprocessing, prepare
 from audiogen_metrics.errors import AudioFileError
 from tests.memory import LINUX_ONLY, printed
 
+PATH = Path("clip")
 SAMPLES = (0.4 * np.sin(np.arange(48_000)[:, None] * np.array([0.05, 0.08]))).astype(np.float32)
 
 # suffix, container, subtype, tolerance of the coding
@@ -106,11 +111,93 @@ def test_aiff_from_a_pipe(tmp_path: Path, form: int, sound: int) -> None:
     assert decode(tmp_path / "clip.aiff", bytes(content)).samples.shape == SAMPLES.shape
 
 
-def test_w64_from_a_pipe(tmp_path: Path) -> None:
-    content = bytearray(write(tmp_path, ".w64", "W64", "PCM_16").read_bytes())
-    place = content.index(b"data\xf3") + 16
-    content[16:24], content[place : place + 8] = b"\xff" * 8, b"\xff" * 7 + b"\x7f"
-    assert decode(tmp_path / "clip.w64", bytes(content)).samples.shape == SAMPLES.shape
+def number(size: int, width: int, order: Literal["little", "big"]) -> bytes:
+    return size.to_bytes(width, order, signed=size < 0)
+
+
+# container, byte order, bytes of a size, sizes of the whole file and of an empty sound as writers leave them
+UNFINISHED: list[tuple[str, Literal["little", "big"], int, int, int]] = [
+    *(("WAV", "little", 4, form, 0) for form in (0, 8, 36, -1)),
+    ("WAVEX", "little", 4, 0, 0),
+    *(("AIFF", "big", 4, form, sound) for form in (0, -8, 46) for sound in (0, 8)),
+    *(("W64", "little", 8, form, sound) for form in (0, -1) for sound in (0, 24, -1, 2**63 - 1)),
+    *(("RF64", "little", 8, form, 0) for form in (0, -8)),
+    *(("CAF", "big", 8, 0, sound) for sound in (-1, 0, 4)),
+    *(("AU", "big", 4, 0, sound) for sound in (-1, 0)),
+]
+
+
+def unfinished(
+    container: str, order: Literal["little", "big"], width: int, form: int, sound: int, samples: np.ndarray
+) -> tuple[bytes, int]:
+    """Return a file with these sizes in its header, and where its samples begin."""
+    file = io.BytesIO()
+    soundfile.write(file, samples, 48_000, format=container, subtype="PCM_16")
+    content = file.getvalue()
+    if container == "AU":
+        return content[:8] + number(sound, width, order) + content[12:], int.from_bytes(content[4:8], "big")
+    place = content.index(b"SSND" if container == "AIFF" else b"data\xf3" if container == "W64" else b"data")
+    start = place + {"AIFF": 16, "W64": 24, "CAF": 16}.get(container, 8)
+    if container == "RF64":
+        return content[:20] + number(form, 8, order) + number(sound, 8, order) + bytes(8) + content[44:], start
+    named = place + (16 if container == "W64" else 4)
+    content = content[:named] + number(sound, width, order) + content[named + width :]
+    if container == "CAF":
+        return content, start
+    total = 16 if container == "W64" else 4
+    content = content[:total] + number(form, width, order) + content[total + width :]
+    if container == "AIFF":
+        content = content[:22] + bytes(4) + content[26:]
+    return content, start
+
+
+@pytest.mark.parametrize("case", UNFINISHED, ids=lambda case: f"{case[0]} {case[3]} {case[4]}")
+def test_sizes_that_a_killed_writer_or_a_pipe_left_open(case: tuple[Any, ...]) -> None:
+    """The sound goes on to the end of the file, as ffmpeg reads it; silence is sound, too."""
+    whole = (SAMPLES * 32767).astype(np.int16)
+    for samples in (whole, 0 * whole):
+        content, start = unfinished(*case, samples)
+        found = decode(PATH, content).samples
+        np.testing.assert_array_equal(found, samples / np.float32(32768))
+        assert len(decode(PATH, content[: start + 4004]).samples) == 1001
+        as_a_chunk = b"data" + b"\x7f" * 4  # the first samples look like a name and a size beyond the file
+        assert len(decode(PATH, content[:start] + as_a_chunk + content[start + 8 :]).samples) == len(samples)
+    with pytest.raises(AudioFileError, match=r"^clip: another .* file begins at byte"):
+        decode(PATH, content + content)
+
+
+@pytest.mark.parametrize("case", UNFINISHED, ids=lambda case: f"{case[0]} {case[3]} {case[4]}")
+def test_an_empty_sound_before_other_chunks_is_empty(case: tuple[Any, ...]) -> None:
+    """Those are no samples, unless the size says that everything up to the end is sound."""
+    container, order, width, _, sound = case
+    content, start = unfinished(*case, SAMPLES)
+    with pytest.raises(AudioFileError, match=r"^clip: the file has no samples"):
+        decode(PATH, content[:start])
+    if sound < 0 or sound == 2**63 - 1 or container == "AU":
+        return
+    names = [b"LIST", b"note"]
+    held = [b"INFOISFT\x06\0\0\0audio\0", b"12345678"]
+    if container == "W64":
+        names = [name + b"\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a" for name in names]
+        held = [b"x" * 24, b"x" * 8]
+    width = 4 if container == "RF64" else width
+    counted = 24 if container == "W64" else 0
+    chunks = b"".join(n + number(len(h) + counted, width, order) + h for n, h in zip(names, held, strict=True))
+    for behind in (chunks, chunks + bytes(3), b"TAG" + b"x" * 125):
+        with pytest.raises(AudioFileError, match=r"^clip: the file has no samples"):
+            decode(PATH, content[:start] + behind)
+
+
+@pytest.mark.parametrize("container", ["WAV", "WAVEX", "RF64", "W64", "AIFF", "CAF", "AU"])
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+def test_a_writer_that_was_killed(tmp_path: Path, container: str, subtype: str) -> None:
+    script = (
+        "import os, soundfile; from tests.audio.test_decoding import SAMPLES;"
+        f"file = soundfile.SoundFile({str(tmp_path / 'clip')!r}, 'w', 48_000, 2, {subtype!r}, None, {container!r});"
+        "file.write(SAMPLES[:24_000]); file.write(SAMPLES[24_000:]); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+    np.testing.assert_allclose(read(tmp_path / "clip").samples, SAMPLES, rtol=0, atol=2**-15)
 
 
 @pytest.mark.parametrize(("suffix", "container"), [(".wav", "WAV"), (".aiff", "AIFF"), (".flac", "FLAC")])
@@ -264,3 +351,29 @@ def test_a_long_clip_is_not_held_many_times(tmp_path: Path) -> None:
     assert size == 498
     assert decoded < 1.2 * size
     assert seen < 2.4 * size
+
+
+@pytest.mark.parametrize(("subtype", "code"), [("FLOAT", 3), ("DOUBLE", 3), ("PCM_24", 1), ("PCM_16", 1)])
+def test_w64_of_the_extensible_format(tmp_path: Path, subtype: str, code: int) -> None:
+    """What ffmpeg writes for more than 16 bits, two channels or 48 kHz: libsndfile reads its floats as integers."""
+    content = write(tmp_path, ".w64", "W64", subtype).read_bytes()
+    place = content.index(b"fmt \xf3")
+    bits = int.from_bytes(content[place + 38 : place + 40], "little")
+    guid = struct.pack("<H", code) + bytes.fromhex("000000001000800000aa00389b71")
+    form = b"\xfe\xff" + content[place + 26 : place + 40] + struct.pack("<HHI", 22, bits, 3) + guid
+    behind = place + int.from_bytes(content[place + 16 : place + 24], "little")
+    chunk = content[place : place + 16] + struct.pack("<Q", 24 + len(form)) + form
+    extensible = content[:place] + chunk + content[behind:]
+    extensible = extensible[:16] + struct.pack("<Q", len(extensible)) + extensible[24:]
+    np.testing.assert_array_equal(decode(PATH, extensible).samples, decode(PATH, content).samples)
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 3, 4, 25])
+def test_gsm_of_any_number_of_blocks(tmp_path: Path, blocks: int) -> None:
+    """libsndfile takes what pads an odd number of bytes for another block, of 320 samples."""
+    path = tmp_path / "gsm.wav"
+    soundfile.write(path, SAMPLES[: 320 * blocks, 0], 8000, subtype="GSM610")
+    audio = decode(path, path.read_bytes(), integers=True)
+    assert audio.samples.shape == (320 * blocks, 1)
+    assert audio.integers is not None
+    assert len(audio.integers) == 320 * blocks

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-RATES = (8000, 11_025, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000)
+RATES = (8000, 11_025, 11_127, 22_050, 22_254, 24_000, 32_000, 44_100, 48_000, 96_000)
 GOLDEN = Path(__file__).with_suffix(".npz")
 
 

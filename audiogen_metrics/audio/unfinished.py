@@ -1,0 +1,127 @@
+"""Headers that were never finished: the writer was killed, or wrote to a pipe, and its sizes still say nothing.
+
+The sound then goes on to the end of the file, as ffmpeg reads it. libsndfile takes such a file for empty, or refuses
+it, or reads what follows an empty sound as samples.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from audiogen_metrics.audio import tags
+
+_UNKNOWN = 2**62
+"""Sizes of 64 bits from here on are the -1, or the largest number, that says: up to the end."""
+
+_RF64_SIZES = 20
+"""Where RF64 has the sizes of the file and of the sound, which its own chunk then has no room for."""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How a container cuts itself into chunks.
+
+    Parameters
+    ----------
+    first
+        Where the first chunk begins.
+    name
+        What a chunk's name is.
+    sound
+        Name of the chunk that holds the samples, with the bytes in front of them there.
+    size
+        Bytes of a chunk's size, whether it counts its own header, and what it is rounded up to.
+    total
+        Where the size of the whole file is, with the bytes that it does not count; None if there is none.
+    """
+
+    first: int
+    name: re.Pattern[bytes]
+    sound: tuple[bytes, int]
+    size: tuple[int, bool, int]
+    total: tuple[int, int] | None
+    order: Literal["little", "big"] = "little"
+
+
+_FOUR = re.compile(rb"[ -~]{4}")
+_GUID = re.compile(rb"[ -~]{4}\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a")
+_LAYOUTS = {
+    b"RIFF": _Layout(12, _FOUR, (b"data", 0), (4, False, 2), (4, 8)),
+    b"RF64": _Layout(12, _FOUR, (b"data", 0), (4, False, 2), (4, 8)),
+    b"RIFX": _Layout(12, _FOUR, (b"data", 0), (4, False, 2), (4, 8), "big"),
+    b"FORM": _Layout(12, _FOUR, (b"SSND", 8), (4, False, 2), (4, 8), "big"),
+    b"caff": _Layout(8, _FOUR, (b"data", 4), (8, False, 1), None, "big"),
+    b"riff": _Layout(40, _GUID, (b"data", 0), (8, True, 8), (16, 0)),
+}
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Where a chunk begins, where what it holds begins, and how many bytes of that its size claims."""
+
+    start: int
+    inside: int
+    size: int
+
+
+def completed(content: bytes) -> bytes:
+    """Return a WAV, AIFF, CAF, W64 or AU file with its sizes, if they were left open.
+
+    It ends with its sound. Chunks up to the end of the file, or tags, behind a size of zero are no samples.
+    """
+    if content.startswith(b".snd"):
+        return content if any(content[8:12]) else _put(content, 8, 4, 2**32 - 1, "big")
+    layout = _LAYOUTS.get(content[:4])
+    sound = None if layout is None else next(_chunks(content, layout, layout.first, layout.sound[0]), None)
+    if layout is None or sound is None:
+        return content
+    size, is_rf64 = sound.size, content.startswith(b"RF64") and content.startswith(b"ds64", 12)
+    if is_rf64 and size == 2**32 - 1:
+        size = int.from_bytes(content[_RF64_SIZES + 8 : _RF64_SIZES + 16], "little")
+    if layout.sound[1] < size < _UNKNOWN:
+        return content
+    behind = sound.inside + layout.sound[1]
+    if size < _UNKNOWN and not _holds_samples(content, layout, behind):
+        content = content[:behind]
+    end = len(content)
+    if is_rf64:
+        content = _put(content, _RF64_SIZES, 8, end - 8, "little")
+        content = _put(content, _RF64_SIZES + 8, 8, end - behind, "little")
+        return _put(content, sound.inside - 4, 4, 2**32 - 1, "little")
+    width, is_whole, _ = layout.size
+    counted = end - (sound.start if is_whole else sound.inside)
+    content = _put(content, sound.inside - width, width, counted, layout.order)
+    if layout.total is None:
+        return content
+    return _put(content, layout.total[0], width, end - layout.total[1], layout.order)
+
+
+def _put(content: bytes, place: int, width: int, number: int, order: Literal["little", "big"]) -> bytes:
+    """Return the bytes with a number, or the largest that fits, in their place."""
+    written = min(number, (1 << 8 * width) - 1).to_bytes(width, order)
+    return content[:place] + written + content[place + width :]
+
+
+def _chunks(content: bytes, layout: _Layout, position: int, name: bytes = b"") -> Iterator[_Chunk]:
+    """Yield the chunks from a position on that are called so, as far as they follow each other."""
+    width, is_whole, step = layout.size
+    while match := layout.name.match(content, position):
+        inside = match.end() + width
+        size = max(0, int.from_bytes(content[match.end() : inside], layout.order) - is_whole * (inside - position))
+        if inside > len(content):
+            return
+        if match[0].startswith(name):
+            yield _Chunk(position, inside, size)
+        position = inside + -(-size // step) * step
+
+
+def _holds_samples(content: bytes, layout: _Layout, start: int) -> bool:
+    """Tell whether what follows the header of an empty sound is neither chunks to the end, nor tags, nor nothing."""
+    last = start
+    for chunk in _chunks(content, layout, start):
+        last = chunk.inside + chunk.size
+    is_chunks = start < last <= len(content) and not content[last:].lstrip(b"\0")
+    return not is_chunks and (tags.skip(content, start) < len(content) or not content[start:].lstrip(b"\0"))
