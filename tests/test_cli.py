@@ -74,6 +74,7 @@ def test_several_systems_against_one_reference(
     assert main(["score", *common]) == 0
     assert capsys.readouterr().out.count("protocol yamnet on cpu") == 2
     assert main(["score", *common, "--fail-if", "fd_yamnet<1"]) == 5
+    capsys.readouterr()
     one = ["score", systems[0], "--ref", str(small[1]), *YAMNET, "-m", "fd", "--format", "json"]
     assert main(one) == 0
     assert json.loads(capsys.readouterr().out)["inputs"]["gen"]["path"] == systems[0]
