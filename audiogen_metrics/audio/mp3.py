@@ -46,7 +46,7 @@ _COUNT = {b"Xing": 8, b"Info": 8, b"VBRI": 14}
 _WITH_COUNT = tuple(bytes([flags]) for flags in range(1, 256, 2))
 """Last byte of a Xing or Info header's flags where it has that count."""
 
-_SYNC = re.compile(rb"\xff[\xe2-\xff]")
+_SYNC = re.compile(rb"\xff(?=[\xe2-\xff])")
 
 # What LAME and ffmpeg append to a length header, counted from its beginning.
 _ENCODER, _MUSIC_LENGTH, _MUSIC_CHECKSUM, _TAG_CHECKSUM = 120, 148, 152, 154

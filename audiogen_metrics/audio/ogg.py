@@ -68,7 +68,7 @@ class _Link:
 
 
 def links(path: Path, content: bytes) -> list[bytes]:
-    """Return each link of a chained file as a file of its own, with the pages of its sound alone.
+    """Return each link of a chained file as a file of its own, with the pages of its sound alone; FLAC without pages.
 
     Raises
     ------
@@ -104,7 +104,15 @@ def links(path: Path, content: bytes) -> list[bytes]:
         position = content.find(CAPTURE, behind)
     _check_end(path, chain, content[behind:])
     sounds = [link.sound(path) for link in chain]
-    return [b"".join(stream.pages) for stream in sounds]
+    return [_bare_flac(stream) if stream.content == "FLAC" else b"".join(stream.pages) for stream in sounds]
+
+
+def _bare_flac(stream: _Stream) -> bytes:
+    """Return FLAC without its pages, since libsndfile is often built without Ogg in its FLAC (RFC 9639, section 10.1).
+
+    What the pages hold is the file itself, but for nine bytes in front that name and count the headers.
+    """
+    return b"".join(page[27 + page[26] :] for page in stream.pages)[9:]
 
 
 def _page(content: bytes, position: int) -> bytes | None:

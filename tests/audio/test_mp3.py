@@ -208,9 +208,10 @@ def test_checksums_of_frames_are_compared() -> None:
         ID3V1,
         APE,
         b"HTTP/1.1 200 OK\r\n\r\n",
+        b"of a frame\xff",
         ID3V2[:5] + b"\x10" + ID3V2[6:],
     ],
-    ids=["zero", "zeros", "ID3 and zeros", "ID3v1", "APE", "text", "ID3 with a footer"],
+    ids=["zero", "zeros", "ID3 and zeros", "ID3v1", "APE", "text", "a byte as a frame begins", "ID3 with a footer"],
 )
 def test_what_lies_before_the_first_frame_is_passed_over(before: bytes) -> None:
     content = encoded(FIRST)

@@ -191,3 +191,28 @@ def test_checksums_are_fast() -> None:
     assert len(ogg.links(Path("clip.ogg"), content)) == 400
     assert len(content) > 10_000_000
     assert time.perf_counter() - start < 1
+
+
+@pytest.mark.parametrize("size", [4000, 65_025])
+def test_flac_in_ogg(size: int) -> None:
+    """libsndfile is built without it where soundfile brings its own."""
+    file = io.BytesIO()
+    soundfile.write(file, NOISE, 16_000, format="FLAC", subtype="PCM_16")
+    native = file.getvalue()
+    bodies = [b"\x7fFLAC\1\0\0\1" + native[:42]]
+    bodies += [native[start : start + size] for start in range(42, len(native), size)]
+    found = [
+        Page(2 * (not place) | 4 * (body is bodies[-1]), 0, 7, place, bytes([255]) * (len(body) // 255), body)
+        for place, body in enumerate(bodies)
+    ]
+    found = [replace(page, lacing=(page.lacing + bytes([len(page.body) % 255]))[:255]) for page in found]
+    content = joined(found)
+    np.testing.assert_array_equal(read(content), decode(Path("clip.flac"), native).samples)
+    np.testing.assert_array_equal(read(content + encoded(OTHER, "VORBIS"))[: len(NOISE)], read(content))
+    damaged = bytearray(content)
+    damaged[len(content) // 2] ^= 1
+    with pytest.raises(AudioFileError, match="fails its checksum"):
+        read(bytes(damaged))
+    found[-2].body = found[-2].body[:-9] + b"otherwise"
+    with pytest.raises(AudioFileError, match=r"cannot be decoded|MD5"):
+        read(joined(found))
