@@ -198,9 +198,8 @@ def variants(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
     yield "resampler resampy", replace(recipe, preprocessing=replace(audio, resampler="resampy"))
     if audio.minimum_samples:
         yield "no padding", replace(recipe, preprocessing=replace(audio, minimum_samples=0))
-    for name, value in (("eps", 0.0), ("splits", 1)):
-        if name in recipe.definition.options:
-            yield f"{name} {value:g}", replace(recipe, definition=replace(recipe.definition, **{name: value}))
+    for name, definition in recipe.definition.variants().items():
+        yield name, replace(recipe, definition=definition)
     if recipe.backbone == "panns-cnn14-16k":
         twice = replace(audio, sample_rate=2 * audio.sample_rate, minimum_samples=2 * audio.minimum_samples)
         yield "32 kHz", replace(recipe, backbone="panns-cnn14-32k", preprocessing=twice)

@@ -6,7 +6,7 @@ import difflib
 import importlib
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from audiogen_metrics.errors import MissingDependencyError, UsageError
 
@@ -33,8 +33,8 @@ class Registry(Generic[T]):
     entry_point_group
         Group under which other packages announce their own; read once, when a name is first looked up.
         A broken package breaks its own name only.
-    base
-        Class that what other packages announce must be a subclass of; None takes anything.
+    check
+        Takes a name and what another package announces under it, and returns what is wrong with that, or None.
 
     Examples
     --------
@@ -47,9 +47,11 @@ class Registry(Generic[T]):
     audiogen_metrics.errors.UsageError: unknown shape 'pth'. Did you mean 'path'? Known: path
     """
 
-    def __init__(self, kind: str, entry_point_group: str | None = None, base: type | None = None) -> None:
+    def __init__(
+        self, kind: str, entry_point_group: str | None = None, check: Callable[[str, Any], str | None] | None = None
+    ) -> None:
         self._kind = kind
-        self._group, self._base = entry_point_group, base
+        self._group, self._check = entry_point_group, check
         self._loaders: dict[str, Callable[[], T]] = {}
         self.faults: dict[str, str] = {}
         """By name, what is wrong with how other packages announce it; filled when names are first looked up."""
@@ -86,8 +88,9 @@ class Registry(Generic[T]):
     def _load_plugin(self, entry: EntryPoint) -> T:
         try:
             found = entry.load()
-            if self._base is not None and not (isinstance(found, type) and issubclass(found, self._base)):
-                raise TypeError(f"not a subclass of {self._base.__name__}")
+            problem = None if self._check is None else self._check(entry.name, found)
+            if problem is not None:
+                raise TypeError(problem)
             return cast("T", found)
         except Exception as error:  # whatever the code of another package does
             raise MissingDependencyError(

@@ -38,7 +38,6 @@ LATER = later_fields()
 EARLIER_OPTIONS = frozenset({"splits", "seed", "eps"})
 """Options of metrics that earlier versions wrote into every recipe, whatever its metric; they wrote no others."""
 
-LATER_OPTIONS = {name for kind in catalogue().values() for name in kind().options} - EARLIER_OPTIONS
 
 IN_UNITS = frozenset(
     {"value", "std", "ci95", "mean_term", "covariance_term", "standard_error", "noise_floor", "extrapolated"}
@@ -195,13 +194,18 @@ def _manifest(recorded: ScoreReport, path: str | Path) -> Manifest:
 def _require_recipes(manifest: Manifest, protocol: str) -> None:
     """Raise UsageError for scores that the protocol does not have: a metric object on a backbone of one's own."""
     known = get_protocol(protocol)
-    ids = {recipe.score_id for recipe in (*known.recipes.values(), *known.on_request.values())}
-    own = sorted(manifest.recipes.keys() - ids)
+    recipes = {recipe.score_id: recipe for recipe in (*known.recipes.values(), *known.on_request.values())}
+    own = [
+        f"{score_id}: protocol {protocol} does not have this score" for score_id in manifest.recipes.keys() - recipes
+    ]
+    for score_id in manifest.recipes.keys() & recipes:
+        for name, value in recipes[score_id].definition.options.items():
+            stated = manifest.recipes[score_id].get(name, value)
+            if stated != value:
+                own.append(f"{score_id} was computed with {name} {stated}; protocol {protocol} has {value:g}")
     if own:
         raise UsageError(
-            f"{', '.join(own)}: protocol {protocol} does not have this score",
-            where="manifest",
-            fix="Run it again from Python, with the backbone or metric that it was made with",
+            "; ".join(sorted(own)), where="manifest", fix="Run it again from Python, with what it was made with"
         )
 
 
@@ -372,8 +376,13 @@ class _Comparison:
         """Return the kind of a difference in a field."""
         if key in MACHINE:
             return "machine"
-        unsaid = was is _ABSENT and (self.foreign or key in (LATER_OPTIONS if kind == "recipe" else LATER))
+        unsaid = was is _ABSENT and (self.foreign or key in (_later_options() if kind == "recipe" else LATER))
         return "version" if unsaid or key in VERSIONS or (self.foreign and key in TEXTS) else kind
+
+
+def _later_options() -> set[str]:
+    """Return the names of all options that earlier versions did not write."""
+    return {name for kind in catalogue().values() for name in kind().options} - EARLIER_OPTIONS
 
 
 def _library(report: Mapping[str, Any]) -> str | None:

@@ -11,25 +11,31 @@ import pickle
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, EntryPoints
 from importlib.resources import files
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
+import torch
 
 import audiogen_metrics
 from audiogen_metrics import MetricSuite, functional, score
+from audiogen_metrics.audio.files import scan
 from audiogen_metrics.backbones.panns import Cnn14At16k
+from audiogen_metrics.backbones.yamnet import YAMNet
 from audiogen_metrics.cli.main import build_parser, main
 from audiogen_metrics.embedding import extraction
-from audiogen_metrics.errors import InsufficientDataError, MissingDependencyError, UsageError
-from audiogen_metrics.evaluation import Evaluation, reference_statistics
+from audiogen_metrics.embedding.extraction import ExtractionOptions
+from audiogen_metrics.errors import InsufficientDataError, MissingDependencyError, NumericsError, UsageError
+from audiogen_metrics.evaluation import Evaluation, evaluate, reference_statistics
 from audiogen_metrics.functional import extrapolation, statistics
 from audiogen_metrics.imported import score_features
 from audiogen_metrics.metrics import METRICS, OWN, catalogue
-from audiogen_metrics.metrics.definition import Metric
+from audiogen_metrics.metrics.definition import Measurement, Metric, option, problem_of
+from audiogen_metrics.metrics.kl import KLDivergence
 from audiogen_metrics.metrics.measured import Measured
 from audiogen_metrics.objects import object_of
 from audiogen_metrics.protocols import get_protocol
@@ -328,11 +334,81 @@ def test_a_measured_thing_is_asked_for_once() -> None:
 
     class Rows:
         def rows(self, _output):
-            import torch
-
             return torch.eye(4)
 
     measured = Measured(Counting(), Rows(), None)  # type: ignore[arg-type]
     assert measured.measurement.value == pytest.approx(4)
     assert measured.measurement is measured.measurement
     assert len(calls) == 1
+
+
+class Sound(Metric):
+    """A metric that nothing is wrong with."""
+
+    name = "sound"
+    title = "Sound"
+    reading = "one"
+    output = "embeddings"
+    higher_is_better = True
+
+    def compute(self, gen, ref):
+        return Measurement(1.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"name": "other"}, "it calls itself 'other'"),
+        ({"title": None}, None),
+        ({"compute": Metric.compute}, "it has no compute"),
+        ({"nearest": option(5, 1, meaning="which")}, "its options need @dataclass"),
+    ],
+)
+def test_what_is_wrong_with_a_metric_of_another_package_is_said(change, reason) -> None:
+    assert problem_of("sound", Sound) is None
+    kind = type("Changed", (Sound,), change)
+    found = problem_of("sound", kind)
+    assert found is None if reason is None else reason in found
+
+
+def test_names_that_a_metric_of_another_package_may_not_have() -> None:
+    assert "both names must be one" in problem_of("UpperCase", type("Upper", (Sound,), {"name": "UpperCase"}))
+    assert "does not say its title" in problem_of("bare", type("Bare", (Metric,), {"name": "bare", "reading": ""}))
+    clash = dataclass(frozen=True)(
+        type(
+            "Clash", (Sound,), {"__annotations__": {"sample_rate": int}, "sample_rate": option(1, 1, meaning="a rate")}
+        )
+    )
+    assert problem_of("sound", clash) == "options may not be called sample_rate"
+
+
+def test_what_a_metric_returns_is_plain_and_finite() -> None:
+    found = Measurement(np.float32(2), torch.tensor(1.0), {"rows": np.int64(3), "share": torch.tensor(0.5)})
+    assert json.dumps([found.value, found.std, dict(found.details)]) == '[2.0, 1.0, {"rows": 3, "share": 0.5}]'
+    for value in (float("nan"), torch.tensor(float("inf"))):
+        with pytest.raises(NumericsError, match="value is"):
+            Measurement(value)
+
+
+def test_verify_refuses_options_of_ones_own(folders, tmp_path) -> None:
+    suite = MetricSuite([object_of("kid")(protocol="yamnet", subset_size=10)])
+    suite.score(folders[0], folders[2]).to_json(tmp_path / "suite.json")
+    with pytest.raises(UsageError, match="kid_yamnet was computed with subset_size 10; protocol yamnet has 1000"):
+        verify(tmp_path / "suite.json")
+
+
+def test_pairs_need_a_reference(folders) -> None:
+    with pytest.raises(UsageError, match="no partners without a reference"):
+        score(folders[0], protocol="yamnet", pairing="id")
+
+
+def test_clips_of_a_page_have_the_protocols_divergence(folders) -> None:
+    protocol = get_protocol("yamnet")
+    exact = replace(protocol.recipes["kl"], definition=KLDivergence(eps=0.0))
+    protocol = replace(protocol, recipes={**protocol.recipes, "kl": exact})
+    found = []
+    for recipes in ([protocol.recipes["fd"], exact], [protocol.recipes["fd"]]):
+        sets = scan(folders[0]), scan(folders[2]), recipes, {"yamnet": YAMNet()}, protocol
+        found.append(evaluate(*sets, ExtractionOptions()).divergences)
+    assert found[0] == found[1]
+    assert len(found[0]) == 20

@@ -57,7 +57,7 @@ def _metrics() -> list[dict[str, str]]:
             "title": metric.title,
             "better": "higher" if metric.higher_is_better else "lower",
             "computed on": metric.output,
-            "needs": _NEEDS[metric.needs] if "ref" in metric.sides else "the generated set only",
+            "needs": _needs(metric),
             "options": ", ".join(f"{name}={value:g}" for name, value in metric().options.items()),
             "reading": metric.reading,
         }
@@ -128,11 +128,13 @@ def _protocols() -> list[dict[str, str]]:
     ]
 
 
-_NEEDS = {
-    "moments": "a reference: a folder or a statistics file",
-    "rows": "a reference: a folder",
-    "pairs": "a reference with the same clip ids: a folder or a statistics file",
-}
+def _needs(metric: type[Metric]) -> str:
+    if "ref" not in metric.sides:
+        return "the generated set only"
+    ids = " with the same clip ids" * (metric.needs == "pairs")
+    return f"a reference{ids}: a folder{' or a statistics file' * metric.fits_statistics()}"
+
+
 _LISTS = {
     "metrics": _metrics,
     "backbones": _backbones,

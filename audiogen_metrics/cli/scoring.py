@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audiogen_metrics import distributed
+from audiogen_metrics.audio.files import scan
 from audiogen_metrics.cli.common import (
     Subparsers,
     add_extraction_options,
@@ -142,13 +143,14 @@ def run(arguments: argparse.Namespace) -> int:
         metrics = [*own, *(name for name in names if name != "all")]
     recipes = [*own.values()] if metrics is None else protocol.select(metrics)
     if arguments.extrapolate and not any(recipe.definition.extrapolates for recipe in recipes):
-        raise UsageError("there is no FD or FAD to extrapolate", where="--extrapolate", fix="Name one with -m")
+        fix = "Name FD or FAD with -m" if ref is not None else "Pass a reference: FD and FAD need one"
+        raise UsageError("nothing here can be extrapolated", where="--extrapolate", fix=fix)
     checks = [Check.parse(text, [recipe.score_id for recipe in recipes]) for text in arguments.fail_if]
     if len(systems) > 1 and (arguments.html or isinstance(arguments.extrapolate, Path)):
-        raise UsageError("a page and a plot are about one system", where="--html", fix="Score one folder at a time")
-    if ref is None:
-        needy = [recipe.score_id for name, recipe in protocol.recipes.items() if name not in own]
-        say(f"no reference: what looks at the generated set alone is computed; {', '.join(needy)} would need one")
+        raise UsageError("a page and a plot are about one system", fix="Score one folder at a time")
+    if len(systems) > 1:
+        for gen in systems:  # a mistake in the last one shows before the first one is scored
+            scan(gen, arguments.suffix)
     several = check_processes(arguments)
     seen: list[Evaluation] = []
     reports = [
@@ -169,8 +171,16 @@ def run(arguments: argparse.Namespace) -> int:
         )
         for gen in systems
     ]
-    failed = [text for report in reports for check in checks if (text := check.failure(report)) is not None]
+    failed = [
+        f"{report.gen.path}: {text}" if len(reports) > 1 else text
+        for report in reports
+        for check in checks
+        if (text := check.failure(report)) is not None
+    ]
     if distributed.rank() == 0:
+        if ref is None:
+            needy = [recipe.score_id for name, recipe in protocol.recipes.items() if name not in own]
+            say(f"no reference: what looks at the generated set alone is computed; {', '.join(needy)} would need one")
         show(reports, arguments, seen)
     if failed:
         raise CheckFailedError("; ".join(failed))

@@ -53,6 +53,8 @@ class GivenFeatures:
         The rows that ``gaussian`` was made of; None if they are not known.
     named
         Whether the ids are the clips' own; else they say in which order the clips came.
+    row_counts
+        How many of the rows each clip has; None if that is not known.
     """
 
     clip_ids: tuple[str, ...]
@@ -61,6 +63,7 @@ class GivenFeatures:
     size: int | None = None
     embeddings: torch.Tensor | None = None
     named: bool = True
+    row_counts: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.clip_ids) if self.size is None else self.size
@@ -84,9 +87,11 @@ class GivenFeatures:
 
     def counts(self, output: Output) -> list[int]:
         """Return how many rows of an output each clip has; InsufficientDataError if that is not known."""
-        if output == "windows":
+        if output != "windows":
+            return [1] * len(self.rows(output))
+        if self.row_counts is None:
             raise InsufficientDataError("which window is of which clip is not known", fix="Pass folders")
-        return [1] * len(self.rows(output))
+        return [*self.row_counts]
 
     def logits(self, clip_ids: Iterable[str] | None = None) -> torch.Tensor:
         """Return the logits of these clips; InsufficientDataError if they are not known."""
@@ -231,7 +236,7 @@ class ReferenceStatistics:
         """
         if "ref" not in recipe.definition.sides:
             return
-        if not can_keep(recipe):
+        if not recipe.definition.fits_statistics():
             raise InsufficientDataError(
                 f"{recipe.score_id} needs the reference's clips, not statistics of them",
                 where=self.path,
@@ -262,10 +267,10 @@ class ReferenceStatistics:
         for score_id, given in self.features.items():
             records[score_id] = {"clips": list(given.clip_ids), **self.stamps[score_id]}
             if given.class_logits is not None:
-                tensors[f"{score_id}.logits"] = given.class_logits.cpu().contiguous()
+                tensors[f"{score_id}.logits"] = given.class_logits.cpu().clone(memory_format=torch.contiguous_format)
             if given.gaussian is not None:
-                tensors[f"{score_id}.mean"] = given.gaussian.mean.cpu().contiguous()
-                tensors[f"{score_id}.factor"] = given.gaussian.factor.cpu().contiguous()
+                tensors[f"{score_id}.mean"] = given.gaussian.mean.cpu().clone()
+                tensors[f"{score_id}.factor"] = given.gaussian.factor.cpu().clone(memory_format=torch.contiguous_format)
                 records[score_id]["rows"] = given.gaussian.count
         content = json.dumps(
             {
@@ -354,12 +359,6 @@ class ReferenceStatistics:
             where=self.path,
             fix="Build them again: agm stats build FOLDER --protocol NAME -o FILE",
         )
-
-
-def can_keep(recipe: Recipe) -> bool:
-    """Tell whether a statistics file can stand for the reference of a recipe: moments or logits serve its metric."""
-    kind = recipe.definition
-    return "ref" in kind.sides and (kind.needs == "moments" or kind.output == "logits")
 
 
 def _canonical(clip_ids: Iterable[str]) -> tuple[str, ...]:

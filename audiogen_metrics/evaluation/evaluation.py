@@ -139,7 +139,9 @@ class Evaluation:
             return {}
         try:
             features = self.gen.features(giving), self.ref.features(giving)
-            measured = Measured(KLDivergence(), *features) if own is None else self.measured(own)
+            known = (recipe.definition for recipe in self.protocol.recipes.values())
+            kind = next((kind for kind in known if isinstance(kind, KLDivergence)), KLDivergence())
+            measured = Measured(kind, *features) if own is None else self.measured(own)
             return measured.measurement.by_clip or {}
         except InsufficientDataError:
             return {}

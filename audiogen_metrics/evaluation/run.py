@@ -131,6 +131,8 @@ def score(
     chosen = get_protocol(protocol)
     recipes = _computable(chosen, metrics, ref)
     _check_options(batch_size=batch_size, workers=workers, limit=limit, pairing=pairing)
+    if ref is None and pairing == "id":
+        raise UsageError("clips have no partners without a reference", where="pairing", fix="Pass ref, or leave it out")
     gen_set, ref_set = _limited(scan(gen, suffixes), None if ref is None else open_reference(ref, suffixes), limit)
     if ref_set is not None and not isinstance(ref_set, AudioFolder):
         ref_set.check(recipes, chosen.name)
@@ -281,13 +283,13 @@ def reference_statistics(
     >>> reference_statistics("examples/reference", protocol="yamnet").save("ref.stats")  # doctest: +SKIP
     >>> report = score("examples/generated", "ref.stats", protocol="yamnet")  # doctest: +SKIP
     """
-    from audiogen_metrics.embedding.reference import ReferenceStatistics, can_keep
+    from audiogen_metrics.embedding.reference import ReferenceStatistics
 
     recipes = get_protocol(protocol).select(metrics)
     heard = [recipe for recipe in recipes if "ref" in recipe.definition.sides]
     if not heard:
         raise UsageError(f"{recipes[0].definition.symbol} needs no reference", fix="Name other metrics too")
-    needy = [recipe.metric for recipe in heard if not can_keep(recipe)]
+    needy = [recipe.metric for recipe in heard if not recipe.definition.fits_statistics()]
     if needy:
         raise UsageError(f"{needy[0]} needs the reference's clips, not statistics of them", fix="Leave it out")
     side, backbones = embed_folder(

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from audiogen_metrics.errors import MissingDependencyError, UsageError
-from audiogen_metrics.metrics.definition import Metric
+from audiogen_metrics.metrics.definition import Metric, problem_of
 from audiogen_metrics.options import split_list
 from audiogen_metrics.registry import Registry, unknown_name
 
@@ -20,26 +20,34 @@ if TYPE_CHECKING:
 
 __all__ = ["METRICS", "OWN", "Metric", "catalogue", "definition_of", "metric_names", "work_of"]
 
-METRICS: Registry[type[Metric]] = Registry("metric", "audiogen_metrics.metrics", Metric)
+
+def _problem(name: str, kind: Any) -> str | None:
+    """Return what is wrong with a metric that another package announces, or None."""
+    if not (isinstance(kind, type) and issubclass(kind, Metric)):
+        return "it is not a subclass of Metric"
+    taken = {"AudioMetric", "MetricSuite", *(METRICS.get(own).symbol for own in OWN)}
+    if kind.symbol in taken:
+        return f"its symbol {kind.symbol} is taken"
+    return problem_of(name, kind)
+
+
+METRICS: Registry[type[Metric]] = Registry("metric", "audiogen_metrics.metrics", _problem)
 """Every metric by name; other packages add theirs by an entry point."""
 
 
 def _own() -> Iterator[type[Metric]]:
     """Yield the metrics of this folder, file by file."""
     for module in pkgutil.iter_modules(__path__):
-        content = vars(importlib.import_module(f"{__name__}.{module.name}"))
-        yield from (
-            kind
-            for kind in content.values()
-            if isinstance(kind, type) and issubclass(kind, Metric) and "name" in vars(kind)
-        )
+        content = importlib.import_module(f"{__name__}.{module.name}")
+        written = (kind for kind in vars(content).values() if getattr(kind, "__module__", "") == content.__name__)
+        for kind in written:
+            if isinstance(kind, type) and issubclass(kind, Metric) and "name" in vars(kind):
+                METRICS.add(kind.name, kind)
+                yield kind
 
 
 OWN: tuple[str, ...] = tuple(kind.name for kind in _own())
 """Names of this library's metrics, in the order in which they are listed."""
-
-for _kind in _own():
-    METRICS.add(_kind.name, _kind)
 
 
 def catalogue() -> dict[str, type[Metric]]:
@@ -83,6 +91,8 @@ def metric_names(given: str | Iterable[str], known: Iterable[str]) -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
+    if name.startswith("_"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
         return getattr(importlib.import_module("audiogen_metrics.objects"), name)
     except AttributeError:

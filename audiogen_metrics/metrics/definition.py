@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
-from audiogen_metrics.errors import InsufficientDataError, UsageError
+from audiogen_metrics.audio.preparation import Preprocessing
+from audiogen_metrics.errors import InsufficientDataError, NumericsError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,6 +83,20 @@ class Measurement:
     std: float | None = None
     details: Mapping[str, float | int] = field(default_factory=dict)
     by_clip: Mapping[str, float] | None = None
+
+    def __post_init__(self) -> None:
+        """Make plain numbers of what numpy and torch give; NumericsError for NaN and infinity."""
+        details = {name: _plain(name, number) for name, number in self.details.items()}
+        object.__setattr__(self, "value", float(_plain("value", self.value)))
+        object.__setattr__(self, "std", None if self.std is None else float(_plain("std", self.std)))
+        object.__setattr__(self, "details", details)
+
+
+def _plain(name: str, number: Any) -> float | int:
+    plain: float | int = number.item() if hasattr(number, "item") else number
+    if not math.isfinite(plain):
+        raise NumericsError(f"{name} is {plain}", fix="Check the embeddings and the metric")
+    return plain
 
 
 @dataclass(frozen=True)
@@ -197,6 +214,19 @@ class Metric(ABC):
         raise InsufficientDataError(f"the standard error of {self.name} is not known here")
 
     @classmethod
+    def fits_statistics(cls) -> bool:
+        """Tell whether a statistics file can be its reference: moments and logits are what such a file keeps."""
+        return "ref" in cls.sides and (cls.needs == "moments" or cls.output == "logits")
+
+    def whole(self) -> Metric:
+        """Return the metric as a study asks it, of whole sets: IS with one split."""
+        return self
+
+    def variants(self) -> Mapping[str, Metric]:
+        """Return the metric with other options, by name: the choices on which evaluators differ."""
+        return {}
+
+    @classmethod
     def leaves_one_out(cls) -> bool:
         """Tell whether the metric has a `leave_one_out`."""
         return cls.leave_one_out is not Metric.leave_one_out
@@ -269,3 +299,19 @@ class Metric(ABC):
     def explain(self, value: float, details: Mapping[str, float | int]) -> str:
         """Return what the score says, in a sentence or two."""
         return f"{'Higher' if self.higher_is_better else 'Lower'} is better."
+
+
+def problem_of(name: str, kind: type[Metric]) -> str | None:
+    """Return what keeps a class from being the metric called ``name``, or None."""
+    lacking = [each for each in ("name", "title", "reading", "output", "higher_is_better") if not hasattr(kind, each)]
+    if lacking:
+        return f"it does not say its {', '.join(lacking)}"
+    if kind.name != name or not re.fullmatch("[a-z][a-z0-9_]*", name):
+        return f"it calls itself {kind.name!r}: both names must be one, of small letters, digits and underscores"
+    if inspect.isabstract(kind):
+        return f"it has no {', '.join(sorted(kind.__abstractmethods__))}"
+    if any(isinstance(value, Field) for value in vars(kind).values()):
+        return "its options need @dataclass(frozen=True)"
+    taken = {"backbone", "protocol", "ref", "streaming", *(each.name for each in fields(Preprocessing))}
+    clash = sorted(taken & {each.name for each in fields(kind)})
+    return f"options may not be called {', '.join(clash)}" if clash else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from audiogen_metrics.citations import Citation
@@ -53,6 +53,14 @@ class InceptionScore(Metric):
 
         result = inception_score(gen.logits(), splits=self.splits, seed=self.seed)
         return Measurement(result.mean, result.std, self.options)
+
+    def whole(self) -> InceptionScore:
+        """Return the score of one split."""
+        return replace(self, splits=1)
+
+    def variants(self) -> Mapping[str, Metric]:
+        """Return the score of one split: splits are what evaluators differ in."""
+        return {"splits 1": self.whole()}
 
     def leave_one_out(self, gen: FeatureSource, ref: FeatureSource, side: Side) -> torch.Tensor:
         """Return the score without each clip, which leaves its split."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from audiogen_metrics.audio.pairing import pair
@@ -54,6 +54,10 @@ class ByPairs(Metric):
         result = kl_divergence(gen.logits(common), ref.logits(common), activation=self.activation, eps=self.eps)
         by_clip = dict(zip(common, result.per_pair.tolist(), strict=True))
         return Measurement(result.mean, details={"pairs": len(common), "eps": self.eps}, by_clip=by_clip)
+
+    def variants(self) -> Mapping[str, Metric]:
+        """Return the divergence without epsilon, which evaluators differ in."""
+        return {"eps 0": replace(self, eps=0.0)}
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def _derived(definition: type[Metric]) -> type[AudioMetric]:
     base = LogitMetric if definition.output == "logits" else EmbeddingMetric
     direction = "Higher" if definition.higher_is_better else "Lower"
     content = {
-        "__doc__": f"{definition.title}: {definition.reading}. {direction} is better.\n\n"
+        "__doc__": f"{definition.title}: {definition.reading.rstrip('?')}. {direction} is better.\n\n"
         "Takes the arguments of `AudioMetric`, and its own options.\n",
         "__module__": __name__,
         "metric_name": definition.name,

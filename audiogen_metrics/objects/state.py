@@ -153,7 +153,8 @@ def summarise(clips: Clips, folded: Folded, output_is_logits: bool) -> GivenFeat
         return GivenFeatures(ids, class_logits=clips.rows, named=named)
     if not folded.ids:
         gaussian = GaussianStatistics.from_embeddings(clips.rows)
-        return GivenFeatures(ids, gaussian, embeddings=clips.rows, named=named)
+        counts = tuple(clips.counts.tolist())
+        return GivenFeatures(ids, gaussian, embeddings=clips.rows, named=named, row_counts=counts)
     rows = torch.cat([folded.rows, with_ones(clips.rows)])
     gaussian = GaussianStatistics.from_folded(rows, folded.stands_for + len(clips.rows))
     return GivenFeatures(ids, gaussian, named=named)

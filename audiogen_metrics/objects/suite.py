@@ -108,7 +108,10 @@ class MetricSuite(MetricCollection):
         recipes = [metric.recipe for metric in self.members.values()]
         needy = [recipe.score_id for recipe in recipes if "ref" in recipe.definition.sides]
         if ref is None and needy:
-            raise UsageError(f"{', '.join(needy)}: no reference is given", fix="Pass ref")
+            raise UsageError(
+                f"{', '.join(needy)}: no reference is given; those that members were made with are not used here",
+                fix="Pass ref",
+            )
         opened = None if ref is None else open_reference(ref)
         if opened is not None and not isinstance(opened, AudioFolder):
             for recipe in recipes:

@@ -146,6 +146,9 @@ class Diagnosis:
 
 def diagnose(evaluation: Evaluation, clips: int = 20) -> Diagnosis:
     """Return where the sets lie, in which classes they differ, and the ``clips`` worst and best clips."""
+    if evaluation.ref is None:
+        text = "There is no reference: no map of the sets, no classes missed or invented, no clips by distance or KL."
+        return Diagnosis(None, (), None, (), (), (), None, (text,))
     notes: list[str] = []
     projection: Projection | None = None
     classes: tuple[ClassShare, ...] = ()

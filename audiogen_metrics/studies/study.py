@@ -77,9 +77,7 @@ class Measure:
     @classmethod
     def of(cls, recipe: Recipe) -> Measure:
         """Return the metric of a recipe; IS with one split, since it compares sets here."""
-        metric = recipe.definition
-        if "splits" in metric.options:
-            metric = replace(metric, splits=1)  # type: ignore[call-arg]
+        metric = recipe.definition.whole()
 
         def value(gen: EmbeddingSet, ref: EmbeddingSet) -> float:
             try:
@@ -551,7 +549,8 @@ def _scale(measure: Measure, clean: EmbeddingSet, seed: int) -> float:
         scale = measure.value(clean.select(sorted(order[::2])), clean.select(sorted(order[1::2])))
     if not scale > 0:
         raise InsufficientDataError(
-            f"{measure.score_id} cannot tell the clips of this set apart", fix="Take a set with more kinds of sound"
+            f"{measure.score_id} has no scale on this set: with nothing left to recognise it would be {scale:.3g} off",
+            fix="Take a set with more clips and more kinds of sound",
         )
     return scale
 
