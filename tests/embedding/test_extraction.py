@@ -122,7 +122,7 @@ def break_ten_ways(folder: Path) -> dict[str, str]:
     soundfile.write(folder / "b08_zero.wav", tone[:0], 16_000)
     (folder / "b09_gone.wav").symlink_to(folder / "nowhere.wav")
     (folder / "b10_other.m4a").write_bytes(b"\0\0\0\x18ftypM4A " + whole)
-    soundfile.write(folder / "b11_rate.wav", tone, 44_101)
+    soundfile.write(folder / "b11_rate.wav", tone, 44_100_000)
     return {
         "b01_empty": "the file is empty",
         "b02_text": "cannot be decoded",
@@ -136,7 +136,7 @@ def break_ten_ways(folder: Path) -> dict[str, str]:
         "b08_zero": "no samples",
         "b09_gone": "cannot be read",
         "b10_other": "cannot be decoded",
-        "b11_rate": "cannot resample 44101 Hz",
+        "b11_rate": "44100000 Hz is too far from 16000 Hz",
     }
 
 
