@@ -17,7 +17,7 @@ from audiogen_metrics.audio.decoding import decode
 from audiogen_metrics.audio.preflight import SILENCE_PEAK, ClipFacts, inspect
 from audiogen_metrics.datasets.base import Clip, Dataset, DatasetInfo, prompt
 from audiogen_metrics.embedding.memo import digest_of
-from audiogen_metrics.errors import AudioFileError, UsageError
+from audiogen_metrics.errors import NO_MEMORY, AudioFileError, UsageError
 from audiogen_metrics.options import as_path
 from audiogen_metrics.text import escaped
 from audiogen_metrics.writing import below, link, write_atomically
@@ -160,6 +160,8 @@ def _look(clip: Clip) -> tuple[ClipFacts, str] | str:
         return error.what
     except OSError as error:
         return f"cannot be read ({error.strerror})"
+    except MemoryError:
+        return NO_MEMORY
 
 
 def _named(clip: Clip, reason: str) -> str:

@@ -24,7 +24,15 @@ from audiogen_metrics.backbones.base import Backbone, Output
 from audiogen_metrics.embedding.admission import Admission
 from audiogen_metrics.embedding.cache import CachedClip, ClipFeatures, EmbeddingCache
 from audiogen_metrics.embedding.memo import HashMemo, digest_of, identity_of, memo_folder
-from audiogen_metrics.errors import AudioFileError, DataError, InsufficientDataError, NumericsError, UsageError
+from audiogen_metrics.errors import (
+    NO_MEMORY,
+    AudioFileError,
+    DataError,
+    InsufficientDataError,
+    NumericsError,
+    UsageError,
+    is_out_of_memory,
+)
 from audiogen_metrics.functional.statistics import GaussianStatistics
 from audiogen_metrics.settings import require_lasting_cache
 from audiogen_metrics.text import escaped
@@ -187,13 +195,6 @@ def extract_each(
     return run.results()
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Tell whether memory ran out, of a device or of the machine, for which torch has no error of its own."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return any(sign in str(error) for sign in ("DefaultCPUAllocator", "bad_alloc"))
-
-
 @dataclass
 class _Loaded:
     """One clip after decoding: a waveform for each preprocessing that needs it, or a failure."""
@@ -343,7 +344,7 @@ class _Run:
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            return _Loaded(clip, failure="does not fit into memory: cut it into clips")
+            return _Loaded(clip, failure=NO_MEMORY)
 
     def key(self, clip: AudioFile, digest: str) -> str:
         """Return what the features of a clip are cached under."""
