@@ -132,3 +132,14 @@ class NumericsError(AudiogenMetricsError, ArithmeticError):
     """A computation whose result cannot be trusted."""
 
     exit_code = 6
+
+
+NO_MEMORY = "does not fit into memory: cut it into clips"
+"""What is said of a file for which memory ran out."""
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Tell whether memory ran out, of a device or of the machine, for which torch has no error of its own."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, for a device
+        return True
+    return any(sign in str(error) for sign in ("DefaultCPUAllocator", "bad_alloc"))

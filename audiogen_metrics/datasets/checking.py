@@ -17,7 +17,7 @@ from audiogen_metrics.audio.decoding import decode
 from audiogen_metrics.audio.preflight import SILENCE_PEAK, ClipFacts, inspect
 from audiogen_metrics.datasets.base import Clip, Dataset, DatasetInfo, prompt
 from audiogen_metrics.embedding.memo import digest_of
-from audiogen_metrics.errors import AudioFileError, UsageError, remedies
+from audiogen_metrics.errors import NO_MEMORY, AudioFileError, UsageError, remedies
 from audiogen_metrics.options import as_path
 from audiogen_metrics.text import escaped
 from audiogen_metrics.writing import below, link, write_atomically
@@ -170,6 +170,8 @@ def _look(clip: Clip) -> tuple[ClipFacts, str] | AudioFileError | None:
         return error
     except OSError as error:
         return AudioFileError(f"cannot be read ({error.strerror})", clip.path)
+    except MemoryError:
+        return AudioFileError(NO_MEMORY, clip.path)
 
 
 def _remarks(dataset: Dataset, info: DatasetInfo | None) -> list[str]:

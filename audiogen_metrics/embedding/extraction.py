@@ -26,11 +26,13 @@ from audiogen_metrics.embedding.admission import Admission
 from audiogen_metrics.embedding.cache import CachedClip, ClipFeatures, EmbeddingCache
 from audiogen_metrics.embedding.memo import HashMemo, digest_of, identity_of, memo_folder
 from audiogen_metrics.errors import (
+    NO_MEMORY,
     AudioFileError,
     DataError,
     InsufficientDataError,
     NumericsError,
     UsageError,
+    is_out_of_memory,
     with_names,
 )
 from audiogen_metrics.functional.statistics import GaussianStatistics
@@ -212,13 +214,6 @@ def extract_each(
     return run.results()
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Tell whether memory ran out, of a device or of the machine, for which torch has no error of its own."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return any(sign in str(error) for sign in ("DefaultCPUAllocator", "bad_alloc"))
-
-
 @dataclass
 class _Loaded:
     """One clip after decoding: a waveform for each preprocessing that needs it, or a failure."""
@@ -379,7 +374,7 @@ class _Run:
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            return _failed(clip, "does not fit into memory: cut it into clips")
+            return _failed(clip, NO_MEMORY)
 
     def key(self, clip: AudioFile, digest: str) -> str:
         """Return what the features of a clip are cached under."""

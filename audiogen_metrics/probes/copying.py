@@ -19,7 +19,15 @@ from audiogen_metrics import __version__
 from audiogen_metrics.audio.decoding import DECODER_VERSION, decode
 from audiogen_metrics.audio.files import AudioFolder, scan
 from audiogen_metrics.audio.preflight import PROBE_MANIFEST
-from audiogen_metrics.errors import AudioFileError, DataError, UsageError, remedies, with_names
+from audiogen_metrics.errors import (
+    NO_MEMORY,
+    AudioFileError,
+    DataError,
+    UsageError,
+    is_out_of_memory,
+    remedies,
+    with_names,
+)
 from audiogen_metrics.options import as_path
 from audiogen_metrics.probes.base import Clip, Probe, clip_rng
 from audiogen_metrics.probes.configuration import configure, refuse_unused
@@ -169,6 +177,8 @@ class _Files:
             self.read(clip_id)
         except AudioFileError as error:
             return self.skip(clip_id, error)
+        except MemoryError:
+            return self.skip(clip_id, AudioFileError(NO_MEMORY))
         return None
 
 
@@ -195,6 +205,10 @@ class _Copying:
             measured = {} if parameters is None else probe.measure(clip, parameters, corrupted)
         except AudioFileError as error:
             return self.files.skip(job.clip_id, error)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return self.files.skip(job.clip_id, AudioFileError(NO_MEMORY))
         write_clip(self.target, corrupted)
         return {
             "clip_id": clip.clip_id,

@@ -10,12 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from audiogen_metrics.errors import UsageError
+from audiogen_metrics.errors import AudioFileError, UsageError
 from audiogen_metrics.probes.base import Clip, check_settings, setting
 from audiogen_metrics.probes.rates import RESAMPLERS, at_rate
 
 Matrix: TypeAlias = npt.NDArray[np.float64]
 Spectrum: TypeAlias = npt.NDArray[np.complex128]
+
+MAX_CELLS = 2**25
+"""Largest spectrum (half a gigabyte, and a probe makes several): 12 minutes with SpecVQGAN's front end."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +169,12 @@ class Analysis:
 
 
 def analyse(clip: Clip, front_end: MelFrontEnd) -> Analysis:
-    """Return the analysis of a clip at any rate, in float64."""
+    """Return the analysis of a clip at any rate, in float64; AudioFileError if that would take gigabytes."""
+    longest = MAX_CELLS // (front_end.fft // 2 + 1) * front_end.hop / front_end.sample_rate
+    if clip.seconds > longest:
+        raise AudioFileError(
+            f"{clip.seconds:.0f} s are too long for a mel-spectrogram: cut it into clips of at most {longest:.0f} s"
+        )
     resampled = front_end.resample(clip)
     return Analysis(front_end, resampled, stft(resampled.waveform, front_end))
 

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from audiogen_metrics.audio.decoding import decode
 from audiogen_metrics.cli.main import main
@@ -133,6 +135,42 @@ def test_broken_files_are_named_and_skipped(
         ("foreign", "foreign.m4a"),
     ]
     assert str(tmp_path) not in (tmp_path / "out" / "manifest.json").read_text()
+
+
+@pytest.mark.parametrize("probe", ["noise", "resynthesis", "white-noise"])
+def test_a_long_file_costs_no_gigabytes(source: Path, tmp_path: Path, probe: str) -> None:
+    """A probe of the waveform takes it; one of the mel-spectrogram, which would take ten, leaves it out by name."""
+    with soundfile.SoundFile(source / "long.flac", "w", 8000, 1) as file:
+        for minute in range(14):
+            file.write(np.full(60 * 8000, minute / 100))
+    skipped = corrupt_folder(source, tmp_path / "out", CopyOptions(probe))["skipped"]
+    reason = "840 s are too long for a mel-spectrogram: cut it into clips of at most 759 s"
+    assert [skip["reason"] for skip in skipped] == [reason] * (probe != "white-noise")
+
+
+@pytest.mark.parametrize(
+    "run_out",
+    [lambda: np.empty(2**50, np.uint8), lambda: torch.empty(2**50, dtype=torch.uint8, device="cpu")],
+    ids=["numpy", "torch"],
+)
+def test_a_file_for_which_memory_runs_out_is_left_out_by_name(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_out: Callable[[], object]
+) -> None:
+    kind = type(configure("white-noise"))
+    corrupt = kind.corrupt
+
+    def greedy(probe: Any, clip: Clip, parameters: Any) -> Clip:
+        if clip.clip_id == "long":
+            run_out()
+        return corrupt(probe, clip, parameters)
+
+    monkeypatch.setattr(kind, "corrupt", greedy)
+    soundfile.write(source / "long.wav", np.full(16_000, 0.1), 16_000)
+    manifest = corrupt_folder(source, tmp_path / "out", CopyOptions("white-noise"))
+    assert len(manifest["clips"]) == 12
+    assert [(skip["clip_id"], skip["reason"]) for skip in manifest["skipped"]] == [
+        ("long", "does not fit into memory: cut it into clips")
+    ]
 
 
 @pytest.mark.parametrize("probe", ["gain", "mix", "reordering"])
