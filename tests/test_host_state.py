@@ -43,13 +43,16 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 def rounded_products() -> Iterator[None]:
     """Let a CPU that can multiply in bfloat16 do so."""
     torch.set_float32_matmul_precision("medium")
-    torch.backends.mkldnn.conv.fp32_precision = "bf16"
+    convolution = getattr(torch.backends.mkldnn, "conv", None)  # torch before 2.9 rounds products only
+    if convolution is not None:
+        convolution.fp32_precision = "bf16"
     try:
         yield
         assert torch.get_float32_matmul_precision() == "medium"
-        assert torch.backends.mkldnn.conv.fp32_precision == "bf16"
+        assert convolution is None or convolution.fp32_precision == "bf16"
     finally:
-        torch.backends.mkldnn.conv.fp32_precision = "none"
+        if convolution is not None:
+            convolution.fp32_precision = "none"
         torch.set_float32_matmul_precision("highest")
 
 
