@@ -201,6 +201,9 @@ class Verdict:
 
 UNEXPLAINED = "unexplained"
 
+_IMA4_GAP = 128 / 2**15
+"""What 7 bits of 16 are."""
+
 _LONGEST_DELAY = 2400
 """Samples that an encoder of MP3 may put before the sound."""
 
@@ -211,6 +214,7 @@ CLASSES = {
     "order of channels": "the same channels of 5.1, in the file's order here, in ffmpeg's own there",
     "Opus at its own rate": "libsndfile decodes at the rate that the header names, ffmpeg at 48 kHz: the same sound",
     "ADPCM": "SoX's decoder gives our samples, ffmpeg's others: it rounds otherwise on the way",
+    "ADPCM in AIFF-C": "a block begins with 9 of a sample's 16 bits here; ffmpeg carries the others over (up to 0.004)",
     "MPEG-2 layer III": "LAME's decoder gives our samples, ffmpeg's others (rates up to 24 kHz)",
     "G.726": "ffmpeg's samples are not the sound that was written; ours are",
     "encoder's padding": "the length that was written here; ffmpeg keeps the encoder's padding at the end",
@@ -259,6 +263,8 @@ def _of_equal_length(case: Case, ours: Samples, other: Samples, rate: int, path:
             return Verdict("beginning of a cut stream")
     if "adpcm" in case.codec.lower() and _is_third(["sox", "-D", str(path), "-e", "float", "-b", "32"], ours, 0):
         return Verdict("ADPCM")
+    if (case.container, case.codec) == ("AIFF", "IMA_ADPCM") and gap.max() <= _IMA4_GAP:
+        return Verdict("ADPCM in AIFF-C")
     if case.codec == "G721_32" and (case.length == 1 or (_is_sound(case, ours) and not _is_sound(case, other))):
         return Verdict("G.726")
     return Verdict(UNEXPLAINED, f"{len(ours)} samples each, up to {gap.max():.2g} apart, of {peak:.2g}")
@@ -306,7 +312,8 @@ def _is_third(command: list[str], ours: Samples, tolerance: float) -> bool:
     """Tell whether a third decoder gives our samples; it may trim the beginning otherwise."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "third.wav"
-        subprocess.run([*command, str(target)], capture_output=True, check=True)
+        if subprocess.run([*command, str(target)], capture_output=True, check=False).returncode:
+            return False
         third = soundfile.read(target, dtype="float32", always_2d=True)[0]
     if not tolerance:
         both = min(len(ours), len(third))

@@ -165,7 +165,7 @@ def _pieces(path: Path, content: bytes) -> list[tuple[bytes, mp3.Part | None]]:
         if len(parts) == 1 and parts[0].has_length:
             return [(content[parts[0].start :], parts[0])]
         if parts:
-            return [(_bytes_of(content, part), part) for part in parts]
+            return [(mp3.bytes_of(content, part), part) for part in parts]
     for kind, beginning in _BEGINNINGS.items():
         if not beginning.match(content, start):
             continue
@@ -185,10 +185,6 @@ def _with_codec(content: bytes) -> bytes:
     return content[: form.start(1)] + form[2] + content[form.end(1) :]
 
 
-def _bytes_of(content: bytes, part: mp3.Part) -> bytes:
-    return content[part.start : part.end] if part.has_length else mp3.with_room(content, part)
-
-
 def _end(kind: str, content: bytes) -> int:
     """Return where a file ends by its own header, or where another one may begin at the earliest."""
     end = 12
@@ -206,6 +202,8 @@ def _decode(path: Path, content: bytes, frames: mp3.Part | None, room: int, *, i
     try:
         with _Stream(_Content(content)) as file:
             declared, report = file.frames, file.extra_info
+            if frames is not None and frames.samples * file.channels > room:
+                raise ValueError(TOO_LONG)
             samples = file.read_all("float32", room)
             sample_rate, container, subtype = int(file.samplerate), file.format, file.subtype
         rounded = None
@@ -225,7 +223,7 @@ def _decode(path: Path, content: bytes, frames: mp3.Part | None, room: int, *, i
         parts = mp3.parts(path, sound)
         frames = parts[0] if len(parts) == 1 else None
         if frames is not None and not frames.has_length:
-            return _decode(path, mp3.with_room(sound, frames), frames, room, integers=integers)
+            return _decode(path, mp3.bytes_of(sound, frames), frames, room, integers=integers)
     problem = _incompleteness(len(content), container, report, declared, len(samples), frames)
     if container in ("WAV", "WAVEX") and subtype == "GSM610":
         # libsndfile reads the byte that pads an odd number of blocks as one block more.
@@ -239,6 +237,7 @@ def _decode(path: Path, content: bytes, frames: mp3.Part | None, room: int, *, i
 
 
 def _sound_of_wav(content: bytes) -> bytes:
+    """Return what the data chunk of a WAV file holds."""
     chunk, size = 12, 0
     while chunk + 8 <= len(content):
         size = int.from_bytes(content[chunk + 4 : chunk + 8], "little")
@@ -280,10 +279,11 @@ class _Stream(soundfile.SoundFile):  # type: ignore[misc]  # it has no types
 
     def read_all(self, dtype: str, room: int) -> npt.NDArray[Any]:
         """Return all samples, ``(time, channels)``. ValueError for too many, unread where the header says how many."""
-        if room < self.frames * self.channels < UNKNOWN_FRAMES:
-            raise ValueError(TOO_LONG)
         # The length of MP3 may be an estimate; behind the end of other files, tags and joined files would be read on.
-        length = 2**63 if self.format == "MP3" else self.frames
+        is_estimate = self.format == "MP3"
+        if not is_estimate and room < self.frames * self.channels < UNKNOWN_FRAMES:
+            raise ValueError(TOO_LONG)
+        length = 2**63 if is_estimate else self.frames
         samples: npt.NDArray[Any] = np.empty((0, self.channels), dtype)
         while len(block := self._read_block(length - len(samples), dtype)):
             if samples.size + block.size > room:

@@ -2,7 +2,7 @@
 
 libsndfile passes over whatever is no frame, plays a damaged frame as noise, and stops where the first length header
 (Xing, Info, VBRI) says. Without such a header it estimates the length from the first frame's bit rate, and stops there:
-a file of varying bit rates, or one cut out of a stream, needs `unhurried` to be decoded to its end.
+a file of varying bit rates, or one cut out of a stream, needs what `bytes_of` adds to be decoded to its end.
 """
 
 from __future__ import annotations
@@ -35,16 +35,13 @@ _RATES = {
 _SAMPLE_RATES = (44_100, 48_000, 32_000)
 
 _MAX_TAG = 2**24
-"""Bytes of a tag that `with_room` appends, of which there are several where that is not enough."""
+"""Bytes of a tag that `bytes_of` appends, of which there are several where that is not enough."""
 _SPARE = 2**14
 """Bytes that the estimate must have too many."""
 
 _LENGTH_HEADER = re.compile(rb"Xing|Info|VBRI")
 _COUNT = {b"Xing": 8, b"Info": 8, b"VBRI": 14}
 """Where a length header has the count of the frames behind its own."""
-
-_WITH_COUNT = tuple(bytes([flags]) for flags in range(1, 256, 2))
-"""Last byte of a Xing or Info header's flags where it has that count."""
 
 _SYNC = re.compile(rb"\xff(?=[\xe2-\xff])")
 
@@ -150,14 +147,17 @@ def parts(path: Path, content: bytes) -> list[Part]:
     return found
 
 
-def with_room(content: bytes, part: Part) -> bytes:
-    """Return the bytes of a part, and a tag behind them that is passed over and lets it be read to its end.
+def bytes_of(content: bytes, part: Part) -> bytes:
+    """Return the bytes of a part; one without a length header has a tag behind it, which is passed over.
 
-    It makes the bytes as many as libsndfile needs to estimate a length that is no shorter than the sound.
+    The tag makes them as many as libsndfile needs to estimate a length that is no shorter than the sound.
     """
-    missing = part.room - (part.end - part.start) + _SPARE
+    sound = content[part.start : part.end]
+    if part.has_length:
+        return sound
+    missing = part.room - len(sound) + _SPARE
     sizes = [min(_MAX_TAG, missing - start) for start in range(0, missing, _MAX_TAG)]
-    return content[part.start : part.end] + b"".join(tags.id3(size) for size in sizes)
+    return sound + b"".join(tags.id3(size) for size in sizes)
 
 
 def _first_frame(path: Path, content: bytes) -> tuple[int, _Header] | None:
@@ -187,7 +187,7 @@ def _run(content: bytes, position: int, header: _Header, marks: dict[int, bytes]
     counted = 0
     if tag is not None:
         place = tag + _COUNT[marks[tag]]
-        has_count = marks[tag] == b"VBRI" or content[tag + 7 : tag + 8] in _WITH_COUNT
+        has_count = marks[tag] == b"VBRI" or int.from_bytes(content[tag + 4 : tag + 8], "big") & 1
         counted = int.from_bytes(content[place : place + 4], "big") if has_count else 0
     return _Run(frames, position, header, tag, counted)
 

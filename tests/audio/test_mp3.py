@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiogen_metrics.audio import mp3, tags
+from audiogen_metrics.audio import decoding, mp3, tags
 from audiogen_metrics.audio.decoding import decode
 from audiogen_metrics.errors import AudioFileError
 
@@ -291,6 +291,17 @@ def test_room_for_the_longest_frames_of_a_long_file() -> None:
     """Where one tag does not hold as much, more follow."""
     content = without_length(encoded(FIRST))
     part = mp3.parts(PATH, content)[0]
-    wide = mp3.with_room(content, replace(part, room=3 * mp3._MAX_TAG))
+    wide = mp3.bytes_of(content, replace(part, room=3 * mp3._MAX_TAG))
     assert len(wide) > 3 * mp3._MAX_TAG
     assert tags.skip(wide, len(content)) == len(wide)
+
+
+def test_only_what_is_there_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a length that is estimated from a short first frame, of long ones behind it."""
+    content = without_length(encoded(QUIET_THEN_LOUD, "VARIABLE"))
+    size = len(read(content))
+    monkeypatch.setattr(decoding, "MAX_SAMPLES", size)
+    assert len(read(content)) == size
+    monkeypatch.setattr(decoding, "MAX_SAMPLES", size - 1)
+    with pytest.raises(AudioFileError, match="cut it into clips"):
+        read(content)
