@@ -38,7 +38,7 @@ test-wheel:
 	tar -xzf dist/*.tar.gz -C "$$folder/sdist" --strip-components 1; \
 	mv "$$folder/sdist/audiogen_metrics" "$$folder/not-imported"; \
 	cd "$$folder/sdist"; \
-	$(CURDIR)/$(WHEEL)/bin/pytest -n auto --dist loadfile $(PYTEST) tests
+	$(CURDIR)/$(WHEEL)/bin/pytest -n auto --dist loadfile $(PYTEST) --pyargs ./tests audiogen_metrics
 
 # Runs the peers themselves, in an environment of their own, and writes docs/parity.md.
 parity: .venv/dev $(PEERS)/installed
