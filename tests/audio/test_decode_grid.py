@@ -33,9 +33,8 @@ def sample() -> Iterator[Case]:
         if case.writer == "libsndfile" and (case.container, case.codec) not in seen:
             rate, channels, length = forms[len(seen) % len(forms)]
             seen.add((case.container, case.codec))
-            channels = (
-                min(channels, 2) if case.container == "OGG" else channels
-            )  # coupled, and one of them low tones only
+            if case.container == "OGG":  # channels are coupled, and one of them has low tones only
+                channels = min(channels, 2)
             yield replace(case, rate=rate, channels=channels, length=length, tagged=len(seen) % 2 == 0)
 
 
