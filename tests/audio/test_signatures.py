@@ -26,8 +26,8 @@ from audiogen_metrics.errors import AudioFileError, DataError, with_names
 from tests.audio.golden.foreign import ARCHIVE
 
 with zipfile.ZipFile(ARCHIVE) as archive:
-    FOREIGN = {name: archive.read(name) for name in archive.namelist() if name != "layer2.mp2"}
-    LAYER_2 = archive.read("layer2.mp2")
+    FOREIGN = {name: archive.read(name) for name in archive.namelist() if name not in ("layer2.mp2", "clip.oga")}
+    LAYER_2, OGG_FLAC = archive.read("layer2.mp2"), archive.read("clip.oga")
 
 NAMES = {
     "clip.m4a": "MPEG-4 audio",
@@ -246,6 +246,10 @@ def test_layer_2_is_decoded() -> None:
     audio = decode(Path("layer2.mp2"), LAYER_2)
     assert audio.sample_rate == 32_000
     assert np.abs(audio.samples).max() == pytest.approx(0.125, rel=0.1)
+
+
+def test_flac_in_ogg_is_decoded() -> None:
+    assert len(decode(Path("clip.oga"), OGG_FLAC).samples) > 0
 
 
 def test_a_folder_without_audio_says_what_is_there(tmp_path: Path) -> None:
