@@ -204,6 +204,9 @@ UNEXPLAINED = "unexplained"
 _IMA4_GAP = 128 / 2**15
 """What 7 bits of 16 are."""
 
+_LAME_GAP = 1e-4
+"""LAME's decoder rounds to 16 bits."""
+
 _LONGEST_DELAY = 2400
 """Samples that an encoder of MP3 may put before the sound."""
 
@@ -243,7 +246,7 @@ def classify(case: Case, content: bytes, folder: Path) -> Verdict:
     if other is None:
         return Verdict("refused by ffmpeg")
     if len(ours) != len(other):
-        return _of_other_length(case, ours, other, audio.sample_rate)
+        return _of_other_length(case, ours, other, audio.sample_rate, path)
     return _of_equal_length(case, ours, other, audio.sample_rate, path)
 
 
@@ -255,12 +258,11 @@ def _of_equal_length(case: Case, ours: Samples, other: Samples, rate: int, path:
         return Verdict("rounding")
     if case.channels > 2 and _is_permuted(ours, other, _tolerance(case, peak)):
         return Verdict("order of channels")
-    if case.container == "MP3" or case.codec == "libmp3lame":
-        if rate <= 24_000 and _is_third(["lame", "--quiet", "--decode", str(path)], ours, 1e-4):
-            return Verdict("MPEG-2 layer III")
-        settled = gap[4 * 1152 :]
-        if case.way.startswith("cut") and settled.max() <= _tolerance(case, peak):
-            return Verdict("beginning of a cut stream")
+    if _is_of_lame(case, ours, rate, path):
+        return Verdict("MPEG-2 layer III")
+    settled = gap[4 * 1152 :]
+    if case.way.startswith("cut") and settled.max() <= _tolerance(case, peak):
+        return Verdict("beginning of a cut stream")
     if "adpcm" in case.codec.lower() and _is_third(["sox", "-D", str(path), "-e", "float", "-b", "32"], ours, 0):
         return Verdict("ADPCM")
     if (case.container, case.codec) == ("AIFF", "IMA_ADPCM") and gap.max() <= _IMA4_GAP:
@@ -270,7 +272,7 @@ def _of_equal_length(case: Case, ours: Samples, other: Samples, rate: int, path:
     return Verdict(UNEXPLAINED, f"{len(ours)} samples each, up to {gap.max():.2g} apart, of {peak:.2g}")
 
 
-def _of_other_length(case: Case, ours: Samples, other: Samples, rate: int) -> Verdict:
+def _of_other_length(case: Case, ours: Samples, other: Samples, rate: int, path: Path) -> Verdict:
     if _codec(case) == "Opus" and len(other) * rate == len(ours) * 48_000:
         raised = resample(torch.from_numpy(ours[:, 0]), rate, 48_000, "torchaudio").numpy()
         if len(ours) < 100 or np.corrcoef(raised, other[:, 0])[0, 1] > 0.99:
@@ -282,6 +284,8 @@ def _of_other_length(case: Case, ours: Samples, other: Samples, rate: int) -> Ve
             theirs_there = other[delay : delay + len(ours)]
             if np.abs(ours - theirs_there).max() <= tolerance:
                 return Verdict("encoder's delay" if delay else "encoder's padding")
+            if np.abs(ours - theirs_there).max() <= _LAME_GAP and _is_of_lame(case, ours, rate, path):
+                return Verdict("MPEG-2 layer III", "and the encoder's delay or padding")
             if case.channels > 2 and _is_permuted(ours, theirs_there, tolerance):
                 return Verdict("order of channels", "and the encoder's padding")
     if case.codec == "G721_32" and _is_sound(case, ours):
@@ -308,6 +312,12 @@ def _is_permuted(ours: Samples, other: Samples, tolerance: float) -> bool:
     return bool((equal.sum(0) == 1).all() and (equal.sum(1) == 1).all())
 
 
+def _is_of_lame(case: Case, ours: Samples, rate: int, path: Path) -> bool:
+    """Tell whether these are the samples of MP3 at a rate of MPEG-2 that LAME's decoder gives, too."""
+    is_mp3 = case.container == "MP3" or case.codec == "libmp3lame"
+    return is_mp3 and rate <= 24_000 and _is_third(["lame", "--quiet", "--decode", str(path)], ours, _LAME_GAP)
+
+
 def _is_third(command: list[str], ours: Samples, tolerance: float) -> bool:
     """Tell whether a third decoder gives our samples; it may trim the beginning otherwise."""
     with tempfile.TemporaryDirectory() as folder:
@@ -318,6 +328,8 @@ def _is_third(command: list[str], ours: Samples, tolerance: float) -> bool:
     if not tolerance:
         both = min(len(ours), len(third))
         return both > 0 and np.array_equal(ours[:both], third[:both])
+    if len(ours) == len(third) and np.abs(ours - third).max() <= tolerance:
+        return True
     for start in range(-2400, 2401):
         a, b = ours[max(0, start) :], third[max(0, -start) :]
         both = min(len(a), len(b)) - 1152

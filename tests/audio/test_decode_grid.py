@@ -66,7 +66,7 @@ def test_the_classes_of_the_grid() -> None:
     def name(case: Case, other: np.ndarray, ours: np.ndarray = NOISE) -> str:
         if len(ours) == len(other):
             return _of_equal_length(case, ours, other, case.rate, PATH).name
-        return _of_other_length(case, ours, other, case.rate).name
+        return _of_other_length(case, ours, other, case.rate, PATH).name
 
     surround, vorbis = replace(CASE, channels=6), replace(CASE, container="OGG", codec="VORBIS")
     assert name(CASE, NOISE) == "equal"
