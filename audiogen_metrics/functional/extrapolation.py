@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy import stats
 
 from audiogen_metrics.errors import InsufficientDataError
 from audiogen_metrics.functional.frechet import frechet_distance
@@ -19,15 +21,34 @@ SIZES, REPEATS, LARGEST_RATIO = 10, 5, 4
 
 FEWEST_CLIPS = 20
 
+FEWEST_ROWS = 2
+"""Rows of the smallest subset per dimension from which on the bias is a line in 1 / n."""
+
 
 class Extrapolation(NamedTuple):
-    """The line ``distance = value + slope / n``, how well it fits (R²), and what it was fitted to."""
+    """The line ``distance = value + slope / n``, how well it fits (R²), what it was fitted to, and how sure it is.
+
+    Parameters
+    ----------
+    sizes, distances
+        Clips of the subsets, and the mean distance of each size.
+    partial
+        Whether only part of the bias is taken away: the smallest subset has fewer than two rows for each dimension,
+        where the bias is no line in 1 / n. A high R² does not show it.
+    standard_error
+        Of the value, over other draws of gen; the reference is taken as exact.
+    ci95
+        The 95 % interval of the expected value at this n. It says nothing about the bias that is left.
+    """
 
     value: float
     slope: float
     r_squared: float
     sizes: tuple[int, ...]
     distances: tuple[float, ...]
+    partial: bool
+    standard_error: float
+    ci95: tuple[float, float]
 
 
 def extrapolate(
@@ -78,24 +99,58 @@ def extrapolate(
     blocks = rows.split([1] * len(rows) if counts is None else list(counts))
     clips = len(blocks)
     require_clips(clips)
+    lengths = [len(block) for block in blocks]
     rng = np.random.default_rng(whole("seed", seed, 0))
     inverse = np.linspace(1, LARGEST_RATIO, SIZES) / clips
     sizes = np.unique(np.round(1 / inverse).astype(int))[::-1]
-    means = []
+    means, shares, smallest = [], [], len(rows)
     for size in sizes:
-        if size == clips and whole_gen is not None:
-            rng.permutation(clips)  # the draws that follow stay the same
-            means.append(frechet_distance(whole_gen, ref).value)
-            continue
-        draws = [rng.permutation(clips)[:size] for _ in range(1 if size == clips else REPEATS)]
-        parts = [torch.cat([blocks[clip] for clip in sorted(draw)]) for draw in draws]
-        found = [frechet_distance(GaussianStatistics.from_embeddings(part), ref).value for part in parts]
+        draws = [np.sort(rng.permutation(clips)[:size]) for _ in range(1 if size == clips else REPEATS)]
+        found, share = [], np.zeros(clips)
+        for draw in draws:
+            part = torch.cat([blocks[clip] for clip in draw])
+            statistics = whole_gen if size == clips and whole_gen else GaussianStatistics.from_embeddings(part)
+            found.append(frechet_distance(statistics, ref).value)
+            share[draw] += _shares(part, ref, [lengths[clip] for clip in draw]).cpu().numpy() / len(draws)
+            smallest = min(smallest, len(part))
         means.append(float(np.mean(found)))
+        shares.append(share)
     slope, value = np.polyfit(1 / sizes, means, 1)
     residual = np.array(means) - (value + slope / sizes)
     spread = float(np.sum((np.array(means) - np.mean(means)) ** 2))
     fit = 1.0 if spread == 0 else 1 - float(residual @ residual) / spread
-    return Extrapolation(float(value), float(slope), fit, tuple(map(int, sizes)), tuple(means))
+    # The value is linear in the distances, so what a clip adds to them adds up to what it adds to the value.
+    shares_of_value = np.polyfit(1 / sizes, shares, 1)[1]
+    error = math.sqrt(clips / (clips - 1) * float(shares_of_value @ shares_of_value))
+    half = error * float(stats.t.ppf(0.975, clips - 1))
+    return Extrapolation(
+        float(value),
+        float(slope),
+        fit,
+        tuple(map(int, sizes)),
+        tuple(means),
+        smallest < FEWEST_ROWS * ref.dimension,
+        error,
+        (float(value) - half, float(value) + half),
+    )
+
+
+def _shares(rows: torch.Tensor, ref: GaussianStatistics, counts: Sequence[int]) -> torch.Tensor:
+    """Return what each clip adds to the Fréchet distance, ``(clips,)``: to first order in its weight; the sum is 0."""
+    count, mean = len(rows), rows.mean(0)
+    centred = rows - mean
+    cross = centred @ ref.factor.to(rows.device).T / math.sqrt(count - 1)
+    # diag((A Aᵀ)^½), from the smaller of the two Gram matrices. Directions without variance carry nothing.
+    flat = cross.shape[0] <= cross.shape[1]
+    squares, vectors = torch.linalg.eigh(cross @ cross.T if flat else cross.T @ cross)
+    known = squares > squares[-1] * 1e-13
+    roots, vectors = squares[known].sqrt(), vectors[:, known]
+    root = (vectors.square() * roots).sum(1) if flat else ((cross @ vectors).square() / roots).sum(1)
+    lengths = centred.square().sum(1)
+    moved = 2 * centred @ (mean - ref.mean.to(rows.device))
+    influence = lengths - lengths.sum() / (count - 1) + moved - ((count - 1) * root - roots.sum())
+    blocks = influence.split(list(counts))
+    return torch.stack([block.sum() for block in blocks]) / count
 
 
 def require_clips(clips: int) -> None:

@@ -9,6 +9,7 @@ from audiogen_metrics.errors import InsufficientDataError
 
 if TYPE_CHECKING:
     from audiogen_metrics.evaluation.evaluation import Evaluation
+    from audiogen_metrics.functional.extrapolation import Extrapolation
 
 
 def draw_fits(evaluation: Evaluation, path: Path) -> None:
@@ -28,8 +29,14 @@ def draw_fits(evaluation: Evaluation, path: Path) -> None:
             line = [fit.value, fit.value + fit.slope * x[-1]]
             points = Curve("subsets", 0, x, fit.distances, fit.distances, fit.distances)
             fitted = Curve("line", 1, [0, x[-1]], line, line, line)
-            title = f"{fit.value:.4g} at infinite n, R² {fit.r_squared:.3f}"
-            panels.append(Panel(title, "1 / n", recipe.score_id, [points, fitted]))
+            panels.append(Panel(title_of(fit), "1 / n", recipe.score_id, [points, fitted]))
     if not panels:
         raise lacking or InsufficientDataError("there is no FD or FAD to extrapolate", where=path)
     draw([panels], path)
+
+
+def title_of(fit: Extrapolation) -> str:
+    """Return the value with its interval, and whether the bias has been taken away."""
+    low, high = fit.ci95
+    title = f"{fit.value:.4g} [{low:.4g}, {high:.4g}] at infinite n, R² {fit.r_squared:.3f}"
+    return title + "\npart of the bias only: score more clips" * fit.partial
