@@ -35,7 +35,8 @@ def add_parser(subparsers: Subparsers) -> None:
         "study",
         help="find out which damage the metrics can hear",
         description="Corrupt a growing share of a set of real recordings, score it against itself, and say for each "
-        "metric and probe: responds, flat, or wrong direction. Run it again after an interruption to go on.",
+        "metric and probe: responds, flat, wrong direction, or comes and goes. Run it again after an interruption to "
+        "go on.",
         allow_abbrev=False,
     )
     parser.add_argument("ref", metavar="REF", help="folder of real recordings; its sub-folders are the classes")

@@ -17,6 +17,7 @@ from audiogen_metrics.errors import InsufficientDataError
 from audiogen_metrics.evaluation.evaluation import Evaluation
 from audiogen_metrics.functional.statistics import GaussianStatistics
 from audiogen_metrics.metrics.recipe import Recipe
+from audiogen_metrics.report.chance import LEVEL, Variety, class_chances, variety
 
 MAX_POINTS = 1500
 """Points of one set in the projection, so that the page stays light; axes are fitted to all clips."""
@@ -25,6 +26,9 @@ ROWS_AT_ONCE = 1024
 """Rows of the distance matrix held in memory at a time."""
 
 TINY = 1e-300
+
+FEWEST_CLIPS = 6
+"""Clips from which on an exchange of clips can be told from chance."""
 
 
 @dataclass(frozen=True)
@@ -60,15 +64,38 @@ class Projection:
     shares: tuple[float, float]
     spread: float
     """Total variance of gen relative to ref."""
+    variety: Variety | None
+    """How sure that is; None where the clips of a set are not known, or too few."""
 
 
 @dataclass(frozen=True)
 class ClassShare:
-    """Mean probability (sigmoid) of one class in both sets."""
+    """Mean probability (sigmoid) of one class in both sets, and how often chance makes any class differ as much."""
 
     label: str
     gen: float
     ref: float
+    p: float
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes in which the sets differ.
+
+    Parameters
+    ----------
+    beyond_chance
+        Those that differ beyond chance: most missed first, most invented last.
+    gen, ref
+        Clips of each set.
+    paired
+        Whether pairs of clips were compared; then both sets are those of the pairs.
+    """
+
+    beyond_chance: tuple[ClassShare, ...]
+    gen: int
+    ref: int
+    paired: bool
 
 
 @dataclass(frozen=True)
@@ -120,7 +147,7 @@ class Diagnosis:
     projection
         Both sets in the plane; None if there are no embeddings.
     classes
-        All classes in which the sets differ, most missed first, most invented last.
+        In which the sets differ; None if no classes are known.
     order
         What clips are ordered by: their ``divergence`` from the reference, their ``distance`` to the nearest
         reference clip, or None.
@@ -135,7 +162,7 @@ class Diagnosis:
     """
 
     projection: Projection | None
-    classes: tuple[ClassShare, ...]
+    classes: Classes | None
     order: Literal["divergence", "distance"] | None
     values: tuple[float, ...]
     worst: tuple[ClipDiagnosis, ...]
@@ -148,10 +175,10 @@ def diagnose(evaluation: Evaluation, clips: int = 20) -> Diagnosis:
     """Return where the sets lie, in which classes they differ, and the ``clips`` worst and best clips."""
     if evaluation.ref is None:
         text = "There is no reference: no map of the sets, no classes missed or invented, no clips by distance or KL."
-        return Diagnosis(None, (), None, (), (), (), None, (text,))
+        return Diagnosis(None, None, None, (), (), (), None, (text,))
     notes: list[str] = []
     projection: Projection | None = None
-    classes: tuple[ClassShare, ...] = ()
+    classes: Classes | None = None
     try:
         projection = _projection(evaluation)
     except InsufficientDataError as error:
@@ -223,7 +250,22 @@ def _projection(evaluation: Evaluation) -> Projection:
     shares = (sizes[:2].square() / sizes.square().sum().clamp(min=TINY)).tolist()
     clouds = (_cloud(gen, gen_gauss, pooled.mean, axes), _cloud(ref, ref_gauss, pooled.mean, axes))
     spread = float(gen_gauss.factor.square().sum() / ref_gauss.factor.square().sum().clamp(min=TINY))
-    return Projection(recipe.backbone, *clouds, (shares[0], shares[1]), spread)
+    return Projection(recipe.backbone, *clouds, (shares[0], shares[1]), spread, _variety(evaluation, recipe, output))
+
+
+def _variety(evaluation: Evaluation, recipe: Recipe, output: Output) -> Variety | None:
+    """Return how sure the sets' variances are; of the pairs only where all clips of a set have one."""
+    sides = evaluation.gen.features(recipe), evaluation.ref.features(recipe) if evaluation.ref is not None else None
+    if not all(isinstance(side, EmbeddingSet) and len(side) >= FEWEST_CLIPS for side in sides):
+        return None
+    gen, ref = sides
+    assert isinstance(gen, EmbeddingSet)
+    assert isinstance(ref, EmbeddingSet)
+    paired = bool(evaluation.paired) and gen.clip_ids == ref.clip_ids and evaluation.asked.prompts is None
+    rows = (gen.rows(output).double(), ref.rows(output).double())
+    if not all(bool((side - side[0]).any()) for side in rows):
+        return None
+    return variety(*rows, (gen.counts(output), ref.counts(output)), paired=paired)
 
 
 def _cloud(
@@ -242,18 +284,36 @@ def _cloud(
     return Cloud(clip_ids, tuple((x, y) for x, y in points), (x, y), ((ax, ay), (bx, by)), gauss.count)
 
 
-def _classes(evaluation: Evaluation) -> tuple[ClassShare, ...]:
+def _classes(evaluation: Evaluation) -> Classes:
     recipe = evaluation.recipe("logits")
     labels = None if recipe is None else evaluation.backbones[recipe.backbone].labels
     if recipe is None or labels is None:
         raise InsufficientDataError("no backbone of this run names classes")
     if evaluation.ref is None:
         raise InsufficientDataError("there is no reference")
+    sides = evaluation.gen.features(recipe), evaluation.ref.features(recipe)
+    gen_ids, ref_ids = (set(side.clip_ids) for side in sides)
+    samples: dict[str, list[str]] = {}
+    for clip in evaluation.paired:
+        partner = evaluation.links.partner(clip)
+        if clip in gen_ids and partner in ref_ids:
+            samples.setdefault(partner, []).append(clip)
+    # Few pairs among many clips would leave most of the sets out.
+    paired = 2 * len(samples) >= min(len(gen_ids), len(ref_ids))
     # Sigmoid: AudioSet clips have several classes at once, so the classes do not compete.
-    sides = evaluation.gen, evaluation.ref
-    gen, ref = (side.features(recipe).logits().double().sigmoid().mean(dim=0).tolist() for side in sides)
-    shares = [ClassShare(label, *pair) for label, *pair in zip(labels, gen, ref, strict=True)]
-    return tuple(sorted(shares, key=lambda share: (share.gen - share.ref, share.label)))
+    if paired:
+        clips = [clip for made in samples.values() for clip in made]
+        parts = sides[0].logits(clips).double().sigmoid().split([len(made) for made in samples.values()])
+        gen, ref = torch.stack([part.mean(0) for part in parts]), sides[1].logits([*samples]).double().sigmoid()
+    else:
+        gen, ref = (side.logits().double().sigmoid() for side in sides)
+    if min(len(gen), len(ref)) < 2:
+        raise InsufficientDataError("one clip says nothing of chance")
+    chances = class_chances(gen, ref, paired=paired).tolist()
+    found = zip(labels, gen.mean(0).tolist(), ref.mean(0).tolist(), chances, strict=True)
+    shares = [ClassShare(*each) for each in found if each[-1] <= LEVEL]
+    shares.sort(key=lambda share: (share.gen - share.ref, share.label))
+    return Classes(tuple(shares), len(gen), len(ref), paired)
 
 
 def _nearest(evaluation: Evaluation) -> dict[str, Neighbour] | None:
@@ -285,11 +345,15 @@ def _influence(evaluation: Evaluation) -> Influence | None:
     if recipe is None:
         return None
     try:
-        without = evaluation.measured(recipe).without("gen")
+        measured = evaluation.measured(recipe)
+        without = measured.without("gen")
     except InsufficientDataError:
         return None
-    gen = evaluation.gen.features(recipe)
-    changes = dict(zip(gen.clip_ids, (without.mean() - without).tolist(), strict=True))
+    ids = measured.gen.clip_ids
+    changes: dict[str, float] = {}
+    # Copies and samples of one prompt leave together: each has an equal share in what they do.
+    for unit, change in zip(measured.units("gen").values(), (without.mean() - without).tolist(), strict=True):
+        changes |= {ids[place]: change / len(unit) for place in unit}
     return Influence(recipe.score_id, {clip: changes[clip] for clip in sorted(changes, key=lambda c: (-changes[c], c))})
 
 
@@ -313,13 +377,14 @@ class _Describer:
         self.labels = None if self.recipe is None else evaluation.backbones[self.recipe.backbone].labels
 
     def __call__(self, clip_id: str) -> ClipDiagnosis:
+        partner = self.evaluation.links.partner(clip_id)
         return ClipDiagnosis(
             clip_id,
             self.gen_paths[clip_id],
-            self.ref_paths.get(clip_id) if clip_id in self.paired else None,
+            self.ref_paths.get(partner) if clip_id in self.paired else None,
             self.values[clip_id],
             self.heard("gen", clip_id),
-            self.heard("ref", clip_id) if clip_id in self.paired else (),
+            self.heard("ref", partner) if clip_id in self.paired else (),
             self.nearest.get(clip_id),
             self.influence.get(clip_id),
         )

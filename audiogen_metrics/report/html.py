@@ -14,7 +14,8 @@ from audiogen_metrics.results import InputSummary, ScoreReport
 
 if TYPE_CHECKING:
     from audiogen_metrics.evaluation.evaluation import Evaluation
-    from audiogen_metrics.report.diagnosis import ClassShare, ClipDiagnosis, Diagnosis, Influence, Projection
+    from audiogen_metrics.report.chance import Variety
+    from audiogen_metrics.report.diagnosis import Classes, ClipDiagnosis, Diagnosis, Influence, Projection
     from audiogen_metrics.report.media import Album, Media
 
 AUDIO_BYTES = 24 * 2**20
@@ -148,15 +149,18 @@ def _map(projection: Projection | None) -> str:
         f"Two principal axes of both sets' embeddings ({escape(projection.backbone)}), {first} and {second} of the "
         f"variance; crosses are means, ellipses two standard deviations; {drawn}. What the map does not show, "
         f"the other axes hold.</figcaption></figure><p>In all dimensions the generated set has "
-        f"<b>{projection.spread:.2f}</b> times the variance of the reference: "
-        f"{_variety(projection.spread)}.</p>"
+        f"<b>{projection.spread:.2f}</b> times the variance of the reference"
+        f"{_variety(projection.variety)}.</p>"
     )
 
 
-def _variety(spread: float) -> str:
-    if abs(spread - 1) < 0.05:
-        return "as much variety"
-    return "less variety" if spread < 1 else "more variety"
+def _variety(variety: Variety | None) -> str:
+    if variety is None:
+        return "; whether that is beyond chance is not known: the clips of a set are not known, or are too few"
+    verdict = "no difference in variety beyond chance"
+    if variety.beyond_chance:
+        verdict = f"{'less' if variety.ratio < 1 else 'more'} variety"
+    return f" (95 % interval {variety.low:.2f} to {variety.high:.2f}, p = {variety.p:.3g}): {verdict}"
 
 
 def _key() -> str:
@@ -205,11 +209,18 @@ def _influence(influence: Influence | None) -> str:
     )
 
 
-def _classes(classes: Sequence[ClassShare]) -> str:
-    missed = [share for share in classes[:CLASSES_SHOWN] if share.gen < share.ref]
-    invented = [share for share in classes[: -CLASSES_SHOWN - 1 : -1] if share.gen > share.ref]
-    if not missed and not invented:
+def _classes(classes: Classes | None) -> str:
+    if classes is None:
         return ""
+    number = f"{classes.gen} pairs" if classes.paired else f"n = {classes.gen} and {classes.ref}"
+    shown = classes.beyond_chance
+    missed = [share for share in shown[:CLASSES_SHOWN] if share.gen < share.ref]
+    invented = [share for share in shown[: -CLASSES_SHOWN - 1 : -1] if share.gen > share.ref]
+    if not shown:
+        return (
+            f"<p>No class differs beyond chance at this n ({number}). What the classifier gives each class on average "
+            "does differ a little, as it does between any two samples.</p>"
+        )
     largest = max(max(share.gen, share.ref) for share in missed + invented)
     tables = ""
     for caption, shares in (("Most missed classes", missed), ("Most invented classes", invented)):
@@ -218,17 +229,18 @@ def _classes(classes: Sequence[ClassShare]) -> str:
                 escape(share.label),
                 f"{share.ref:.1%}",
                 f"{share.gen:.1%}",
+                f"{share.p:.3g}",
                 drawings.bars(share.gen, share.ref, largest),
             )
             for share in shares
         ]
         if rows:
-            tables += (
-                f"<div>{table(caption, ('class', 'ref', 'gen', 'ref over gen'), rows, ('number', 'number', ''))}</div>"
-            )
+            header = ("class", "ref", "gen", "p", "ref over gen")
+            tables += f"<div>{table(caption, header, rows, ('number', 'number', 'number', ''))}</div>"
     return (
-        "<p>Mean probability that the classifier gives a class, over all clips of a set. Missed classes are heard "
-        f'less in gen than in ref, invented ones more. {_key()}</p><div class="columns">{tables}</div>'
+        f"<p>Mean probability that the classifier gives a class, over all clips of a set ({number}). Missed classes "
+        "are heard less in gen than in ref, invented ones more. Only classes beyond chance are listed: p is how often "
+        f'chance makes any class differ as much. {_key()}</p><div class="columns">{tables}</div>'
     )
 
 
@@ -260,7 +272,7 @@ def _clips(diagnosis: Diagnosis, album: Album) -> str:
 def _card(clip: ClipDiagnosis, rank: int, unit: str, influenced: str, album: Album) -> str:
     sides = media_of("gen", clip.clip_id, album.of(clip.path), clip.gen_classes)
     if clip.ref_path is not None:
-        sides += media_of("ref", clip.clip_id, album.of(clip.ref_path), clip.ref_classes)
+        sides += media_of("ref", clip.ref_path.stem, album.of(clip.ref_path), clip.ref_classes)
     nearest = clip.nearest
     words = [clip.clip_id, *(label for label, _ in clip.gen_classes + clip.ref_classes)]
     if nearest is not None:

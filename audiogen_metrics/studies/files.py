@@ -15,7 +15,18 @@ from audiogen_metrics.studies.verdicts import MINIMUM_CHANGE
 from audiogen_metrics.text import escaped
 from audiogen_metrics.writing import write_atomically
 
-ANSWERS = {"responds": "responds", "flat": "flat", "wrong direction": "**wrong direction**"}
+ANSWERS = {
+    "responds": "responds",
+    "flat": "flat",
+    "wrong direction": "**wrong direction**",
+    "comes and goes": "**comes and goes**",
+    "no verdict": "no verdict: repeats do not differ",
+}
+
+NO_VERDICT = (
+    "No verdict: no score differs from repeat to repeat, so nothing says what chance would do. Study shares between 0 "
+    "and 1, or draw the corruption anew (--redraw-parameters), with --repeats of 2 or more."
+)
 
 
 def write_study(study: Study, folder: Path) -> list[Path]:
@@ -61,6 +72,8 @@ def summary(study: Study) -> str:
             cells = [f"{verdict.answer} {verdict.relative_change:+.0%}" for verdict in verdicts]
             lines.append(f"  {probe:<16}" + "".join(f"{cell:>24}" for cell in cells))
     lines += ["", "Percentages: change at the highest dose, of the metric's scale on this set; + is worse."]
+    if any(finding.verdict.answer == "no verdict" for finding in study.findings):
+        lines.append(NO_VERDICT)
     lines += [f"not run: {probe}: {reason}" for probe, reason in study.not_run.items()]
     lines += [f"note: {study.caveat}."] if study.caveat else []
     return "\n".join(map(escaped, lines + [f"warning: {warning}" for warning in study.warnings])) + "\n"
@@ -85,7 +98,8 @@ def to_markdown(study: Study) -> str:
                 "clips": study.probes[finding.probe].clips,
             }
         )
-    notes = [f"- not run: {probe}: {reason}" for probe, reason in study.not_run.items()]
+    notes = [f"- {NO_VERDICT}"] * any(finding.verdict.answer == "no verdict" for finding in study.findings)
+    notes += [f"- not run: {probe}: {reason}" for probe, reason in study.not_run.items()]
     notes += [f"- {study.caveat}."] if study.caveat else []
     notes += [f"- {warning}" for warning in study.warnings]
     listed = "\n" * bool(notes) + "".join(f"{escaped(note)}\n" for note in notes)

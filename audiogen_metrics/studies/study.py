@@ -36,10 +36,10 @@ from audiogen_metrics.studies.verdicts import Verdict, judge
 if TYPE_CHECKING:
     from audiogen_metrics.backbones.base import Backbone
 
-STUDY_VERSION = 1
+STUDY_VERSION = 2
 
 COPIED_CLIPS = 10
-"""Clips whose copies give the scale of a kernel distance, at most."""
+"""Clips whose copies give the scale of a metric without a bound, at most."""
 
 PAPER_PROBES = ("noise", "masking", "interference", "reordering")
 """The corruptions of arXiv 2303.03857, section IV-A."""
@@ -132,10 +132,10 @@ class ProbeRun:
 class Study:
     """Curves and verdicts for every metric and probe.
 
-    Each metric's ``scale`` is how far it moves on this very set when nothing is left to recognise: for a Fréchet
-    distance the value between two halves of the set, for KL that between clips paired at random, for IS, precision and
-    their like the distance from the value of a generator that gets everything wrong. A kernel distance is 0 on average
-    between halves, so it takes the value between the set and copies of one clip, as a mean over ten clips.
+    Each metric's ``scale`` is how far it moves on this very set when nothing is left to recognise, and does not depend
+    on how many clips there are: for a Fréchet distance the total variance of the set's rows, for KL the value between
+    clips paired at random, for IS, precision and their like the distance from the value of a generator that gets
+    everything wrong. All others take the value between the set and copies of one clip, as a mean over ten clips.
 
     Parameters
     ----------
@@ -542,11 +542,11 @@ def _scale(measure: Measure, clean: EmbeddingSet, seed: int) -> float:
         strangers = dict(zip(order, order[1:] + order[:1], strict=True))
         shuffled = EmbeddingSet({clip_id: clean.features[strangers[clip_id]] for clip_id in clean.clip_ids})
         scale = measure.value(shuffled, clean)
-    elif kind.unbiased:
+    elif kind.needs == "moments":
+        scale = float(clean.statistics(kind.output).factor.square().sum())
+    else:
         copies = [EmbeddingSet(dict.fromkeys(clean.clip_ids, clean.features[clip])) for clip in order[:COPIED_CLIPS]]
         scale = math.fsum(measure.value(copied, clean) for copied in copies) / len(copies)
-    else:
-        scale = measure.value(clean.select(sorted(order[::2])), clean.select(sorted(order[1::2])))
     if not scale > 0:
         raise InsufficientDataError(
             f"{measure.score_id} has no scale on this set: with nothing left to recognise it would be {scale:.3g} off",

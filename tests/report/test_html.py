@@ -232,7 +232,7 @@ def test_page_of_a_comparison(compared):
         "verdict",
         "A is ahead by KL",
         "B is ahead",
-        "random swaps",
+        "random exchanges",
         "skipped",
     ):
         assert text in page.text, text

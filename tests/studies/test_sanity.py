@@ -18,7 +18,7 @@ from audiogen_metrics.errors import InsufficientDataError, UsageError
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.studies import Study, sanity
 from audiogen_metrics.studies.files import panels, summary, to_markdown, write_study
-from audiogen_metrics.studies.study import Effort, Measure, Plan, run_study
+from audiogen_metrics.studies.study import Effort, Measure, Plan, _scale, run_study
 from audiogen_metrics.studies.verdicts import judge
 from tests.conftest import EXAMPLES, Run
 
@@ -200,12 +200,66 @@ def test_verdicts() -> None:
     rising = {0.0: [0.0] * 3, 0.5: [1.0, 1.1, 0.9], 1.0: [2.0] * 3}
     assert judge(rising, 4.0, higher_is_better=False).answer == "responds"
     assert judge(rising, 4.0, higher_is_better=True).answer == "wrong direction"
-    assert judge(rising, 100.0, higher_is_better=False).answer == "flat"
+    assert judge(rising, 200.0, higher_is_better=False).answer == "flat"
     noisy = {0.0: [0.0] * 3, 0.5: [9.0, -9.0, 5.0], 1.0: [1.0] * 3}
     assert judge(noisy, 4.0, higher_is_better=False).answer == "flat"
     constant = judge({0.0: [1.0, 1.0], 1.0: [1.0, 1.0]}, 1.0, higher_is_better=False)
     assert (constant.answer, constant.spearman, constant.effect_size) == ("flat", 0.0, None)
     assert judge({0.0: [0.0], 1.0: [3.0]}, 4.0, higher_is_better=False).ci95 is None
+
+
+def test_what_comes_and_goes_is_not_flat() -> None:
+    there_and_back = {0.0: [0.0] * 4, 0.3: [1.0, 1.1, 0.9, 1.0], 0.6: [0.9, 1.0, 1.1, 1.0], 1.0: [0.05] * 4}
+    for higher_is_better in (False, True):
+        assert judge(there_and_back, 4.0, higher_is_better=higher_is_better).answer == "comes and goes"
+    assert judge(there_and_back, 100.0, higher_is_better=False).answer == "flat"
+
+
+def test_no_verdict_without_repeats_that_differ() -> None:
+    for curve in (
+        {0.0: [0.0], 0.5: [2.0], 1.0: [3.0]},
+        {0.0: [0.0] * 5, 1.0: [3.0] * 5},
+        {0.0: [0.0] * 5, 0.5: [2.0] * 5, 1.0: [3.0] * 5},
+    ):
+        assert judge(curve, 4.0, higher_is_better=False).answer == "no verdict"
+
+
+@pytest.mark.parametrize(
+    ("doses", "repeats", "alike"),
+    [(11, 5, (0, 10)), (3, 5, (0, 2)), (3, 2, (0, 2)), (5, 1, ()), (5, 5, (0,)), (5, 5, (0, 1, 2, 3, 4))],
+    ids=["shares", "three-shares", "two-repeats", "severities", "redrawn", "redrawn-in-vain"],
+)
+def test_a_metric_of_noise_gets_no_verdict(doses: int, repeats: int, alike: tuple[int, ...]) -> None:
+    rng, runs, verdicts = np.random.default_rng(0), 400, 0
+    for _ in range(runs):
+        scores = rng.normal(size=(doses, repeats))
+        for dose in alike:
+            scores[dose] = scores[dose, 0]
+        found = judge({dose / (doses - 1): list(row) for dose, row in enumerate(scores)}, 1.0, higher_is_better=False)
+        verdicts += found.answer not in ("flat", "no verdict")
+    assert verdicts <= 0.085 * runs  # three standard errors above 5.5 %
+
+
+def test_scales_do_not_depend_on_how_many_clips_there_are() -> None:
+    stream = torch.Generator().manual_seed(0)
+
+    def drawn(clips: int) -> EmbeddingSet:
+        return EmbeddingSet(
+            {
+                str(clip): {
+                    "embeddings": torch.randn(8, generator=stream),
+                    "windows": torch.randn(2, 8, generator=stream),
+                    "logits": 3 * torch.randn(6, generator=stream),
+                }
+                for clip in range(clips)
+            }
+        )
+
+    names = ["fd", "fad", "is", "kl", "kid", "kad", "precision", "recall", "density", "coverage"]
+    for recipe in get_protocol("yamnet").select(names):
+        measure = Measure.of(recipe)
+        few, many = (np.mean([_scale(measure, drawn(clips), seed) for seed in range(8)]) for clips in (40, 160))
+        assert few == pytest.approx(many, rel=0.2), recipe.score_id
 
 
 def test_command_line(agm: Run, tmp_path: Path) -> None:
@@ -222,7 +276,7 @@ def test_command_line(agm: Run, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out" / "study.json").read_text())["probes"]["white-noise"]["settings"]["snr_db"] == 5
     failed = agm(*common, "--expect", "white-noise.fd_yamnet=flat")
     assert failed.returncode == 5
-    assert "white-noise.fd_yamnet is responds, not flat" in failed.stderr
+    assert "white-noise.fd_yamnet is no verdict, not flat" in failed.stderr
     assert agm(*common, "--fractions", "1:0:2").returncode == 2
     unused = agm(*common, "--events", "4")
     assert unused.returncode == 2
