@@ -242,3 +242,27 @@ def test_every_new_tensor_says_its_type_and_device() -> None:
                 if not needed <= said and None not in said:  # None is **options
                     silent.append(f"{path.relative_to(PACKAGE)}:{node.lineno}: {ast.unparse(node)}")
     assert not silent
+
+
+@pytest.mark.filterwarnings("ignore:CUDA is not available")
+@pytest.mark.parametrize("host", [True, False])
+def test_cudnn_convolves_only_where_it_may_round(host: bool) -> None:
+    """In plain float32 it takes many times the time and memory of torch's own convolution."""
+    cuda, cpu = torch.device("cuda"), torch.device("cpu")
+    before, torch.backends.cudnn.enabled = torch.backends.cudnn.enabled, host
+    try:
+        with full_precision(cpu):
+            assert torch.backends.cudnn.enabled == host
+            with full_precision(cuda):
+                assert not torch.backends.cudnn.enabled
+                with full_precision(cuda, tf32=True):
+                    assert torch.backends.cudnn.enabled == host
+                assert not torch.backends.cudnn.enabled
+            with full_precision(cuda, torch.bfloat16):
+                assert torch.backends.cudnn.enabled == host
+        assert torch.backends.cudnn.enabled == host
+    finally:
+        torch.backends.cudnn.enabled = before
+    kinds = (YAMNet(device="cuda"), YAMNet(device="cuda", tf32=True), YAMNet(device="cuda", autocast=torch.bfloat16))
+    assert [kind.settings["cudnn"] for kind in kinds] == [0, 1, 1]
+    assert "cudnn" not in YAMNet(device="cpu").settings

@@ -152,6 +152,7 @@ class Backbone(ABC):
         }
         if self.device.type == "cuda":
             settings["tf32"] = int(self.tf32)
+            settings["cudnn"] = int(self.tf32 or self.autocast is not None)
         return settings | self._own_settings()
 
     def _own_settings(self) -> dict[str, str | int]:

@@ -1,0 +1,500 @@
+"""A GPU gives the CPU's numbers, and what training does there reaches no score.
+
+``AGM_TEST_DEVICE=cpu pytest tests/test_gpu.py`` runs the same code where there is no GPU: the CPU against itself.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from audiogen_metrics import FAD, FD, IS, KL, MetricSuite, ScoreReport, score
+from audiogen_metrics.backbones.base import Backbone
+from audiogen_metrics.backbones.panns import Cnn14At16k, Cnn14At32k
+from audiogen_metrics.backbones.vggish import VGGish
+from audiogen_metrics.backbones.yamnet import YAMNet
+from audiogen_metrics.functional import (
+    GaussianStatistics,
+    frechet_distance,
+    inception_score,
+    kernel_audio_distance,
+    kernel_distance,
+    kl_divergence,
+    manifold,
+)
+from audiogen_metrics.functional.extrapolation import extrapolate
+from audiogen_metrics.functional.kernel import cubic, discrepancy_leave_one_out, gaussian
+from audiogen_metrics.functional.pooled import PooledFrechet, PooledGaussian
+from audiogen_metrics.functional.statistics import fold, with_ones
+from audiogen_metrics.functional.uncertainty import frechet_leave_one_out
+from audiogen_metrics.objects import KAD, KID
+from audiogen_metrics.protocols import PROTOCOLS
+from tests.checkpoints import calibration_clips, write_panns, write_vggish
+from tests.conftest import EXAMPLES, write_tone
+
+CPU = torch.device("cpu")
+DEVICE = torch.device(os.environ.get("AGM_TEST_DEVICE", "cuda"))
+ON_GPU = DEVICE.type == "cuda"
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(ON_GPU and not torch.cuda.is_available(), reason="needs a CUDA device"),
+    pytest.mark.filterwarnings(
+        "ignore::DeprecationWarning",
+        "ignore::FutureWarning",
+        "ignore:.*random weights",
+        "ignore:Please use the new API settings:UserWarning",  # torch's, to hosts that use its older interface
+    ),
+]
+
+SAME_FUNCTION = 1e-9
+SAME_SCORE = 1e-5
+WORST_CLIP = 6e-5
+"""Relative: of functions in float64, of scores, and of one clip's features, as docs/precision.md has them."""
+
+PUBLISHED: dict[str, type[Backbone]] = {
+    "panns-cnn14-16k": Cnn14At16k,
+    "panns-cnn14-32k": Cnn14At32k,
+    "vggish": VGGish,
+}
+METRICS = [FD, FAD, IS, KL, KID, KAD]
+
+DIFFERENCES = {"kid", "kad"}
+"""May be near 0, the difference of larger numbers: a thousandth of their standard error is as good as nothing."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _threads() -> Iterator[None]:
+    """Beside a GPU, the CPU's side of a comparison takes all cores."""
+    threads = torch.get_num_threads()
+    if ON_GPU:
+        torch.set_num_threads(os.cpu_count() or 1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def weights() -> Iterator[dict[str, Path]]:
+    """Random checkpoints by backbone; not under tmp_path: they are 1 GB."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        yield {
+            "panns-cnn14-16k": write_panns(folder / "16k.pth", Cnn14At16k),
+            "panns-cnn14-32k": write_panns(folder / "32k.pth", Cnn14At32k),
+            "vggish": write_vggish(folder / "vggish.pth"),
+        }
+
+
+def make(name: str, weights: dict[str, Path], device: torch.device, **options: object) -> Backbone:
+    if name == "yamnet":
+        return YAMNet(device=device, **options)  # type: ignore[arg-type]
+    return PUBLISHED[name](device=device, weights=weights[name], **options)  # type: ignore[call-arg]
+
+
+# Functions of embeddings and logits
+
+
+def rows(count: int, width: int, seed: int, shift: float = 0.0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    scales = torch.linspace(0.3, 2, width, dtype=torch.float64)
+    return torch.randn(count, width, generator=generator, dtype=torch.float64) * scales + shift
+
+
+SHAPES = {
+    "more rows than dimensions": (rows(300, 48, 0, 0.3), rows(240, 48, 1)),
+    "fewer rows than dimensions": (rows(90, 256, 0, 0.3), rows(120, 256, 1)),
+}
+
+Function = Callable[[torch.Tensor, torch.Tensor], object]
+
+
+def several(gen: torch.Tensor) -> list[int]:
+    """Return counts of one, two and three rows a clip."""
+    return [1, 2, 3] * (len(gen) // 6)
+
+
+def frechet(gen: torch.Tensor, ref: torch.Tensor) -> object:
+    return frechet_distance(*map(GaussianStatistics.from_embeddings, (gen, ref)))
+
+
+def pooled(gen: torch.Tensor, ref: torch.Tensor) -> tuple[PooledFrechet, np.ndarray, np.ndarray]:
+    every = np.random.default_rng(0).permutation(len(gen) + len(ref))
+    return PooledFrechet(torch.cat([gen, ref]), [1] * len(every)), every[: len(gen)], every[len(gen) :]
+
+
+def pooled_value(gen: torch.Tensor, ref: torch.Tensor) -> object:
+    pool, *parts = pooled(gen, ref)
+    return pool.value(*parts)
+
+
+def pooled_influences(gen: torch.Tensor, ref: torch.Tensor) -> object:
+    pool, *parts = pooled(gen, ref)
+    return pool.influences(*parts)
+
+
+def pooled_influences_of_several(gen: torch.Tensor, ref: torch.Tensor) -> object:
+    counts = several(gen) + several(ref)
+    every = np.random.default_rng(0).permutation(len(counts))
+    return PooledFrechet(torch.cat([gen, ref]), counts).influences(every[:60], every[60:])
+
+
+def pooled_kernel(gen: torch.Tensor, ref: torch.Tensor) -> object:
+    return PooledGaussian(torch.cat([gen, ref])).value(np.arange(len(gen)), np.arange(len(gen), len(gen) + len(ref)))
+
+
+def statistics(gen: torch.Tensor, ref: torch.Tensor) -> object:
+    return GaussianStatistics.from_embeddings(gen).merge(GaussianStatistics.from_embeddings(ref))
+
+
+def folded(gen: torch.Tensor, ref: torch.Tensor) -> object:
+    parts = torch.cat([fold(with_ones(side)) for side in (gen, ref)])
+    return GaussianStatistics.from_folded(parts, len(gen) + len(ref))
+
+
+def fixed(function: Callable[..., object], **options: object) -> Function:
+    return lambda gen, ref: function(gen, GaussianStatistics.from_embeddings(ref), **options)
+
+
+FUNCTIONS: dict[str, Function] = {
+    "frechet_distance": frechet,
+    "frechet_leave_one_out": frechet_leave_one_out,
+    "frechet_leave_one_out, several": lambda gen, ref: frechet_leave_one_out(gen, ref, several(gen)),
+    "frechet_leave_one_out, statistics": fixed(frechet_leave_one_out),
+    "merge": statistics,
+    "fold": folded,
+    "extrapolate": fixed(extrapolate),
+    "extrapolate, several": lambda gen, ref: fixed(extrapolate, counts=several(gen))(gen, ref),
+    "kernel_distance": kernel_distance,
+    "kernel_distance, subsets": lambda gen, ref: kernel_distance(gen, ref, subsets=20, subset_size=40),
+    "kernel_audio_distance": kernel_audio_distance,
+    "discrepancy_leave_one_out": lambda gen, ref: discrepancy_leave_one_out(gen, ref, cubic, several(gen)),
+    "discrepancy_leave_one_out, gaussian": lambda gen, ref: discrepancy_leave_one_out(
+        gen, ref, gaussian(ref), [1] * len(gen)
+    ),
+    "manifold": manifold,
+    "inception_score": lambda gen, _: inception_score(gen),
+    "kl_divergence": lambda gen, ref: kl_divergence(gen[:80], ref[:80], eps=1e-6),
+    "kl_divergence, sigmoid": lambda gen, ref: kl_divergence(gen[:80], ref[:80], activation="sigmoid"),
+    "PooledFrechet.value": pooled_value,
+    "PooledFrechet.influences": pooled_influences,
+    "PooledFrechet.influences, several": pooled_influences_of_several,
+    "PooledGaussian.value": pooled_kernel,
+}
+
+COARSER = {"PooledFrechet.value": 1e-6, "frechet_leave_one_out, several": 1e-8}
+"""What a function's own documentation promises where that is less."""
+
+ONE_SET = {"inception_score"}
+
+
+def parts(result: object, device: torch.device) -> Iterator[torch.Tensor]:
+    """Yield all numbers of a result, part by part; tensors must be on the device."""
+    if isinstance(result, torch.Tensor):
+        assert result.device.type == device.type
+        yield result.detach().cpu().double().flatten()
+    elif isinstance(result, GaussianStatistics):
+        yield from parts((result.mean, result.covariance), device)
+    elif isinstance(result, tuple):
+        for part in result:
+            yield from parts(part, device)
+    elif result is not None:
+        yield torch.tensor([float(result)], dtype=torch.float64)  # type: ignore[arg-type]
+
+
+def furthest(found: object, expected: object, device: torch.device) -> float:
+    """Return the largest difference, relative to the largest number of its part."""
+    pairs = zip(parts(found, device), parts(expected, CPU), strict=True)
+    return max(float((a - b).abs().max() / b.abs().max().clamp(min=1e-300)) for a, b in pairs)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_gives_what_it_gives_on_the_cpu(name: str, shape: str) -> None:
+    gen, ref = SHAPES[shape]
+    error = furthest(FUNCTIONS[name](gen.to(DEVICE), ref.to(DEVICE)), FUNCTIONS[name](gen, ref), DEVICE)
+    print(f"\n{name}, {shape}: {error:.1e}", end="")
+    assert error <= COARSER.get(name, SAME_FUNCTION)
+
+
+MIXED: dict[str, Function] = {
+    name: FUNCTIONS[name] for name in FUNCTIONS if not name.startswith(("Pooled", "fold", *ONE_SET))
+}
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_a_reference_may_lie_on_the_cpu(name: str) -> None:
+    """Statistics from a file do, beside a generator's embeddings on a GPU."""
+    gen, ref = SHAPES["more rows than dimensions"]
+    assert furthest(MIXED[name](gen.to(DEVICE), ref), MIXED[name](gen, ref), DEVICE) <= SAME_FUNCTION
+
+
+# Networks
+
+
+def precision() -> list[str | bool]:
+    """Return what torch's settings say of products of float32, in its newer interface where it has one."""
+    b = torch.backends
+    if hasattr(b, "fp32_precision"):
+        places = (b, b.cudnn, b.cuda.matmul, b.cudnn.conv, b.cudnn.rnn)
+        return [b.cudnn.enabled, *(place.fp32_precision for place in places)]
+    return [b.cudnn.enabled, b.cuda.matmul.allow_tf32, b.cudnn.allow_tf32]
+
+
+@pytest.fixture
+def _host_allows_tf32() -> Iterator[None]:
+    """The host allows TF32 everywhere, by torch's older interface, as most code does."""
+    matmul, cudnn = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.allow_tf32 = True
+    yield
+    torch.backends.cudnn.allow_tf32 = cudnn
+    torch.set_float32_matmul_precision(matmul)
+
+
+def per_clip(found: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
+    """Return the relative difference of each clip's features."""
+    found, expected = found.cpu().double().flatten(1), expected.double().flatten(1)
+    return (found - expected).norm(dim=1) / expected.norm(dim=1)
+
+
+@pytest.mark.usefixtures("_host_allows_tf32")
+@pytest.mark.parametrize("name", [*PUBLISHED, "yamnet"])
+def test_a_network_gives_what_it_gives_on_the_cpu(name: str, weights: dict[str, Path]) -> None:
+    here, there = make(name, weights, CPU), make(name, weights, DEVICE)
+    clips = calibration_clips(here.sample_rate, torch.Generator().manual_seed(1), seconds=4.0)
+    before, inside = precision(), []
+    there.network.register_forward_hook(lambda *_: inside.append(precision()))
+    assert precision() == before
+    expected, found = here(clips).named(), there(clips).named()
+    assert precision() == before
+    assert inside
+    assert not {"tf32", True} & set(inside[0][3:])
+    assert inside[0][0] != ON_GPU
+    errors = {output: per_clip(tensor, expected[output]) for output, tensor in found.items()}
+    for output, error in errors.items():
+        print(f"\n{name} {output}: median {float(error.median()):.1e}, worst clip {float(error.max()):.1e}", end="")
+    assert found.keys() == expected.keys() == here.outputs
+    assert all(tensor.device.type == DEVICE.type for tensor in found.values())
+    assert max(float(error.max()) for error in errors.values()) <= WORST_CLIP
+    if ON_GPU:
+        chosen = make(name, weights, DEVICE, tf32=True)(clips).named()
+        assert precision() == before
+        rounded = {output: float(per_clip(tensor, expected[output]).median()) for output, tensor in chosen.items()}
+        print(f"\n{name} with TF32: median {rounded}", end="")
+        # Else the comparison above could not see TF32.
+        assert all(value > 5 * float(errors[output].median()) for output, value in rounded.items())
+
+
+# Folders
+
+
+def numbers(report: ScoreReport) -> dict[str, dict[str, float]]:
+    """Return the numbers of each score by name."""
+    found = {}
+    for score_id, result in report.scores.items():
+        low, high = result.ci95 or (None, None)
+        every = {"value": result.value, "std": result.std, "low": low, "high": high, **result.details}
+        found[score_id] = {name: float(value) for name, value in every.items() if value is not None}
+    return found
+
+
+@pytest.mark.parametrize("protocol", ["audioldm", "yamnet"])
+def test_a_folder_scores_as_on_the_cpu(protocol: str, weights: dict[str, Path]) -> None:
+    chosen = PROTOCOLS[protocol]
+    given = {} if protocol == "yamnet" else {name: weights[name] for name in ("panns-cnn14-16k", "vggish")}
+
+    def run(device: torch.device, **options: object) -> ScoreReport:
+        start = time.perf_counter()
+        report = score(
+            EXAMPLES / "generated",
+            EXAMPLES / "reference",
+            protocol=protocol,
+            metrics=[*chosen.recipes, *chosen.on_request],
+            device=device,
+            weights=given,
+            limit=24,
+            **{"workers": 2, "extrapolate": True, **options},  # type: ignore[arg-type]
+        )
+        print(f"\n{protocol} on {device}: {time.perf_counter() - start:.1f} s", end="")
+        return report
+
+    there, again, here = run(DEVICE), run(DEVICE), run(CPU)
+    assert again.scores == there.scores
+    assert {settings["device_type"] for settings in there.backbones.values()} == {DEVICE.type}
+    assert not there.problems
+    found, expected = numbers(there), numbers(here)
+    assert found.keys() == expected.keys()
+    differing = []
+    for score_id, values in expected.items():
+        assert found[score_id].keys() == values.keys()
+        assert math.isfinite(values["value"])
+        slack = 1e-3 * values["standard_error"] if there[score_id].metric in DIFFERENCES else 0.0
+        for name, value in values.items():
+            # Differences of differences, such as intervals, round more than the score itself.
+            tolerance = SAME_SCORE if name == "value" else 10 * SAME_SCORE
+            error = abs(found[score_id][name] - value)
+            if name == "value":
+                print(f"\n{score_id}: {value:.9g}, on {DEVICE} {error / abs(value or 1):.1e} beside it", end="")
+            if error > max(tolerance * abs(value), slack):
+                differing.append(f"{score_id} {name}: {found[score_id][name]!r}, on the CPU {value!r}")
+    assert not differing, "\n".join(differing)
+
+
+# Metric objects
+
+
+@pytest.fixture(scope="module")
+def batches() -> list[dict[str, object]]:
+    """Three batches of eight clips: noise against smoothed noise, each clip at its own level."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(2, 24, 24_000, generator=generator) * torch.rand(2, 24, 1, generator=generator) * 0.3
+    smooth = torch.nn.functional.avg_pool1d(noise[1], 9, stride=1, padding=4)
+    names = [f"clip-{index:02}" for index in range(24)]
+    return [
+        {"gen": noise[0, part], "ref": smooth[part], "ids": names[part], "sample_rate": 16_000}
+        for part in (slice(start, start + 8) for start in (0, 8, 16))
+    ]
+
+
+def on_device(batch: dict[str, object]) -> dict[str, object]:
+    return {name: value.to(DEVICE) if isinstance(value, torch.Tensor) else value for name, value in batch.items()}
+
+
+@contextmanager
+def training() -> Iterator[None]:
+    """Autocast to bfloat16 on the device, with half as the default type; both must be there at the end, too."""
+    ones = torch.ones(8, 8, device=DEVICE, dtype=torch.float32)
+    torch.set_default_dtype(torch.float16)
+    try:
+        with torch.autocast(DEVICE.type, torch.bfloat16):
+            yield
+            assert (ones @ ones).dtype == torch.bfloat16
+        assert torch.get_default_dtype() == torch.float16
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def held(metric: object) -> list[torch.Tensor]:
+    return [tensor for tensors in metric.metric_state.values() for tensor in tensors]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", METRICS, ids=lambda kind: kind.__name__)
+def test_a_metric_in_a_training_loop(kind: type[FD], batches: list[dict[str, object]]) -> None:
+    expected = kind(protocol="yamnet")
+    for batch in batches:
+        expected.update(**batch)
+    metric = kind(protocol="yamnet").to(DEVICE)
+    with training():
+        for batch in batches:
+            metric.update(**on_device(batch))
+        value = metric.compute()
+    assert (value.device.type, value.dtype) == (DEVICE.type, torch.float64)
+    assert {tensor.device.type for tensor in held(metric)} == {DEVICE.type}
+    # What KID subtracts is above 1.
+    assert float(value) == pytest.approx(float(expected.compute()), rel=SAME_SCORE, abs=SAME_SCORE)
+    assert metric.compute_score().n_gen == 24
+
+
+def test_a_suite_moves_to_the_device_and_back(batches: list[dict[str, object]]) -> None:
+    suites = [MetricSuite([kind(protocol="yamnet") for kind in METRICS]) for _ in range(2)]
+    there = suites[1].to(DEVICE)
+    with training():
+        for batch in batches:
+            there.update(**on_device(batch))
+        found = there.compute()
+    for batch in batches:
+        suites[0].update(**batch)
+    expected = {name: float(value) for name, value in suites[0].compute().items()}
+    assert {value.device.type for value in found.values()} == {DEVICE.type}
+    assert {name: float(value) for name, value in found.items()} == pytest.approx(
+        expected, rel=SAME_SCORE, abs=SAME_SCORE
+    )
+    back = there.to(CPU)
+    assert all(tensor.device == CPU for metric in back.members.values() for tensor in held(metric))
+    assert {name: float(value) for name, value in back.compute().items()} == pytest.approx(
+        expected, rel=SAME_SCORE, abs=SAME_SCORE
+    )
+
+
+# Memory and speed
+
+
+MEMORY = 1.5 * 2**30
+"""Bytes of the device that a process may take in the test below."""
+
+
+@pytest.mark.skipif(not ON_GPU, reason="the memory of a CPU cannot be limited from here")
+def test_a_batch_that_does_not_fit_is_halved(tmp_path: Path, weights: dict[str, Path]) -> None:
+    """The first convolution of 48 clips makes 2.2 GiB at once, of eight 0.4."""
+    for index in range(48):
+        write_tone(tmp_path / f"{index:02}.wav", seconds=10)
+
+    def run(batch_size: int) -> ScoreReport:
+        return score(
+            tmp_path,
+            metrics=["is"],
+            device=DEVICE,
+            weights={"panns-cnn14-16k": weights["panns-cnn14-16k"]},
+            batch_size=batch_size,
+            ci=False,
+            cache=False,
+        )
+
+    def release() -> None:
+        gc.collect()
+        torch.cuda.empty_cache()
+
+    release()
+    torch.cuda.set_per_process_memory_fraction(MEMORY / torch.cuda.get_device_properties(DEVICE).total_memory)
+    try:
+        expected = run(8)
+        found = run(48)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+        release()
+    print(f"\n{found.problems}", end="")
+    assert not expected.problems
+    assert f"48 clips of 10 s did not fit into the memory of {DEVICE}; went on with " in found.problems[0]
+    assert found["is_panns"].n_gen == 48
+    assert found["is_panns"].value == pytest.approx(expected["is_panns"].value, rel=SAME_SCORE)
+
+
+def seconds(call: Callable[[], object], times: int) -> float:
+    """Return the shortest of some runs, after one that does not count."""
+    call()
+    found = []
+    for _ in range(times):
+        start = time.perf_counter()
+        call()
+        if ON_GPU:
+            torch.cuda.synchronize()
+        found.append(time.perf_counter() - start)
+    return min(found)
+
+
+def test_how_fast(weights: dict[str, Path]) -> None:
+    """Prints only."""
+    if ON_GPU:
+        print(f"\n{torch.cuda.get_device_name()}, torch {torch.__version__}", end="")
+    sizes, count, width = ((16, 64), 3000, 2048) if ON_GPU else ((2,), 300, 128)
+    for tf32 in (False, True):
+        network = make("panns-cnn14-16k", weights, DEVICE, tf32=tf32)
+        for size in sizes:
+            clips = torch.randn(size, 160_000, generator=torch.Generator().manual_seed(0)) * 0.1
+            taken = seconds(lambda network=network, clips=clips: network(clips).logits.cpu(), 5 if ON_GPU else 1)
+            print(f"\nCNN14 16k, {size} clips of 10 s, TF32 {tf32}: {size / taken:.1f} clips/s", end="")
+    gen, ref = rows(count, width, 0, 0.1), rows(count, width, 1)
+    for device in (CPU, DEVICE):
+        sides = gen.to(device), ref.to(device)
+        taken = seconds(lambda sides=sides: frechet(*sides), 1)
+        print(f"\nFD at n = {count}, d = {width} on {device}: {taken:.2f} s", end="")
