@@ -31,7 +31,7 @@ from audiogen_metrics.functional import GaussianStatistics
 from audiogen_metrics.metrics import Metric, catalogue, metric_names
 from audiogen_metrics.metrics.definition import FeatureSource
 from audiogen_metrics.metrics.kl import ByPairs
-from audiogen_metrics.metrics.measured import Measured
+from audiogen_metrics.metrics.measuring.measured import Measured
 from audiogen_metrics.metrics.recipe import Recipe
 from audiogen_metrics.options import as_path
 from audiogen_metrics.protocols import get_protocol

@@ -46,7 +46,8 @@ class Score:
     n_gen, n_ref
         Clips it was computed on; ``n_ref`` is None for a metric that looks at the generated set only.
     std
-        Standard deviation over splits (inception score), else None.
+        Standard deviation (ddof 0) over the splits of an IS, or the subsets of a KID that has some; else None. It is no
+        error of measurement: that is ``standard_error`` in `details`.
     ci95
         95 % confidence interval, where one was asked for.
     details
@@ -57,7 +58,7 @@ class Score:
         What `ci95` makes of the reference: ``sampled`` if its own sampling is in the interval, ``exact`` if it is not,
         as where only statistics of the reference are known; None if the reference plays no part.
     remarks
-        What else must be said beside the number: why it has no interval or no noise floor.
+        What else must be said beside the number: why it has no interval or no p, or why these are doubtful.
     """
 
     id: str
@@ -137,8 +138,12 @@ class Manifest:
         Of the files that were taken as clips; empty for all audio.
     ci, extrapolate
         Whether intervals and values at infinite n were computed; None if that was not recorded.
+    draws
+        Random deals behind p, as asked for; None for the default.
+    pairs
+        The reference of each generated clip, where several may share one; empty where equal ids pair.
     seed
-        Of the noise floors' halves and the subsets of the values at infinite n.
+        Of all that is drawn.
     """
 
     gen: str
@@ -152,6 +157,8 @@ class Manifest:
     ci: bool | None = field(default=None, metadata=LATER)
     extrapolate: bool | None = field(default=None, metadata=LATER)
     seed: int = field(default=0, metadata=LATER)
+    draws: int | None = field(default=None, metadata=LATER)
+    pairs: Mapping[str, str] = field(default_factory=dict, metadata=LATER)
 
 
 @dataclass(frozen=True)
@@ -311,9 +318,14 @@ class ScoreReport:
         if any(score.ci95 is not None for score in self.scores.values()):
             exact = [score.id for score in self.scores.values() if score.ci95_ref == "exact"]
             caveat.append(
-                "note: brackets are 95 % intervals of the expected score at this n, by the jackknife over clips"
+                "note: brackets are 95 % intervals of the expected score at this n, over clips"
                 + f"; {EXACT} for {', '.join(exact)}: its own sampling is not in them" * bool(exact)
                 + "."
+            )
+        if any("chance_p" in score.details for score in self.scores.values()):
+            caveat.append(
+                "note: p is the chance of a score at least this bad if gen and ref were one distribution, by dealing "
+                "out their clips anew."
             )
         return caveat + [f"warning: {warning}" for warning in self.warnings]
 
@@ -362,15 +374,29 @@ def _row(score: Score) -> tuple[str, ...]:
 def _remark(score: Score) -> str:
     """Return what belongs beside the number for people."""
     parts = [_counts(score)]
-    if "noise_floor" in score.details:
-        floor, clips = score.details["noise_floor"], score.details["noise_floor_n"]
-        parts.append(f"ref against itself at n = {clips}: {floor:.4g}")
+    parts += chance_of(score)
     if "extrapolated" in score.details:
-        fit = score.details["extrapolation_r2"]
-        parts.append(f"n → ∞: {score.details['extrapolated']:.4g} (R² {fit:.3f})")
+        low, high = (score.details.get(f"extrapolated_{end}") for end in ("low", "high"))
+        bounds = "" if low is None or high is None else f" [{low:.4g}, {high:.4g}]"
+        parts.append(f"n → ∞: {score.details['extrapolated']:.4g}{bounds} (R² {score.details['extrapolation_r2']:.3f})")
     if score.ci95_ref == "exact":
         parts.append(EXACT)
     return "; ".join(filter(None, [*parts, *score.remarks]))
+
+
+def chance_of(score: Score) -> list[str]:
+    """Return what chance alone gives, in words; nothing where it is not known."""
+    details = score.details
+    if "chance_p" not in details:
+        return []
+    found = [f"p = {details['chance_p']:.2g}"]
+    if "halves_n" not in details:
+        return [*found, f"by chance alone {details['chance_expected']:.4g} expected"]
+    ours, theirs, clips = details["halves_gen"], details["halves_ref"], details["halves_n"]
+    # A set that varies less than the reference can lie nearer to its half than the other half does: that says nothing.
+    if (ours > theirs) == score.higher_is_better:
+        return found
+    return [*found, f"at n = {clips} gen scores {ours:.4g} against ref, and ref {theirs:.4g} against itself"]
 
 
 def _counts(score: Score) -> str:

@@ -40,11 +40,19 @@ EARLIER_OPTIONS = frozenset({"splits", "seed", "eps"})
 
 
 IN_UNITS = frozenset(
-    {"value", "std", "ci95", "mean_term", "covariance_term", "standard_error", "noise_floor", "extrapolated"}
+    {"value", "std", "ci95", "mean_term", "covariance_term", "standard_error", "extrapolated"}
+    | {"chance_expected", "halves_gen", "halves_ref", "extrapolated_low", "extrapolated_high"}
 )
 """Numbers of a score that are in its own unit: they are as exact as its value, however small they are beside it."""
 
-MACHINE = frozenset({"device", "device_type", "tf32", "problems"})
+UNCERTAINTY = frozenset(
+    {"ci95", "ci95_ref", "standard_error", "remarks", "noise_floor", "noise_floor_n", "subset_size", "subsets"}
+    | {"chance_p", "chance_expected", "chance_draws", "halves_gen", "halves_ref", "halves_n"}
+    | {"extrapolated_low", "extrapolated_high"}
+)
+"""What version 0.1 said of a score's uncertainty in another way."""
+
+MACHINE = frozenset({"device", "device_type", "tf32", "cudnn", "problems"})
 """What says where the networks ran, and how that went: the scores are what counts."""
 
 VERSIONS = frozenset({"numerics_version"})
@@ -159,9 +167,11 @@ def verify(
         batch_size=manifest.batch_size,
         workers=workers,
         pairing=recorded.pairing.get("mode", "auto"),
+        pairs=manifest.pairs or None,
         limit=manifest.limit,
         suffixes=manifest.suffixes,
         ci=_asked(manifest.ci, any(map(_has_uncertainty, recorded.scores.values()))),
+        draws=manifest.draws,
         extrapolate=_asked(manifest.extrapolate, any(map(_is_extrapolated, recorded.scores.values()))),
         seed=manifest.seed,
         cache=cache,
@@ -202,7 +212,7 @@ def _require_recipes(manifest: Manifest, protocol: str) -> None:
         for name, value in recipes[score_id].definition.options.items():
             stated = manifest.recipes[score_id].get(name, value)
             if stated != value:
-                own.append(f"{score_id} was computed with {name} {stated}; protocol {protocol} has {value:g}")
+                own.append(f"{score_id} was computed with {name} {stated}; protocol {protocol} has {value}")
     if own:
         raise UsageError(
             "; ".join(sorted(own)), where="manifest", fix="Run it again from Python, with what it was made with"
@@ -253,7 +263,7 @@ def _is_extrapolated(score: Score) -> bool:
 
 
 def _has_uncertainty(score: Score) -> bool:
-    return bool(score.ci95 or score.remarks or {"standard_error", "noise_floor"} & score.details.keys())
+    return bool(score.ci95 or score.remarks or {"standard_error", "noise_floor", "chance_p"} & score.details.keys())
 
 
 def _move(stated: dict[str, Any], now: Mapping[str, Any], name: str) -> None:
@@ -276,7 +286,8 @@ def differences(
 
     All that either of them states is compared, also what a later version of this library adds to a report.
     """
-    compare = _Comparison(_library(recorded) != _library(found), tolerance)
+    was = _library(recorded)
+    compare = _Comparison(was != _library(found), (was or "").startswith("0.1."), tolerance)
     old, new = ({**report, "manifest": {**report["manifest"]}} for report in (recorded, found))
     inputs = [report.pop("inputs") for report in (old, new)]
     for name, was, now in _by_name(*inputs):
@@ -296,13 +307,16 @@ def differences(
         yield from compare.score(score_id, was, now)
     yield from compare.warnings(*warnings)
     yield from compare.fields("version", "version of", *versions)
+    if compare.early:
+        yield Difference("version", "uncertainty", "version 0.1 told it in another way: only values are compared")
 
 
 @dataclass(frozen=True)
 class _Comparison:
-    """How a report is compared: whether another version of this library has written it, and how exactly."""
+    """How a report is compared: whether another version of this library has written it, or 0.1, and how exactly."""
 
     foreign: bool
+    early: bool
     tolerance: float
 
     def inputs(self, name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Difference]:
@@ -349,7 +363,7 @@ class _Comparison:
         fields = [{key: value for key, value in one.items() if key != "details"} for one in (old, new)]
         found: dict[Kind, list[str]] = {}
         for key, was, now in [*_by_key(*fields), *_by_key(old.get("details", {}), new["details"])]:
-            if not self.close(was, now, scales.get(key)):
+            if not (self.early and key in UNCERTAINTY) and not self.close(was, now, scales.get(key)):
                 text = _change(was, now) if key == "value" else f"{key} {_change(was, now)}"
                 texts = found.setdefault(self.kind("score", key, was), [])
                 texts.insert(0 if key == "value" else len(texts), text)

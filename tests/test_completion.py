@@ -61,7 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("agm sc", ["score"]),
         ("agm sta", ["stats"]),
         ("agm stats b", ["build"]),
-        ("agm score --pai", ["--pairing"]),
+        ("agm score --pai", ["--pairing", "--pairs"]),
         ("agm score --pairing i", ["id"]),
         ("agm score gen ref --protocol audioldm-0", ["audioldm-0.0.3"]),
         ("agm score gen ref --protocol yam", ["yamnet"]),

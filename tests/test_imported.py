@@ -66,7 +66,7 @@ def test_one_array_of_rows(fadtk, tmp_path):
     report = score_features(tmp_path / "embds_background.npy", tmp_path / "embds_eval.npy", backbone="vggish", ci=True)
     assert report["fad_vggish"].value == pytest.approx(score_features(*fadtk)["fad_vggish"].value, rel=1e-12)
     assert report["fad_vggish"].ci95 is None
-    assert report["fad_vggish"].remarks == ("no interval: which window is of which clip is not known",)
+    assert report["fad_vggish"].remarks == ("no interval and no p: which window is of which clip is not known",)
     assert any("n counts rows" in text for text in report.warnings)
 
 
@@ -76,7 +76,7 @@ def test_a_reference_of_rows_alone_is_taken_as_exact(fadtk, tmp_path):
     whole, found = score_features(*fadtk)["fad_vggish"], report["fad_vggish"]
     assert (whole.ci95_ref, found.ci95_ref) == ("sampled", "exact")
     assert found.details["standard_error"] < whole.details["standard_error"]
-    assert found.remarks == ("no noise floor: which window is of which clip is not known",)
+    assert found.remarks == ("no p: which window is of which clip is not known",)
     assert "reference taken as exact" in str(report)
 
 

@@ -225,7 +225,7 @@ def test_warnings_of_the_sets(tmp_path: Path) -> None:
         "gen: mixed durations, 0.2 to 1 s",
         "gen: mixed sample rates: 16000 Hz ×6, 44100 Hz ×1",
         "gen has 7 clips and ref 10",
-        "fd_yamnet: 7 rows for 1024 dimensions",
+        "fd_yamnet: 7 clips for 1024 dimensions",
     ):
         assert expected in warnings
     assert "ref: mixed" not in warnings

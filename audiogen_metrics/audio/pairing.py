@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import csv
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from audiogen_metrics.audio.files import AUDIO
+from audiogen_metrics.audio.files import AUDIO, canonical_id
+from audiogen_metrics.errors import DataError, UsageError
+from audiogen_metrics.options import as_path
 
 PairingMode = Literal["auto", "id", "none"]
 """``auto``: pair what matches; ``id``: every clip must match; ``none``: the sets are unpaired."""
@@ -70,8 +74,8 @@ class Pairing:
         return [f"not in KL: {self.unmatched(gen, ref, most=3)}{why}"]
 
 
-def pair(gen_ids: Iterable[str], ref_ids: Iterable[str]) -> Pairing:
-    """Match two sets of clip ids.
+def pair(gen_ids: Iterable[str], ref_ids: Iterable[str], prompts: Mapping[str, str] | None = None) -> Pairing:
+    """Match two sets of clip ids: equal ones, or each generated clip with its prompt, the id of its reference.
 
     Examples
     --------
@@ -79,7 +83,96 @@ def pair(gen_ids: Iterable[str], ref_ids: Iterable[str]) -> Pairing:
     Pairing(paired=('rain',), gen_only=('dog',), ref_only=('wind',))
     """
     gen, ref = set(gen_ids), set(ref_ids)
-    return Pairing(tuple(sorted(gen & ref)), tuple(sorted(gen - ref)), tuple(sorted(ref - gen)))
+    partners = {clip: clip if prompts is None else prompts.get(clip, clip) for clip in gen}
+    paired = {clip for clip, partner in partners.items() if partner in ref}
+    used = {partners[clip] for clip in paired}
+    return Pairing(tuple(sorted(paired)), tuple(sorted(gen - paired)), tuple(sorted(ref - used)))
+
+
+def read_pairs(
+    pairs: str | Path | Mapping[str, str], gen_ids: Collection[str], ref_ids: Collection[str]
+) -> dict[str, str]:
+    """Return the reference of each generated clip, where several were made for one.
+
+    Parameters
+    ----------
+    pairs
+        A pattern of generated ids in which ``{ref}`` stands for the id of the reference and ``{sample}`` for what
+        tells its samples apart, such as ``{ref}_{sample}`` or ``sample_{sample}/{ref}``; a CSV file with the columns
+        ``gen`` and ``ref``; or the ids themselves. Ids may be written with the suffix of an audio file.
+    gen_ids, ref_ids
+        All clips of both sets.
+
+    Raises
+    ------
+    UsageError
+        Neither a pattern nor a file.
+    DataError
+        A file that cannot be read, a clip with two references, or no clip that has one.
+
+    Examples
+    --------
+    >>> read_pairs("{ref}_{sample}", ["big_dog_0", "big_dog_1"], ["big_dog"])
+    {'big_dog_0': 'big_dog', 'big_dog_1': 'big_dog'}
+    """
+    where = pairs if isinstance(pairs, (str, Path)) else "pairs"
+    if isinstance(pairs, Mapping):
+        stated = [*pairs.items()]
+    elif "{ref}" in str(pairs):
+        form = _pattern(_without_suffixes(canonical_id(str(pairs))))
+        stated = [(clip, match["ref"]) for clip in gen_ids if (match := form.fullmatch(clip))]
+    else:
+        stated = _read_file(as_path(pairs))
+    found: dict[str, str] = {}
+    for gen, ref in stated:
+        clip, partner = _named(gen, gen_ids), _named(ref, ref_ids)
+        if found.setdefault(clip, partner) != partner:
+            raise DataError(f"clip {clip!r} has the references {found[clip]!r} and {partner!r}", where=where)
+    usable = {clip: ref for clip, ref in found.items() if clip in gen_ids and ref in ref_ids}
+    if not usable:
+        shown = next(iter(found.items()), None)
+        said = "no generated clip fits it" if shown is None else f"it says {shown[0]!r} has the reference {shown[1]!r}"
+        names = f"gen has {next(iter(gen_ids), None)!r}, ref {next(iter(ref_ids), None)!r}"
+        raise DataError(f"no pair is in both sets: {said}; {names}", where=where, fix="Use the ids of the files")
+    return dict(sorted(usable.items()))
+
+
+def suggest_pairs(gen_ids: Collection[str], ref_ids: Collection[str]) -> str | None:
+    """Return the pattern that pairs most generated clips, where these look like several samples of one prompt."""
+    for pattern in ("{ref}_{sample}", "{ref}-{sample}", "{sample}/{ref}", "{ref}/{sample}"):
+        form = _pattern(pattern)
+        fitting = [clip for clip in gen_ids if (match := form.fullmatch(clip)) and match["ref"] in ref_ids]
+        if 2 * len(fitting) > len(gen_ids):
+            return pattern
+    return None
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    parts = re.split(r"(\{ref\}|\{sample\})", text)
+    if text.count("{ref}") != 1:
+        raise UsageError(f"{text!r} has {{ref}} {text.count('{ref}')} times", fix="Write it once")
+    # The reference takes as much as it can: names have underscores, numbers of samples rarely.
+    forms = {"{ref}": "(?P<ref>.+)", "{sample}": "[^/]+?"}
+    return re.compile("".join(forms.get(part, re.escape(part)) for part in parts), re.DOTALL)
+
+
+def _read_file(path: Path) -> list[tuple[str, str]]:
+    if not path.is_file():
+        raise UsageError("is neither a file nor a pattern with {ref}", where=path, fix="Write {ref}_{sample}, say")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [*csv.DictReader(file)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"is not a CSV file ({error})", where=path) from error
+    if not rows or not {"gen", "ref"} <= rows[0].keys():
+        raise DataError("has no columns gen and ref", where=path, fix="Begin it with the line: gen,ref")
+    return [(row["gen"] or "", row["ref"] or "") for row in rows]
+
+
+def _named(name: str, ids: Collection[str]) -> str:
+    """Return a clip id as it is in a set, where it may be written with its suffix."""
+    clip = canonical_id(name)
+    return clip if clip in ids else _without_suffixes(clip)
 
 
 def _without_spaces(clip_id: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -22,7 +23,7 @@ from audiogen_metrics.backbones.base import Backbone, Features, Output
 from audiogen_metrics.backbones.weights import sha256_of
 from audiogen_metrics.embedding.extraction import ExtractionOptions, extract
 from audiogen_metrics.errors import DataError, MissingWeightsError, remedies
-from audiogen_metrics.functional.uncertainty import interval, mean_error
+from audiogen_metrics.functional.uncertainty import Spread, interval
 from audiogen_metrics.generation.prompts import requests_from_file
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.settings import resolve_device
@@ -189,7 +190,7 @@ def clap_score(
     text = _embed_text(backbone.folder, [requests[name] for name in matched.paired], backbone.device)
     cosines = (features.select(matched.paired).rows("embeddings").double() * text.double()).sum(1)
     value = float(cosines.mean())
-    found = interval(value, mean_error(cosines))
+    found = interval(value, Spread(float(cosines.std()) / math.sqrt(len(cosines)), len(cosines) - 1))
     return ClapScore(
         value,
         (found.low, found.high),

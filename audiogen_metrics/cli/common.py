@@ -54,6 +54,16 @@ def add_suffix_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_pairs_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--pairs``."""
+    parser.add_argument(
+        "--pairs",
+        metavar="FILE",
+        help="where several clips were made for one reference: a CSV file with the columns gen and ref, or a pattern "
+        "such as '{ref}_{sample}' or 'sample_{sample}/{ref}' (default: equal names pair)",
+    )
+
+
 def add_processes_option(parser: argparse.ArgumentParser) -> None:
     """Add ``--processes``."""
     parser.add_argument(

@@ -12,6 +12,7 @@ from audiogen_metrics.cli.common import (
     add_extraction_options,
     add_format_options,
     add_metrics_option,
+    add_pairs_option,
     add_protocol_option,
     extraction_arguments,
     page_as_result,
@@ -42,7 +43,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "compare",
         help="say which of two systems is better",
         description="Compare two folders of generated audio against one folder of references: the difference of every "
-        "score with its 95 % interval and p, and how many clips would separate them if these do not.",
+        "score with its 95 % interval and p, and which is better if both agree.",
         allow_abbrev=False,
     )
     parser.add_argument("gen_a", metavar="GEN_A", help="clips of system A")
@@ -53,8 +54,9 @@ def add_parser(subparsers: Subparsers) -> None:
         "--permutations", type=at_least(0), default=199, metavar="N", help="of the test; 0: none (default: %(default)s)"
     )
     parser.add_argument(
-        "--seed", type=at_least(0), default=0, metavar="N", help="of the permutations (default: %(default)s)"
+        "--seed", type=at_least(0), default=0, metavar="N", help="of all that is drawn (default: %(default)s)"
     )
+    add_pairs_option(parser)
     add_protocol_option(parser)
     add_extraction_options(parser)
     parser.add_argument(
@@ -81,6 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
         metrics=arguments.metrics,
         protocol=arguments.protocol,
         permutations=arguments.permutations,
+        pairs=arguments.pairs,
         seed=arguments.seed,
         observe=seen.append,
         **extraction_arguments(arguments),

@@ -58,11 +58,15 @@ def _metrics() -> list[dict[str, str]]:
             "better": "higher" if metric.higher_is_better else "lower",
             "computed on": metric.output,
             "needs": _needs(metric),
-            "options": ", ".join(f"{name}={value:g}" for name, value in metric().options.items()),
+            "options": ", ".join(f"{name}={_number(value)}" for name, value in metric().options.items()),
             "reading": metric.reading,
         }
 
     return _described(METRICS, describe, OWN)
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:g}"
 
 
 def _backbones() -> list[dict[str, str]]:

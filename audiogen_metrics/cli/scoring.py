@@ -17,6 +17,7 @@ from audiogen_metrics.cli.common import (
     add_extraction_options,
     add_format_options,
     add_metrics_option,
+    add_pairs_option,
     add_processes_option,
     add_protocol_option,
     check_processes,
@@ -92,12 +93,19 @@ def add_parser(subparsers: Subparsers) -> None:
         default="auto",
         help="auto: pair what matches; id: every clip must match; none: no KL (default: %(default)s)",
     )
+    add_pairs_option(parser)
     parser.add_argument(
         "--limit", type=at_least(1), metavar="N", help="score the first N clips of each set only, paired ones first"
     )
     parser.add_argument("--strict", action="store_true", help="a file that must be skipped is an error")
     parser.add_argument(
-        "--no-ci", action="store_true", help="leave out 95 %% intervals and the reference's own noise floor"
+        "--no-ci", action="store_true", help="leave out 95 %% intervals and what chance alone gives (p)"
+    )
+    parser.add_argument(
+        "--draws",
+        type=at_least(0),
+        metavar="N",
+        help="random deals of the clips behind p; 0: no p (default: 99, and none above 2000 clips)",
     )
     parser.add_argument(
         "--extrapolate",
@@ -113,7 +121,7 @@ def add_parser(subparsers: Subparsers) -> None:
         type=at_least(0),
         default=0,
         metavar="N",
-        help="of the halves behind the noise floor and the subsets behind --extrapolate (default: %(default)s)",
+        help="of all that is drawn: for p, for intervals, for --extrapolate (default: %(default)s)",
     )
     parser.add_argument(
         "--fail-if",
@@ -160,9 +168,11 @@ def run(arguments: argparse.Namespace) -> int:
             metrics=metrics,
             protocol=arguments.protocol,
             pairing=arguments.pairing,
+            pairs=arguments.pairs,
             limit=arguments.limit,
             strict=arguments.strict,
             ci=not arguments.no_ci,
+            draws=arguments.draws,
             extrapolate=bool(arguments.extrapolate),
             seed=arguments.seed,
             distributed=several and distributed.join(),

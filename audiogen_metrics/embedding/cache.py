@@ -319,6 +319,7 @@ KINDS = {
     "file hashes": ("memo", "weights/digests"),
     "converted weights": ("weights/converted",),
     "downloaded weights": ("weights",),
+    "random draws": ("chance",),
     "latents": ("latents",),
     "models": ("models",),
     "other": ("",),

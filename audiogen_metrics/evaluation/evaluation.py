@@ -12,7 +12,8 @@ from audiogen_metrics.audio.pairing import Pairing, PairingMode, pair
 from audiogen_metrics.errors import DataError, InsufficientDataError
 from audiogen_metrics.evaluation.versions import tool_versions
 from audiogen_metrics.metrics.kl import KLDivergence
-from audiogen_metrics.metrics.measured import Measured
+from audiogen_metrics.metrics.measuring.links import Links
+from audiogen_metrics.metrics.measuring.measured import Measured
 from audiogen_metrics.results import Manifest, Score, ScoreReport
 
 if TYPE_CHECKING:
@@ -36,9 +37,15 @@ class Asked:
     strict
         Whether a file that had to be skipped is an error.
     ci, extrapolate
-        With intervals and noise floors; with values at infinite n.
+        With intervals and what chance alone gives; with values at infinite n.
+    draws
+        Random deals behind p; None takes the default.
+    prompts
+        The reference of each generated clip, where several may share one; None pairs equal ids.
     seed
-        Of the noise floors' halves and the fits' subsets.
+        Of all that is drawn.
+    cache
+        Whether draws that take long are kept in the cache folder.
     distributed
         Whether all processes of the process group are in this run together.
     """
@@ -48,7 +55,10 @@ class Asked:
     strict: bool = False
     ci: bool = False
     extrapolate: bool = False
+    draws: int | None = None
+    prompts: Mapping[str, str] | None = None
     seed: int = 0
+    cache: bool = True
     distributed: bool = False
 
 
@@ -89,20 +99,34 @@ class Evaluation:
     @cached_property
     def pairs(self) -> Pairing:
         """Which clips have a partner."""
-        return pair(self.gen.clip_ids, () if self.ref is None else self.ref.clip_ids)
+        return pair(self.gen.clip_ids, () if self.ref is None else self.ref.clip_ids, self.asked.prompts)
 
     @property
     def paired(self) -> tuple[str, ...]:
-        """Clip ids in both sets, in order; empty if pairing is off."""
+        """Ids of the generated clips that have a reference, in order; empty if pairing is off."""
         return self.pairs.paired if self.asked.pairing != "none" else ()
+
+    @cached_property
+    def links(self) -> Links:
+        """Which clips belong together: pairs, samples of one prompt, copies."""
+        sides = [side for side in (self.gen, self.ref) if side is not None]
+        contents = {side.name: (side.summary().files,) for side in sides}
+        return Links(self.asked.pairing != "none", self.asked.prompts, contents)  # type: ignore[arg-type]
 
     def measured(self, recipe: Recipe) -> Measured:
         """Return a recipe's metric on both sets: its value, standard error, fit, and the score without each clip."""
         if recipe not in self._measured:
+            from audiogen_metrics.evaluation.kept import kept_chance
+
             ref = None if self.ref is None else self.ref.features(recipe)
-            paired, seed = self.asked.pairing != "none", self.asked.seed
             self._measured[recipe] = Measured(
-                recipe.definition, self.gen.features(recipe), ref, paired=paired, seed=seed
+                recipe.definition,
+                self.gen.features(recipe),
+                ref,
+                links=self.links,
+                seed=self.asked.seed,
+                draws=self.asked.draws,
+                keep=kept_chance if self.asked.cache else None,
             )
         return self._measured[recipe]
 
@@ -141,7 +165,7 @@ class Evaluation:
             features = self.gen.features(giving), self.ref.features(giving)
             known = (recipe.definition for recipe in self.protocol.recipes.values())
             kind = next((kind for kind in known if isinstance(kind, KLDivergence)), KLDivergence())
-            measured = Measured(kind, *features) if own is None else self.measured(own)
+            measured = Measured(kind, *features, links=self.links) if own is None else self.measured(own)
             return measured.measurement.by_clip or {}
         except InsufficientDataError:
             return {}
@@ -206,9 +230,8 @@ def scored(recipe: Recipe, measured: Measured, *, ci: bool = False, extrapolate:
     measured
         Its metric on both sets.
     ci
-        With the standard error, the 95 % interval and the noise floor. The interval is that of the expected score at
-        this n: the value ± 1.96 standard errors over clips. A Fréchet distance's bias at small n is not in it; the
-        noise floor, the same distance between disjoint halves of the reference, shows how large that is.
+        With the standard error, the 95 % interval of the expected score at this n, and what chance alone gives: p, and
+        the score to expect if gen and ref were one distribution.
     extrapolate
         With the value at infinite n, for metrics that have one.
 
@@ -231,25 +254,35 @@ def scored(recipe: Recipe, measured: Measured, *, ci: bool = False, extrapolate:
     except InsufficientDataError as error:
         return replace(blank, reason=str(error))
     details, remarks = dict(found.details), []
+    lacking: dict[str, list[str]] = {}
     score = replace(blank, value=found.value, std=found.std)
     if ci:
-        from audiogen_metrics.functional.uncertainty import interval
-
-        lacking = "interval"
         try:
-            spread, lacking = measured.error, "noise floor"
-            bounds = interval(found.value, spread.value)
-            score = replace(score, ci95=(bounds.low, bounds.high), ci95_ref=spread.ref)
-            details |= {"standard_error": spread.value}
-            details |= measured.noise_floor
+            interval = measured.interval
+            score = replace(score, ci95=(interval.low, interval.high), ci95_ref=interval.ref)
+            details |= {"standard_error": interval.standard_error}
+            remarks += [interval.remark] * bool(interval.remark)
         except InsufficientDataError as reason:
-            remarks.append(f"no {lacking}: {reason.what}")
+            lacking.setdefault(reason.what, []).append("no interval")
+        if kind.tests_chance() and measured.draws != 0:
+            try:
+                details |= measured.chance.details()
+            except InsufficientDataError as reason:
+                lacking.setdefault(reason.what, []).append("no p")
     if extrapolate and kind.extrapolates:
         try:
             fit = measured.fit
-            details |= {"extrapolated": fit.value, "extrapolation_slope": fit.slope, "extrapolation_r2": fit.r_squared}
+            details |= {
+                "extrapolated": fit.value,
+                "extrapolation_slope": fit.slope,
+                "extrapolation_r2": fit.r_squared,
+                "extrapolated_low": fit.ci95[0],
+                "extrapolated_high": fit.ci95[1],
+            }
+            remarks += ["part of the bias only is taken away at n → ∞"] * fit.partial
         except InsufficientDataError as reason:
-            remarks.append(f"no value at infinite n: {reason.what}")
+            lacking.setdefault(reason.what, []).append("no value at infinite n")
+    remarks += [f"{' and '.join(what)}: {reason}" for reason, what in lacking.items()]
     return replace(score, details=details, remarks=tuple(remarks))
 
 
@@ -258,14 +291,14 @@ def compute(recipe: Recipe, gen: FeatureSource, ref: FeatureSource | None, paire
 
     ``ref`` may be None for a metric that looks at the generated set only.
     """
-    return scored(recipe, Measured(recipe.definition, gen, ref, paired=paired))
+    return scored(recipe, Measured(recipe.definition, gen, ref, links=Links(paired)))
 
 
 def score_warnings(recipe: Recipe, score: Score) -> list[str]:
     """Return what to know before a score is believed."""
     if score.value is None:
         return []
-    return [f"{score.id}: {text}" for text in recipe.definition.warnings(score.value, score.n_gen, score.details)]
+    return [f"{score.id}: {text}" for text in recipe.definition.warnings(score)]
 
 
 def _require_usable_partners(gen: Side, ref: Side) -> None:

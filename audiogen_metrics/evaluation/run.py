@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from audiogen_metrics import distributed as processes
 from audiogen_metrics.audio.files import AudioFile, AudioFolder, parse_suffixes, printable, scan
-from audiogen_metrics.audio.pairing import Pairing, PairingMode, pair
+from audiogen_metrics.audio.pairing import Pairing, PairingMode, pair, read_pairs
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.evaluation.evaluation import DEFAULTS, Asked, Evaluation
 from audiogen_metrics.evaluation.networks import create_backbones, require_weights
@@ -41,10 +41,12 @@ def score(
     batch_size: int = 16,
     workers: int | None = None,
     pairing: PairingMode = "auto",
+    pairs: str | Path | Mapping[str, str] | None = None,
     limit: int | None = None,
     suffixes: str | Iterable[str] = (),
     strict: bool = False,
     ci: bool = True,
+    draws: int | None = None,
     extrapolate: bool = False,
     seed: int = 0,
     cache: bool = True,
@@ -76,6 +78,9 @@ def score(
         Decoding threads; None chooses, 0 decodes in the calling thread.
     pairing
         ``"auto"`` pairs what matches, ``"id"`` requires that every clip matches, ``"none"`` does not pair.
+    pairs
+        Where several clips were made for one reference: a pattern such as ``"{ref}_{sample}"``, a CSV file with the
+        columns ``gen`` and ``ref``, or the reference's id by generated id. The prompt is then the unit of intervals.
     limit
         Score the first ``limit`` clips of each set only, paired ones first.
     suffixes
@@ -84,12 +89,15 @@ def score(
     strict
         Raise if any file must be skipped.
     ci
-        With standard error and 95 % interval of FD, FAD, IS and KL, and the reference's own noise floor for FD and FAD;
-        False leaves them out, which saves about three times the cost of a Fréchet distance.
+        With standard error and 95 % interval, and for metrics that compare two distributions with what chance alone
+        gives: p, and the score to expect if gen and ref were one. False leaves them out.
+    draws
+        Random deals of the clips behind p, which is then at least 1 / (draws + 1). None takes 99, and none for sets of
+        more than 2000 clips; 0 leaves p out.
     extrapolate
         Add what FD and FAD would be at infinite n of gen, by a line in 1 / n.
     seed
-        Of the halves of the noise floor and the subsets of the extrapolation.
+        Of all that is drawn: deals, halves, groups, and the subsets of the extrapolation.
     cache
         Keep embeddings in the cache folder and reuse them.
     verify
@@ -131,9 +139,16 @@ def score(
     chosen = get_protocol(protocol)
     recipes = _computable(chosen, metrics, ref)
     _check_options(batch_size=batch_size, workers=workers, limit=limit, pairing=pairing)
-    if ref is None and pairing == "id":
-        raise UsageError("clips have no partners without a reference", where="pairing", fix="Pass ref, or leave it out")
-    gen_set, ref_set = _limited(scan(gen, suffixes), None if ref is None else open_reference(ref, suffixes), limit)
+    if ref is None and (pairing == "id" or pairs is not None):
+        where = "pairing" if pairs is None else "pairs"
+        raise UsageError("clips have no partners without a reference", where=where, fix="Pass ref, or leave it out")
+    if pairs is not None and pairing == "none":
+        raise UsageError("pairs are given, and pairing is none", where="pairs", fix="Leave out one of them")
+    gen_set, ref_set = scan(gen, suffixes), None if ref is None else open_reference(ref, suffixes)
+    prompts = None
+    if pairs is not None and ref_set is not None:
+        prompts = read_pairs(pairs, {*_found_ids(gen_set)}, {*_found_ids(ref_set)})
+    gen_set, ref_set = _limited(gen_set, ref_set, limit, prompts)
     if ref_set is not None and not isinstance(ref_set, AudioFolder):
         ref_set.check(recipes, chosen.name)
         for recipe in recipes if metrics is not None else ():
@@ -143,8 +158,11 @@ def score(
         by_name=metrics is not None,
         strict=strict,
         ci=ci,
+        draws=None if draws is None else whole("draws", draws, 0),
+        prompts=prompts,
         extrapolate=extrapolate,
         seed=whole("seed", seed, 0),
+        cache=cache,
         distributed=distributed,
     )
     if extrapolate and any(recipe.definition.extrapolates for recipe in recipes):
@@ -207,7 +225,7 @@ def evaluate(
     from audiogen_metrics.embedding.sides import FolderSide, StatisticsSide
 
     if asked.pairing == "id" and ref is not None:
-        _require_partners(pair(_found_ids(gen), _found_ids(ref)))
+        _require_partners(pair(_found_ids(gen), _found_ids(ref), asked.prompts))
     settings = {name: backbone.settings for name, backbone in backbones.items()}
     ref_side: Side | None = None
     if ref is not None and not isinstance(ref, AudioFolder):
@@ -241,6 +259,8 @@ def manifest(
         batch_size=batch_size,
         recipes={recipe.score_id: recipe.options() for recipe in recipes},
         ci=asked.ci,
+        draws=asked.draws,
+        pairs=asked.prompts or {},
         extrapolate=asked.extrapolate,
         seed=asked.seed,
     )
@@ -381,7 +401,10 @@ def _computable(protocol: Protocol, metrics: str | Sequence[str] | None, ref: ob
 
 
 def _limited(
-    gen: AudioFolder, ref: AudioFolder | ReferenceStatistics | None, limit: int | None
+    gen: AudioFolder,
+    ref: AudioFolder | ReferenceStatistics | None,
+    limit: int | None,
+    prompts: Mapping[str, str] | None,
 ) -> tuple[AudioFolder, AudioFolder | ReferenceStatistics | None]:
     """Cut both sets to ``limit`` clips, paired ones first, so that every metric sees the same files."""
     if limit is None:
@@ -392,12 +415,13 @@ def _limited(
         raise UsageError(
             "a statistics file cannot be limited", where=ref.path, fix="Pass the folder, or build it with --limit"
         )
-    paired = set(pair((clip.clip_id for clip in gen.clips), (clip.clip_id for clip in ref.clips)).paired)
+    pairs = pair((clip.clip_id for clip in gen.clips), (clip.clip_id for clip in ref.clips), prompts)
+    alone = {*pairs.gen_only}, {*pairs.ref_only}
 
-    def first(clips: tuple[AudioFile, ...]) -> tuple[AudioFile, ...]:
-        return tuple(sorted(sorted(clips, key=lambda clip: clip.clip_id not in paired)[:limit]))
+    def first(clips: tuple[AudioFile, ...], alone: set[str]) -> tuple[AudioFile, ...]:
+        return tuple(sorted(sorted(clips, key=lambda clip: clip.clip_id in alone)[:limit]))
 
-    return replace(gen, clips=first(gen.clips)), replace(ref, clips=first(ref.clips))
+    return replace(gen, clips=first(gen.clips, alone[0])), replace(ref, clips=first(ref.clips, alone[1]))
 
 
 def _check_options(batch_size: int, workers: int | None, limit: int | None, pairing: str) -> None:

@@ -21,11 +21,13 @@ class Manifold(NamedTuple):
 def manifold(gen: Array, ref: Array, *, nearest: int = 5) -> Manifold:
     """Return how much of each set lies in the neighbourhoods of the other.
 
-    A row's neighbourhood is the ball that reaches to its ``nearest``-th neighbour in its own set. *Precision*: share of
-    gen within any neighbourhood of ref, does it sound like the reference. *Recall*: share of ref within any of gen, is
-    all of the reference made. *Density*: neighbourhoods of ref a generated row lies in, over ``nearest``. *Coverage*:
-    share of ref's neighbourhoods with a generated row in them. A generator that makes one good clip again and again has
-    a high precision and a low recall and coverage.
+    A row's neighbourhood is the ball that reaches to its ``nearest``-th neighbour in its own set. A row exactly as far
+    away as that neighbour is in the ball (≤, as in the papers and in torch-fidelity; prdc takes <), and distances that
+    differ by rounding only count as equal. *Precision*: share of gen within any neighbourhood of ref, does it sound
+    like the reference. *Recall*: share of ref within any of gen, is all of the reference made. *Density*:
+    neighbourhoods of ref a generated row lies in, over ``nearest``. *Coverage*: share of ref's neighbourhoods with a
+    generated row in them. A generator that makes one good clip again and again has a high precision and a low recall
+    and coverage.
 
     Parameters
     ----------

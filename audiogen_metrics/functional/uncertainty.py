@@ -1,4 +1,4 @@
-"""How sure a score is: the jackknife over clips, exact without computing the score once per clip."""
+"""How sure a score is: intervals of its expected value, and what leaving single clips out does to it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,17 @@ from audiogen_metrics.errors import DataError, InsufficientDataError
 from audiogen_metrics.functional.statistics import GaussianStatistics
 from audiogen_metrics.functional.validation import Array, float64_tensor
 
-Z95 = 1.959963984540054
-"""Half width of a 95 % interval of a normal distribution, in standard errors."""
+RESAMPLES = 999
+"""Of the studentised bootstrap."""
+
+RESAMPLED_AT_ONCE = 10**6
+"""Values of a bootstrap that are held at a time."""
+
+OUTLIER = 0.001
+"""Chance that Grubbs's test calls a clip an outlier where all are drawn from one normal distribution."""
+
+FEWEST_GROUPS = 5
+"""Of a bootstrap."""
 
 _STEP = 0.25
 _REACH = 24.0
@@ -24,22 +33,45 @@ exponentially here: at this step its error is below float64's."""
 
 
 class Interval(NamedTuple):
-    """A standard error and the interval of ±1.96 of them around the value."""
+    """A standard error, the 95 % interval, and the degrees of freedom that the standard error has."""
 
     standard_error: float
     low: float
     high: float
+    freedom: float = math.inf
 
 
-def interval(value: float, standard_error: float) -> Interval:
-    """Return the 95 % interval of a score.
+class Spread(NamedTuple):
+    """One independent part of a standard error: that of one set, and its degrees of freedom."""
+
+    standard_error: float
+    freedom: float = math.inf
+
+
+def interval(value: float, *parts: Spread) -> Interval:
+    """Return the 95 % interval of a score from the independent parts of its standard error, by Student's t.
+
+    The degrees of freedom of the parts together are those of Welch and Satterthwaite.
 
     Examples
     --------
-    >>> interval(10.0, 1.0).high
-    11.959963984540053
+    >>> round(interval(10.0, Spread(1.0)).high, 6)
+    11.959964
+    >>> round(interval(10.0, Spread(3.0, 9), Spread(4.0, 9)).freedom, 2)
+    16.69
     """
-    return Interval(standard_error, value - Z95 * standard_error, value + Z95 * standard_error)
+    from scipy.stats import t
+
+    error, freedom = joined(parts)
+    half = float(t.ppf(0.975, freedom)) * error
+    return Interval(error, value - half, value + half, freedom)
+
+
+def joined(parts: Sequence[Spread]) -> Spread:
+    """Return the standard error of independent parts together, with the degrees of freedom of Satterthwaite."""
+    error = math.hypot(*(part.standard_error for part in parts))
+    shares = sum(part.standard_error**4 / part.freedom for part in parts)
+    return Spread(error, error**4 / shares if shares else math.inf)
 
 
 def frechet_leave_one_out(
@@ -82,7 +114,7 @@ def frechet_leave_one_out(
     """
     rows = float64_tensor(gen, "gen", ndim=2)
     if isinstance(ref, GaussianStatistics):
-        statistics = ref
+        statistics = GaussianStatistics(ref.mean.to(rows.device), ref.factor.to(rows.device), ref.count)
     else:
         statistics = GaussianStatistics.from_embeddings(float64_tensor(ref, "ref", ndim=2).to(rows.device))
     counts = [1] * len(rows) if counts is None else list(counts)
@@ -154,7 +186,14 @@ def _root_changes(
         root = torch.linalg.cholesky(weight)
         for t in nodes:
             half = root.T @ (taken / (t.square() + squares).sqrt())
-            total += torch.linalg.slogdet(unit - half @ half.mT).logabsdet * t
+            inner = half @ half.mT
+            sign, logs = torch.linalg.slogdet(unit - inner)
+            # A clip that spans an axis alone leaves a determinant of 0, which rounding can bring below it.
+            doubtful = (sign <= 0) | ~(logs > math.log(1e-12))
+            if bool(doubtful.any()):
+                sizes = torch.linalg.eigvalsh(inner[doubtful]).clamp(max=1 - 1e-15)
+                logs[doubtful] = torch.log1p(-sizes).sum(1)
+            total += logs * t
     # Beyond the last node the logarithm is its first term, whose integral is known.
     tail = ((taken @ taken.mT) * weight).sum((1, 2)) / nodes[-1]
     return (total * _STEP - tail) / math.pi
@@ -201,14 +240,83 @@ def inception_leave_one_out(logits: Array, parts: Sequence[npt.NDArray[np.int64]
     return changed
 
 
-def inception_error(without: torch.Tensor, parts: Sequence[npt.NDArray[np.int64]]) -> float:
-    """Return the standard error of an inception score: a jackknife within each split, the splits apart."""
-    return math.hypot(*(jackknife_error(without[torch.from_numpy(part).to(without.device)]) for part in parts))
+def mean_interval(totals: Array, counts: Array | None = None, seed: int = 0) -> Interval:
+    """Return the 95 % interval of a mean by the studentised bootstrap, which follows a skewed distribution.
+
+    Parameters
+    ----------
+    totals
+        ``(groups,)``: the sum of each group of values that belong together, such as the samples of a prompt.
+    counts
+        ``(groups,)``: how many values each sum has; None for one each.
+    seed
+        Of the resamples.
+
+    Raises
+    ------
+    InsufficientDataError
+        Fewer than five groups.
+
+    Examples
+    --------
+    >>> values = torch.arange(40.0).square()
+    >>> found = mean_interval(values)
+    >>> found.high - float(values.mean()) > float(values.mean()) - found.low  # the long tail is above
+    True
+    """
+    sums = float64_tensor(totals, "totals", ndim=1).cpu().numpy()
+    sizes = np.ones(len(sums)) if counts is None else float64_tensor(counts, "counts", ndim=1).cpu().numpy()
+    if len(sums) < FEWEST_GROUPS:
+        raise InsufficientDataError(f"{len(sums)} values are too few for an interval", fix="Score more clips")
+    rng = np.random.default_rng(seed)
+    value, error = _ratio(sums[None], sizes[None])
+    if not error[0] > 0:
+        return Interval(0.0, float(value[0]), float(value[0]))
+    found = []
+    for block in np.array_split(np.arange(RESAMPLES), math.ceil(RESAMPLES * len(sums) / RESAMPLED_AT_ONCE)):
+        draws = rng.integers(0, len(sums), (len(block), len(sums)))
+        found.append(_ratio(sums[draws], sizes[draws]))
+    values, errors = (np.concatenate(part) for part in zip(*found, strict=True))
+    usable = errors > 1e-12 * error[0]
+    low, high = np.quantile((values[usable] - value[0]) / errors[usable], (0.025, 0.975))
+    return Interval(float(error[0]), float(value[0] - high * error[0]), float(value[0] - low * error[0]), len(sums) - 1)
 
 
-def mean_error(values: Array) -> float:
-    """Return the standard error of a mean, such as KL over pairs: ``s / √n``; InsufficientDataError for one value."""
-    rows = float64_tensor(values, "values", ndim=1)
-    if len(rows) < 2:
-        raise InsufficientDataError("one value has no standard error", fix="Score more clips")
-    return float(rows.std(correction=1)) / math.sqrt(len(rows))
+def _ratio(sums: npt.NDArray[np.float64], sizes: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], ...]:
+    """Return the mean of values in groups, ``(resamples,)``, and its standard error."""
+    groups = sums.shape[1]
+    means = sums.sum(1) / sizes.sum(1)
+    residuals = (sums - means[:, None] * sizes) / sizes.mean(1)[:, None]
+    return means, np.sqrt((residuals**2).sum(1) / (groups * (groups - 1)))
+
+
+def jackknife(without: torch.Tensor) -> Spread:
+    """Return the part of a standard error that the clips of one set make, from a score without each, ``(n,)``."""
+    return Spread(jackknife_error(without), len(without) - 1)
+
+
+def outlier(without: torch.Tensor) -> tuple[int, float] | None:
+    """Return the clip that makes the jackknife doubtful and its share of the variance, or None.
+
+    It makes more than a fifth of the sum of squares, and Grubbs's test calls it an outlier: of a distribution with such
+    rare clips, another sample may have two or none, which no resampling of this one can tell.
+
+    Parameters
+    ----------
+    without
+        ``(n,)``: the score without each clip.
+    """
+    from scipy.stats import t
+
+    n = len(without)
+    if n < 3:
+        return None
+    squares = (without - without.mean()).square()
+    place = int(squares.argmax())
+    total = float(squares.sum())
+    if not total > 0:
+        return None
+    share = float(squares[place]) / total
+    tail = float(t.ppf(1 - OUTLIER / (2 * n), n - 2)) ** 2
+    grubbs = (n - 1) / math.sqrt(n) * math.sqrt(tail / (n - 2 + tail))
+    return (place, share) if share > 0.2 and math.sqrt(share * (n - 1)) > grubbs else None

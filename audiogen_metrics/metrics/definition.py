@@ -6,7 +6,7 @@ import inspect
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
@@ -15,14 +15,16 @@ from audiogen_metrics.audio.preparation import Preprocessing
 from audiogen_metrics.errors import InsufficientDataError, NumericsError, UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
     from audiogen_metrics.backbones.base import Output
     from audiogen_metrics.citations import Citation
     from audiogen_metrics.functional.extrapolation import Extrapolation
+    from audiogen_metrics.functional.pooled import Places
     from audiogen_metrics.functional.statistics import GaussianStatistics
-    from audiogen_metrics.metrics.measured import Measured
+    from audiogen_metrics.metrics.measuring.measured import Measured
+    from audiogen_metrics.metrics.measuring.pool import Pool
+    from audiogen_metrics.metrics.measuring.rivals import Rivals
 
 Side = Literal["gen", "ref"]
 
@@ -30,7 +32,7 @@ Needs = Literal["moments", "rows", "pairs"]
 """What a metric needs to know of its sets: ``moments``, mean and covariance, which a stream and a statistics file keep;
 ``rows``, each clip's own; ``pairs``, the two rows of each clip id."""
 
-T = TypeVar("T", int, float)
+T = TypeVar("T", int, float, "int | None")
 
 
 class FeatureSource(Protocol):
@@ -56,11 +58,24 @@ class FeatureSource(Protocol):
         """Return ``(n, classes)``: the logits of these clips in this order, or of all clips."""
 
 
-class ClipSource(FeatureSource, Protocol):
-    """A set whose clips are known one by one."""
+class Reported(Protocol):
+    """What a metric must know of one of its scores to speak of it."""
 
-    def mixed(self, other: Any, clip_ids: Iterable[str]) -> Any:
-        """Return this set with some clips as they are in another set."""
+    @property
+    def value(self) -> float | None:
+        """The score."""
+
+    @property
+    def n_gen(self) -> int:
+        """Clips of gen."""
+
+    @property
+    def n_ref(self) -> int | None:
+        """Clips of the reference; None if it plays no part."""
+
+    @property
+    def details(self) -> Mapping[str, float | int]:
+        """What else shapes or explains the number, by name."""
 
 
 @dataclass(frozen=True)
@@ -100,15 +115,27 @@ def _plain(name: str, number: Any) -> float | int:
 
 
 @dataclass(frozen=True)
-class StandardError:
-    """A standard error over clips, and what it makes of the reference.
+class Interval:
+    """A standard error and a 95 % interval, and what they make of the reference.
 
-    ``sampled`` and ``exact`` errors are those of two different quantities: what another draw of both sets would give,
-    and what another draw of gen alone would. None: the reference plays no part.
+    Parameters
+    ----------
+    standard_error
+        Of the score.
+    low, high
+        The interval of the expected score at this n.
+    ref
+        ``sampled`` and ``exact`` intervals are those of two different quantities: what another draw of both sets would
+        give, and what another draw of gen alone would. None: the reference plays no part.
+    remark
+        Why it is doubtful, where it is.
     """
 
-    value: float
-    ref: Literal["sampled", "exact"] | None
+    standard_error: float
+    low: float
+    high: float
+    ref: Literal["sampled", "exact"] | None = None
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -150,6 +177,8 @@ class Metric(ABC):
         Which sets it looks at.
     needs
         What it must know of them; see `Needs`.
+    span
+        Least and largest value that there can be; intervals end there.
     worst
         Value of a generator that gets everything wrong, where there is a bound; else None.
     unbiased
@@ -171,6 +200,7 @@ class Metric(ABC):
     higher_is_better: ClassVar[bool]
     sides: ClassVar[tuple[Side, ...]] = ("gen", "ref")
     needs: ClassVar[Needs] = "rows"
+    span: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
     worst: ClassVar[float | None] = None
     unbiased: ClassVar[bool] = False
     on_request: ClassVar[bool] = True
@@ -185,14 +215,16 @@ class Metric(ABC):
     def __post_init__(self) -> None:
         for entry in fields(self):
             value, allowed = getattr(self, entry.name), entry.metadata["option"]
-            kind, word = (Integral, "whole number") if isinstance(entry.default, int) else (Real, "number")
+            if value is None and entry.default is None:
+                continue
+            kind, word = (Real, "number") if isinstance(entry.default, float) else (Integral, "whole number")
             number = isinstance(value, kind) and not isinstance(value, bool)
             if not number or not allowed.least <= value <= allowed.most:
                 upto = f" to {allowed.most:g}" if math.isfinite(allowed.most) else " on"
                 raise UsageError(f"{self.name} {entry.name}={value}", fix=f"Use a {word} from {allowed.least:g}{upto}")
 
     @property
-    def options(self) -> dict[str, int | float]:
+    def options(self) -> dict[str, int | float | None]:
         """The options by name."""
         return {entry.name: getattr(self, entry.name) for entry in fields(self)}
 
@@ -209,9 +241,10 @@ class Metric(ABC):
     def leave_one_out(self, gen: FeatureSource, ref: FeatureSource, side: Side) -> torch.Tensor:
         """Return the score without each clip of one side, ``(clips of that side,)`` float64.
 
-        Intervals, the influence of clips and the comparison of two systems follow from it.
+        Intervals, the influence of clips and the comparison of two systems follow from it; without it, groups of clips
+        are left out instead, and the influence of single clips is not known.
         """
-        raise InsufficientDataError(f"the standard error of {self.name} is not known here")
+        raise InsufficientDataError(f"what single clips do to {self.name} is not known")
 
     @classmethod
     def fits_statistics(cls) -> bool:
@@ -231,73 +264,91 @@ class Metric(ABC):
         """Tell whether the metric has a `leave_one_out`."""
         return cls.leave_one_out is not Metric.leave_one_out
 
-    def standard_error(self, measured: Measured) -> StandardError:
-        """Return the standard error over clips: by the jackknife, unless a metric knows a better way.
+    def scorer(self, pool: Pool) -> Callable[[Places, Places], float]:
+        """Return the score as a function of which clips of a pool are gen and which are ref.
+
+        Permutation tests and intervals that leave out groups of clips ask it many times. A metric that can compute
+        something once for the whole pool does so here; the score may then be off by a thousandth of the variance.
+        """
+
+        def score(gen: Places, ref: Places) -> float:
+            return self.compute(pool.part(gen), pool.part(ref)).value
+
+        return score
+
+    def rounding(self, pool: Pool) -> float:
+        """Return how far rounding may move what `scorer` gives for parts of a pool."""
+        return 1e-9
+
+    def interval(self, measured: Measured) -> Interval:
+        """Return the 95 % interval: by the jackknife over clips, or else over groups of clips, with Student's t.
 
         Where the reference's clips are not known, only their statistics, it is taken as exact.
 
         Raises
         ------
         InsufficientDataError
-            Too few clips, or a metric for which no standard error is known.
+            Too few clips.
         """
-        from audiogen_metrics.functional.uncertainty import jackknife_error
+        from audiogen_metrics.functional.uncertainty import interval
 
-        error = jackknife_error(measured.without("gen"))
-        if "ref" not in self.sides:
-            return StandardError(error, None)
-        try:
-            without = measured.without("ref")
-        except InsufficientDataError:
-            return StandardError(error, "exact")
-        return StandardError(math.hypot(error, jackknife_error(without)), "sampled")
+        sides: list[Side] = ["gen"]
+        ref: Literal["sampled", "exact"] | None = None
+        if "ref" in self.sides:
+            try:
+                measured.ref.rows(self.output)
+                measured.ref.counts(self.output)
+                sides, ref = ["gen", "ref"], "sampled"
+            except InsufficientDataError:
+                ref = "exact"
+        found = interval(measured.measurement.value, measured.spread(sides))
+        low, high = max(found.low, self.span[0]), min(found.high, self.span[1])
+        return Interval(found.standard_error, low, high, ref, measured.doubts(sides))
 
-    def difference_error(self, a: Measured, b: Measured, paired: bool) -> float | None:
-        """Return the standard error of the difference between two systems' scores; None where none is known.
+    def difference_interval(self, rivals: Rivals) -> Interval:
+        """Return the 95 % interval of the difference between two systems' scores.
 
-        Parameters
-        ----------
-        a, b
-            Both systems against one reference.
-        paired
-            Whether they have the same clips, which then leave both systems together.
+        Where they have the same prompts, each leaves both systems together, which takes its difficulty out.
         """
-        from audiogen_metrics.functional.uncertainty import jackknife_error
+        from audiogen_metrics.functional.uncertainty import interval
 
-        if not self.leaves_one_out():
-            return None
-        without = a.without("gen"), b.without("gen")
-        error = jackknife_error(without[0] - without[1]) if paired else math.hypot(*map(jackknife_error, without))
-        if "ref" not in self.sides:
-            return error
-        return math.hypot(error, jackknife_error(a.without("ref") - b.without("ref")))
+        a, b = rivals.a, rivals.b
+        if rivals.paired:
+            parts = [a.spread(self.sides, b)]
+        else:
+            parts = [a.spread(["gen"]), b.spread(["gen"]), *([a.spread(["ref"], b)] if "ref" in self.sides else [])]
+        found = interval(rivals.difference, *parts)
+        return Interval(found.standard_error, found.low, found.high)
 
-    def swapped_difference(self, a: Measured, b: Measured, rng: np.random.Generator) -> float:
-        """Return the difference between two systems of the same clips once some clips have changed sides."""
-        chosen = [clip for clip, swap in zip(a.gen.clip_ids, rng.random(len(a.gen)) < 0.5, strict=True) if swap]
-        first, second = a.gen.mixed(b.gen, chosen), b.gen.mixed(a.gen, chosen)  # type: ignore[attr-defined]
-        return self.compute(first, a.ref).value - self.compute(second, a.ref).value
+    def contest(self, rivals: Rivals) -> Callable[[Places, Places], float]:
+        """Return a statistic of the difference between two systems as a function of which of their clips are whose.
 
-    def noise_floor(self, ref: FeatureSource, n_gen: int, seed: int) -> Mapping[str, float | int]:
-        """Return what the reference scores against itself, as details; empty where that says nothing.
-
-        Raises
-        ------
-        InsufficientDataError
-            The reference's clips are not known, or too few.
+        The permutation test of `agm compare` asks it. It should be studentised, the difference over its standard error,
+        so that it tests for one expected score and not for one distribution; here it is the difference itself.
         """
-        return {}
+        score = self.scorer(rivals.pool)
+        ref = rivals.pool.places(2) if "ref" in self.sides else None
+
+        def difference(a: Places, b: Places) -> float:
+            return score(a, a if ref is None else ref) - score(b, b if ref is None else ref)
+
+        return difference
+
+    @classmethod
+    def tests_chance(cls) -> bool:
+        """Tell whether the score compares two distributions, so that clips may be dealt out to both at random."""
+        return cls.sides == ("gen", "ref") and cls.needs != "pairs"
 
     def extrapolate(self, gen: FeatureSource, ref: FeatureSource, seed: int) -> Extrapolation:
         """Return the line of the score over 1 / n, for a metric that `extrapolates`."""
         raise InsufficientDataError(f"{self.name} has no value at infinite n")
 
-    def warnings(self, value: float, n_gen: int, details: Mapping[str, float | int]) -> Sequence[str]:
-        """Return what to know before the score is believed."""
+    def warnings(self, score: Reported) -> Sequence[str]:
+        """Return what to know before a score of this metric is believed; it has a value."""
         return ()
 
-    def explain(self, value: float, details: Mapping[str, float | int]) -> str:
-        """Return what the score says, in a sentence or two."""
+    def explain(self, score: Reported) -> str:
+        """Return what a score of this metric says, in a sentence or two; it has a value."""
         return f"{'Higher' if self.higher_is_better else 'Lower'} is better."
 
 

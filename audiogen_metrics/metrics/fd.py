@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from audiogen_metrics.citations import Citation
-from audiogen_metrics.errors import InsufficientDataError
-from audiogen_metrics.metrics.definition import FeatureSource, Measurement, Metric, Side
+from audiogen_metrics.metrics.definition import FeatureSource, Interval, Measurement, Metric, Reported, Side
 
 if TYPE_CHECKING:
     import torch
 
     from audiogen_metrics.functional.extrapolation import Extrapolation
+    from audiogen_metrics.functional.pooled import Places
+    from audiogen_metrics.metrics.measuring.pool import Pool
+    from audiogen_metrics.metrics.measuring.rivals import Rivals
 
-FLOOR_REPEATS = 5
-"""Random halves of the reference that a noise floor is the mean of."""
+UNBIASED = 10
+"""Clips per dimension above which the bias of a distance is small beside its value."""
 
 HEUSEL = Citation(
     "heusel2017gans",
@@ -40,6 +43,7 @@ class Frechet(Metric):
 
     higher_is_better = False
     needs = "moments"
+    span = (0.0, math.inf)
     extrapolates = True
 
     def compute(self, gen: FeatureSource, ref: FeatureSource) -> Measurement:
@@ -65,31 +69,45 @@ class Frechet(Metric):
         rows = shrinking.rows(self.output)
         return frechet_leave_one_out(rows, whole.statistics(self.output), shrinking.counts(self.output))
 
-    def noise_floor(self, ref: FeatureSource, n_gen: int, seed: int) -> Mapping[str, float | int]:
-        """Return the mean distance between disjoint random halves of the reference, and the clips of each half.
+    def scorer(self, pool: Pool) -> Callable[[Places, Places], float]:
+        """Return the distance of parts of a pool that is decomposed once."""
+        from audiogen_metrics.functional.pooled import PooledFrechet
 
-        Halves have as many clips as gen, or as there are.
+        return PooledFrechet(pool.rows, pool.counts).value
+
+    def rounding(self, pool: Pool) -> float:
+        """Return a share of the variance: it is what the distance is a small difference of."""
+        return 1e-7 * float(pool.rows.var(0).sum())
+
+    def difference_interval(self, rivals: Rivals) -> Interval:
+        """Return the interval of the difference of two systems, by the influence functions of the clips.
+
+        Both systems have the same bias, so that these hold where they would be too small for one score.
         """
-        import numpy as np
-        import torch
+        from audiogen_metrics.functional.pooled import PooledFrechet
+        from audiogen_metrics.functional.uncertainty import interval
 
-        from audiogen_metrics.functional import GaussianStatistics, frechet_distance
+        pool = rivals.pool
+        places = [pool.places(number) for number in range(3)]
+        (gen_a, ref_a), (gen_b, ref_b) = (
+            PooledFrechet(pool.rows, pool.counts).influences(places[number], places[2]) for number in (0, 1)
+        )
+        found = interval(rivals.difference, *rivals.spreads(gen_a, gen_b, ref_a - ref_b))
+        return Interval(found.standard_error, found.low, found.high)
 
-        rows, counts = ref.rows(self.output), ref.counts(self.output)
-        size = min(n_gen, len(counts) // 2)
-        if size < 2:
-            raise InsufficientDataError(
-                "halves of the reference would have fewer than two clips", fix="Pass at least four"
-            )
-        blocks = rows.split(counts)
-        rng = np.random.default_rng(seed)
-        values = []
-        for _ in range(FLOOR_REPEATS):
-            order = rng.permutation(len(blocks))
-            halves = (order[:size], order[size : 2 * size])
-            statistics = [GaussianStatistics.from_embeddings(torch.cat([blocks[i] for i in half])) for half in halves]
-            values.append(frechet_distance(*statistics).value)
-        return {"noise_floor": float(np.mean(values)), "noise_floor_n": size}
+    def contest(self, rivals: Rivals) -> Callable[[Places, Places], float]:
+        """Return the difference over its standard error, as the influence functions of the clips give it."""
+        from audiogen_metrics.functional.pooled import PooledFrechet
+
+        pooled, ref = PooledFrechet(rivals.pool.rows, rivals.pool.counts), rivals.pool.places(2)
+
+        def studentised(a: Places, b: Places) -> float:
+            difference = pooled.value(a, ref) - pooled.value(b, ref)
+            (gen_a, ref_a), (gen_b, ref_b) = pooled.influences(a, ref), pooled.influences(b, ref)
+            error = math.hypot(*(part.standard_error for part in rivals.spreads(gen_a, gen_b, ref_a - ref_b)))
+            return difference / error if error > 0 else 0.0
+
+        return studentised
 
     def extrapolate(self, gen: FeatureSource, ref: FeatureSource, seed: int) -> Extrapolation:
         """Return the line over 1 / n."""
@@ -99,29 +117,29 @@ class Frechet(Metric):
         statistics = ref.statistics(self.output), gen.statistics(self.output)
         return extrapolate(rows, statistics[0], counts, seed, whole_gen=statistics[1])
 
-    def warnings(self, value: float, n_gen: int, details: Mapping[str, float | int]) -> list[str]:
-        """Warn of fewer rows than dimensions."""
-        rows = _rows(details)
-        if rows >= details.get("dimension", 0):
+    def warnings(self, score: Reported) -> list[str]:
+        """Warn of fewer clips than dimensions: windows of one clip are alike and take no bias away."""
+        clips, dimension = _clips(score), score.details["dimension"]
+        if clips >= dimension:
             return []
-        return [
-            f"{rows} rows for {details['dimension']} dimensions: the distance is biased upwards; "
-            "compare it at equal n only"
-        ]
+        return [f"{clips} clips for {dimension} dimensions: the distance is biased upwards; compare it at equal n only"]
 
-    def explain(self, value: float, details: Mapping[str, float | int]) -> str:
-        """Say which of its terms is the larger, and what the reference scores against itself."""
+    def explain(self, score: Reported) -> str:
+        """Say which of its terms is the larger, and how large the bias may be."""
+        details, value = score.details, score.value or 0.0
         text = "Lower is better, 0 is the least. "
         mean, covariance = details.get("mean_term"), details.get("covariance_term")
         if mean is not None and covariance is not None and value > 0:
             share = min(max(mean / value, 0.0), 1.0)
             where = "where the sets lie" if share >= 0.5 else "how they spread and which features go together"
             text += f"{max(share, 1 - share):.0%} of it is in {where}. "
-        if "noise_floor" in details:
-            floor, clips = details["noise_floor"], details["noise_floor_n"]
-            text += f"The reference against itself, {clips} clips a side, scores {floor:.4g}. "
-        if _rows(details) < details.get("dimension", 0):
-            text += "With fewer rows than dimensions, part of it is sampling error: compare it at equal n only."
+        per_dimension = _clips(score) / details["dimension"] if "dimension" in details else math.inf
+        if per_dimension < 1:
+            text += "With fewer clips than dimensions, much of it is sampling error: compare it at equal n only."
+        elif per_dimension < UNBIASED:
+            text += (
+                f"With {per_dimension:.2g} clips per dimension, some of it is sampling error: compare it at equal n."
+            )
         return text.strip()
 
 
@@ -147,5 +165,5 @@ class FrechetAudioDistance(Frechet):
     citation = KILGOUR
 
 
-def _rows(details: Mapping[str, float | int]) -> float | int:
-    return min(details.get("rows_gen", 0), details.get("rows_ref", 0))
+def _clips(score: Reported) -> int:
+    return min(score.n_gen, score.n_gen if score.n_ref is None else score.n_ref)

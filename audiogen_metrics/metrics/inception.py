@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from audiogen_metrics.citations import Citation
-from audiogen_metrics.metrics.definition import FeatureSource, Measurement, Metric, Side, StandardError, option
+from audiogen_metrics.errors import InsufficientDataError
+from audiogen_metrics.metrics.definition import FeatureSource, Interval, Measurement, Metric, Reported, Side, option
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import torch
 
-    from audiogen_metrics.metrics.measured import Measured
+    from audiogen_metrics.functional.pooled import Places
+    from audiogen_metrics.functional.uncertainty import Spread
+    from audiogen_metrics.metrics.measuring.measured import Measured
+    from audiogen_metrics.metrics.measuring.pool import Pool
+    from audiogen_metrics.metrics.measuring.rivals import Rivals
+
+FEWEST_LEFT = 10
+"""Clips of a split from which a jackknife within it holds."""
 
 SMALL_SPLIT = 100
 """Clips of a split below which a warning is due."""
@@ -45,6 +53,7 @@ class InceptionScore(Metric):
     higher_is_better = True
     sides = ("gen",)
     worst = 1.0
+    span = (1.0, math.inf)
     citation = SALIMANS
 
     def compute(self, gen: FeatureSource, ref: FeatureSource) -> Measurement:
@@ -52,7 +61,7 @@ class InceptionScore(Metric):
         from audiogen_metrics.functional import inception_score
 
         result = inception_score(gen.logits(), splits=self.splits, seed=self.seed)
-        return Measurement(result.mean, result.std, self.options)
+        return Measurement(result.mean, result.std, {"splits": self.splits, "seed": self.seed})
 
     def whole(self) -> InceptionScore:
         """Return the score of one split."""
@@ -68,39 +77,109 @@ class InceptionScore(Metric):
 
         return inception_leave_one_out(gen.logits(), self._parts(gen))
 
-    def standard_error(self, measured: Measured) -> StandardError:
-        """Return the error of a jackknife within each split: the splits are apart."""
-        return StandardError(self._error(measured.without("gen"), measured.gen), None)
+    def scorer(self, pool: Pool) -> Callable[[Places, Places], float]:
+        """Return the score of parts of a set, each clip in its split of the whole set.
 
-    def difference_error(self, a: Measured, b: Measured, paired: bool) -> float:
-        """Return the same for the difference of two systems."""
-        without = a.without("gen"), b.without("gen")
-        if paired:
-            return self._error(without[0] - without[1], a.gen)
-        return math.hypot(self._error(without[0], a.gen), self._error(without[1], b.gen))
+        Were a part split anew, its score would differ by that too: more than by the clips that have left.
+        """
+        import numpy as np
 
-    def warnings(self, value: float, n_gen: int, details: Mapping[str, float | int]) -> list[str]:
+        from audiogen_metrics.functional import inception_score
+        from audiogen_metrics.functional.inception import inception_parts
+
+        parts = inception_parts(pool.sizes[0], self.splits, self.seed)
+
+        def score(gen: Places, _: Places) -> float:
+            kept = [left for part in parts if len(left := part[np.isin(part, gen)])]
+            return float(np.mean([inception_score(pool.rows[left], splits=1).mean for left in kept]))
+
+        return score
+
+    def interval(self, measured: Measured) -> Interval:
+        """Return the interval of a mean over splits, which share no clip; of one split, by a jackknife within it.
+
+        Clips that are tied, as samples of one prompt, are spread over splits: groups of them are left out.
+        """
+        from audiogen_metrics.functional.uncertainty import interval
+
+        value, parts = measured.measurement.value, self._parts_of_error(measured, None)
+        found = interval(value, *parts)
+        return Interval(found.standard_error, max(found.low, self.span[0]), found.high)
+
+    def difference_interval(self, rivals: Rivals) -> Interval:
+        """Return the interval of the difference of two systems, over splits of the same clips where they pair."""
+        from audiogen_metrics.functional.uncertainty import interval
+
+        if rivals.paired:
+            parts = self._parts_of_error(rivals.a, rivals.b)
+        else:
+            parts = self._parts_of_error(rivals.a, None) + self._parts_of_error(rivals.b, None)
+        found = interval(rivals.difference, *parts)
+        return Interval(found.standard_error, found.low, found.high)
+
+    def contest(self, rivals: Rivals) -> Callable[[Places, Places], float]:
+        """Return the difference over its standard error over splits."""
+        import numpy as np
+
+        from audiogen_metrics.functional import inception_score
+
+        logits, paired = rivals.pool.rows, rivals.paired
+
+        def studentised(a: Places, b: Places) -> float:
+            found = [inception_score(logits[part], splits=self.splits, seed=self.seed) for part in (a, b)]
+            difference = found[0].mean - found[1].mean
+            if self.splits == 1:
+                return difference
+            scores = [np.array(each.splits) for each in found]
+            parts = [scores[0] - scores[1]] if paired else scores
+            error = math.hypot(*(float(np.std(part, ddof=1)) for part in parts))
+            return difference / error if error > 0 else 0.0
+
+        return studentised
+
+    def _parts_of_error(self, measured: Measured, other: Measured | None) -> list[Spread]:
+        """Return the parts of the standard error of a score, or of its difference to another of the same clips."""
+        import numpy as np
+
+        from audiogen_metrics.functional import inception_score
+        from audiogen_metrics.functional.uncertainty import Spread, jackknife
+
+        both = [measured] if other is None else [measured, other]
+        if self.splits > 1 and len(measured.gen) < 2 * self.splits:
+            raise InsufficientDataError(
+                f"{len(measured.gen)} clips in {self.splits} splits: a split of one clip scores 1, whatever it holds"
+            )
+        if len(measured.units("gen")) < len(measured.gen):
+            found = [each.leave_groups("gen") for each in both]
+            return [jackknife(found[0] - found[1] if other is not None else found[0])]
+        if self.splits > 1:
+            splits = [
+                np.array(inception_score(each.gen.logits(), splits=self.splits, seed=self.seed).splits) for each in both
+            ]
+            scores = splits[0] - splits[1] if other is not None else splits[0]
+            return [Spread(float(np.std(scores, ddof=1)) / math.sqrt(self.splits), self.splits - 1)]
+        if len(measured.gen) < FEWEST_LEFT:
+            raise InsufficientDataError(f"{len(measured.gen)} clips in one split are too few", fix="Score more clips")
+        found = [each.without("gen") for each in both]
+        return [jackknife(found[0] - found[1] if other is not None else found[0])]
+
+    def warnings(self, score: Reported) -> list[str]:
         """Warn of small splits."""
-        size = n_gen // self.splits
+        size = score.n_gen // self.splits
         if size >= SMALL_SPLIT:
             return []
         return [
             f"splits of {size} clips: the score grows with their size; compare it at equal n and splits only",
         ]
 
-    def explain(self, value: float, details: Mapping[str, float | int]) -> str:
+    def explain(self, score: Reported) -> str:
         """Say how many classes that would be."""
         return (
-            f"Higher is better, 1 is the least. As clear and varied as about {value:.3g} equally frequent classes, "
-            "each heard with certainty. The reference plays no part."
+            f"Higher is better, 1 is the least. As clear and varied as about {score.value:.3g} equally frequent "
+            "classes, each heard with certainty. The reference plays no part."
         )
 
     def _parts(self, gen: FeatureSource) -> list[npt.NDArray[np.int64]]:
         from audiogen_metrics.functional.inception import inception_parts
 
         return inception_parts(len(gen), self.splits, self.seed)
-
-    def _error(self, without: torch.Tensor, gen: FeatureSource) -> float:
-        from audiogen_metrics.functional.uncertainty import inception_error
-
-        return inception_error(without, self._parts(gen))

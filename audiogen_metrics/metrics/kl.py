@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from audiogen_metrics.audio.pairing import pair
+from audiogen_metrics.audio.pairing import pair, suggest_pairs
 from audiogen_metrics.citations import Citation
 from audiogen_metrics.errors import InsufficientDataError
-from audiogen_metrics.metrics.definition import FeatureSource, Measurement, Metric, StandardError, option
+from audiogen_metrics.metrics.definition import FeatureSource, Interval, Measurement, Metric, Reported, option
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
-    from audiogen_metrics.metrics.measured import Measured
+    from audiogen_metrics.functional.pooled import Places
+    from audiogen_metrics.metrics.measuring.measured import Measured
+    from audiogen_metrics.metrics.measuring.rivals import Rivals
 
 KULLBACK = Citation(
     "kullback1951information",
@@ -48,12 +49,48 @@ class ByPairs(Metric):
         common = pairs.paired
         if not common:
             shown = pairs.near_misses() or f"{_first_id('gen', gen)}, {_first_id('ref', ref)}"
-            raise InsufficientDataError(
-                f"no clip id is in both sets ({shown})", fix="Give each generated file the name of its reference"
-            )
+            pattern = suggest_pairs(gen.clip_ids, set(ref.clip_ids))
+            fix = "Give each generated file the name of its reference, or say what pairs (--pairs FILE)"
+            if pattern is not None:
+                fix = f"Several clips of one reference: --pairs '{pattern}'"
+            raise InsufficientDataError(f"no clip id is in both sets ({shown})", fix=fix)
         result = kl_divergence(gen.logits(common), ref.logits(common), activation=self.activation, eps=self.eps)
         by_clip = dict(zip(common, result.per_pair.tolist(), strict=True))
         return Measurement(result.mean, details={"pairs": len(common), "eps": self.eps}, by_clip=by_clip)
+
+    def interval(self, measured: Measured) -> Interval:
+        """Return the interval of a mean over pairs, by the studentised bootstrap: divergences are skewed."""
+        from audiogen_metrics.functional.uncertainty import mean_interval
+
+        found = mean_interval(*_by_unit(measured), seed=measured.seed)
+        return Interval(found.standard_error, found.low, found.high, "sampled")
+
+    def difference_interval(self, rivals: Rivals) -> Interval:
+        """Return the interval of the mean difference of two systems over prompts; by Student's t where they differ."""
+        from audiogen_metrics.functional.uncertainty import Spread, interval, mean_interval
+
+        (first, sizes), (second, _) = (_by_unit(system) for system in (rivals.a, rivals.b))
+        if rivals.paired:
+            found = mean_interval(first - second, sizes, seed=rivals.a.seed)
+        else:
+            means = [mean_interval(*_by_unit(system)) for system in (rivals.a, rivals.b)]
+            found = interval(rivals.difference, *(Spread(each.standard_error, each.freedom) for each in means))
+        return Interval(found.standard_error, found.low, found.high)
+
+    def contest(self, rivals: Rivals) -> Callable[[Places, Places], float]:
+        """Return the mean difference over its standard error, without computing a divergence again."""
+        import torch
+
+        values = torch.cat([_by_clip(rivals.a), _by_clip(rivals.b)])
+
+        def studentised(a: Places, b: Places) -> float:
+            first, second = values[torch.from_numpy(a)], values[torch.from_numpy(b)]
+            parts = [part[~part.isnan()] for part in ([first - second] if rivals.paired else [first, second])]
+            error = math.hypot(*(float(part.std()) / math.sqrt(len(part)) for part in parts))
+            difference = float(parts[0].mean()) - (0.0 if rivals.paired else float(parts[1].mean()))
+            return difference / error if error > 0 else 0.0
+
+        return studentised
 
     def variants(self) -> Mapping[str, Metric]:
         """Return the divergence without epsilon, which evaluators differ in."""
@@ -70,34 +107,10 @@ class KLDivergence(ByPairs):
     reading = "how far the classes heard in a generated clip are from those in its reference; needs pairs"
     activation = "softmax"
 
-    def standard_error(self, measured: Measured) -> StandardError:
-        """Return the standard error of a mean over pairs."""
-        from audiogen_metrics.functional.uncertainty import mean_error
-
-        return StandardError(mean_error(_by_clip(measured)), "sampled")
-
-    def difference_error(self, a: Measured, b: Measured, paired: bool) -> float:
-        """Return the standard error of the mean difference of two systems."""
-        from audiogen_metrics.functional.uncertainty import mean_error
-
-        first, second = _by_clip(a), _by_clip(b)
-        if paired:
-            return mean_error(first - second)
-        return math.hypot(mean_error(first), mean_error(second))
-
-    def swapped_difference(self, a: Measured, b: Measured, rng: np.random.Generator) -> float:
-        """Return the mean difference once some clips have changed sides, without computing the divergence again."""
-        import numpy as np
-        import torch
-
-        first, second = _by_clip(a), _by_clip(b)
-        signs = torch.from_numpy(np.where(rng.random(len(first)) < 0.5, -1.0, 1.0))
-        return float(((first - second) * signs).mean())
-
-    def explain(self, value: float, details: Mapping[str, float | int]) -> str:
+    def explain(self, score: Reported) -> str:
         """Say how near the classes are, in words."""
         words = ((0.1, "nearly those"), (1.0, "close to those"), (3.0, "often not those"))
-        degree = next((word for bound, word in words if value < bound), "mostly not those")
+        degree = next((word for bound, word in words if (score.value or 0.0) < bound), "mostly not those")
         return f"Lower is better, 0 is the least. On average the classes heard in a clip are {degree} of its reference."
 
 
@@ -113,11 +126,25 @@ class KLSigmoid(ByPairs):
 
 
 def _by_clip(measured: Measured) -> torch.Tensor:
+    """Return the divergence of each generated clip, NaN for one without a partner."""
     import torch
 
-    values = measured.measurement.by_clip
-    assert values is not None
-    return torch.tensor(list(values.values()), dtype=torch.float64, device="cpu")
+    values = measured.measurement.by_clip or {}
+    return torch.tensor(
+        [values.get(clip, math.nan) for clip in measured.gen.clip_ids], dtype=torch.float64, device="cpu"
+    )
+
+
+def _by_unit(measured: Measured) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the sum of the divergences of each group of clips that belong together, and how many it has."""
+    import torch
+
+    by_clip = _by_clip(measured)
+    groups = [by_clip[torch.from_numpy(unit)] for unit in measured.units("gen").values()]
+    groups = [kept for group in groups if len(kept := group[~group.isnan()])]
+    return torch.stack([group.sum() for group in groups]), torch.tensor(
+        [len(group) for group in groups], dtype=torch.float64, device="cpu"
+    )
 
 
 def _first_id(name: str, source: FeatureSource) -> str:

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
 
 from audiogen_metrics.citations import Citation
-from audiogen_metrics.metrics.definition import FeatureSource, Measurement, Metric, option
+from audiogen_metrics.metrics.definition import FeatureSource, Measurement, Metric, Side, option
+
+if TYPE_CHECKING:
+    import torch
+
+    from audiogen_metrics.functional.kernel import Kernel
+    from audiogen_metrics.functional.pooled import Places
+    from audiogen_metrics.metrics.measuring.pool import Pool
 
 BINKOWSKI = Citation(
     "binkowski2018demystifying",
@@ -25,11 +35,33 @@ CHUNG = Citation(
 )
 
 
-@dataclass(frozen=True)
-class KernelDistance(Metric):
-    """KID: a cubic kernel, as a mean over random subsets."""
+class Discrepancy(Metric):
+    """What KID and KAD share: squared maximum mean discrepancies, which differ in their kernels."""
 
-    subsets: int = option(100, 1, meaning="random subsets whose distances are averaged")
+    output = "embeddings"
+    higher_is_better = False
+    unbiased = True
+    scale: ClassVar[float] = 1.0
+
+    @abstractmethod
+    def kernel(self, ref: torch.Tensor) -> Kernel:
+        """Return the kernel as the rows of the reference set its width."""
+
+    def leave_one_out(self, gen: FeatureSource, ref: FeatureSource, side: Side) -> torch.Tensor:
+        """Return the score of all rows without each clip, in closed form; the kernel stays that of all."""
+        from audiogen_metrics.functional.kernel import discrepancy_leave_one_out
+
+        rows = {"gen": gen.rows(self.output), "ref": ref.rows(self.output)}
+        kernel, other = self.kernel(rows["ref"]), "ref" if side == "gen" else "gen"
+        counts = (gen if side == "gen" else ref).counts(self.output)
+        return self.scale * discrepancy_leave_one_out(rows[side], rows[other], kernel, counts)
+
+
+@dataclass(frozen=True)
+class KernelDistance(Discrepancy):
+    """KID: a cubic kernel, on all clips or as a mean over random subsets."""
+
+    subsets: int | None = option(None, 1, meaning="random subsets whose distances are averaged; null takes all clips")
     subset_size: int = option(1000, 2, meaning="clips of each subset; one subset of all where there are no more")
     seed: int = option(2020, 0, 2**32 - 1, meaning="of the subsets")
 
@@ -37,34 +69,63 @@ class KernelDistance(Metric):
     symbol = "KID"
     title = "Kernel distance"
     reading = "squared MMD with a cubic kernel; unbiased, so n matters little and values near 0 may be negative"
-    output = "embeddings"
-    higher_is_better = False
-    unbiased = True
     citation = BINKOWSKI
 
     def compute(self, gen: FeatureSource, ref: FeatureSource) -> Measurement:
-        """Return mean and standard deviation over subsets."""
+        """Return the distance of all clips, or mean and standard deviation over subsets."""
         from audiogen_metrics.functional import kernel_distance
 
         result = kernel_distance(gen.rows(self.output), ref.rows(self.output), **self.options)  # type: ignore[arg-type]
-        return Measurement(result.value, result.std, {"subset_size": result.subset_size})
+        details = {} if self.subsets is None else {"subsets": self.subsets, "subset_size": result.subset_size}
+        return Measurement(result.value, result.std, details)
+
+    def variants(self) -> Mapping[str, Metric]:
+        """Return the mean over a hundred subsets of a thousand clips, as evaluators of images take it."""
+        return {"subsets 100": replace(self, subsets=100)}
+
+    def kernel(self, ref: torch.Tensor) -> Kernel:
+        """Return the cubic kernel, whose width the reference does not set."""
+        from audiogen_metrics.functional.kernel import cubic
+
+        return cubic
+
+    def scorer(self, pool: Pool) -> Callable[[Places, Places], float]:
+        """Return the score of all rows of parts of a pool, whose kernel is computed once."""
+        from audiogen_metrics.functional.kernel import cubic
+        from audiogen_metrics.functional.pooled import PooledKernel
+
+        return PooledKernel(cubic(pool.rows, pool.rows)).value
+
+    def rounding(self, pool: Pool) -> float:
+        """Return a share of the kernel: it is what the distance is a small difference of."""
+        return 1e-12 * float((pool.rows.square().mean(1) + 1).pow(3).max())
 
 
-class KernelAudioDistance(Metric):
+class KernelAudioDistance(Discrepancy):
     """KAD: a Gaussian kernel as wide as the reference, times 100."""
 
     name = "kad"
     symbol = "KAD"
     title = "Kernel audio distance"
     reading = "squared MMD with a Gaussian kernel as wide as the reference; unbiased, times 100"
-    output = "embeddings"
-    higher_is_better = False
-    unbiased = True
+    scale = 100.0
     citation = CHUNG
 
     def compute(self, gen: FeatureSource, ref: FeatureSource) -> Measurement:
         """Return the distance of all clips."""
         from audiogen_metrics.functional import kernel_audio_distance
 
-        result = kernel_audio_distance(gen.rows(self.output), ref.rows(self.output))
-        return Measurement(result.value, details={"subset_size": result.subset_size})
+        return Measurement(kernel_audio_distance(gen.rows(self.output), ref.rows(self.output)).value)
+
+    def kernel(self, ref: torch.Tensor) -> Kernel:
+        """Return the Gaussian kernel as wide as the median distance in the reference."""
+        from audiogen_metrics.functional.kernel import gaussian
+
+        return gaussian(ref)
+
+    def scorer(self, pool: Pool) -> Callable[[Places, Places], float]:
+        """Return the score of parts of a pool, whose distances are computed once; each reference has its bandwidth."""
+        from audiogen_metrics.functional.pooled import PooledGaussian
+
+        pooled = PooledGaussian(pool.rows)
+        return lambda gen, ref: self.scale * pooled.value(gen, ref)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from audiogen_metrics.citations import Citation
-from audiogen_metrics.metrics.definition import FeatureSource, Measurement, Metric, option
+from audiogen_metrics.errors import InsufficientDataError
+from audiogen_metrics.metrics.definition import FeatureSource, Interval, Measurement, Metric, option
+
+if TYPE_CHECKING:
+    from audiogen_metrics.metrics.measuring.measured import Measured
+    from audiogen_metrics.metrics.measuring.rivals import Rivals
 
 KYNKAANNIEMI = Citation(
     "kynkaanniemi2019improved",
@@ -40,10 +47,24 @@ class Neighbourhoods(Metric):
         from audiogen_metrics.functional import manifold
 
         result = manifold(gen.rows(self.output), ref.rows(self.output), nearest=self.nearest)
-        return Measurement(getattr(result, self.name), details=self.options)
+        return Measurement(getattr(result, self.name), details={"nearest": self.nearest})
 
 
-class Precision(Neighbourhoods):
+class Share(Neighbourhoods):
+    """A share of clips. Neither the jackknife nor groups of clips give an interval of it that holds: see the docs."""
+
+    span = (0.0, 1.0)
+
+    def interval(self, measured: Measured) -> Interval:
+        """Raise InsufficientDataError: none is known."""
+        raise InsufficientDataError(f"no interval of {self.name} that holds is known")
+
+    def difference_interval(self, rivals: Rivals) -> Interval:
+        """Raise InsufficientDataError: none is known."""
+        raise InsufficientDataError(f"no interval of {self.name} that holds is known")
+
+
+class Precision(Share):
     """Share of gen among the reference."""
 
     name = "precision"
@@ -52,7 +73,7 @@ class Precision(Neighbourhoods):
     citation = KYNKAANNIEMI
 
 
-class Recall(Neighbourhoods):
+class Recall(Share):
     """Share of the reference among gen."""
 
     name = "recall"
@@ -64,13 +85,14 @@ class Recall(Neighbourhoods):
 class Density(Neighbourhoods):
     """How many neighbourhoods of the reference a generated clip lies in."""
 
+    span = (0.0, math.inf)
     name = "density"
     title = "Density"
     reading = "how densely the reference lies around generated clips; not bounded by 1"
     citation = NAEEM
 
 
-class Coverage(Neighbourhoods):
+class Coverage(Share):
     """Share of the reference's neighbourhoods with a generated clip in them."""
 
     name = "coverage"

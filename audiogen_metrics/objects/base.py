@@ -201,7 +201,7 @@ class AudioMetric(Metric):
         from audiogen_metrics.embedding.extraction import ExtractionOptions
         from audiogen_metrics.evaluation import evaluate, scored
         from audiogen_metrics.evaluation.evaluation import Asked
-        from audiogen_metrics.metrics.measured import Measured
+        from audiogen_metrics.metrics.measuring.measured import Measured
 
         options = ExtractionOptions(batch_size, workers, cache, verify, progress)
         chosen: AudioFolder | ReferenceStatistics | FeatureSource | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from audiogen_metrics.metrics import definition_of
-from audiogen_metrics.results import EXACT, Score
+from audiogen_metrics.results import EXACT, Score, chance_of
 
 
 def title_of(score: Score) -> str:
@@ -42,5 +42,7 @@ def reading(score: Score) -> str:
     kind = definition_of(score.metric)
     text = f"{'Higher' if score.higher_is_better else 'Lower'} is better."
     if kind is not None:
-        text = kind().explain(score.value, score.details)
+        text = kind().explain(score)
+    said = "; ".join(chance_of(score))
+    text += f" Chance: {said}." * bool(said)
     return " ".join([text, *(f"{remark[:1].upper()}{remark[1:]}." for remark in score.remarks)])

@@ -90,6 +90,62 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert again[1] == pytest.approx(whole[1], rel=1e-12)
 
 
+@pytest.mark.parametrize("offset", [0.0, 1e3, 1e6])
+@pytest.mark.parametrize("d", [2, 32, 1024])
+def test_copies_are_equal_wherever_the_sets_lie(d: int, offset: float) -> None:
+    """As in exact arithmetic: with itself a set covers all, and a neighbour at the radius is inside."""
+    ref = rows(60, d, 0) + offset
+    assert manifold(ref, ref) == (1.0, 1.0, 1.2, 1.0)
+    # Six copies of each row: every radius is 0.
+    assert manifold(ref.repeat(6, 1), ref.repeat(6, 1)) == (1.0, 1.0, 1.2, 1.0)
+    assert manifold(ref.repeat(6, 1)[torch.randperm(360)], ref.repeat(6, 1)) == (1.0, 1.0, 1.2, 1.0)
+
+
+def test_one_far_row_costs_the_others_no_digits() -> None:
+    ref = rows(60, 16, 0)
+    ref[0] += 1e9
+    assert manifold(ref[1:], ref[1:]).coverage == manifold(ref, ref).coverage == 1.0
+    near = torch.cat([ref[1:], ref[1:] + 1e-3])
+    assert manifold(ref, near).coverage == 1.0
+
+
+def test_kad_does_not_depend_on_where_the_sets_lie() -> None:
+    gen, ref = rows(60, 128, 0), rows(50, 128, 3)
+    value = kernel_audio_distance(gen, ref).value
+    # The sum with 2^20 has 32 bits left for the rows: the distances of the shifted rows themselves are exact.
+    far = (gen + 2**20, ref + 2**20)
+    assert kernel_audio_distance(*far).value == pytest.approx(
+        kernel_audio_distance(*(side - 2**20 for side in far)).value, abs=1e-10
+    )
+    assert kernel_audio_distance(*far).value == pytest.approx(value, abs=1e-6)
+
+
+def test_kad_without_a_bandwidth_is_refused_though_copies_lie_far_apart() -> None:
+    """Two groups of copies, of 30 and 20: more than half of all pairs are equal."""
+    centres = 1e3 * rows(2, 64, 5)
+    with pytest.raises(DataError, match="no bandwidth"):
+        kernel_audio_distance(rows(9, 64, 0), centres.repeat_interleave(torch.tensor([30, 15]), 0))
+
+
+def test_kid_on_all_rows_equals_a_plain_loop() -> None:
+    gen, ref = rows(30, 5, 0).numpy(), rows(45, 5, 4).numpy()
+
+    def kernel(x: np.ndarray, y: np.ndarray) -> float:
+        return float((x @ y / 5 + 1) ** 3)
+
+    own = np.mean([kernel(gen[i], gen[j]) for i in range(30) for j in range(30) if i != j])
+    theirs = np.mean([kernel(ref[i], ref[j]) for i in range(45) for j in range(45) if i != j])
+    cross = np.mean([kernel(x, y) for x in gen for y in ref])
+    found = kernel_distance(gen, ref)
+    assert found.value == pytest.approx(own + theirs - 2 * cross, rel=1e-9)
+    assert (found.std, found.subset_size) == (None, 30)
+    # The order of the rows and further rows of the larger set count for what they are.
+    assert kernel_distance(gen[::-1].copy(), ref[::-1].copy()).value == pytest.approx(found.value, rel=1e-9)
+    assert kernel_distance(gen, ref[:30]).value == pytest.approx(
+        kernel_distance(gen, ref[:30], subsets=1).value, rel=1e-9
+    )
+
+
 def test_what_cannot_be_compared() -> None:
     with pytest.raises(DataError, match="dimension 3 and 4"):
         kernel_distance(rows(9, 3, 0), rows(9, 4, 0))

@@ -2,8 +2,9 @@
 
 ``python -m tests.golden.write FILE`` writes what the present code gives; ``tests/test_golden.py`` compares with
 ``scores.json``, written before the faults of docs/reliability.md were mended; since then only FAD of audioldm-0.0.3 and
-2023-02 moved, on lossy files. On the machine that wrote the file, a change of code that is about no value changes none
-by more than 1e-12; on another processor, convolutions round differently.
+2023-02 moved, on lossy files, KID of av-benchmark, which takes all clips now, and intervals. On the machine that wrote
+the file, a change of code that is about no value changes none by more than 1e-12; on another processor, convolutions
+round differently.
 """
 
 from __future__ import annotations

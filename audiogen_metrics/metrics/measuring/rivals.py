@@ -1,0 +1,114 @@
+"""One metric on two systems against one reference: their difference, and all that follows from it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from audiogen_metrics.errors import InsufficientDataError
+from audiogen_metrics.metrics.measuring.pool import Pool
+
+if TYPE_CHECKING:
+    import torch
+
+    from audiogen_metrics.functional.pooled import Places
+    from audiogen_metrics.functional.uncertainty import Spread
+    from audiogen_metrics.metrics.definition import Interval
+    from audiogen_metrics.metrics.measuring.measured import Measured
+
+ENOUGH = 0.1
+"""Share of the permutations, at least as extreme, after which p is surely above 0.05 and no more are made."""
+
+
+class Rivals:
+    """One metric on two systems, with as many clips each.
+
+    Parameters
+    ----------
+    a, b
+        Both against one reference.
+    paired
+        Whether both have clips of the same ids, in the same order.
+    """
+
+    def __init__(self, a: Measured, b: Measured, paired: bool) -> None:
+        self.a, self.b, self.paired = a, b, paired
+
+    @property
+    def difference(self) -> float:
+        """The score of A minus that of B."""
+        return self.a.measurement.value - self.b.measurement.value
+
+    @cached_property
+    def interval(self) -> Interval:
+        """The 95 % interval of the difference; InsufficientDataError where none is known."""
+        return self.a.metric.difference_interval(self)
+
+    @cached_property
+    def pool(self) -> Pool:
+        """The clips of A, then of B, then of the reference where the metric looks at it."""
+        metric = self.a.metric
+        return Pool(metric.output, self.a.gen, self.b.gen, *([self.a.ref] if "ref" in metric.sides else []))
+
+    def spreads(self, gen_a: torch.Tensor, gen_b: torch.Tensor, ref: torch.Tensor) -> list[Spread]:
+        """Return the independent parts of the standard error of the difference, from what each clip does to it.
+
+        Parameters
+        ----------
+        gen_a, gen_b
+            What each clip of A does to the score of A, and each clip of B to that of B.
+        ref
+            What each clip of the reference does to the difference.
+        """
+        ties = self.a.ties["gen"], self.b.ties["gen"], self.a.ties["ref"]
+        if self.paired:
+            return [_spread((gen_a - gen_b, ties[0]), (ref, ties[2]))]
+        return [_spread((gen_a, ties[0])), _spread((gen_b, ties[1])), _spread((ref, ties[2]))]
+
+    def permutation(self, permutations: int, seed: int) -> tuple[float, int]:
+        """Return p of a permutation test, and how many permutations were made: fewer where p is far above 0.05.
+
+        Clips of the same id are swapped; where there are none, all are shuffled. Clips that are tied to each other,
+        as samples of one prompt or copies, change sides together.
+        """
+        statistic = self.a.metric.contest(self)
+        n, m = len(self.a.gen), len(self.b.gen)
+        ours, theirs = np.arange(n), np.arange(n, n + m)
+        observed = abs(statistic(ours, theirs))
+        rng = np.random.default_rng(seed)
+        extreme = made = 0
+        while made < permutations and extreme < max(20, ENOUGH * permutations):
+            made += 1
+            extreme += abs(statistic(*self._dealt(rng))) >= observed * (1 - 1e-9)
+        return (1 + extreme) / (1 + made), made
+
+    def _dealt(self, rng: np.random.Generator) -> tuple[Places, Places]:
+        n = len(self.a.gen)
+        if not self.paired:
+            units = [*self.a.units("gen").values(), *(unit + n for unit in self.b.units("gen").values())]
+            order = np.concatenate([units[unit] for unit in rng.permutation(len(units))])
+            return np.sort(order[:n]), np.sort(order[n:])
+        swapped = np.zeros(n, dtype=bool)
+        units = [*self.a.units("gen").values()]
+        for unit, swap in zip(units, rng.random(len(units)) < 0.5, strict=True):
+            swapped[unit] = swap
+        places = np.arange(n)
+        return np.where(swapped, n + places, places), np.where(swapped, places, n + places)
+
+
+def _spread(*sides: tuple[torch.Tensor, Places]) -> Spread:
+    """Return the standard error of means over clips, whose ties are given: clips of equal ties vary together."""
+    from audiogen_metrics.functional.uncertainty import Spread
+
+    total = np.zeros(max(int(ties.max()) for _, ties in sides) + 1)
+    for changes, ties in sides:
+        centred = (changes - changes.mean()).cpu().numpy()
+        total += np.bincount(ties, centred / len(ties), minlength=len(total))
+    fewest = min(len(np.unique(ties)) for _, ties in sides)
+    if fewest < 2:
+        raise InsufficientDataError(
+            "all clips of a set are tied to each other", fix="Compare systems on several prompts"
+        )
+    return Spread(float(np.sqrt(fewest / (fewest - 1) * np.sum(total**2))), fewest - 1)
