@@ -1,23 +1,25 @@
-"""Two systems against one reference: which is better, how sure is that, and how many clips would it take."""
+"""Two systems against one reference: which is better, how sure is that, and what difference could be found."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from audiogen_metrics.audio.files import scan
-from audiogen_metrics.audio.pairing import pair
-from audiogen_metrics.embedding.extraction import ExtractionOptions
+from audiogen_metrics.audio.pairing import pair, read_pairs
+from audiogen_metrics.embedding.extraction import EmbeddingSet, ExtractionOptions
 from audiogen_metrics.embedding.sides import FolderSide, between, mixed_forms
 from audiogen_metrics.errors import InsufficientDataError, UsageError
 from audiogen_metrics.evaluation import create_backbones, require_weights, tool_versions
-from audiogen_metrics.functional.uncertainty import Z95
-from audiogen_metrics.metrics.measured import Measured
+from audiogen_metrics.metrics.measuring.chance import rows_apart
+from audiogen_metrics.metrics.measuring.links import Links
+from audiogen_metrics.metrics.measuring.measured import Measured
+from audiogen_metrics.metrics.measuring.rivals import Rivals
 from audiogen_metrics.options import as_path, whole
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.results import InputSummary
@@ -30,8 +32,18 @@ if TYPE_CHECKING:
     from audiogen_metrics.metrics.recipe import Recipe
 
 SIGNIFICANT = 0.05
-_POWER = 0.8416212335729143
-"""Of a normal distribution: to find a difference with 80 % chance it must be 1.96 + 0.84 standard errors."""
+
+Z95 = 1.959963984540054
+"""Half width of a normal distribution's 95 % interval, in standard errors."""
+
+POWER = 0.8416212335729143
+"""Of a normal distribution: what is found with 80 % chance lies this many standard errors beyond the interval."""
+
+SUBSAMPLES = 5
+"""Random parts of the larger of two systems without common clips."""
+
+SHARED = 0.5
+"""Share of the smaller system's clips that the other must have too, for the systems to be compared on those."""
 
 
 @dataclass(frozen=True)
@@ -43,19 +55,24 @@ class Difference:
     id, metric, backbone, higher_is_better
         The score, what it is computed by, and its direction.
     a, b, difference
-        Both values, and ``a − b``.
-    standard_error, ci95
-        Of the difference, by the jackknife over clips; shared prompts are left out of both systems together. None for a
-        metric whose standard error is not known.
-    p
-        Chance of a difference as large if both were alike: by permutation where there was one, else from the standard
-        error, two-sided.
-    permutations
-        How many; 0 if the prompts differ or none were asked for.
-    verdict
-        In words: which is better, or how many clips would separate them.
+        Both values on ``n`` clips each, and ``a − b``.
+    n
+        Clips of each system: those that both have, or as many of the larger system as the smaller one has.
     paired
-        Whether both have the same clip ids.
+        Whether these are clips of the same ids.
+    subsamples
+        Random parts of the larger system that all numbers are means of; 1 where both are as large or paired.
+    standard_error, ci95
+        Of the difference, over clips; shared prompts are left out of both systems together. None where none is known.
+    p
+        Chance of a difference as large, in standard errors, if the names of the systems meant nothing: by permutation,
+        or as the width of the interval gives it where none was asked for. None where the systems cannot be compared.
+    permutations
+        How many were made.
+    detectable
+        The difference that this many clips would find with 80 % chance; None without a standard error.
+    verdict
+        In words. One system is better if p is below 0.05 *and* the interval does not hold 0.
     """
 
     id: str
@@ -65,12 +82,15 @@ class Difference:
     a: float
     b: float
     difference: float
+    n: int
+    paired: bool
+    subsamples: int
     standard_error: float | None
     ci95: tuple[float, float] | None
-    p: float
+    p: float | None
     permutations: int
+    detectable: float | None
     verdict: str
-    paired: bool
 
 
 @dataclass(frozen=True)
@@ -112,9 +132,10 @@ class Comparison:
                 "score": found.id,
                 "A": f"{found.a:.4g}",
                 "B": f"{found.b:.4g}",
+                "n": str(found.n),
                 "A − B": f"{found.difference:.3g}",
                 "95 %": "–" if found.ci95 is None else "{:.3g} to {:.3g}".format(*found.ci95),
-                "p": f"{found.p:.2g}",
+                "p": "–" if found.p is None else f"{found.p:.2g}",
                 "verdict": found.verdict,
             }
             for found in self.differences
@@ -182,6 +203,7 @@ def compare(
     metrics: str | Sequence[str] | None = None,
     protocol: str = "audioldm",
     permutations: int = 199,
+    pairs: str | Path | Mapping[str, str] | None = None,
     seed: int = 0,
     suffixes: str | Iterable[str] = (),
     device: str | torch.device = "auto",
@@ -195,21 +217,22 @@ def compare(
 ) -> Comparison:
     """Say which of two systems is better, score by score.
 
-    The difference has a jackknife standard error over clips. Where both systems have the same clip ids, each clip
-    leaves both together, which takes the difficulty of a prompt out of the comparison, and a permutation test swaps
-    them.
+    Both are compared on the clip ids that both have; each prompt then leaves both together, which takes its difficulty
+    out. Systems without common ids are cut to equal size. One is called better only if a studentised permutation test
+    says so *and* the 95 % interval of the difference does not hold 0.
 
     Parameters
     ----------
     gen_a, gen_b, ref
         Folders.
     metrics
-        Names; None takes those of the protocol for which there are enough clips and pairs. A metric whose standard
-        error is not known needs the same clip ids in both systems and ``permutations``.
+        Names; None takes those of the protocol for which there are enough clips and pairs.
     permutations
         Of the test; p is at least 1 / (permutations + 1). 0 makes none.
+    pairs
+        As in `score`, where several clips of a system were made for one reference.
     seed
-        Of the permutations.
+        Of the permutations, and of the parts of a larger system.
     protocol, suffixes, device, weights, batch_size, workers, cache, verify, progress
         As in `score`.
     observe
@@ -240,27 +263,36 @@ def compare(
     require_weights(recipes, weights or {})
     backbones = create_backbones(recipes, resolve_device(device), weights)
     options = ExtractionOptions(batch_size, workers, cache, verify, progress)
+    prompts = None
+    if pairs is not None:
+        ids = [{clip.clip_id for clip in folder.clips} for folder in folders]
+        prompts = read_pairs(pairs, ids[0] | ids[1], ids[2])
     a, b, reference = (
         FolderSide.extract(name, folder, recipes, backbones, options)
         for name, folder in zip(("A", "B", "ref"), folders, strict=True)
     )
     warnings = [
-        warning for one, other in ((a, b), (a, reference), (b, reference)) for warning in _between(one, other, recipes)
+        warning
+        for one, other in ((a, b), (a, reference), (b, reference))
+        for warning in _between(one, other, recipes, prompts)
     ]
+    warnings = [*dict.fromkeys(warnings)]  # what both systems lack of the reference is said once
     warnings += [warning for side in (a, b, reference) for warning in side.warnings()]
-    if len(a.clip_ids) != len(b.clip_ids):
-        warnings.append(f"A has {len(a.clip_ids)} clips and B {len(b.clip_ids)}: Fréchet distances and IS depend on n")
-    rng = np.random.default_rng(seed)
     differences, compared = [], []
+    lacking: InsufficientDataError | None = None
     for recipe in recipes:
-        both = [Measured(recipe.definition, side.features(recipe), reference.features(recipe)) for side in (a, b)]
         try:
-            differences.append(_difference(recipe, both[0], both[1], permutations, rng))
-            compared.append((both[0], both[1]))
+            match = _match(recipe, a, b, reference, prompts, seed)
+            differences.append(_difference(recipe, match, permutations, seed))
+            compared.append((match.rivals[0].a, match.rivals[0].b))
+            warnings += [note for note in match.notes if note not in warnings]
         except InsufficientDataError as error:
-            if metrics is not None or (recipe is recipes[-1] and not differences):
-                raise
+            if metrics is not None:
+                raise InsufficientDataError(str(error), where=recipe.score_id) from error
+            lacking = error
             warnings.append(f"{recipe.score_id} is not compared: {error.what}")
+    if lacking is not None and not differences:
+        raise lacking
     if observe is not None:
         observe(Systems(a, b, reference, tuple(compared)))
     return Comparison(
@@ -276,66 +308,128 @@ def compare(
     )
 
 
-def _between(first: FolderSide, second: FolderSide, recipes: Sequence[Recipe]) -> list[str]:
+def _between(
+    first: FolderSide, second: FolderSide, recipes: Sequence[Recipe], prompts: Mapping[str, str] | None
+) -> list[str]:
     """Return what to know of two of the sets together."""
     found = between(first, second) + mixed_forms(first, second)
-    pairs = pair(first.clip_ids, second.clip_ids)
     if second.name == "ref" and any(recipe.definition.needs == "pairs" for recipe in recipes):
-        return found + pairs.warnings(first.name, second.name)
+        return found + pair(first.clip_ids, second.clip_ids, prompts).warnings(first.name, second.name)
+    pairs = pair(first.clip_ids, second.clip_ids)
     near = pairs.near_misses(first.name, second.name)
     return found + [f"clips of {first.name} and {second.name} do not pair: {near}"] * bool(near)
 
 
-def _difference(recipe: Recipe, a: Measured, b: Measured, permutations: int, rng: np.random.Generator) -> Difference:
-    kind = recipe.definition
-    try:
-        values = a.measurement.value, b.measurement.value
-    except InsufficientDataError as lacking:
-        raise InsufficientDataError(str(lacking), where=recipe.score_id) from lacking
-    paired = a.gen.clip_ids == b.gen.clip_ids
-    permutations = permutations if paired else 0
-    difference, error = values[0] - values[1], kind.difference_error(a, b, paired)
-    if error is None and not permutations:
-        raise InsufficientDataError(
-            f"the standard error of {kind.name} is not known, and there is no permutation test",
-            where=recipe.score_id,
-            fix="Give both systems the same clip ids, and permutations",
+@dataclass(frozen=True)
+class _Match:
+    """Two systems cut to equal size, once or several times, and what was done for that."""
+
+    rivals: tuple[Rivals, ...]
+    notes: tuple[str, ...]
+
+
+def _match(
+    recipe: Recipe, a: FolderSide, b: FolderSide, ref: FolderSide, prompts: Mapping[str, str] | None, seed: int
+) -> _Match:
+    """Take the clips that both systems have; where these are few, random parts of the larger system."""
+    sets, files = [side.features(recipe) for side in (a, b)], [side.summary().files for side in (a, b)]
+    common = sorted({*sets[0].clip_ids} & {*sets[1].clip_ids})
+    sizes = [len(each) for each in sets]
+    paired = len(common) >= max(2, SHARED * min(sizes))
+    notes: list[str] = []
+    if paired:
+        parts = [[each.select(common) for each in sets]]
+        if len(common) < max(sizes):
+            notes.append(f"A has {sizes[0]} clips and B {sizes[1]}: compared on the {len(common)} that both have")
+    elif sizes[0] == sizes[1]:
+        parts = [sets]
+    else:
+        rng, size = np.random.default_rng(seed), min(sizes)
+        parts = [[_part(each, size, rng) for each in sets] for _ in range(SUBSAMPLES)]
+        notes.append(
+            f"A has {sizes[0]} clips and B {sizes[1]}: numbers are means over {SUBSAMPLES} random parts of {size} "
+            "clips of the larger one"
         )
-    p = 1.0 if error is None else _normal_p(difference, error)
-    if permutations:
-        swapped = (kind.swapped_difference(a, b, rng) for _ in range(permutations))
-        p = (1 + sum(abs(one) >= abs(difference) * (1 - 1e-12) for one in swapped)) / (1 + permutations)
-    return Difference(
+    own = {"ref": (ref.summary().files,)}
+    links = [Links(True, prompts, {**own, "gen": tuple(files) if paired else (each,)}) for each in files]  # type: ignore[dict-item]
+
+    def measured(number: int, part: EmbeddingSet) -> Measured:
+        return Measured(recipe.definition, part, ref.features(recipe), links=links[number], seed=seed)
+
+    rivals = tuple(Rivals(measured(0, first), measured(1, second), paired) for first, second in parts)
+    return _Match(rivals, tuple(notes))
+
+
+def _part(source: EmbeddingSet, size: int, rng: np.random.Generator) -> EmbeddingSet:
+    if len(source) == size:
+        return source
+    return source.select([source.clip_ids[place] for place in np.sort(rng.permutation(len(source))[:size])])
+
+
+def _difference(recipe: Recipe, match: _Match, permutations: int, seed: int) -> Difference:
+    kind, rivals = recipe.definition, match.rivals
+    values = [np.mean([getattr(each, side).measurement.value for each in rivals]) for side in "ab"]
+    known = Difference(
         recipe.score_id,
         recipe.metric,
         recipe.backbone,
         kind.higher_is_better,
-        values[0],
-        values[1],
-        difference,
-        error,
-        None if error is None else (difference - Z95 * error, difference + Z95 * error),
-        p,
-        permutations,
-        _verdict(difference, error, p, kind.higher_is_better, min(len(a.gen), len(b.gen))),
-        paired,
+        float(values[0]),
+        float(values[1]),
+        float(values[0] - values[1]),
+        len(rivals[0].a.gen),
+        rivals[0].paired,
+        len(rivals),
+        None,
+        None,
+        None,
+        0,
+        None,
+        "",
     )
+    counts = [each.gen.counts(kind.output) for each in (rivals[0].a, rivals[0].b)]
+    if rows_apart(*counts):
+        means = [float(np.mean(side)) for side in counts]
+        return replace(
+            known,
+            verdict=f"none: A has {means[0]:.3g} rows a clip and B {means[1]:.3g}, so it would compare lengths",
+        )
+    if rivals[0].difference == 0 and len(rivals) == 1:
+        return replace(known, p=1.0, verdict="equal")
+    tests = [each.permutation(permutations, seed) for each in rivals] if permutations else []
+    if tests:
+        known = replace(known, p=float(np.median([p for p, _ in tests])), permutations=min(made for _, made in tests))
+    try:
+        intervals = [each.interval for each in rivals]
+    except InsufficientDataError as reason:
+        return replace(known, verdict=f"none: {reason.what}; p alone does not say which is better")
+    error, half = (
+        float(np.sqrt(np.mean(np.square(part))))
+        for part in ([each.standard_error for each in intervals], [(each.high - each.low) / 2 for each in intervals])
+    )
+    # Of one interval its ends, which need not be as far from the middle; of several the same width around the mean.
+    bounds = known.difference - half, known.difference + half
+    found = replace(
+        known,
+        standard_error=error,
+        ci95=bounds if len(rivals) > 1 else (intervals[0].low, intervals[0].high),
+        p=_normal_p(known.difference, error, half) if known.p is None else known.p,
+        detectable=half + POWER * error,
+    )
+    return replace(found, verdict=_verdict(found))
 
 
-def _normal_p(difference: float, error: float) -> float:
+def _normal_p(difference: float, error: float, half: float) -> float:
+    """Return the two-sided p of a difference whose 95 % interval reaches ``half`` to each side."""
     if error == 0:
         return 1.0 if difference == 0 else 0.0
-    return math.erfc(abs(difference) / error / math.sqrt(2))
+    return math.erfc(abs(difference) / half * Z95 / math.sqrt(2))
 
 
-def _verdict(difference: float, error: float | None, p: float, higher_is_better: bool, n: int) -> str:
-    if difference == 0:
-        return "equal"
-    if p < SIGNIFICANT:
-        return f"{'A' if (difference > 0) == higher_is_better else 'B'} better, p = {p:.2g}"
-    if error is None:
-        return "not separable at this n"
-    needed = math.ceil(n * ((Z95 + _POWER) * error / difference) ** 2)
-    if needed > 1000 * n:
-        return "not separable at this n, nor at a thousand times as many clips"
-    return f"not separable at this n; about {max(needed, n + 1)} clips would separate them"
+def _verdict(found: Difference) -> str:
+    assert found.ci95 is not None
+    assert found.p is not None
+    apart = not found.ci95[0] <= 0 <= found.ci95[1]
+    if found.p < SIGNIFICANT and apart:
+        return f"{'A' if (found.difference > 0) == found.higher_is_better else 'B'} better, p = {found.p:.2g}"
+    return f"not separable at this n, which would find a difference of {found.detectable:.2g} with 80 % chance"

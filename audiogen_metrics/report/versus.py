@@ -54,27 +54,28 @@ def _verdicts(found: Comparison) -> str:
             f"{difference.a:.4g}",
             f"{difference.b:.4g}",
             "higher" if difference.higher_is_better else "lower",
+            f"{difference.n}",
             f"{difference.difference:+.3g}",
             "–"
             if difference.ci95 is None
             else "{:+.3g} to {:+.3g}".format(*difference.ci95)
             + drawings.interval(difference.difference, *difference.ci95),
-            f"{difference.p:.2g}",
+            "–" if difference.p is None else f"{difference.p:.2g}",
             f"<b>{escape(difference.verdict)}</b>",
         )
         for difference in found.differences
     ]
-    header = ("score", "A", "B", "better", "A − B", "95 % interval of A − B", "p", "verdict")
-    kinds = ("number", "number", "", "number", "", "number", "")
+    header = ("score", "A", "B", "better", "n", "A − B", "95 % interval of A − B", "p", "verdict")
+    kinds = ("number", "number", "", "number", "number", "", "number", "")
     tested = {difference.permutations for difference in found.differences if difference.permutations}
     how = (
-        f"p is the share of {max(tested)} random swaps of A's and B's clips that differ as much."
+        f"p is the share of {max(tested)} random exchanges of A's and B's clips that differ as many standard errors."
         if tested
-        else "The prompts differ, so p comes from the standard error."
+        else "No exchanges of clips were asked for, so p comes from the standard error."
     )
     return table("Each score of both systems, and their difference", header, rows, kinds) + (
-        f"<p>{how} The interval is ± 1.96 jackknife standard errors over clips, wider than need be where clips are few "
-        "for the dimensions, so p decides; the dashed mark in the drawing is 0. "
+        f"<p>{how} A system is better if p is below 0.05 <em>and</em> the interval does not hold 0, the dashed mark in "
+        "the drawing. n is the number of clips of each system that are compared. "
         f"{len(rows)} scores are {len(rows)} chances: do not pick the one that suits.</p>"
     )
 
