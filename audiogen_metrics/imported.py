@@ -150,7 +150,7 @@ def score_features(
     backbone
         As in `read_features`.
     ci
-        With standard errors, intervals and noise floors.
+        With standard errors, intervals and what chance alone gives (p).
 
     Returns
     -------

@@ -24,7 +24,9 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--backbone", metavar="NAME", help="what to call the network behind .npy files (default: the folder's name)"
     )
-    parser.add_argument("--no-ci", action="store_true", help="leave out 95 %% intervals and noise floors")
+    parser.add_argument(
+        "--no-ci", action="store_true", help="leave out 95 %% intervals and what chance alone gives (p)"
+    )
     add_format_options(parser, list(FORMATS))
     parser.set_defaults(run=run)
 
