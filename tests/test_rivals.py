@@ -334,3 +334,16 @@ def test_swaps_move_tied_clips_together() -> None:
         assert [*(ours % 8)] == [*(theirs % 8)] == [*range(8)]
         assert all(ours[place] // 8 == ours[place + 1] // 8 for place in range(0, 8, 2))
         assert all(ours // 8 + theirs // 8 == 1)
+
+
+@pytest.mark.parametrize("metric", [KernelDistance(), KernelAudioDistance()], ids=lambda m: m.name)
+def test_kernels_that_are_computed_once_give_the_difference_of_the_scores(metric: Metric) -> None:
+    rows = torch.randn(70, 5, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    sets = [
+        EmbeddingSet({f"{name}{place:02d}": {"embeddings": row} for place, row in enumerate(part)})
+        for name, part in zip("abr", rows.split([20, 20, 30]), strict=True)
+    ]
+    rivals = Rivals(*(Measured(metric, each, sets[2]) for each in sets[:2]), paired=False)
+    dealt = np.random.default_rng(0).permutation(40)
+    a, b = np.sort(dealt[:20]), np.sort(dealt[20:])
+    assert metric.contest(rivals)(a, b) == pytest.approx(Metric.contest(metric, rivals)(a, b), rel=1e-9)

@@ -154,6 +154,11 @@ def discrepancy(gen: torch.Tensor, ref: torch.Tensor, kernel: Kernel) -> float:
     return float(_squared(within_gen, within_ref, _row_sums(gen, ref, kernel).sum(), len(gen), len(ref)))
 
 
+def mean_kernel(rows: torch.Tensor, others: torch.Tensor, kernel: Kernel) -> torch.Tensor:
+    """Return the mean of each row's kernel with all others, ``(n,)``."""
+    return _row_sums(rows, others, kernel) / len(others)
+
+
 def discrepancy_leave_one_out(gen: Array, ref: Array, kernel: Kernel, counts: Sequence[int]) -> torch.Tensor:
     """Return the unbiased squared MMD without each clip of *gen*, ``(clips,)`` float64.
 

@@ -163,10 +163,12 @@ class PooledKernel:
         """Return the squared MMD of two parts."""
         ours, theirs = (torch.from_numpy(clips).to(self.kernel.device) for clips in (gen, ref))
         between = float(self.kernel[ours][:, theirs].mean())
-        return self._within(ours) + self._within(theirs) - 2 * between
+        return self.within(gen) + self.within(ref) - 2 * between
 
-    def _within(self, clips: torch.Tensor) -> float:
-        block, n = self.kernel[clips][:, clips], len(clips)
+    def within(self, clips: Places) -> float:
+        """Return the mean kernel between two different rows of a part."""
+        chosen, n = torch.from_numpy(clips).to(self.kernel.device), len(clips)
+        block = self.kernel[chosen][:, chosen]
         return float(block.sum() - block.diagonal().sum()) / (n * (n - 1))
 
 

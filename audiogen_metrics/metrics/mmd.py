@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from audiogen_metrics.functional.kernel import Kernel
     from audiogen_metrics.functional.pooled import Places
     from audiogen_metrics.metrics.measuring.pool import Pool
+    from audiogen_metrics.metrics.measuring.rivals import Rivals
 
 BINKOWSKI = Citation(
     "binkowski2018demystifying",
@@ -55,6 +56,21 @@ class Discrepancy(Metric):
         kernel, other = self.kernel(rows["ref"]), "ref" if side == "gen" else "gen"
         counts = (gen if side == "gen" else ref).counts(self.output)
         return self.scale * discrepancy_leave_one_out(rows[side], rows[other], kernel, counts)
+
+    def contest(self, rivals: Rivals) -> Callable[[Places, Places], float]:
+        """Return the difference; the reference stays, so all kernels are computed once, and its own cancels."""
+        from audiogen_metrics.functional.kernel import mean_kernel
+        from audiogen_metrics.functional.pooled import PooledKernel
+
+        rows, start = rivals.pool.rows, sum(rivals.pool.sizes[:2])
+        systems, ref = rows[:start], rows[start:]
+        kernel = self.kernel(ref)
+        pooled, to_ref = PooledKernel(kernel(systems, systems)), mean_kernel(systems, ref, kernel).cpu().numpy()
+
+        def part(clips: Places) -> float:
+            return pooled.within(clips) - 2 * float(to_ref[clips].mean())
+
+        return lambda a, b: self.scale * (part(a) - part(b))
 
 
 @dataclass(frozen=True)
