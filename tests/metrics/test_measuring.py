@@ -296,6 +296,12 @@ def refusal(metric: Metric, gen: EmbeddingSet, ref: object, **options: object) -
     return str(caught.value)
 
 
+def test_p_stands_where_halves_are_too_small_for_the_metric() -> None:
+    found = Measured(Precision(), clips(normal(10, 0) + 9), clips(normal(10, 1), "ref")).chance
+    assert found.p == 0.01
+    assert found.halves_n is None
+
+
 def test_lengths_are_not_compared() -> None:
     short, long = [2] * 30, [10] * 30
     text = refusal(FrechetAudioDistance(), clips(normal(30, 0), windows=long), clips(normal(30, 1), windows=short))

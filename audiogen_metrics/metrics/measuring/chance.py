@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -133,7 +134,10 @@ def chance(
     p = (1 + extreme) / (1 + len(found))
     # A distance that is the exact one has no negative mean: rounding must not make one.
     expected = float(np.mean(found)) if exact is None else max(0.0, float(np.mean(found)) + exact - value)
-    halves = _halves(score, labels, strata, rng) if p <= SIGNIFICANT else (None, None, None)
+    halves: tuple[float | None, float | None, int | None] = (None, None, None)
+    if p <= SIGNIFICANT:
+        with suppress(InsufficientDataError):  # half of a set may be too few where the whole is not: p stands
+            halves = _halves(score, labels, strata, rng)
     return Chance(p, expected, len(found), *halves)
 
 
