@@ -25,6 +25,9 @@ LATER = {"later": True}
 TABLE_WIDTH = 100
 """Columns of a terminal that the table fits into: what does not fit beside a score stands below it."""
 
+SIGNIFICANT = 0.05
+"""Largest p at which two sets are said to differ."""
+
 EXACT = "reference taken as exact"
 """What must stand beside an interval without the reference's own sampling."""
 
@@ -390,6 +393,8 @@ def chance_of(score: Score) -> list[str]:
     if "chance_p" not in details:
         return []
     found = [f"p = {details['chance_p']:.2g}"]
+    if "halves_n" not in details and details["chance_p"] <= SIGNIFICANT:
+        return found  # the mean of the deals says nothing of sets that differ
     if "halves_n" not in details:
         return [*found, f"by chance alone {details['chance_expected']:.4g} expected"]
     ours, theirs, clips = details["halves_gen"], details["halves_ref"], details["halves_n"]

@@ -39,6 +39,9 @@ Z95 = 1.959963984540054
 POWER = 0.8416212335729143
 """Of a normal distribution: what is found with 80 % chance lies this many standard errors beyond the interval."""
 
+FEWEST_PERMUTATIONS = 20
+"""Below these p is never under 0.05."""
+
 SUBSAMPLES = 5
 """Random parts of the larger of two systems without common clips."""
 
@@ -278,6 +281,8 @@ def compare(
     ]
     warnings = [*dict.fromkeys(warnings)]  # what both systems lack of the reference is said once
     warnings += [warning for side in (a, b, reference) for warning in side.warnings()]
+    if 0 < permutations < FEWEST_PERMUTATIONS:
+        warnings.append(f"{permutations} permutations: p cannot be below 0.05, so that there is no verdict")
     differences, compared = [], []
     lacking: InsufficientDataError | None = None
     for recipe in recipes:

@@ -142,6 +142,8 @@ def score(
     if ref is None and (pairing == "id" or pairs is not None):
         where = "pairing" if pairs is None else "pairs"
         raise UsageError("clips have no partners without a reference", where=where, fix="Pass ref, or leave it out")
+    if draws and not ci:
+        raise UsageError("draws are for p, which is left out with the intervals", where="draws", fix="Leave out one")
     if pairs is not None and pairing == "none":
         raise UsageError("pairs are given, and pairing is none", where="pairs", fix="Leave out one of them")
     gen_set, ref_set = scan(gen, suffixes), None if ref is None else open_reference(ref, suffixes)
