@@ -18,6 +18,9 @@ from audiogen_metrics.writing import write_atomically
 if TYPE_CHECKING:
     import torch
 
+VERSION = 1
+"""Raised by hand whenever a change of code changes what is drawn: outdates what was kept."""
+
 WORTH_KEEPING = 1.0
 """Seconds above which a result is kept."""
 
@@ -35,7 +38,7 @@ def kept_chance(rows: torch.Tensor, described: str, make: Callable[[], Chance]) 
         Draws it.
     """
     content = hashlib.blake2b(rows.cpu().numpy().tobytes(), digest_size=20)
-    content.update(f"{version('audiogen-metrics')} {described}".encode())
+    content.update(f"{version('audiogen-metrics')} {VERSION} {described}".encode())
     file = cache_dir() / "chance" / f"{content.hexdigest()}.json"
     with suppress(OSError, ValueError, TypeError):
         return Chance(**json.loads(file.read_text()))

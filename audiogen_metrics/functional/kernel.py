@@ -183,11 +183,13 @@ def discrepancy_leave_one_out(gen: Array, ref: Array, kernel: Kernel, counts: Se
     within, between = _row_sums(gen, gen, kernel, own=True), _row_sums(gen, ref, kernel)
     owner = torch.arange(len(sizes), dtype=torch.int64, device=gen.device).repeat_interleave(sizes)
     own, cross = (gen.new_zeros(len(sizes)).index_add_(0, owner, sums) for sums in (within, between))
-    blocks = gen.split(list(counts))
-    inner = [_row_sums(block, block, kernel, own=True).sum() for block in blocks]
+    inner = torch.zeros_like(own)
+    for place, block in enumerate(gen.split(list(counts))):
+        if len(block) > 1:
+            inner[place] = _row_sums(block, block, kernel, own=True).sum()
     other = _row_sums(ref, ref, kernel, own=True).sum()
     left = len(gen) - sizes
-    return _squared(within.sum() - 2 * own + torch.stack(inner), other, between.sum() - cross, left, len(ref))
+    return _squared(within.sum() - 2 * own + inner, other, between.sum() - cross, left, len(ref))
 
 
 def _squared(

@@ -137,6 +137,11 @@ class Interval:
     ref: Literal["sampled", "exact"] | None = None
     remark: str = ""
 
+    def __post_init__(self) -> None:
+        """Raise InsufficientDataError for NaN and infinity: the score then stands without an interval."""
+        if not all(map(math.isfinite, (self.standard_error, self.low, self.high))):
+            raise InsufficientDataError(f"its ends are {self.low:.3g} and {self.high:.3g}")
+
 
 @dataclass(frozen=True)
 class Range:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,18 +14,21 @@ from scipy import stats
 from audiogen_metrics.embedding.extraction import EmbeddingSet
 from audiogen_metrics.embedding.reference import GivenFeatures
 from audiogen_metrics.errors import InsufficientDataError
+from audiogen_metrics.evaluation import scored
 from audiogen_metrics.functional import GaussianStatistics
 from audiogen_metrics.functional.uncertainty import Spread, interval, joined, mean_interval, outlier
-from audiogen_metrics.metrics.definition import Metric
+from audiogen_metrics.metrics.definition import FeatureSource, Interval, Measurement, Metric, Side
 from audiogen_metrics.metrics.fd import FrechetAudioDistance, FrechetDistance
 from audiogen_metrics.metrics.inception import InceptionScore
 from audiogen_metrics.metrics.kl import KLDivergence
+from audiogen_metrics.metrics.measuring.chance import Chance
 from audiogen_metrics.metrics.measuring.chance import chance as by_chance
 from audiogen_metrics.metrics.measuring.links import Links
 from audiogen_metrics.metrics.measuring.measured import Measured
 from audiogen_metrics.metrics.measuring.pool import Pool
 from audiogen_metrics.metrics.mmd import KernelAudioDistance, KernelDistance
 from audiogen_metrics.metrics.prdc import Coverage, Density, Precision
+from audiogen_metrics.protocols import get_protocol
 
 D = 4
 
@@ -626,3 +630,41 @@ def test_outliers_are_those_of_grubbs_that_make_a_fifth(n: int) -> None:
 def test_no_outlier_among_equal_or_two() -> None:
     assert outlier(torch.ones(9)) is None
     assert outlier(torch.tensor([1.0, 5.0])) is None
+
+
+@pytest.mark.parametrize("numbers", [(math.nan, 0.0, 1.0), (1.0, -math.inf, 1.0), (1.0, 0.0, math.nan)])
+def test_no_interval_has_an_end_that_is_no_number(numbers: tuple[float, float, float]) -> None:
+    with pytest.raises(InsufficientDataError, match="its ends are"):
+        Interval(*numbers)
+
+
+def test_a_score_stands_where_its_interval_is_none() -> None:
+    """Whatever gives NaN, it leaves no score: the reason does."""
+
+    class Broken(FrechetDistance):
+        def leave_one_out(self, gen: FeatureSource, ref: FeatureSource, side: Side) -> torch.Tensor:
+            return super().leave_one_out(gen, ref, side) * math.nan
+
+    recipe = replace(get_protocol("yamnet").select(["fd"])[0], definition=Broken())
+    found = scored(recipe, Measured(Broken(), clips(normal(30, 0)), clips(normal(30, 1))), ci=True)
+    assert found.value is not None
+    assert found.ci95 is None
+    assert any("no interval: its ends are nan" in remark for remark in found.remarks)
+
+
+def test_draws_are_kept_under_the_value_that_the_metric_gives() -> None:
+    """A metric of one name with another formula, as another package's next version, must not read what was kept."""
+
+    class Other(FrechetDistance):
+        def compute(self, gen: FeatureSource, ref: FeatureSource) -> Measurement:
+            return Measurement(2 * super().compute(gen, ref).value)
+
+    asked: list[str] = []
+
+    def keep(_: torch.Tensor, described: str, make: Callable[[], Chance]) -> Chance:
+        asked.append(described)
+        return make()
+
+    for metric in (FrechetDistance(), Other()):
+        assert Measured(metric, clips(normal(30, 0)), clips(normal(30, 1)), keep=keep).chance.draws
+    assert len(set(asked)) == 2

@@ -129,7 +129,9 @@ class Measured:
 
         if self.keep is None:
             return drawn()
-        shape = (self.metric.name, self.metric.options, pool.sizes, pool.counts, strata.tolist(), draws, self.seed)
+        # The value stands for the formula: another version of a metric, or of another package's, has another.
+        metric = self.metric.name, self.metric.options, self.measurement.value
+        shape = (metric, pool.sizes, pool.counts, strata.tolist(), draws, self.seed)
         return self.keep(pool.rows, str(shape), drawn)
 
     @cached_property
