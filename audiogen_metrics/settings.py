@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audiogen_metrics.errors import UsageError
+from audiogen_metrics.errors import UsageError, option
 from audiogen_metrics.options import at_home
 
 if TYPE_CHECKING:
@@ -149,5 +149,20 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
         # The only question that all of torch's devices answer, those without memory (meta) too.
         torch.zeros(1, dtype=torch.float32, device=resolved).cpu()
     except (RuntimeError, AssertionError, ImportError, TypeError) as error:
-        raise UsageError(f"device {str(device)!r} is not on this machine", fix="Use --device cpu or auto") from error
+        raise UsageError(
+            f"device {str(device)!r} is not on this machine", fix=f"Use {option('device', 'cpu')} or auto"
+        ) from error
     return resolved
+
+
+def with_index(device: str | torch.device) -> torch.device:
+    """Return a device with its number: ``cuda`` is the current one, which is ``cuda:0`` unless somebody chose another.
+
+    Torch holds ``cuda`` and ``cuda:0`` for two devices; a tensor on one says that it is on the other.
+    """
+    import torch
+
+    found = torch.device(device)
+    if found.type != "cuda" or found.index is not None or not torch.cuda.is_available():
+        return found
+    return torch.device("cuda", torch.cuda.current_device())

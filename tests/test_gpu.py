@@ -17,12 +17,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from audiogen_metrics import FAD, FD, IS, KL, MetricSuite, ScoreReport, score
+from audiogen_metrics.audio.preflight import unheard
+from audiogen_metrics.audio.preparation import Preprocessing, prepare_clips
 from audiogen_metrics.backbones.base import Backbone
 from audiogen_metrics.backbones.panns import Cnn14At16k, Cnn14At32k
 from audiogen_metrics.backbones.vggish import VGGish
 from audiogen_metrics.backbones.yamnet import YAMNet
+from audiogen_metrics.errors import DataError
 from audiogen_metrics.functional import (
     GaussianStatistics,
     frechet_distance,
@@ -38,7 +42,10 @@ from audiogen_metrics.functional.pooled import PooledFrechet, PooledGaussian
 from audiogen_metrics.functional.statistics import fold, with_ones
 from audiogen_metrics.functional.uncertainty import frechet_leave_one_out
 from audiogen_metrics.objects import KAD, KID
+from audiogen_metrics.objects.batch import Batch
+from audiogen_metrics.objects.runner import Runner
 from audiogen_metrics.protocols import PROTOCOLS
+from audiogen_metrics.settings import with_index
 from tests.checkpoints import calibration_clips, write_panns, write_vggish
 from tests.conftest import EXAMPLES, write_tone
 
@@ -426,6 +433,92 @@ def test_a_suite_moves_to_the_device_and_back(batches: list[dict[str, object]]) 
     )
 
 
+# Batches of objects
+
+
+PREPARATIONS = sorted(
+    {recipe.preprocessing for protocol in PROTOCOLS.values() for recipe in protocol.recipes.values()}, key=str
+)
+
+
+def stereo(rate: int, count: int = 4, seconds: float = 2.0) -> torch.Tensor:
+    """Return noise ``(count, 2, time)``, each channel at its own level and offset."""
+    generator = torch.Generator().manual_seed(rate)
+    noise = torch.randn(count, 2, int(seconds * rate), generator=generator)
+    return noise * torch.rand(count, 2, 1, generator=generator) * 0.2 + 0.05
+
+
+@pytest.mark.parametrize("rate", [16_000, 22_050, 44_100, 48_000])
+@pytest.mark.parametrize("how", PREPARATIONS, ids=range(len(PREPARATIONS)))
+def test_a_batch_is_prepared_as_on_the_cpu(how: Preprocessing, rate: int) -> None:
+    given = stereo(rate)
+    found, expected = prepare_clips(given.to(DEVICE), rate, how), prepare_clips(given, rate, how)
+    assert found.device.type == DEVICE.type
+    difference = (found.cpu() - expected).abs()
+    if how.sixteen_bit == "resampled":  # on the other side of a half, now and then
+        assert (difference > 0).float().mean() < 1e-2
+        assert difference.max() <= 1 / 2**15
+    else:
+        assert difference.max() <= 1e-6
+    assert torch.equal(unheard(given.to(DEVICE), found, rate, how).cpu(), unheard(given, expected, rate, how))
+
+
+class Crossings(TorchDispatchMode):
+    """Collect the bytes of tensors that are copied from one device to another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        made = func(*args, **(kwargs or {}))
+        tensors = [part for part in (made, *args) if isinstance(part, torch.Tensor)]
+        if "copy" in str(func) and len({part.device for part in tensors}) > 1:
+            self.sizes.append(max(part.nbytes for part in tensors))
+        return made
+
+
+@contextmanager
+def no_waiting() -> Iterator[None]:
+    """Make an error of every operation that waits for CUDA, but for the one wait that is asked for by an event."""
+    if ON_GPU:
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        if ON_GPU:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("name", [*PUBLISHED, "yamnet"])
+@pytest.mark.parametrize("start", ["there", "here"])
+def test_a_batch_is_waited_for_once(name: str, start: str, weights: dict[str, Path]) -> None:
+    """Clips that are on the device stay there, and nothing but their features waits."""
+    runner = Runner(make(name, weights, DEVICE))
+    given = stereo(44_100).to(DEVICE if start == "there" else CPU)
+    how = Preprocessing(runner.backbone.sample_rate, "mean", resampler="resampy")
+    Batch(given, 44_100, "gen").features(runner, how)  # the network and the kernels are there from now on
+    crossings = Crossings()
+    with crossings, no_waiting():
+        features = Batch(given, 44_100, "gen").features(runner, how)
+    crossed = [size for size in crossings.sizes if size >= given[0].nbytes]
+    assert crossed == ([given.nbytes] if start == "here" and ON_GPU else [])
+    assert all(tensor.device == CPU and tensor.dtype == torch.float64 for clip in features for tensor in clip.values())
+
+
+def test_clips_of_unequal_length_and_with_nan(weights: dict[str, Path]) -> None:
+    here, there = (Runner(make("vggish", weights, device)) for device in (CPU, DEVICE))
+    how = Preprocessing(16_000, "mean", resampler="resampy", minimum_samples=15_600)
+    given = [*stereo(44_100, 3), *stereo(44_100, 2, 0.7), *stereo(44_100, 2, 3.1)[:, :1]]
+    given[1] = torch.full_like(given[1], float("nan"))
+    batches = [Batch([clip.to(device) for clip in given], 44_100, "gen") for device in (CPU, DEVICE)]
+    expected, found = (batch.features(runner, how) for batch, runner in zip(batches, (here, there), strict=True))
+    assert batches[1].kept == batches[0].kept == (0, 2, 3, 4, 5, 6)
+    assert isinstance(found[1], DataError)
+    for place in batches[0].kept:
+        assert float(per_clip(found[place]["windows"], expected[place]["windows"]).max()) <= WORST_CLIP
+
+
 # Memory and speed
 
 
@@ -464,9 +557,28 @@ def test_a_batch_that_does_not_fit_is_halved(tmp_path: Path, weights: dict[str, 
         release()
     print(f"\n{found.problems}", end="")
     assert not expected.problems
-    assert f"48 clips of 10 s did not fit into the memory of {DEVICE}; went on with " in found.problems[0]
+    assert f"48 clips of 10 s did not fit into the memory of {with_index(DEVICE)}; went on with " in found.problems[0]
     assert found["is_panns"].n_gen == 48
     assert found["is_panns"].value == pytest.approx(expected["is_panns"].value, rel=SAME_SCORE)
+
+
+@pytest.mark.skipif(not ON_GPU, reason="the memory of a CPU cannot be limited from here")
+@pytest.mark.parametrize("start", [CPU, DEVICE], ids=str)
+def test_an_update_that_does_not_fit_is_halved(start: torch.device, weights: dict[str, Path]) -> None:
+    runner, how = Runner(make("panns-cnn14-16k", weights, DEVICE)), Preprocessing(16_000)
+    given = torch.randn(48, 160_000, generator=torch.Generator().manual_seed(0)) * 0.1
+    expected = Batch(given, 16_000, "gen").features(Runner(runner.backbone, 8), how)
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(MEMORY / torch.cuda.get_device_properties(DEVICE).total_memory)
+    try:
+        with pytest.warns(UserWarning, match="48 clips of 10 s did not fit"):
+            found = Batch(given.to(start), 16_000, "gen").features(runner, how)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+        gc.collect()
+        torch.cuda.empty_cache()
+    one, other = (torch.stack([clip["embeddings"] for clip in clips]) for clips in (found, expected))
+    assert float(per_clip(one, other).max()) <= WORST_CLIP
 
 
 def seconds(call: Callable[[], object], times: int) -> float:

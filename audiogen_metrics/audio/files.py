@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audiogen_metrics.audio import signatures
-from audiogen_metrics.errors import DataError
+from audiogen_metrics.errors import DataError, option
 from audiogen_metrics.options import as_path
 from audiogen_metrics.registry import unknown_name
 
@@ -177,7 +177,8 @@ def _two_files(clip_id: str, first: Path, second: Path, root: Path) -> DataError
         )
     found = {first.suffix.lower(), second.suffix.lower()}
     choices = sorted(found & DECODABLE) or sorted(found)
-    choice = f", or choose with --suffix {' or '.join(choices)} (suffixes={choices[0]!r})" if len(found) > 1 else ""
+    named = " or ".join(option("suffixes", each) for each in choices)
+    choice = f", or choose: {named}" if len(found) > 1 else ""
     return DataError(
         f"two files have the clip id {clip_id!r}: {names[0]} and {names[1]}",
         where=root,

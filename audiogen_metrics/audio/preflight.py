@@ -93,14 +93,14 @@ def inspect(
         middle += part.sum(axis=1, dtype=np.float64) / length
     swing = float(max((highest - middle).max(), (middle - lowest).max()))
     seconds = length / audio.sample_rate
-    unheard = False
+    lost = False
     if waveform is not None and preprocessing is not None and swing >= SILENCE_PEAK:
         rings = audio.sample_rate != preprocessing.sample_rate
         peak, level = _left(waveform, seconds, preprocessing.sample_rate, rings)
         # A protocol may cut samples off at full scale.
         squares = sum(np.square(block[:, :BLOCK] - middle[:, None]).sum(axis=1) for block in _blocks(audio))
         loudest = float(np.sqrt(np.max(squares) / length)) * min(1.0, 1 / swing)
-        unheard = peak < SILENCE_PEAK or level < UNHEARD_SHARE * loudest
+        lost = float(peak) < SILENCE_PEAK or float(level) < UNHEARD_SHARE * loudest
     return ClipFacts(
         seconds=seconds,
         sample_rate=audio.sample_rate,
@@ -108,7 +108,7 @@ def inspect(
         peak=float(max(highest.max(), -lowest.min())),
         clipped=repeated / (channels * (length - 1)) if length > 1 else 0.0,
         constant=swing < SILENCE_PEAK,
-        unheard=unheard,
+        unheard=lost,
     )
 
 
@@ -122,15 +122,41 @@ def _blocks(audio: Audio) -> Iterator[npt.NDArray[np.float32]]:
         yield np.ascontiguousarray(audio.samples[start : start + BLOCK + 1].T)
 
 
-def _left(waveform: torch.Tensor, seconds: float, sample_rate: int, rings: bool) -> tuple[float, float]:
-    """Return peak and level (RMS) of a prepared clip about its mean, without the zeros behind it and its edges."""
-    sound = waveform[: math.ceil(seconds * sample_rate)]
+def unheard(
+    clips: torch.Tensor, waveforms: torch.Tensor, sample_rate: int, preprocessing: Preprocessing
+) -> torch.Tensor:
+    """Return which of some clips of one shape hold sound of which the network is given next to nothing.
+
+    Parameters
+    ----------
+    clips
+        ``(batch, channels, time)``.
+    waveforms
+        What they were prepared to, ``(batch, time)``, on the same device, where the answer stays.
+    sample_rate
+        Of the clips, in Hz.
+    preprocessing
+        How they were prepared.
+    """
+    about = clips - clips.mean(dim=-1, keepdim=True)
+    swing = about.abs().amax(dim=(1, 2))
+    loudest = about.square().mean(dim=-1).amax(dim=1).sqrt() * (1 / swing).clamp(max=1.0)
+    rings = sample_rate != preprocessing.sample_rate
+    peak, level = _left(waveforms, clips.shape[-1] / sample_rate, preprocessing.sample_rate, rings)
+    return (swing >= SILENCE_PEAK) & ((peak < SILENCE_PEAK) | (level < UNHEARD_SHARE * loudest))
+
+
+def _left(waveforms: torch.Tensor, seconds: float, sample_rate: int, rings: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return peak and level (RMS) of prepared clips ``(…, time)`` about their means, without the zeros behind them and
+    their edges."""
+    sound = waveforms[..., : math.ceil(seconds * sample_rate)]
     edge = math.ceil(EDGE_SECONDS * sample_rate) if rings else 0
-    sound = sound[edge : len(sound) - edge] if len(sound) > 4 * edge else sound
-    middle = sound.mean()
-    peak = max(sound.max() - middle, middle - sound.min())
-    squares = sum(float((block - middle).square().sum()) for block in sound.split(BLOCK))
-    return float(peak), math.sqrt(squares / len(sound))
+    samples = sound.shape[-1]
+    sound = sound[..., edge : samples - edge] if samples > 4 * edge else sound
+    middle = sound.mean(dim=-1, keepdim=True)
+    peak = (sound.amax(dim=-1) - middle[..., 0]).maximum(middle[..., 0] - sound.amin(dim=-1))
+    squares = sum((block - middle).square().sum(dim=-1) for block in sound.split(BLOCK, dim=-1))
+    return peak, (squares / sound.shape[-1]) ** 0.5
 
 
 def beyond_scale(peak: float) -> str:

@@ -29,8 +29,9 @@ class Preprocessing:
     ----------
     sixteen_bit
         ``"file"`` takes the 16-bit integers that libsndfile makes of the file; floats, and waveforms that come from no
-        file, are cut off as wider integers are. ``"resampled"`` rounds the resampled waveform to 16 bits; None keeps
-        float32.
+        file, are cut off as wider integers are. ``"resampled"`` rounds the resampled waveform to 16 bits;
+        ``"truncated"`` does as laion_clap does, whose full scale is 32 767 and whose integers are cut off towards zero;
+        ``"resampled-truncated"`` is one after the other, as fadtk has it; None keeps float32.
     channel
         ``"first"`` channel only, or the ``"mean"`` of all channels.
     peak_floor
@@ -53,8 +54,21 @@ class Preprocessing:
     resampler: Resampler = "torchaudio"
     minimum_samples: int = 0
     maximum_samples: int = 0
-    sixteen_bit: Literal["file", "resampled"] | None = None
+    sixteen_bit: Literal["file", "resampled", "truncated", "resampled-truncated"] | None = None
     peak_floor: float = 0.0
+
+
+@dataclass(frozen=True)
+class PeakPreprocessing(Preprocessing):
+    """The same, with every resampled waveform brought to one peak before it goes to 16 bits; silence stays silent.
+
+    Parameters
+    ----------
+    peak_dbfs
+        Largest magnitude in dB of full scale.
+    """
+
+    peak_dbfs: float = -1.0
 
 
 def prepare(audio: Audio, preprocessing: Preprocessing) -> torch.Tensor:
@@ -67,28 +81,80 @@ def prepare(audio: Audio, preprocessing: Preprocessing) -> torch.Tensor:
     """
     import torch
 
-    if len(audio.samples) * preprocessing.sample_rate > MAX_PREPARED * audio.sample_rate:
+    _refuse_long(len(audio.samples), audio.sample_rate, preprocessing)
+    samples = torch.from_numpy(audio.samples)
+    if preprocessing.sixteen_bit == "file" and audio.integers is not None:
+        samples = torch.from_numpy(audio.integers)[:, _used(preprocessing)].float().div_(FULL_SCALE)
+    return _prepared(samples.T[None], audio.sample_rate, preprocessing)[0]
+
+
+def prepare_clips(clips: torch.Tensor, sample_rate: int, preprocessing: Preprocessing) -> torch.Tensor:
+    """Return the waveforms ``(batch, time)`` of clips of one shape, as `prepare` makes them of files.
+
+    They are prepared where they are, a GPU does all of them at once. There, too, a waveform is its file's to 1e-6 of
+    full scale, on the CPU to the bit; a protocol that rounds the resampled waveform to 16 bits may round a few samples
+    to the other side.
+
+    Parameters
+    ----------
+    clips
+        ``(batch, channels, time)``, float32.
+    sample_rate
+        Of the clips, in Hz.
+    preprocessing
+        What to do.
+
+    Raises
+    ------
+    AudioFileError
+        As in `prepare`.
+    """
+    import torch
+
+    _refuse_long(clips.shape[2], sample_rate, preprocessing)
+    if clips.device.type != "cpu":
+        return _prepared(clips, sample_rate, preprocessing)
+    # A clip fits the caches, a batch does not (from 48 kHz it takes three times as long), and how torch sums the rows
+    # of a batch depends on the number of threads.
+    return torch.cat([_prepared(clip[None], sample_rate, preprocessing) for clip in clips])
+
+
+def _prepared(clips: torch.Tensor, sample_rate: int, preprocessing: Preprocessing) -> torch.Tensor:
+    import torch
+
+    samples = clips[:, _used(preprocessing)]
+    if preprocessing.sixteen_bit == "file":
+        samples = _sixteen_bit(samples.mul(FULL_SCALE).floor_())
+    waveforms = samples[:, 0] if preprocessing.channel == "first" else samples.mean(dim=1)
+    if preprocessing.peak_floor:
+        waveforms = waveforms / waveforms.amax(dim=1, keepdim=True).clamp(min=preprocessing.peak_floor)
+    if preprocessing.remove_dc:
+        waveforms = waveforms - waveforms.mean(dim=1, keepdim=True)
+    waveforms = resample(waveforms, sample_rate, preprocessing.sample_rate, preprocessing.resampler)
+    if isinstance(preprocessing, PeakPreprocessing):
+        peaks = waveforms.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(waveforms.dtype).tiny)
+        waveforms = waveforms * (10 ** (preprocessing.peak_dbfs / 20) / peaks)
+    if preprocessing.sixteen_bit in ("resampled", "resampled-truncated"):
+        waveforms = _sixteen_bit(waveforms.mul(FULL_SCALE).round_())
+    if preprocessing.sixteen_bit in ("truncated", "resampled-truncated"):
+        waveforms = waveforms.clamp(-1, 1).mul_(FULL_SCALE - 1).trunc_().div_(FULL_SCALE - 1)
+    if 0 < preprocessing.maximum_samples < waveforms.shape[1]:
+        waveforms = waveforms[:, : preprocessing.maximum_samples].clone()  # a view would keep the rest in memory
+    missing = preprocessing.minimum_samples - waveforms.shape[1]
+    return torch.nn.functional.pad(waveforms, (0, missing)) if missing > 0 else waveforms.contiguous()
+
+
+def _refuse_long(samples: int, sample_rate: int, preprocessing: Preprocessing) -> None:
+    if samples * preprocessing.sample_rate > MAX_PREPARED * sample_rate:
         raise AudioFileError(
-            f"{len(audio.samples) / audio.sample_rate:.0f} s are too long: cut it into clips of at most "
+            f"{samples / sample_rate:.0f} s are too long: cut it into clips of at most "
             f"{MAX_PREPARED / preprocessing.sample_rate:.0f} s"
         )
-    used = slice(1 if preprocessing.channel == "first" else None)
-    samples = torch.from_numpy(audio.samples)[:, used]
-    if preprocessing.sixteen_bit == "file":
-        integers = None if audio.integers is None else torch.from_numpy(audio.integers)[:, used]
-        samples = _sixteen_bit(samples.mul(FULL_SCALE).floor_() if integers is None else integers.float())
-    waveform = samples[:, 0] if preprocessing.channel == "first" else samples.mean(dim=1)
-    if preprocessing.peak_floor:
-        waveform = waveform / waveform.max().clamp(min=preprocessing.peak_floor)
-    if preprocessing.remove_dc:
-        waveform = waveform - waveform.mean()
-    waveform = resample(waveform, audio.sample_rate, preprocessing.sample_rate, preprocessing.resampler)
-    if preprocessing.sixteen_bit == "resampled":
-        waveform = _sixteen_bit(waveform.mul(FULL_SCALE).round_())
-    if 0 < preprocessing.maximum_samples < len(waveform):
-        waveform = waveform[: preprocessing.maximum_samples].clone()  # a view would keep the rest in memory
-    missing = preprocessing.minimum_samples - waveform.shape[0]
-    return torch.nn.functional.pad(waveform, (0, missing)) if missing > 0 else waveform.contiguous()
+
+
+def _used(preprocessing: Preprocessing) -> slice:
+    """Return the channels that reach the waveform."""
+    return slice(1 if preprocessing.channel == "first" else None)
 
 
 def _sixteen_bit(integers: torch.Tensor) -> torch.Tensor:

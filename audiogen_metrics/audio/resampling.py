@@ -8,7 +8,7 @@ The one of resampy is a matrix product here, which is many times as fast as its 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -67,9 +67,10 @@ _KEPT = ByteBoundedCache(KEPT_BYTES)
 
 
 def resample(waveform: torch.Tensor, sample_rate: int, target_rate: int, resampler: Resampler) -> torch.Tensor:
-    """Return ``waveform`` ``(time,)`` at ``target_rate`` Hz; the same object when the rates are equal.
+    """Return ``waveform`` ``(…, time)``, float32, at ``target_rate`` Hz; the same object when the rates are equal.
 
-    Any two rates will do: where they share no large factor, each output of a second has a filter of its own.
+    Any two rates will do: where they share no large factor, each output of a second has a filter of its own. It is
+    computed where the waveform is, in full precision.
 
     Raises
     ------
@@ -80,11 +81,31 @@ def resample(waveform: torch.Tensor, sample_rate: int, target_rate: int, resampl
         return waveform
     if sample_rate > MAX_RATIO * target_rate:
         raise AudioFileError(f"{sample_rate} Hz is too far from {target_rate} Hz", fix="Is its header right?")
-    return _RESAMPLERS[resampler](waveform, sample_rate, target_rate)
+    resampled = _RESAMPLERS[resampler](waveform.reshape(-1, waveform.shape[-1]), sample_rate, target_rate)
+    return resampled.view(*waveform.shape[:-1], -1)
+
+
+def _kept_on(device: torch.device, make: Callable[..., torch.Tensor], *arguments: Hashable) -> torch.Tensor:
+    """Return kernels where they are needed; beside a GPU, they cross to it once."""
+    return _KEPT(make, *arguments) if device.type == "cpu" else _KEPT(_moved, device, make, *arguments)
+
+
+def _moved(device: torch.device, make: Callable[..., torch.Tensor], *arguments: Hashable) -> torch.Tensor:
+    return _KEPT(make, *arguments).to(device, _interpolating(device))
+
+
+def _interpolating(device: torch.device) -> torch.dtype:
+    """Return the type in which `_resampy` multiplies: most GPUs are 32 times as slow in float64, MPS has none.
+
+    Sums of a few hundred products round by less than 1e-6 of full scale in float32 (tests/test_batches.py).
+    """
+    import torch
+
+    return torch.float64 if device.type == "cpu" else torch.float32
 
 
 def _sinc(
-    waveform: torch.Tensor,
+    waveforms: torch.Tensor,
     sample_rate: int,
     target_rate: int,
     *,
@@ -98,13 +119,14 @@ def _sinc(
     common = math.gcd(sample_rate, target_rate)
     old, new = sample_rate // common, target_rate // common
     sinc = _Sinc(old, new, zero_crossings, rolloff, beta)
-    padded = torch.nn.functional.pad(waveform[None, None], (sinc.width, sinc.width + old))
-    with full_precision(waveform.device):
+    padded = torch.nn.functional.pad(waveforms[:, None], (sinc.width, sinc.width + old))
+    with full_precision(waveforms.device):
         if old * new <= MAX_KERNEL:
-            phases = torch.nn.functional.conv1d(padded, _KEPT(_kernels, sinc, 0, new), stride=old)[0]
+            kernels = _kept_on(waveforms.device, _kernels, sinc, 0, new)
+            phases = torch.nn.functional.conv1d(padded, kernels, stride=old)
         else:
-            phases = torch.cat(list(_blocks(padded, sinc)))
-    return phases.T.reshape(-1)[: math.ceil(new * len(waveform) / old)]
+            phases = torch.cat(list(_blocks(padded, sinc)), dim=1)
+    return phases.transpose(1, 2).flatten(1)[:, : math.ceil(new * waveforms.shape[1] / old)]
 
 
 class _Sinc(NamedTuple):
@@ -172,7 +194,7 @@ def _kernels(sinc: _Sinc, first: int, last: int) -> torch.Tensor:
 
 
 def _blocks(padded: torch.Tensor, sinc: _Sinc) -> Iterator[torch.Tensor]:
-    """Yield ``(phases, frames)`` for some phases at a time, whose kernels are made and forgotten."""
+    """Yield ``(batch, phases, frames)`` for some phases at a time, whose kernels are made and forgotten."""
     import torch
 
     is_whole = sinc.new * sinc.old <= MAX_PRODUCT
@@ -182,20 +204,22 @@ def _blocks(padded: torch.Tensor, sinc: _Sinc) -> Iterator[torch.Tensor]:
         phases = first, min(first + size, sinc.new)
         begin, end = (0, sinc.taps) if is_whole else sinc.span(*phases)
         kernels = _kernels(sinc, *phases) if is_whole else sinc.values(phases, (begin, end), exact=True)
-        yield torch.nn.functional.conv1d(padded[..., begin : beyond + end], kernels, stride=sinc.old)[0]
+        part = padded[..., begin : beyond + end]
+        yield torch.nn.functional.conv1d(part, kernels.to(padded.device), stride=sinc.old)
 
 
-def _resampy(waveform: torch.Tensor, sample_rate: int, target_rate: int) -> torch.Tensor:
+def _resampy(waveforms: torch.Tensor, sample_rate: int, target_rate: int) -> torch.Tensor:
     """Interpolate by the table: outputs at the same fraction of an input sample have the same weights.
 
-    In float64. An output whose time resampy rounds to the other side of an input sample gets the weights it has there.
+    An output whose time resampy rounds to the other side of an input sample gets the weights it has there.
     """
     import numpy as np
     import torch
 
-    count = int(len(waveform) * float(target_rate) / float(sample_rate))
+    samples, device = waveforms.shape[1], waveforms.device
+    count = int(samples * float(target_rate) / float(sample_rate))
     if count < 1:
-        raise AudioFileError(f"{len(waveform)} samples at {sample_rate} Hz are none at {target_rate} Hz")
+        raise AudioFileError(f"{samples} samples at {sample_rate} Hz are none at {target_rate} Hz")
     table = _KEPT(_Table, float(target_rate) / sample_rate)
     times: npt.NDArray[np.float64] = np.arange(count) * np.float64(1.0 / table.ratio)
     places = times.astype(np.int64)
@@ -203,15 +227,17 @@ def _resampy(waveform: torch.Tensor, sample_rate: int, target_rate: int) -> torc
     repeat = -(-64 * common // target_rate)  # a product of matrices likes many phases at a time
     old, new = sample_rate // common * repeat, target_rate // common * repeat
     fits = new * (old + 2 * table.wing) <= MAX_PERIOD
-    padded = torch.nn.functional.pad(waveform.double(), (table.wing - 1, table.wing + old * fits))
-    if not fits:
-        return table.at(padded, times, places).float()
-    kernels = _KEPT(_table_kernels, old, new, table.ratio)
-    frames = padded.unfold(0, kernels.shape[1], old)[: -(-count // new)]
-    found = (frames @ kernels.T).reshape(-1)[:count]
-    rounded = np.flatnonzero(places != np.arange(count) * old // new)
-    if len(rounded):
-        found[torch.from_numpy(rounded)] = table.at(padded, times[rounded], places[rounded])
+    wide = waveforms.to(_interpolating(device))
+    padded = torch.nn.functional.pad(wide, (table.wing - 1, table.wing + old * fits))
+    with full_precision(device):
+        if not fits:
+            return table.at(padded, times, places).float()
+        kernels = _kept_on(device, _table_kernels, old, new, table.ratio)
+        frames = padded.unfold(1, kernels.shape[1], old)[:, : -(-count // new)]
+        found = (frames @ kernels.T).flatten(1)[:, :count]
+        rounded = np.flatnonzero(places != np.arange(count) * old // new)
+        if len(rounded):
+            found[:, torch.from_numpy(rounded).to(device)] = table.at(padded, times[rounded], places[rounded])
     return found.float()
 
 
@@ -258,11 +284,11 @@ class _Table:
         import torch
 
         taps, size = np.arange(2 * self.wing), max(1, BLOCK_WEIGHTS // (2 * self.wing))
-        found = padded.new_empty(len(times))
+        found = padded.new_empty((len(padded), len(times)))
         for start in range(0, len(times), size):
             part = slice(start, start + size)
-            around = padded[torch.from_numpy(places[part, None] + taps)]
-            found[part] = (around * torch.from_numpy(self.weights(times[part] - places[part]))).sum(1)
+            around = padded[:, torch.from_numpy(places[part, None] + taps).to(padded.device)]
+            found[:, part] = (around * torch.from_numpy(self.weights(times[part] - places[part])).to(padded)).sum(-1)
         return found
 
     def _wing(self, distances: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -291,14 +317,14 @@ def _table_kernels(old: int, new: int, ratio: float) -> torch.Tensor:
     return torch.from_numpy(kernels)
 
 
-def _decimate(waveform: torch.Tensor, sample_rate: int, target_rate: int) -> torch.Tensor:
+def _decimate(waveforms: torch.Tensor, sample_rate: int, target_rate: int) -> torch.Tensor:
     if sample_rate == 3 * target_rate:
-        return waveform[::3]
-    return _sinc(waveform[::2] if sample_rate == 2 * target_rate else waveform, sample_rate, target_rate)
+        return waveforms[:, ::3]
+    return _sinc(waveforms[:, ::2] if sample_rate == 2 * target_rate else waveforms, sample_rate, target_rate)
 
 
-def _decimate_resampy(waveform: torch.Tensor, sample_rate: int, target_rate: int) -> torch.Tensor:
-    return waveform[::2] if sample_rate == 2 * target_rate else _resampy(waveform, sample_rate, target_rate)
+def _decimate_resampy(waveforms: torch.Tensor, sample_rate: int, target_rate: int) -> torch.Tensor:
+    return waveforms[:, ::2] if sample_rate == 2 * target_rate else _resampy(waveforms, sample_rate, target_rate)
 
 
 _RESAMPLERS: Mapping[Resampler, Callable[[torch.Tensor, int, int], torch.Tensor]] = {

@@ -25,6 +25,7 @@ from audiogen_metrics.backbones.base import Backbone, Output
 from audiogen_metrics.embedding.admission import Admission
 from audiogen_metrics.embedding.cache import CachedClip, ClipFeatures, EmbeddingCache
 from audiogen_metrics.embedding.memo import HashMemo, digest_of, identity_of, memo_folder
+from audiogen_metrics.embedding.passes import Arriving, Passes, too_long
 from audiogen_metrics.errors import (
     NO_MEMORY,
     AudioFileError,
@@ -38,9 +39,6 @@ from audiogen_metrics.errors import (
 from audiogen_metrics.functional.statistics import GaussianStatistics
 from audiogen_metrics.settings import require_lasting_cache, tell
 from audiogen_metrics.text import escaped
-
-MAX_BATCH_SAMPLES = 2**23
-"""Bound on the samples of one batch (32 MB): long clips go in smaller batches."""
 
 MAX_WAITING_SAMPLES = 2**26
 """Bound on the samples that wait for clips of their length (256 MB)."""
@@ -480,8 +478,8 @@ class _Lane:
         if self.alteration is not None:
             space["alteration"] = self.alteration.space
         self.cache = EmbeddingCache(space, self.backbone.name) if self.options.cache else None
-        self.batch_samples = MAX_BATCH_SAMPLES
-        self.shortages: list[str] = []
+        self.passes = Passes(self.backbone, self.options.batch_size)
+        self.flying: tuple[Sequence[_Waiting], Arriving[Output]] | None = None
 
     def __contains__(self, key: str) -> bool:
         return self.cache is not None and key in self.cache
@@ -492,7 +490,7 @@ class _Lane:
 
     @property
     def problems(self) -> list[str]:
-        return self.shortages + (self.cache.problems if self.cache is not None else [])
+        return self.passes.shortages + (self.cache.problems if self.cache is not None else [])
 
     def add(self, clip: AudioFile, key: str, waveform: torch.Tensor, facts: ClipFacts) -> None:
         """Queue a clip, and run its bucket once it is full."""
@@ -514,20 +512,17 @@ class _Lane:
         self.buckets[length].append(_Waiting(clip, key, waveform, facts))
         self.waiting += 1
         self.waiting_samples += length
-        if len(self.buckets[length]) >= self.largest_batch(length):
+        if len(self.buckets[length]) >= self.passes.largest_batch(length):
             self.run(length)
         while self.waiting_samples > MAX_WAITING_SAMPLES:
             self.run(max(self.buckets, key=lambda length: length * len(self.buckets[length])))
-
-    def largest_batch(self, length: int) -> int:
-        """Return how many clips of a length go together: a few long ones must not make short ones go one by one."""
-        return max(1, min(self.options.batch_size, self.batch_samples // length))
 
     def run_all(self) -> Iterator[None]:
         """Embed what is left, bucket by bucket, and give clips of equal content the same features."""
         for length in sorted(self.buckets):
             self.run(length)
             yield
+        self.land()
         for clip, first in self.twins.values():
             if first in self.features:
                 self.features[clip.clip_id] = self.features[first]
@@ -539,45 +534,29 @@ class _Lane:
         self.left_out[clip.clip_id] = ClipFailure(clip.clip_id, clip.path, reason)
 
     def run(self, length: int) -> None:
-        """Embed one bucket, as one batch if the device has the memory."""
+        """Embed one bucket, as one batch if the device has the memory.
+
+        CUDA works on the last batch while the next one is decoded; its features are taken once that one has started.
+        """
         members = self.buckets.pop(length)
         self.waiting_samples -= length * len(members)
-        while members:
-            size = self.largest_batch(length)
-            part, members = members[:size], members[size:]
-            try:
-                self.embed(part)
-            except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
-                    raise
-            else:
-                self.waiting -= len(part)
-                continue
-            # Here the exception, which holds on to the tensors of the failed pass, is gone.
-            if len(part) == 1:
+        for places, arriving in self.passes.over([member.waveform for member in members]):
+            part = members[places.start : places.stop]
+            if arriving is None:
                 self.waiting -= 1
-                self.leave_out(part[0].clip, f"too long for the memory of {self.backbone.device}: cut it into clips")
-            else:
-                members = part + members
-                self.shrink(len(part), length)
+                self.leave_out(part[0].clip, too_long(self.backbone))
+                continue
+            self.land()
+            self.flying = part, arriving
+            if arriving.is_here:
+                self.land()
 
-    def shrink(self, clips: int, length: int) -> None:
-        """Halve the samples of a batch for the rest of the run after one that did not fit, and note it."""
-        self.batch_samples = clips // 2 * length
-        self.shortages.append(
-            f"{self.backbone.name}: {clips} clips of {length / self.backbone.sample_rate:.4g} s did not fit into the "
-            f"memory of {self.backbone.device}; went on with {clips // 2} at a time"
-        )
-        if self.backbone.device.type == "cuda":
-            torch.cuda.empty_cache()
-
-    def embed(self, members: Sequence[_Waiting]) -> None:
-        """Run the backbone on clips of one length, and keep and cache what it gives."""
-        waveforms = [member.waveform for member in members]
-        batch = torch.stack(waveforms) if len(members) > 1 else waveforms[0][None]  # a long clip is not copied
-        if self.backbone.device.type == "cuda":
-            batch = batch.pin_memory()
-        outputs = {name: tensor.float().cpu() for name, tensor in self.backbone(batch).named().items()}
+    def land(self) -> None:
+        """Keep and cache the features of the batch that was started last."""
+        if self.flying is None:
+            return
+        (members, arriving), self.flying = self.flying, None
+        outputs = arriving.take()
         for index, member in enumerate(members):
             features: ClipFeatures = {name: tensor[index].clone() for name, tensor in outputs.items()}
             if not all(bool(tensor.isfinite().all()) for tensor in features.values()):
@@ -585,6 +564,7 @@ class _Lane:
             self.features[member.clip.clip_id] = features
             if self.cache is not None:
                 self.cache.put(member.key, CachedClip(features, member.facts))
+        self.waiting -= len(members)
 
     def recall(self, wanted: dict[str, str]) -> dict[str, CachedClip]:
         """Take the wanted clips (clip id to key) from the cache, as far as they are there and not computed."""
@@ -605,8 +585,12 @@ class _Lane:
         self.first, self.twins = {}, {}
 
     def close(self) -> None:
-        if self.cache is not None:
-            self.cache.flush()
+        """Write what is worth keeping, of the batch in flight, too."""
+        try:
+            self.land()
+        finally:
+            if self.cache is not None:
+                self.cache.flush()
 
     def result(self, order: Sequence[str]) -> EmbeddingSet:
         features = {clip_id: self.features[clip_id] for clip_id in order if clip_id in self.features}
