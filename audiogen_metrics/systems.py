@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from audiogen_metrics.audio.files import scan
 from audiogen_metrics.audio.pairing import pair, read_pairs
 from audiogen_metrics.embedding.extraction import EmbeddingSet, ExtractionOptions
-from audiogen_metrics.embedding.sides import FolderSide, between, mixed_forms
+from audiogen_metrics.embedding.sides import FolderSide, Side, between, mixed_forms
 from audiogen_metrics.errors import InsufficientDataError, UsageError
 from audiogen_metrics.evaluation import create_backbones, require_weights, tool_versions
 from audiogen_metrics.metrics.measuring.chance import rows_apart
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from audiogen_metrics.metrics.recipe import Recipe
 
 SIGNIFICANT = 0.05
-
-Z95 = 1.959963984540054
-"""Half width of a normal distribution's 95 % interval, in standard errors."""
 
 POWER = 0.8416212335729143
 """Of a normal distribution: what is found with 80 % chance lies this many standard errors beyond the interval."""
@@ -277,7 +275,7 @@ def compare(
     warnings = [
         warning
         for one, other in ((a, b), (a, reference), (b, reference))
-        for warning in _between(one, other, recipes, prompts)
+        for warning in _together(one, other, recipes, prompts)
     ]
     warnings = [*dict.fromkeys(warnings)]  # what both systems lack of the reference is said once
     warnings += [warning for side in (a, b, reference) for warning in side.warnings()]
@@ -287,7 +285,7 @@ def compare(
     lacking: InsufficientDataError | None = None
     for recipe in recipes:
         try:
-            match = _match(recipe, a, b, reference, prompts, seed)
+            match = matched(recipe, a, b, reference, prompts, seed)
             differences.append(_difference(recipe, match, permutations, seed))
             compared.append((match.rivals[0].a, match.rivals[0].b))
             warnings += [note for note in match.notes if note not in warnings]
@@ -313,56 +311,166 @@ def compare(
     )
 
 
-def _between(
+def _together(
     first: FolderSide, second: FolderSide, recipes: Sequence[Recipe], prompts: Mapping[str, str] | None
 ) -> list[str]:
-    """Return what to know of two of the sets together."""
-    found = between(first, second) + mixed_forms(first, second)
+    """Return what to know of two of the three sets together."""
     if second.name == "ref" and any(recipe.definition.needs == "pairs" for recipe in recipes):
+        found = between(first, second) + mixed_forms(first, second)
         return found + pair(first.clip_ids, second.clip_ids, prompts).warnings(first.name, second.name)
-    pairs = pair(first.clip_ids, second.clip_ids)
-    near = pairs.near_misses(first.name, second.name)
-    return found + [f"clips of {first.name} and {second.name} do not pair: {near}"] * bool(near)
+    return abreast(first, second)
+
+
+def abreast(first: FolderSide, second: FolderSide) -> list[str]:
+    """Return what to know of two sets together before they are compared clip by clip."""
+    near = pair(first.clip_ids, second.clip_ids).near_misses(first.name, second.name)
+    unpaired = [f"clips of {first.name} and {second.name} do not pair: {near}"] * bool(near)
+    return between(first, second) + mixed_forms(first, second) + unpaired
 
 
 @dataclass(frozen=True)
-class _Match:
-    """Two systems cut to equal size, once or several times, and what was done for that."""
+class Match:
+    """One score of two systems cut to equal size, once or several times, and what was done for that.
 
+    Parameters
+    ----------
+    recipe
+        The score.
+    names
+        What the systems are called.
+    rivals
+        The systems; several where parts of the larger one were drawn.
+    notes
+        What to know of it.
+    """
+
+    recipe: Recipe
+    names: tuple[str, str]
     rivals: tuple[Rivals, ...]
     notes: tuple[str, ...]
 
+    @property
+    def lengths(self) -> str:
+        """Why a difference would be one of lengths, or nothing."""
+        first, output = self.rivals[0], self.recipe.definition.output
+        counts = [each.gen.counts(output) for each in (first.a, first.b)]
+        if not rows_apart(*counts):
+            return ""
+        means = [float(np.mean(side)) for side in counts]
+        a, b = self.names
+        return f"{a} has {means[0]:.3g} rows a clip and {b} {means[1]:.3g}, so it would compare lengths"
 
-def _match(
-    recipe: Recipe, a: FolderSide, b: FolderSide, ref: FolderSide, prompts: Mapping[str, str] | None, seed: int
-) -> _Match:
-    """Take the clips that both systems have; where these are few, random parts of the larger system."""
+    @property
+    def equal(self) -> bool:
+        """Whether both have one score."""
+        return self.rivals[0].difference == 0 and len(self.rivals) == 1
+
+    def values(self) -> tuple[float, float]:
+        """Return both scores."""
+        a, b = (np.mean([getattr(each, side).measurement.value for each in self.rivals]) for side in "ab")
+        return float(a), float(b)
+
+    def permutation(self, permutations: int, seed: int) -> tuple[float, int]:
+        """Return p, and how many permutations were made."""
+        tests = [each.permutation(permutations, seed) for each in self.rivals]
+        return float(np.median([p for p, _ in tests])), min(made for _, made in tests)
+
+    def bounds(self, level: float = 0.95) -> Bounds:
+        """Return the interval of the difference; InsufficientDataError where none is known."""
+        intervals = [each.at(level).interval for each in self.rivals]
+        error, half = (
+            float(np.sqrt(np.mean(np.square(part))))
+            for part in (
+                [each.standard_error for each in intervals],
+                [(each.high - each.low) / 2 for each in intervals],
+            )
+        )
+        # Of one interval its ends, which need not be as far from the middle; of several the same width around the mean.
+        if len(intervals) == 1:
+            return Bounds(error, intervals[0].low, intervals[0].high, half, level)
+        a, b = self.values()
+        return Bounds(error, a - b - half, a - b + half, half, level)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The interval of a difference, at a level, with its standard error and half of its width."""
+
+    standard_error: float
+    low: float
+    high: float
+    half: float
+    level: float
+
+    @property
+    def apart(self) -> bool:
+        """Whether 0 lies outside."""
+        return not self.low <= 0 <= self.high
+
+    @property
+    def detectable(self) -> float:
+        """The difference that would be found with 80 % chance."""
+        return self.half + POWER * self.standard_error
+
+    def p(self, difference: float) -> float:
+        """Return the two-sided p of a difference as the width of the interval gives it."""
+        if self.standard_error == 0:
+            return 1.0 if difference == 0 else 0.0
+        reach = NormalDist().inv_cdf((1 + self.level) / 2)
+        return math.erfc(abs(difference) / self.half * reach / math.sqrt(2))
+
+
+def matched(
+    recipe: Recipe,
+    a: FolderSide,
+    b: FolderSide,
+    ref: Side | None,
+    prompts: Mapping[str, str] | None,
+    seed: int,
+    pairing: bool = True,
+) -> Match:
+    """Take the clips that both systems have; where these are few, random parts of the larger system.
+
+    Parameters
+    ----------
+    recipe
+        The score.
+    a, b, ref
+        The systems, whose names stand in notes, and the reference; None for a score that needs none.
+    prompts, seed
+        As in `compare`.
+    pairing
+        False takes no notice of clip ids.
+    """
     sets, files = [side.features(recipe) for side in (a, b)], [side.summary().files for side in (a, b)]
     common = sorted({*sets[0].clip_ids} & {*sets[1].clip_ids})
     sizes = [len(each) for each in sets]
-    paired = len(common) >= max(2, SHARED * min(sizes))
+    paired = pairing and len(common) >= max(2, SHARED * min(sizes))
+    had = f"{a.name} has {sizes[0]} clips and {b.name} {sizes[1]}"
     notes: list[str] = []
     if paired:
-        parts = [[each.select(common) for each in sets]]
+        # A set as it is keeps the Gaussian that was fitted to it.
+        parts = [[each if [*each.clip_ids] == common else each.select(common) for each in sets]]
         if len(common) < max(sizes):
-            notes.append(f"A has {sizes[0]} clips and B {sizes[1]}: compared on the {len(common)} that both have")
+            notes.append(f"{had}: compared on the {len(common)} that both have")
     elif sizes[0] == sizes[1]:
         parts = [sets]
     else:
         rng, size = np.random.default_rng(seed), min(sizes)
         parts = [[_part(each, size, rng) for each in sets] for _ in range(SUBSAMPLES)]
-        notes.append(
-            f"A has {sizes[0]} clips and B {sizes[1]}: numbers are means over {SUBSAMPLES} random parts of {size} "
-            "clips of the larger one"
-        )
-    own = {"ref": (ref.summary().files,)}
-    links = [Links(True, prompts, {**own, "gen": tuple(files) if paired else (each,)}) for each in files]  # type: ignore[dict-item]
+        notes.append(f"{had}: numbers are means over {SUBSAMPLES} random parts of {size} clips of the larger one")
+    own = {} if ref is None else {"ref": (ref.summary().files,)}
+    links = [
+        Links(pairing, prompts, {**own, "gen": tuple(files) if paired else (each,)})  # type: ignore[dict-item]
+        for each in files
+    ]
 
     def measured(number: int, part: EmbeddingSet) -> Measured:
-        return Measured(recipe.definition, part, ref.features(recipe), links=links[number], seed=seed)
+        reference = None if ref is None else ref.features(recipe)
+        return Measured(recipe.definition, part, reference, links=links[number], seed=seed)
 
     rivals = tuple(Rivals(measured(0, first), measured(1, second), paired) for first, second in parts)
-    return _Match(rivals, tuple(notes))
+    return Match(recipe, (a.name, b.name), rivals, tuple(notes))
 
 
 def _part(source: EmbeddingSet, size: int, rng: np.random.Generator) -> EmbeddingSet:
@@ -371,20 +479,19 @@ def _part(source: EmbeddingSet, size: int, rng: np.random.Generator) -> Embeddin
     return source.select([source.clip_ids[place] for place in np.sort(rng.permutation(len(source))[:size])])
 
 
-def _difference(recipe: Recipe, match: _Match, permutations: int, seed: int) -> Difference:
-    kind, rivals = recipe.definition, match.rivals
-    values = [np.mean([getattr(each, side).measurement.value for each in rivals]) for side in "ab"]
+def _difference(recipe: Recipe, match: Match, permutations: int, seed: int) -> Difference:
+    kind, first, (a, b) = recipe.definition, match.rivals[0], match.values()
     known = Difference(
         recipe.score_id,
         recipe.metric,
         recipe.backbone,
         kind.higher_is_better,
-        float(values[0]),
-        float(values[1]),
-        float(values[0] - values[1]),
-        len(rivals[0].a.gen),
-        rivals[0].paired,
-        len(rivals),
+        a,
+        b,
+        a - b,
+        len(first.a.gen),
+        first.paired,
+        len(match.rivals),
         None,
         None,
         None,
@@ -392,49 +499,36 @@ def _difference(recipe: Recipe, match: _Match, permutations: int, seed: int) -> 
         None,
         "",
     )
-    counts = [each.gen.counts(kind.output) for each in (rivals[0].a, rivals[0].b)]
-    if rows_apart(*counts):
-        means = [float(np.mean(side)) for side in counts]
-        return replace(
-            known,
-            verdict=f"none: A has {means[0]:.3g} rows a clip and B {means[1]:.3g}, so it would compare lengths",
-        )
-    if rivals[0].difference == 0 and len(rivals) == 1:
+    if match.lengths:
+        return replace(known, verdict=f"none: {match.lengths}")
+    if match.equal:
         return replace(known, p=1.0, verdict="equal")
-    tests = [each.permutation(permutations, seed) for each in rivals] if permutations else []
-    if tests:
-        known = replace(known, p=float(np.median([p for p, _ in tests])), permutations=min(made for _, made in tests))
+    if permutations:
+        p, made = match.permutation(permutations, seed)
+        known = replace(known, p=p, permutations=made)
     try:
-        intervals = [each.interval for each in rivals]
+        bounds = match.bounds()
     except InsufficientDataError as reason:
         return replace(known, verdict=f"none: {reason.what}; p alone does not say which is better")
-    error, half = (
-        float(np.sqrt(np.mean(np.square(part))))
-        for part in ([each.standard_error for each in intervals], [(each.high - each.low) / 2 for each in intervals])
-    )
-    # Of one interval its ends, which need not be as far from the middle; of several the same width around the mean.
-    bounds = known.difference - half, known.difference + half
-    found = replace(
+    p = bounds.p(known.difference) if known.p is None else known.p
+    verdict = unseparated(bounds)
+    if p < SIGNIFICANT and bounds.apart:
+        verdict = f"{match.names[better(known.difference, kind.higher_is_better)]} better, p = {p:.2g}"
+    return replace(
         known,
-        standard_error=error,
-        ci95=bounds if len(rivals) > 1 else (intervals[0].low, intervals[0].high),
-        p=_normal_p(known.difference, error, half) if known.p is None else known.p,
-        detectable=half + POWER * error,
+        standard_error=bounds.standard_error,
+        ci95=(bounds.low, bounds.high),
+        p=p,
+        detectable=bounds.detectable,
+        verdict=verdict,
     )
-    return replace(found, verdict=_verdict(found))
 
 
-def _normal_p(difference: float, error: float, half: float) -> float:
-    """Return the two-sided p of a difference whose 95 % interval reaches ``half`` to each side."""
-    if error == 0:
-        return 1.0 if difference == 0 else 0.0
-    return math.erfc(abs(difference) / half * Z95 / math.sqrt(2))
+def better(difference: float, higher_is_better: bool) -> int:
+    """Return 0 if the first of two systems has the better score, else 1."""
+    return 0 if (difference > 0) == higher_is_better else 1
 
 
-def _verdict(found: Difference) -> str:
-    assert found.ci95 is not None
-    assert found.p is not None
-    apart = not found.ci95[0] <= 0 <= found.ci95[1]
-    if found.p < SIGNIFICANT and apart:
-        return f"{'A' if (found.difference > 0) == found.higher_is_better else 'B'} better, p = {found.p:.2g}"
-    return f"not separable at this n, which would find a difference of {found.detectable:.2g} with 80 % chance"
+def unseparated(bounds: Bounds) -> str:
+    """Return the verdict on two systems that cannot be told apart."""
+    return f"not separable at this n, which would find a difference of {bounds.detectable:.2g} with 80 % chance"

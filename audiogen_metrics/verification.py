@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections import Counter
@@ -10,21 +11,27 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from audiogen_metrics.errors import HELPS, DataError, MissingWeightsError, UsageError
-from audiogen_metrics.evaluation import score
+from audiogen_metrics.errors import HELPS, DataError, MissingWeightsError, UsageError, option
+from audiogen_metrics.evaluation.run import score_named
 from audiogen_metrics.metrics import catalogue
 from audiogen_metrics.options import as_path
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.records import load_json
-from audiogen_metrics.results import Manifest, Score, ScoreReport, later_fields
+from audiogen_metrics.results import SCHEMA_VERSION, Manifest, Score, ScoreReport, later_fields
 
 if TYPE_CHECKING:
     import torch
 
+    from audiogen_metrics.evaluation import Evaluation
+
 TOLERANCE = 1e-5
 """Relative difference up to which scores count as equal: what batch shape and device may change."""
+
+OF_DEALS = frozenset({"chance_expected", "halves_gen", "halves_ref"})
+"""Numbers of a score that a metric's ``scorer`` gives: exact up to its ``rounding``, also where they are nearly 0."""
 
 ROUNDING = 1e-9
 """Absolute difference that counts as none: the distance of a set to itself has no digits to compare."""
@@ -149,7 +156,87 @@ def verify(
     >>> verify("report.json").equal  # doctest: +SKIP
     True
     """
-    recorded = ScoreReport.load(path)
+    return _verified(
+        load_json(path),
+        path,
+        gen=gen,
+        ref=ref,
+        weights=weights,
+        device=device,
+        workers=workers,
+        cache=cache,
+        tolerance=tolerance,
+        progress=progress,
+    )
+
+
+def verify_systems(
+    path: str | Path, *, gen: Sequence[str | Path] | None = None, **options: Any
+) -> dict[str, Verification]:
+    """Repeat every run behind a file that `audiogen_metrics.ranking.Ranking.to_json` has written, by label.
+
+    Scores, intervals and p of each system are compared as `verify` does. Differences between systems follow from the
+    same features; they are not computed again.
+
+    Parameters
+    ----------
+    path
+        What ``agm score --format json`` has written of several systems.
+    gen
+        Where the systems are now, in the order of the file.
+    options
+        Further options of `verify`.
+
+    Raises
+    ------
+    DataError
+        Another file; and what `verify` raises.
+    """
+    content = load_json(path)
+    if not is_several(content):
+        raise DataError("holds no reports of several systems", where=path, fix="Pass it to audiogen_metrics.verify")
+    labels, reports = content["systems"], content["reports"]
+    if gen is not None and len(gen) != len(reports):
+        raise UsageError(
+            f"{len(gen)} folders are given, and the file has {len(reports)} systems",
+            where="gen",
+            fix=f"Pass one for each, in this order: {', '.join(labels)}",
+        )
+    places = [None] * len(reports) if gen is None else gen
+    return {
+        label: _verified(report, path, gen=place, **options)
+        for label, report, place in zip(labels, reports, places, strict=True)
+    }
+
+
+def is_several(content: object) -> bool:
+    """Tell whether JSON holds reports of several systems, each with its label."""
+    if not isinstance(content, dict):
+        return False
+    labels, reports = content.get("systems"), content.get("reports")
+    return (
+        content.get("schema_version") == SCHEMA_VERSION
+        and isinstance(labels, list)
+        and isinstance(reports, list)
+        and len({*map(str, labels)}) == len(labels) == len(reports) > 0
+    )
+
+
+def _verified(
+    content: Any,
+    path: str | Path,
+    *,
+    gen: str | Path | None = None,
+    ref: str | Path | None = None,
+    weights: Mapping[str, str | Path] | None = None,
+    device: str | torch.device = "auto",
+    workers: int | None = None,
+    cache: bool = False,
+    tolerance: float = TOLERANCE,
+    progress: bool = False,
+) -> Verification:
+    """Repeat the run behind one report, given as JSON values that come from ``path``."""
+    recorded = ScoreReport.from_dict(content, path)
     manifest = _manifest(recorded, path)
     if not 0 <= tolerance < 1:
         raise UsageError(f"tolerance={tolerance}", fix="Use 0 or more, less than 1")
@@ -157,11 +244,13 @@ def verify(
     if manifest.ref is None and ref is not None:
         raise UsageError("the report has no reference", where="ref", fix="Leave it out")
     _require_inputs(manifest, Path(path), {"gen": gen, "ref": ref}, given)
-    found = score(
+    seen: list[Evaluation] = []
+    found = score_named(
         manifest.gen if gen is None else gen,
         manifest.ref if ref is None else ref,
-        metrics=_metrics(recorded, manifest),
-        protocol=recorded.protocol,
+        manifest.metrics,
+        recorded.protocol,
+        by_name=False,  # a score that had no value has none again, or it is a difference
         device=device,
         weights={**manifest.weights, **given},
         batch_size=manifest.batch_size,
@@ -177,13 +266,23 @@ def verify(
         cache=cache,
         verify=True,
         progress=progress,
+        observe=seen.append,
     )
-    stated, now = load_json(path), json.loads(found.to_json())
+    stated, now = copy.deepcopy(content), json.loads(found.to_json())
     for name, place in (("gen", gen), ("ref", ref)):
         if place is not None:
             _move(stated, now, name)
     stated["manifest"].setdefault("weights", {}).update({name: now["manifest"]["weights"][name] for name in given})
-    return Verification(recorded, found, tuple(differences(stated, now, tolerance)))
+    return Verification(recorded, found, tuple(differences(stated, now, tolerance, _rounding(seen[0]))))
+
+
+def _rounding(evaluation: Evaluation) -> dict[str, float]:
+    """Return by score id how far rounding may move what random deals give."""
+    return {
+        recipe.score_id: recipe.definition.rounding(evaluation.measured(recipe).pool())
+        for recipe in evaluation.recipes
+        if OF_DEALS & evaluation.scores[recipe.score_id].details.keys()
+    }
 
 
 def _manifest(recorded: ScoreReport, path: str | Path) -> Manifest:
@@ -204,7 +303,8 @@ def _manifest(recorded: ScoreReport, path: str | Path) -> Manifest:
 def _require_recipes(manifest: Manifest, protocol: str) -> None:
     """Raise UsageError for scores that the protocol does not have: a metric object on a backbone of one's own."""
     known = get_protocol(protocol)
-    recipes = {recipe.score_id: recipe for recipe in (*known.recipes.values(), *known.on_request.values())}
+    every = {**known.recipes, **known.on_request, **known.from_home}
+    recipes = {recipe.score_id: recipe for recipe in every.values()}
     own = [
         f"{score_id}: protocol {protocol} does not have this score" for score_id in manifest.recipes.keys() - recipes
     ]
@@ -230,27 +330,19 @@ def _require_inputs(
             raise DataError(
                 f"{name} does not exist{_looked(stated)}",
                 where=stated,
-                fix=f"Say where it is now: --{name} {beside if beside.exists() else 'PATH'}, or {name}=… from Python",
+                fix=f"Say where it is now: {option(name, str(beside) if beside.exists() else 'PATH')}",
             )
     for name, file in manifest.weights.items():
         if name not in weights and not as_path(file).exists():
             raise MissingWeightsError(
                 f"weights of {name} do not exist{_looked(file)}",
                 where=file,
-                fix=f"Say where they are now: --weights {name}=FILE",
+                fix=f"Say where they are now: {option('weights', {name: 'FILE'})}",
             )
 
 
 def _looked(stated: str) -> str:
     return "" if as_path(stated).is_absolute() else f" below {Path.cwd()}, where this command runs"
-
-
-def _metrics(recorded: ScoreReport, manifest: Manifest) -> tuple[str, ...] | None:
-    """Return the metrics to ask for by name; None for all of the protocol, where a score may be null."""
-    gaps = any(score.value is None for score in recorded.scores.values())
-    recipes = get_protocol(recorded.protocol).select(None)
-    default = {recipe.metric for recipe in recipes if manifest.ref is not None or "ref" not in recipe.definition.sides}
-    return None if gaps or {*manifest.metrics} == default else manifest.metrics
 
 
 def _asked(recorded: bool | None, seen: bool) -> bool:
@@ -280,11 +372,15 @@ def _move(stated: dict[str, Any], now: Mapping[str, Any], name: str) -> None:
 
 
 def differences(
-    recorded: Mapping[str, Any], found: Mapping[str, Any], tolerance: float = TOLERANCE
+    recorded: Mapping[str, Any],
+    found: Mapping[str, Any],
+    tolerance: float = TOLERANCE,
+    rounding: Mapping[str, float] = MappingProxyType({}),
 ) -> Iterator[Difference]:
     """Yield in what a repetition differs from a report, causes before scores; both as JSON values.
 
-    All that either of them states is compared, also what a later version of this library adds to a report.
+    All that either of them states is compared, also what a later version of this library adds to a report. ``rounding``
+    says by score id how far apart what random deals give may be.
     """
     was = _library(recorded)
     compare = _Comparison(was != _library(found), (was or "").startswith("0.1."), tolerance)
@@ -304,7 +400,7 @@ def differences(
         report.pop("warnings", None)
     yield from compare.fields("run", "", old, new)
     for score_id, was, now in _by_name(*scores):
-        yield from compare.score(score_id, was, now)
+        yield from compare.score(score_id, was, now, rounding.get(score_id, 0.0))
     yield from compare.warnings(*warnings)
     yield from compare.fields("version", "version of", *versions)
     if compare.early:
@@ -352,7 +448,7 @@ class _Comparison:
                 yield Difference(self.kind(kind, key, was), f"{what} {key}".strip(), _change(was, now))
 
     def score(
-        self, score_id: str, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None
+        self, score_id: str, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None, rounding: float
     ) -> Iterator[Difference]:
         """Compare all that is said of one score, its value first."""
         if old is None or new is None:
@@ -362,8 +458,11 @@ class _Comparison:
         scales = {**dict.fromkeys(IN_UNITS, unit), "extrapolation_slope": unit * new["n_gen"]}
         fields = [{key: value for key, value in one.items() if key != "details"} for one in (old, new)]
         found: dict[Kind, list[str]] = {}
+        for side in fields:
+            side["reason"] = _first_clause(side.get("reason"))
         for key, was, now in [*_by_key(*fields), *_by_key(old.get("details", {}), new["details"])]:
-            if not (self.early and key in UNCERTAINTY) and not self.close(was, now, scales.get(key)):
+            least = max(ROUNDING, rounding * (key in OF_DEALS))
+            if not (self.early and key in UNCERTAINTY) and not self.close(was, now, scales.get(key), least):
                 text = _change(was, now) if key == "value" else f"{key} {_change(was, now)}"
                 texts = found.setdefault(self.kind("score", key, was), [])
                 texts.insert(0 if key == "value" else len(texts), text)
@@ -377,13 +476,16 @@ class _Comparison:
             for text in texts.elements():
                 yield Difference(kind, "warnings", f"{name}: {text}")
 
-    def close(self, was: Any, now: Any, scale: float | None) -> bool:
-        """Tell whether two values of a score are equal, numbers within the tolerance; ``scale`` as of the value."""
+    def close(self, was: Any, now: Any, scale: float | None, least: float) -> bool:
+        """Tell whether two values of a score are equal, numbers within the tolerance.
+
+        Where there is a ``scale``, that of the value, numbers may also be ``least`` apart.
+        """
         if scale is not None and isinstance(was, list) and isinstance(now, list):
-            return len(was) == len(now) and all(map(partial(self.close, scale=scale), was, now))
+            return len(was) == len(now) and all(map(partial(self.close, scale=scale, least=least), was, now))
         if _is_number(was) and _is_number(now) and isinstance(was + now, float):
             allowed = self.tolerance * max(abs(was), abs(now), scale or 0.0)
-            return bool(abs(now - was) <= allowed + (0.0 if scale is None else ROUNDING))
+            return bool(abs(now - was) <= allowed + (0.0 if scale is None else least))
         return _same(was, now)
 
     def kind(self, kind: Kind, key: str, was: object) -> Kind:
@@ -470,6 +572,11 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_text, value))}]"
     return f"{value:.9g}" if isinstance(value, float) else json.dumps(value)
+
+
+def _first_clause(reason: str | None) -> str | None:
+    """Return what a reason says without what would help, which the command line once said in flags."""
+    return None if reason is None else reason.partition(". ")[0]
 
 
 def _named(texts: Sequence[str]) -> str:

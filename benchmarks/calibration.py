@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any, ClassVar, cast
 from unittest import mock
@@ -27,7 +28,7 @@ from unittest import mock
 import numpy as np
 import numpy.typing as npt
 import torch
-from draws import Draw, Real, Rivalry, classifiers, synthetic, synthetic_pairs, systems
+from draws import Draw, Real, Rivalry, Tournament, classifiers, several, synthetic, synthetic_pairs, systems
 from population import CONDITIONS, load, subsets
 
 from audiogen_metrics import systems as comparing
@@ -40,6 +41,7 @@ from audiogen_metrics.metrics.measuring.measured import Measured
 from audiogen_metrics.metrics.measuring.rivals import Rivals
 from audiogen_metrics.metrics.recipe import Recipe
 from audiogen_metrics.protocols import get_protocol
+from audiogen_metrics.ranking.separating import permutations_for, separate
 
 Found = Mapping[str, float]
 
@@ -204,8 +206,9 @@ class Unequal(Contest):
         """Ask ``agm compare`` itself; as `Contest`, without permutations where they cannot matter."""
         verdicts, apart = [], []
         for seed in range(runs):
-            sides = [cast(FolderSide, _Side(features)) for features in self.draw(np.random.default_rng([1, seed]))]
-            match = comparing._match(self.recipe, *sides, None, seed)
+            drawn = zip(("A", "B", "ref"), self.draw(np.random.default_rng([1, seed])), strict=True)
+            sides = [cast(FolderSide, _Side(name, features)) for name, features in drawn]
+            match = comparing.matched(self.recipe, *sides, None, seed)
             found = comparing._difference(self.recipe, match, 0, seed)
             assert found.ci95 is not None
             apart.append(not found.ci95[0] <= 0 <= found.ci95[1])
@@ -215,10 +218,59 @@ class Unequal(Contest):
         return _verdicts(np.array(verdicts), np.array(apart))
 
 
+class Several(Cell):
+    """How often any of several systems is called better than one that is as good, in a table of all of them.
+
+    The first system may be worse than the others, which are of one distribution.
+    """
+
+    draw: Tournament
+    title = "Several systems"
+    head = (
+        "| systems | runs | any false verdict | the same, uncorrected | worse one found by one or more | by all |\n"
+        "|---|---|---|---|---|---|"
+    )
+
+    def measure(self, runs: int) -> Found:
+        """Ask ``agm score`` itself; permutations are made where the intervals alone find something: they find more."""
+        false, plain, one, every = [], [], [], []
+        for seed in range(runs):
+            *gens, ref = self.draw(np.random.default_rng([1, seed]))
+            names = [f"s{number}" for number in range(len(gens))]
+            sides = [cast(FolderSide, _Side(name, gen)) for name, gen in zip(names, gens, strict=True)]
+            last = cast(FolderSide, _Side("ref", ref))
+            pairs = [comparing.matched(self.recipe, a, b, last, None, seed) for a, b in combinations(sides, 2)]
+            alone = [comparing._difference(self.recipe, pair, 0, seed) for pair in pairs]
+            among = [place for place, pair in enumerate(pairs) if "s0" not in pair.names or not self.worse]
+            found = separate(pairs, 0, seed)
+            if any(each.better for each in found):
+                found = separate(pairs, permutations_for(len(pairs)), seed)
+            plain.append(any("better" in alone[place].verdict for place in among))
+            false.append(
+                any(each.better and (place in among or each.better == "s0") for place, each in enumerate(found))
+            )
+            worse = [each.better == each.system_b for each in found if each.system_a == "s0"]
+            one.append(any(worse))
+            every.append(all(worse))
+        shares = {"false": false, "plain": plain, "one": one, "every": every}
+        return {"runs": runs, **{name: _share(np.array(hits)) for name, hits in shares.items()}}
+
+    @property
+    def worse(self) -> bool:
+        """Whether the first system is worse."""
+        return "worse" in self.name
+
+    def row(self, found: Found) -> str:
+        """Return the row of the table."""
+        shown = f"{found['one']:.1%} | {found['every']:.1%}" if self.worse else "– | –"
+        return f"| {self.name} | {found['runs']} | {found['false']:.1%} | {found['plain']:.1%} | {shown} |"
+
+
 class _Side:
     """A set as `agm compare` knows it, without its files."""
 
-    def __init__(self, source: GivenFeatures) -> None:
+    def __init__(self, name: str, source: GivenFeatures) -> None:
+        self.name = name
         rows = source.rows("embeddings")
         self._features = EmbeddingSet(
             {clip: {"embeddings": row} for clip, row in zip(source.clip_ids, rows, strict=True)}
@@ -356,6 +408,22 @@ def contests(real: Mapping[str, Real]) -> Iterator[Cell]:
         yield Unequal(f"FD identical, d = 128, n = {n} and {n + larger}, no pairs", "fd", draw, cost)
 
 
+def tournaments(_: Mapping[str, Real]) -> Iterator[Cell]:
+    """Yield the cells of several systems: all alike, then with a worse one."""
+    ways: dict[str, float | None] = {"pairs alike": 0.5, "no pairs": None}
+    for said, shared in ways.items():
+        for count in (3, 5):
+            same = (0.0,) * count
+            yield Several(
+                f"FD {count} identical, d = 16, n = 40, {said}", "fd", several(40, 16, same, shared=shared), 2
+            )
+            moved = (0.7,) * count
+            draw = several(40, 16, moved, shared=shared)
+            yield Several(f"FD {count} as far, ±0.7 on all axes, d = 16, n = 40, {said}", "fd", draw, 2)
+            draw = several(40, 16, (0.3, *same[1:]), shared=shared)
+            yield Several(f"FD {count}, the first worse, d = 16, n = 40, {said}", "fd", draw, 4)
+
+
 def _cost(n: int, d: int) -> int:
     return 1 if n * min(n, d) <= 1600 else 2 if d < 1024 else 10
 
@@ -389,7 +457,7 @@ def main() -> None:
     kept = json.loads(asked.output.read_text()) if asked.output and asked.output.exists() else {}
     conditions = {condition: load(asked.population, condition) for condition in CONDITIONS}
     real = {name: Real(conditions, among) for name, among in subsets(conditions["clean"]).items()}
-    for kind in (coverages, chances, contests):
+    for kind in (coverages, chances, contests, tournaments):
         title = ""
         for cell in kind(real):
             if not re.search(asked.only, cell.name):

@@ -31,7 +31,7 @@ from audiogen_metrics.cli.common import (
 from audiogen_metrics.cli.parsing import at_least, output_file, plot_file
 from audiogen_metrics.errors import CheckFailedError, UsageError
 from audiogen_metrics.evaluation import score
-from audiogen_metrics.options import split_list
+from audiogen_metrics.options import as_path, split_list
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.registry import unknown_name
 from audiogen_metrics.report.fits import draw_fits
@@ -41,6 +41,7 @@ from audiogen_metrics.results import ScoreReport
 
 if TYPE_CHECKING:
     from audiogen_metrics.evaluation import Evaluation
+    from audiogen_metrics.ranking import Ranking
 
 _CHECK = re.compile(
     r"\s*(?P<score>\w+)\s*(?P<sign><=|>=|<|>)\s*(?P<bound>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*"
@@ -70,8 +71,8 @@ def add_parser(subparsers: Subparsers) -> None:
         "score",
         help="score a folder of generated audio against a folder of references",
         description="Score a folder of generated audio against a folder of references, or their statistics: "
-        "agm score GEN REF, or agm score GEN ... --ref REF. Clips pair by clip id: the path below the folder, without "
-        "suffix.",
+        "agm score GEN REF, or agm score GEN ... --ref REF, which gives one table of several systems and says which of "
+        "them differ beyond chance. Clips pair by clip id: the path below the folder, without suffix.",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -108,6 +109,19 @@ def add_parser(subparsers: Subparsers) -> None:
         help="random deals of the clips behind p; 0: no p (default: 99, and none above 2000 clips)",
     )
     parser.add_argument(
+        "--permutations",
+        type=at_least(0),
+        metavar="N",
+        help="of several systems: exchanges of clips behind the verdict on each pair; 0: p comes from the interval's "
+        "width (default: 100 for each pair of systems, at least 199)",
+    )
+    parser.add_argument(
+        "--differences",
+        type=output_file,
+        metavar="FILE",
+        help="of several systems: also write the difference of every pair in every score as CSV",
+    )
+    parser.add_argument(
         "--extrapolate",
         nargs="?",
         const=True,
@@ -134,7 +148,8 @@ def add_parser(subparsers: Subparsers) -> None:
         "--html",
         type=output_file,
         metavar="FILE",
-        help="also write a page with players, map, classes, worst and best clips",
+        help="also write a page with players, map, classes, worst and best clips; of several systems with their "
+        "intervals, differences, worst and best clips",
     )
     add_processes_option(parser)
     add_format_options(parser, [*FORMATS, "html"])
@@ -154,44 +169,56 @@ def run(arguments: argparse.Namespace) -> int:
         fix = "Name FD or FAD with -m" if ref is not None else "Pass a reference: FD and FAD need one"
         raise UsageError("nothing here can be extrapolated", where="--extrapolate", fix=fix)
     checks = [Check.parse(text, [recipe.score_id for recipe in recipes]) for text in arguments.fail_if]
-    if len(systems) > 1 and (arguments.html or isinstance(arguments.extrapolate, Path)):
-        raise UsageError("a page and a plot are about one system", fix="Score one folder at a time")
+    if len(systems) > 1 and isinstance(arguments.extrapolate, Path):
+        raise UsageError("a plot of the extrapolation is about one system", fix="Score one folder at a time")
+    if len(systems) == 1 and (arguments.differences or arguments.permutations is not None):
+        option = "--differences" if arguments.differences else "--permutations"
+        raise UsageError("only several systems are compared", where=option, fix="Pass their folders, and --ref REF")
+    if arguments.no_ci and (arguments.differences or arguments.permutations is not None):
+        other = "--differences" if arguments.differences else "--permutations"
+        raise UsageError("leaves out what tells systems apart", where="--no-ci", fix=f"Leave out it or {other}")
     if len(systems) > 1:
         for gen in systems:  # a mistake in the last one shows before the first one is scored
             scan(gen, arguments.suffix)
     several = check_processes(arguments)
+    options = {
+        "metrics": metrics,
+        "protocol": arguments.protocol,
+        "pairing": arguments.pairing,
+        "pairs": arguments.pairs,
+        "limit": arguments.limit,
+        "strict": arguments.strict,
+        "ci": not arguments.no_ci,
+        "draws": arguments.draws,
+        "extrapolate": bool(arguments.extrapolate),
+        "seed": arguments.seed,
+        "distributed": several and distributed.join(),
+        **extraction_arguments(arguments),
+    }
     seen: list[Evaluation] = []
-    reports = [
-        score(
-            gen,
-            ref,
-            metrics=metrics,
-            protocol=arguments.protocol,
-            pairing=arguments.pairing,
-            pairs=arguments.pairs,
-            limit=arguments.limit,
-            strict=arguments.strict,
-            ci=not arguments.no_ci,
-            draws=arguments.draws,
-            extrapolate=bool(arguments.extrapolate),
-            seed=arguments.seed,
-            distributed=several and distributed.join(),
-            observe=seen.append if len(systems) == 1 else None,
-            **extraction_arguments(arguments),
-        )
-        for gen in systems
-    ]
+    ranking: Ranking | None = None
+    if len(systems) == 1:
+        reports = {"": score(systems[0], ref, observe=seen.append, **options)}
+    else:
+        from audiogen_metrics.ranking import score_systems
+
+        ranking = score_systems(systems, ref, permutations=arguments.permutations, **options)
+        reports = {**ranking.reports}
     failed = [
-        f"{report.gen.path}: {text}" if len(reports) > 1 else text
-        for report in reports
+        f"{label}: {text}" if label else text
+        for label, report in reports.items()
         for check in checks
         if (text := check.failure(report)) is not None
     ]
     if distributed.rank() == 0:
         if ref is None:
             needy = [recipe.score_id for name, recipe in protocol.recipes.items() if name not in own]
-            say(f"no reference: what looks at the generated set alone is computed; {', '.join(needy)} would need one")
-        show(reports, arguments, seen)
+            lacking = f"; {', '.join(needy)} would need one" * bool(needy)
+            say(f"no reference: what looks at the generated set alone is computed{lacking}")
+        if ranking is None:
+            show(reports[""], arguments, seen[0])
+        else:
+            _show_several(ranking, arguments)
     if failed:
         raise CheckFailedError("; ".join(failed))
     return 0
@@ -199,6 +226,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _sets(folders: Sequence[str], ref: str | None) -> tuple[list[str], str | None]:
     """Return the generated sets and the reference: ``GEN [REF]``, or ``GEN… --ref REF``."""
+    names = ["GEN", "REF"] if ref is None and len(folders) == 2 else ["GEN"] * len(folders)
+    for folder, name in [*zip(folders, names, strict=True), *([] if ref is None else [(ref, "--ref")])]:
+        as_path(folder, name)
     if ref is not None or len(folders) == 1:
         return [*folders], ref
     if len(folders) > 2:
@@ -208,36 +238,53 @@ def _sets(folders: Sequence[str], ref: str | None) -> tuple[list[str], str | Non
     return [folders[0]], folders[1]
 
 
-def show(reports: Sequence[ScoreReport], arguments: argparse.Namespace, seen: Sequence[Evaluation]) -> None:
-    """Write reports where they were asked for, and what to know of them on stderr."""
-    for report in reports:
-        for name, summary in report.inputs().items():
-            say(f"{name}: scored {summary.scored} of {summary.found} clips in {summary.path}")
-        if arguments.format in WARN_ON_STDERR:
-            for warning in report.warnings:
-                say_warning(warning)
-        elif arguments.output is None:
-            note_said(report.problems)
+def show(report: ScoreReport, arguments: argparse.Namespace, seen: Evaluation) -> None:
+    """Write a report where it was asked for, and what to know of it on stderr."""
+    for name, summary in report.inputs().items():
+        say(f"{name}: scored {summary.scored} of {summary.found} clips in {summary.path}")
+    _warn(report.warnings, report.problems, arguments)
     files: list[Callable[[], object]] = []
     if arguments.html is not None:
-        files.append(lambda: write_page(reports[0], seen[0], arguments.html))
+        files.append(lambda: write_page(report, seen, arguments.html))
     if isinstance(arguments.extrapolate, Path):
-        files.append(lambda: draw_fits(seen[0], arguments.extrapolate))
-    write_result(_text(reports, arguments.format), arguments.output, arguments.format, files)
+        files.append(lambda: draw_fits(seen, arguments.extrapolate))
+    text = "" if arguments.format == "html" else FORMATS[arguments.format](report)
+    write_result(text, arguments.output, arguments.format, files)
 
 
-def _text(reports: Sequence[ScoreReport], form: str) -> str:
-    """Return one report as text, or several: an array in JSON, one table with a column ``gen`` in CSV."""
-    if form == "html":
-        return ""
-    texts = [FORMATS[form](report) for report in reports]
-    if len(reports) == 1:
-        return texts[0]
-    if form == "json":
-        return f"[{','.join(texts)}]\n"
-    if form == "csv":
-        return to_csv(*reports)
-    return "\n".join(texts)
+def _show_several(ranking: Ranking, arguments: argparse.Namespace) -> None:
+    """Write the table of several systems where it was asked for, and what to know of it on stderr."""
+    from audiogen_metrics.ranking.tables import warnings_of
+
+    inputs = {label: report.gen for label, report in ranking.reports.items()}
+    inputs |= {"ref": ranking.first.ref} if ranking.first.ref is not None and "ref" not in inputs else {}
+    for name, summary in inputs.items():
+        say(f"{name}: scored {summary.scored} of {summary.found} clips in {summary.path}")
+    problems = [problem for report in ranking.reports.values() for problem in report.problems]
+    _warn(warnings_of(ranking), problems, arguments)
+    files: list[Callable[[], object]] = []
+    if arguments.html is not None:
+        files.append(lambda: ranking.to_html(arguments.html))
+    if arguments.differences is not None:
+        files.append(lambda: ranking.differences_to_csv(arguments.differences))
+    formats: dict[str, Callable[[], str]] = {
+        "table": lambda: f"{ranking}\n",
+        "json": ranking.to_json,
+        "csv": ranking.to_csv,
+        "markdown": ranking.to_markdown,
+        "latex": ranking.to_latex,
+        "html": str,
+    }
+    write_result(formats[arguments.format](), arguments.output, arguments.format, files)
+
+
+def _warn(warnings: Sequence[str], problems: Sequence[str], arguments: argparse.Namespace) -> None:
+    """Say warnings that the result does not show on stderr."""
+    if arguments.format in WARN_ON_STDERR:
+        for warning in warnings:
+            say_warning(warning)
+    elif arguments.output is None:
+        note_said(problems)
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from typing import Any
 
 from audiogen_metrics.backbones.weights import parse_weights
 from audiogen_metrics.cli.common import Subparsers, add_format_options, write_result
 from audiogen_metrics.cli.parsing import at_least, between
-from audiogen_metrics.errors import CheckFailedError
+from audiogen_metrics.errors import CheckFailedError, UsageError
+from audiogen_metrics.records import load_json
 from audiogen_metrics.results import Score
 from audiogen_metrics.text import escaped
-from audiogen_metrics.verification import NOTES, TOLERANCE, Verification, verify
+from audiogen_metrics.verification import NOTES, TOLERANCE, Verification, is_several, verify, verify_systems
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -23,11 +26,17 @@ def add_parser(subparsers: Subparsers) -> None:
         help="compute a report's scores again and say what differs",
         description="Compute the scores of a JSON report again, with its options, from the folders and weights that it "
         "names, and say that all it states is found again, or what differs: files, weights, recipes, scores with n and "
-        "intervals, warnings. Exits with 5 if anything but the machine or versions does.",
+        "intervals, warnings. Exits with 5 if anything but the machine or versions does. Of several systems each "
+        "report is computed again, but not the differences between them.",
         allow_abbrev=False,
     )
     parser.add_argument("report", metavar="REPORT", help="what agm score --format json has written")
-    parser.add_argument("--gen", metavar="DIR", help="where the generated audio is now (default: as in the report)")
+    parser.add_argument(
+        "--gen",
+        action="append",
+        metavar="DIR",
+        help="where the generated audio is now (default: as in the report); of several systems once for each, in order",
+    )
     parser.add_argument("--ref", metavar="PATH", help="where the reference is now (default: as in the report)")
     parser.add_argument(
         "--weights", action="append", default=[], metavar="NAME=FILE", help="where given weights are now (repeatable)"
@@ -48,21 +57,28 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Verify and write the verdict."""
-    verification = verify(
-        arguments.report,
-        gen=arguments.gen,
-        ref=arguments.ref,
-        weights=parse_weights(arguments.weights),
-        device=arguments.device,
-        workers=arguments.workers,
-        cache=arguments.cached,
-        tolerance=arguments.tolerance,
-        progress=sys.stderr.isatty(),
-    )
-    write_result(_FORMATS[arguments.format](verification), arguments.output, arguments.format)
-    if not verification.equal:
-        count = sum(difference.kind not in NOTES for difference in verification.differences)
-        raise CheckFailedError(f"{count} differences from the report", where=arguments.report)
+    options = {
+        "ref": arguments.ref,
+        "weights": parse_weights(arguments.weights),
+        "device": arguments.device,
+        "workers": arguments.workers,
+        "cache": arguments.cached,
+        "tolerance": arguments.tolerance,
+        "progress": sys.stderr.isatty(),
+    }
+    several, gen = is_several(load_json(arguments.report)), arguments.gen
+    if several:
+        found = verify_systems(arguments.report, gen=gen, **options)
+    elif len(gen or ()) > 1:
+        raise UsageError("the report is of one system", where="--gen", fix="Give it once")
+    else:
+        found = {"": verify(arguments.report, gen=gen[0] if gen else None, **options)}
+    form = arguments.format
+    text = _SEVERAL[form](found) if several else _ONE[form](found[""])
+    write_result(text, arguments.output, form)
+    count = sum(each.kind not in NOTES for verification in found.values() for each in verification.differences)
+    if count:
+        raise CheckFailedError(f"{count} difference{'s' * (count > 1)} from the report", where=arguments.report)
     return 0
 
 
@@ -82,13 +98,30 @@ def _value(score: Score | None) -> str:
     return "null" if score.value is None else f"{score.value:.9g}"
 
 
-def _json(verification: Verification) -> str:
-    content = {
+def _tables(found: Mapping[str, Verification]) -> str:
+    return "\n".join(f"{escaped(label)}\n{_table(verification)}" for label, verification in found.items())
+
+
+def _content(verification: Verification) -> dict[str, Any]:
+    return {
         "equal": verification.equal,
         "differences": [asdict(difference) for difference in verification.differences],
         "scores": {score_id: asdict(score) for score_id, score in verification.found.scores.items()},
     }
+
+
+def _written(content: Mapping[str, Any]) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-_FORMATS = {"table": _table, "json": _json}
+def _json(verification: Verification) -> str:
+    return _written(_content(verification))
+
+
+def _jsons(found: Mapping[str, Verification]) -> str:
+    equal = all(verification.equal for verification in found.values())
+    return _written({"equal": equal, "systems": {label: _content(each) for label, each in found.items()}})
+
+
+_ONE: dict[str, Callable[[Verification], str]] = {"table": _table, "json": _json}
+_SEVERAL: dict[str, Callable[[Mapping[str, Verification]], str]] = {"table": _tables, "json": _jsons}

@@ -47,8 +47,8 @@ class PooledFrechet:
     """
 
     def __init__(self, rows: Array, counts: Sequence[int]) -> None:
-        self.rows = _principal(float64_tensor(rows, "rows", ndim=2))
-        self.counts = np.asarray(counts, dtype=np.int64)
+        self.rows: torch.Tensor = _principal(float64_tensor(rows, "rows", ndim=2))
+        self.counts: npt.NDArray[np.int64] = np.asarray(counts, dtype=np.int64)
         self._owner = torch.from_numpy(np.repeat(np.arange(len(self.counts)), self.counts)).to(self.rows.device)
 
     def value(self, gen: Places, ref: Places) -> float:
@@ -182,7 +182,7 @@ class PooledGaussian:
     """
 
     def __init__(self, rows: torch.Tensor) -> None:
-        self.squares = torch.cat([block for _, block in squared_distance_blocks(rows, rows)])
+        self.squares: torch.Tensor = torch.cat([block for _, block in squared_distance_blocks(rows, rows)])
 
     def value(self, gen: Places, ref: Places) -> float:
         """Return the squared MMD of two parts."""

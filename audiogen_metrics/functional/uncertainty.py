@@ -15,7 +15,7 @@ from audiogen_metrics.functional.statistics import GaussianStatistics
 from audiogen_metrics.functional.validation import Array, float64_tensor
 
 RESAMPLES = 999
-"""Of the studentised bootstrap."""
+"""Of the studentised bootstrap, at 95 %; more where fewer lie beyond the ends of the interval."""
 
 RESAMPLED_AT_ONCE = 10**6
 """Values of a bootstrap that are held at a time."""
@@ -33,7 +33,7 @@ exponentially here: at this step its error is below float64's."""
 
 
 class Interval(NamedTuple):
-    """A standard error, the 95 % interval, and the degrees of freedom that the standard error has."""
+    """A standard error, the interval, 95 % unless said, and the degrees of freedom that the standard error has."""
 
     standard_error: float
     low: float
@@ -48,8 +48,8 @@ class Spread(NamedTuple):
     freedom: float = math.inf
 
 
-def interval(value: float, *parts: Spread) -> Interval:
-    """Return the 95 % interval of a score from the independent parts of its standard error, by Student's t.
+def interval(value: float, *parts: Spread, level: float = 0.95) -> Interval:
+    """Return the interval of a score from the independent parts of its standard error, by Student's t.
 
     The degrees of freedom of the parts together are those of Welch and Satterthwaite.
 
@@ -63,7 +63,7 @@ def interval(value: float, *parts: Spread) -> Interval:
     from scipy.stats import t
 
     error, freedom = joined(parts)
-    half = float(t.ppf(0.975, freedom)) * error
+    half = float(t.ppf((1 + level) / 2, freedom)) * error
     return Interval(error, value - half, value + half, freedom)
 
 
@@ -240,8 +240,8 @@ def inception_leave_one_out(logits: Array, parts: Sequence[npt.NDArray[np.int64]
     return changed
 
 
-def mean_interval(totals: Array, counts: Array | None = None, seed: int = 0) -> Interval:
-    """Return the 95 % interval of a mean by the studentised bootstrap, which follows a skewed distribution.
+def mean_interval(totals: Array, counts: Array | None = None, seed: int = 0, level: float = 0.95) -> Interval:
+    """Return the interval of a mean by the studentised bootstrap, which follows a skewed distribution.
 
     Parameters
     ----------
@@ -251,6 +251,9 @@ def mean_interval(totals: Array, counts: Array | None = None, seed: int = 0) -> 
         ``(groups,)``: how many values each sum has; None for one each.
     seed
         Of the resamples.
+    level
+        Share of intervals that are to hold the mean. The higher it is, the more resamples are drawn: as many lie beyond
+        each end.
 
     Raises
     ------
@@ -272,13 +275,13 @@ def mean_interval(totals: Array, counts: Array | None = None, seed: int = 0) -> 
     value, error = _ratio(sums[None], sizes[None])
     if not error[0] > 0:
         return Interval(0.0, float(value[0]), float(value[0]))
-    found = []
-    for block in np.array_split(np.arange(RESAMPLES), math.ceil(RESAMPLES * len(sums) / RESAMPLED_AT_ONCE)):
+    found, resamples = [], round((RESAMPLES + 1) * 0.05 / (1 - level)) - 1
+    for block in np.array_split(np.arange(resamples), math.ceil(resamples * len(sums) / RESAMPLED_AT_ONCE)):
         draws = rng.integers(0, len(sums), (len(block), len(sums)))
         found.append(_ratio(sums[draws], sizes[draws]))
     values, errors = (np.concatenate(part) for part in zip(*found, strict=True))
     usable = errors > 1e-12 * error[0]
-    low, high = np.quantile((values[usable] - value[0]) / errors[usable], (0.025, 0.975))
+    low, high = np.quantile((values[usable] - value[0]) / errors[usable], ((1 - level) / 2, (1 + level) / 2))
     return Interval(float(error[0]), float(value[0] - high * error[0]), float(value[0] - low * error[0]), len(sums) - 1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 
@@ -138,6 +138,9 @@ class Influence:
     by_clip: Mapping[str, float]
 
 
+Order = Literal["divergence", "rating", "distance"]
+
+
 @dataclass(frozen=True)
 class Diagnosis:
     """Everything a page shows beside the scores.
@@ -149,8 +152,10 @@ class Diagnosis:
     classes
         In which the sets differ; None if no classes are known.
     order
-        What clips are ordered by: their ``divergence`` from the reference, their ``distance`` to the nearest
-        reference clip, or None.
+        What clips are ordered by: their ``divergence`` from the reference, their ``rating`` by a metric that needs
+        none, their ``distance`` to the nearest reference clip, or None.
+    rated_by
+        Title of the metric that rates them, where they are ordered by that.
     values
         That number for every clip, ascending.
     worst, best
@@ -163,7 +168,8 @@ class Diagnosis:
 
     projection: Projection | None
     classes: Classes | None
-    order: Literal["divergence", "distance"] | None
+    order: Order | None
+    rated_by: str
     values: tuple[float, ...]
     worst: tuple[ClipDiagnosis, ...]
     best: tuple[ClipDiagnosis, ...]
@@ -173,30 +179,39 @@ class Diagnosis:
 
 def diagnose(evaluation: Evaluation, clips: int = 20) -> Diagnosis:
     """Return where the sets lie, in which classes they differ, and the ``clips`` worst and best clips."""
-    if evaluation.ref is None:
-        text = "There is no reference: no map of the sets, no classes missed or invented, no clips by distance or KL."
-        return Diagnosis(None, None, None, (), (), (), None, (text,))
     notes: list[str] = []
     projection: Projection | None = None
     classes: Classes | None = None
-    try:
-        projection = _projection(evaluation)
-    except InsufficientDataError as error:
-        notes.append(f"No map of the sets: {error.what}.")
-    try:
-        classes = _classes(evaluation)
-    except InsufficientDataError as error:
-        notes.append(f"No class view: {error.what}.")
-    nearest = _nearest(evaluation)
-    if nearest is None:
-        notes.append("No nearest reference clips: the reference set's own embeddings are not at hand.")
-    values = evaluation.divergences
-    order: Literal["divergence", "distance"] | None = "divergence"
+    nearest: dict[str, Neighbour] | None = None
+    if evaluation.ref is None:
+        text = "There is no reference: no map of the sets, no classes missed or invented, no clips by distance or KL."
+        notes.append(text)
+    else:
+        try:
+            projection = _projection(evaluation)
+        except InsufficientDataError as error:
+            notes.append(f"No map of the sets: {error.what}.")
+        try:
+            classes = _classes(evaluation)
+        except InsufficientDataError as error:
+            notes.append(f"No class view: {error.what}.")
+        nearest = _nearest(evaluation)
+        if nearest is None:
+            notes.append("No nearest reference clips: the reference set's own embeddings are not at hand.")
+    values, order, rated_by, sign = evaluation.divergences, cast("Order | None", "divergence"), "", -1
     if not values:
-        values = {clip_id: neighbour.distance for clip_id, neighbour in (nearest or {}).items()}
-        order = "distance" if values else None
-        notes.append("No KL by clip: it needs pairs and logits." + " Clips are ordered by distance." * bool(values))
-    ranked = sorted(values, key=lambda clip_id: (-values[clip_id], clip_id))
+        lacking = "No KL by clip: it needs pairs and logits."
+        if evaluation.rating is not None:
+            recipe, values = evaluation.rating
+            order, rated_by = "rating", recipe.definition.title
+            sign = 1 if recipe.definition.higher_is_better else -1
+            lacking += f" Clips are ordered by {rated_by.lower()}."
+        else:
+            values = {clip_id: neighbour.distance for clip_id, neighbour in (nearest or {}).items()}
+            order = "distance" if values else None
+            lacking += " Clips are ordered by distance." * bool(values)
+        notes += [lacking] * (evaluation.ref is not None)
+    ranked = sorted(values, key=lambda clip_id: (sign * values[clip_id], clip_id))
     # Of few clips, none is both among the worst and among the best.
     count = min(clips, -(-len(ranked) // 2))
     best = ranked[::-1][: min(count, len(ranked) - count)]
@@ -206,6 +221,7 @@ def diagnose(evaluation: Evaluation, clips: int = 20) -> Diagnosis:
         projection,
         classes,
         order,
+        rated_by,
         tuple(sorted(values.values())),
         tuple(map(describe, ranked[:count])),
         tuple(map(describe, best)),

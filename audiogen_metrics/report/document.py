@@ -7,11 +7,6 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
-from pathlib import Path
-
-from audiogen_metrics.errors import UsageError
-from audiogen_metrics.options import as_path
-from audiogen_metrics.writing import write_atomically
 
 Section = tuple[str, str, str]
 """Anchor, title and content, which is HTML; a section without content is left out."""
@@ -66,15 +61,6 @@ def document(title: str, lead: str, notes: Sequence[str], sections: Sequence[Sec
 </body>
 </html>
 """
-
-
-def write(content: str, path: str | Path) -> None:
-    """Write a page, whole or not at all; UsageError if it cannot be written."""
-    try:
-        # Names that are no Unicode come as lone surrogates, which UTF-8 cannot hold.
-        write_atomically(as_path(path), content.encode("utf-8", "backslashreplace"))
-    except OSError as error:
-        raise UsageError(f"cannot be written ({error.strerror})", where=path) from error
 
 
 def listed(texts: Iterable[str]) -> str:

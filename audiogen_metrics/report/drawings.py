@@ -112,5 +112,29 @@ def interval(value: float, low: float, high: float) -> str:
     )
 
 
+def intervals(rows: Sequence[tuple[str, float, tuple[float, float] | None]], describe: str) -> str:
+    """Return values with their intervals below each other on one scale, a row each; the numbers stand in a table."""
+    ends = [end for _, value, bounds in rows for end in (value, *(bounds or ()))]
+    low, high = min(ends), max(ends)
+    wide, left, right, step = 440, 140, 420, 26
+    scale = (right - left) / ((high - low) or 1.0)
+    base = 12 + step * len(rows)
+    drawn = [f'<path class="axis" d="M{left} {base}H{right}"/>']
+    for row, (label, value, bounds) in enumerate(rows):
+        y, x = 12 + step * row + step / 2, left + (value - low) * scale
+        shown = label if len(label) <= 20 else f"…{label[-19:]}"
+        title = f"<title>{escape(label)}: {value:.4g}</title>"
+        drawn.append(f'<text x="{left - 12}" y="{y + 4:.1f}" text-anchor="end">{escape(shown)}</text>')
+        if bounds is not None:
+            one, other = (left + (end - low) * scale for end in bounds)
+            drawn.append(
+                f'<path class="axis" d="M{one:.1f} {y}H{other:.1f}M{one:.1f} {y - 5}v10M{other:.1f} {y - 5}v10"/>'
+            )
+        drawn.append(f'<circle class="gen" cx="{x:.1f}" cy="{y}" r="5">{title}</circle>')
+    drawn.append(f'<text x="{left}" y="{base + 18}">{low:.3g}</text>')
+    drawn.append(f'<text x="{right}" y="{base + 18}" text-anchor="end">{high:.3g}</text>')
+    return _svg(wide, base + 26, describe, drawn)
+
+
 def _svg(width: int, height: int, describe: str, drawn: Sequence[str]) -> str:
     return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(describe)}">{"".join(drawn)}</svg>'

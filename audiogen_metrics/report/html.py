@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiogen_metrics.report import drawings
-from audiogen_metrics.report.document import document, listed, table, write
+from audiogen_metrics.report.document import Section, document, listed, table
 from audiogen_metrics.report.reading import interval_of, reading, title_of, value_of
 from audiogen_metrics.results import InputSummary, ScoreReport
+from audiogen_metrics.writing import written
 
 if TYPE_CHECKING:
     from audiogen_metrics.evaluation.evaluation import Evaluation
@@ -63,28 +64,46 @@ def write_page(report: ScoreReport, evaluation: Evaluation, path: str | Path) ->
     from audiogen_metrics.report.diagnosis import diagnose
     from audiogen_metrics.report.media import Album
 
-    write(page(report, diagnose(evaluation), Album(AUDIO_BYTES, PLAYED_SECONDS)), path)
+    written(page(report, (diagnose(evaluation), Album(AUDIO_BYTES, PLAYED_SECONDS))), path)
 
 
-def page(report: ScoreReport, diagnosis: Diagnosis, album: Album) -> str:
-    """Return the page as text."""
+def page(report: ScoreReport, shown: tuple[Diagnosis, Album] | None = None) -> str:
+    """Return the page as text: what the report holds, and what is shown of the sets behind it, if they are at hand."""
     sets = report.inputs()
     provenance = provenance_of(sets, report.backbones, report.versions)
     sections = (
         ("scores", "Scores", _scores(report)),
-        ("map", "Where the sets lie", _map(diagnosis.projection)),
-        ("clips-by-value", _order(diagnosis)[0], _distribution(diagnosis)),
-        ("influence", "What single clips do", _influence(diagnosis.influence)),
-        ("classes", "What is heard", _classes(diagnosis.classes)),
-        ("clips", "Clips", _clips(diagnosis, album)),
-        ("not-shown", "Not shown", listed(diagnosis.notes)),
-        ("provenance", "Provenance", provenance + _REPEAT),
+        *(_MISSING if shown is None else _behind(*shown)),
+        ("provenance", "Provenance", provenance + REPEAT),
         ("cite", "Cite", listed(map(str, report.citations()))),
     )
     notes = ([report.caveat] if report.caveat else []) + list(report.warnings)
     lead = " against ".join(map(size_of, sets.values()))
     lead += f", protocol <b>{escape(report.protocol)}</b>, on {escape(report.device)}."
     return document(" against ".join(map(_name, sets.values())), lead, notes, sections)
+
+
+def _behind(diagnosis: Diagnosis, album: Album) -> tuple[Section, ...]:
+    """Return the sections about the sets themselves."""
+    return (
+        ("map", "Where the sets lie", _map(diagnosis.projection)),
+        ("clips-by-value", _order(diagnosis)[0], _distribution(diagnosis)),
+        ("influence", "What single clips do", _influence(diagnosis.influence)),
+        ("classes", "What is heard", _classes(diagnosis.classes)),
+        ("clips", "Clips", _clips(diagnosis, album)),
+        ("not-shown", "Not shown", listed(diagnosis.notes)),
+    )
+
+
+_MISSING: tuple[Section, ...] = (
+    (
+        "not-shown",
+        "Not shown",
+        "<p>This page was made of a report alone. Players, the map of the sets, the classes and what single clips do "
+        "need the clips: <code>agm score GEN REF --html FILE</code> writes a page with them, and so does "
+        "<code>audiogen_metrics.report.html.score_html(gen, ref, path)</code>.</p>",
+    ),
+)
 
 
 def _name(summary: InputSummary) -> str:
@@ -171,6 +190,8 @@ def _order(diagnosis: Diagnosis) -> tuple[str, str]:
     """Return the heading and the unit of the number that clips are ordered by."""
     if diagnosis.order == "divergence":
         return "Divergence by clip", "nats"
+    if diagnosis.order == "rating":
+        return f"{diagnosis.rated_by} by clip", ""
     return "Distance to the nearest reference clip", ""
 
 
@@ -245,9 +266,16 @@ def _classes(classes: Classes | None) -> str:
 
 
 def _clips(diagnosis: Diagnosis, album: Album) -> str:
+    lists = clip_lists(diagnosis, album)
+    return clip_filter(album) + lists if lists else ""
+
+
+def clip_lists(diagnosis: Diagnosis, album: Album, heading: str = "h3") -> str:
+    """Return the worst and the best clips to hear, without what goes before all such lists of a page."""
     if not diagnosis.worst:
         return ""
-    unit = "KL to its reference" if diagnosis.order == "divergence" else "distance to the nearest reference clip"
+    units = {"divergence": "KL to its reference", "rating": diagnosis.rated_by.lower()}
+    unit = units.get(diagnosis.order or "", "distance to the nearest reference clip")
     # Generated clips first: they are what the page is about, should the space for audio run out.
     for clip in diagnosis.worst + diagnosis.best:
         album.of(clip.path)
@@ -256,7 +284,12 @@ def _clips(diagnosis: Diagnosis, album: Album) -> str:
     for name, clips in (("Worst", diagnosis.worst), ("Best", diagnosis.best)):
         if clips:
             cards = "".join(_card(clip, rank, unit, influenced, album) for rank, clip in enumerate(clips, 1))
-            lists += f'<h3>{name} {len(clips)} by {unit}</h3><ol class="clips">{cards}</ol>'
+            lists += f'<{heading}>{name} {len(clips)} by {unit}</{heading}><ol class="clips">{cards}</ol>'
+    return lists
+
+
+def clip_filter(album: Album) -> str:
+    """Return what goes before the lists of clips of a page, once they are made."""
     left_out = (
         f" {album.left_out} clips have no player: the page holds at most {AUDIO_BYTES >> 20} MB of audio."
         * bool(album.left_out)
@@ -265,7 +298,7 @@ def _clips(diagnosis: Diagnosis, album: Album) -> str:
         f"<p>Players hold MP3 copies for listening: mono, the first {PLAYED_SECONDS} s. Scores are of the files."
         f"{left_out}</p>"
         '<div class="filter"><label for="filter">Filter clips by name or class</label>'
-        '<input id="filter" type="search" autocomplete="off"><output id="count" for="filter"></output></div>' + lists
+        '<input id="filter" type="search" autocomplete="off"><output id="count" for="filter"></output></div>'
     )
 
 
@@ -339,8 +372,8 @@ def provenance_of(
     return text + table("Versions", ("part", "version"), parts, ("",))
 
 
-_REPEAT = (
-    "<p>The JSON report (<code>--format json</code>) also holds the hash of every file and all options; "
+REPEAT = (
+    "<p>The JSON report (<code>agm score --format json</code>) also holds the hash of every file and all options; "
     "<code>agm verify report.json</code> computes the scores again and says what differs.</p>"
 )
 

@@ -18,7 +18,7 @@ def value_of(score: Score) -> str:
         return "–"
     text = f"{score.value:.4g}"
     if score.std is not None:
-        text += f" ± {score.std:.2g} over splits"
+        text += f" ± {score.std:.2g} over {'splits' if 'splits' in score.details else 'clips'}"
     return text
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
+import re
 from collections.abc import Mapping, Sequence
 
 from audiogen_metrics.results import EXACT, ScoreReport
@@ -11,7 +13,7 @@ from audiogen_metrics.text import escaped
 
 COLUMNS = (
     *("score", "value", "std", "ci95_low", "ci95_high", "n_gen", "n_ref"),
-    *("better", "metric", "backbone", "protocol", "reason", "ci95_ref", "remarks"),
+    *("better", "metric", "backbone", "protocol", "reason", "ci95_ref", "remarks", "p"),
 )
 
 
@@ -26,8 +28,8 @@ def to_csv(*reports: ScoreReport) -> str:
     >>> summary = InputSummary("gen", 4, 4, 0, 20.0, "00")
     >>> score = Score("fd_panns", "fd", "panns-cnn14-16k", 24.5, False, 4, 4)
     >>> print(to_csv(ScoreReport({"fd_panns": score}, "audioldm", summary, summary)), end="")
-    score,value,std,ci95_low,ci95_high,n_gen,n_ref,better,metric,backbone,protocol,reason,ci95_ref,remarks
-    fd_panns,24.5,,,,4,4,lower,fd,panns-cnn14-16k,audioldm,,,
+    score,value,std,ci95_low,ci95_high,n_gen,n_ref,better,metric,backbone,protocol,reason,ci95_ref,remarks,p
+    fd_panns,24.5,,,,4,4,lower,fd,panns-cnn14-16k,audioldm,,,,
     """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
@@ -36,7 +38,7 @@ def to_csv(*reports: ScoreReport) -> str:
     for report, score in [(each, score) for each in reports for score in each.scores.values()]:
         better = "higher" if score.higher_is_better else "lower"
         counts = (score.n_gen, score.n_ref, better, score.metric, score.backbone, report.protocol)
-        uncertainty = (score.ci95_ref, "; ".join(score.remarks))
+        uncertainty = (score.ci95_ref, "; ".join(score.remarks), score.details.get("chance_p"))
         interval = score.ci95 or (None, None)
         place = (report.gen.path,) if several else ()
         writer.writerow((*place, score.id, score.value, score.std, *interval, *counts, score.reason, *uncertainty))
@@ -61,7 +63,7 @@ def to_markdown(report: ScoreReport) -> str:
     header, *rows = (_line(row) for row in report.rows())
     rule = "|" + "---|" * len(report.rows()[0]) + "\n"
     sets = "; ".join(f"{name}: {summary.scored} clips{summary.length}" for name, summary in report.inputs().items())
-    notes = "".join(f"- {escaped(note)}\n" for note in report.notes())
+    notes = "".join(f"- {markdown(note)}\n" for note in report.notes())
     text = f"{header}{rule}{''.join(rows)}\nProtocol {report.protocol}; {sets}.\n"
     return f"{text}\n{notes}" if notes else text
 
@@ -77,6 +79,9 @@ _TEX = {
     "$": r"\$",
     "^": r"\textasciicircum{}",
     "~": r"\textasciitilde{}",
+    "|": r"\textbar{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
     "±": r"$\pm$",
     "–": "--",
     "×": r"$\times$",
@@ -84,7 +89,7 @@ _TEX = {
 
 
 def to_latex(report: ScoreReport) -> str:
-    """Return the scores as a LaTeX table with n and protocol, its citations, and their BibTeX entries as comments.
+    """Return the scores as a LaTeX table with n, p where one is known, protocol and citations; BibTeX in comments.
 
     Examples
     --------
@@ -95,6 +100,7 @@ def to_latex(report: ScoreReport) -> str:
     fd\\_panns $\\downarrow$ & 24.5 & -- & 4 & 4 \\\\
     """
     rows = []
+    with_p = any("chance_p" in score.details for score in report.scores.values())
     for score in report.scores.values():
         value = "--" if score.value is None else f"{score.value:.4g}"
         if score.std is not None:
@@ -103,11 +109,13 @@ def to_latex(report: ScoreReport) -> str:
         interval += "$^*$" * (score.ci95_ref == "exact")
         arrow = r"$\uparrow$" if score.higher_is_better else r"$\downarrow$"
         n_ref = "--" if score.n_ref is None else str(score.n_ref)
-        rows.append(f"{tex(score.id)} {arrow} & {value} & {interval} & {score.n_gen} & {n_ref} " + r"\\")
+        p = f"{score.details['chance_p']:.2g}" if "chance_p" in score.details else "--"
+        cells = [f"{tex(score.id)} {arrow}", value, interval, *([p] if with_p else []), str(score.n_gen), n_ref]
+        rows.append(" & ".join(cells) + r" \\")
     works = report.citations()
     notes = "".join(f"% {escaped(note)}\n" for note in report.notes())
     entries = "".join(f"% {line}\n" for work in works for line in work.bibtex().splitlines())
-    head = r"score & value & 95\,\% interval & $n$ gen & $n$ ref \\"
+    head = rf"score & value & 95\,\% interval & {'$p$ & ' * with_p}$n$ gen & $n$ ref \\"
     caption = (
         " against ".join(f"{tex(summary.path)} ({summary.scored} clips)" for summary in report.inputs().values())
         + f", protocol {tex(report.protocol)}"
@@ -117,7 +125,8 @@ def to_latex(report: ScoreReport) -> str:
         caption += f" $^*$: {EXACT}."
     return (
         "% Needs \\usepackage{booktabs}\n"
-        f"{notes}\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n\\begin{{tabular}}{{lrrrr}}\n\\toprule\n"
+        f"{notes}\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n"
+        f"\\begin{{tabular}}{{l{'r' * (4 + with_p)}}}\n\\toprule\n"
         f"{head}\n\\midrule\n" + "\n".join(rows) + "\n\\bottomrule\n\\end{tabular}\n\\end{table}\n" + entries
     )
 
@@ -164,4 +173,19 @@ def _cell(value: object) -> str:
 
 
 def _line(cells: tuple[str, ...]) -> str:
-    return "| " + " | ".join(escaped(cell).replace("|", "\\|") for cell in cells) + " |\n"
+    return "| " + " | ".join(map(markdown, cells)) + " |\n"
+
+
+_MARKUP = re.compile(r"\\(?=[!-/:-@\[-`{-~])|[`*~|]|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[:])|^[#+-](?= )")
+"""What GitHub's Markdown would take for markup; an underscore inside a word is none, nor a bracket without a link."""
+
+
+def markdown(text: str) -> str:
+    """Return text from elsewhere as GitHub's Markdown shows it, in a table too.
+
+    Examples
+    --------
+    >>> print(markdown("fd_yamnet of <b>*a|b*"))
+    fd_yamnet of &lt;b&gt;\\*a\\|b\\*
+    """
+    return _MARKUP.sub(r"\\\g<0>", html.escape(escaped(text), quote=False))

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from audiogen_metrics.citations import citations
 from audiogen_metrics.metrics import METRICS
 from audiogen_metrics.report import drawings
-from audiogen_metrics.report.document import document, listed, table, write
+from audiogen_metrics.report.document import document, listed, table
 from audiogen_metrics.report.html import AUDIO_BYTES, PLAYED_SECONDS, media_of, provenance_of, size_of
+from audiogen_metrics.writing import written
 
 if TYPE_CHECKING:
     from audiogen_metrics.report.media import Album
@@ -26,7 +27,7 @@ def write_comparison(found: Comparison, systems: Systems, path: str | Path) -> N
     """Write the page about a comparison and what stands behind it; UsageError if it cannot be written."""
     from audiogen_metrics.report.media import Album
 
-    write(comparison_page(found, systems.prompts(), Album(AUDIO_BYTES, PLAYED_SECONDS)), path)
+    written(comparison_page(found, systems.prompts(), Album(AUDIO_BYTES, PLAYED_SECONDS)), path)
 
 
 def comparison_page(found: Comparison, prompts: Sequence[Prompt], album: Album) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from audiogen_metrics.functional.uncertainty import Spread
     from audiogen_metrics.metrics.definition import FeatureSource, Interval, Measurement, Metric, Side
     from audiogen_metrics.metrics.measuring.chance import Chance
+    from audiogen_metrics.metrics.measuring.pool import Pool
 
 UNTIED = Links()
 
@@ -58,7 +59,12 @@ class Measured:
         draws: int | None = None,
         keep: Callable[[torch.Tensor, str, Callable[[], Chance]], Chance] | None = None,
     ) -> None:
-        self.metric, self.gen, self.links, self.seed, self.draws, self.keep = metric, gen, links, seed, draws, keep
+        self.metric = metric
+        self.gen = gen
+        self.links = links
+        self.seed = seed
+        self.draws = draws
+        self.keep = keep
         self._ref = ref
         self._without: dict[Side, torch.Tensor] = {}
 
@@ -102,14 +108,13 @@ class Measured:
     def chance(self) -> Chance:
         """What chance alone gives; InsufficientDataError where that cannot be told."""
         from audiogen_metrics.metrics.measuring.chance import DRAWS, LARGEST, chance, refuse
-        from audiogen_metrics.metrics.measuring.pool import Pool
 
         if not self.metric.tests_chance():
             raise InsufficientDataError(f"{self.metric.symbol} does not compare two distributions")
         largest = max(len(self.gen), len(self.ref))
         if self.draws is None and largest > LARGEST:
             raise InsufficientDataError(f"{largest} clips take long: it is computed on request", fix="Pass draws")
-        pool = Pool(self.metric.output, self.gen, self.ref)
+        pool = self.pool()
         ids: dict[Side, tuple[str, ...]] = {"gen": self.gen.clip_ids, "ref": self.ref.clip_ids}
         strata = self.links.strata(ids["gen"], ids["ref"])
         refuse(pool, self.links, ids, strata)
@@ -133,6 +138,12 @@ class Measured:
         metric = self.metric.name, self.metric.options, self.measurement.value
         shape = (metric, pool.sizes, pool.counts, strata.tolist(), draws, self.seed)
         return self.keep(pool.rows, str(shape), drawn)
+
+    def pool(self) -> Pool:
+        """Return the clips of gen and ref as one; they are dealt out anew from it."""
+        from audiogen_metrics.metrics.measuring.pool import Pool
+
+        return Pool(self.metric.output, self.gen, self.ref)
 
     @cached_property
     def fit(self) -> Extrapolation:

@@ -34,9 +34,9 @@ class Pool:
         self.output = output
         counts = [each.counts(output) for each in sets]
         rows = [each.rows(output) for each in sets]
-        self.sizes = [len(each) for each in counts]
-        self.counts = [count for each in counts for count in each]
-        self.rows = torch.cat([each.to(rows[0].device, torch.float64) for each in rows])
+        self.sizes: list[int] = [len(each) for each in counts]
+        self.counts: list[int] = [count for each in counts for count in each]
+        self.rows: torch.Tensor = torch.cat([each.to(rows[0].device, torch.float64) for each in rows])
 
     @cached_property
     def blocks(self) -> tuple[torch.Tensor, ...]:

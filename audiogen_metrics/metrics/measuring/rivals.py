@@ -31,10 +31,19 @@ class Rivals:
         Both against one reference.
     paired
         Whether both have clips of the same ids, in the same order.
+    level
+        Of the interval. More than 0.95 where several pairs of systems are compared, which must not be wrong together.
     """
 
-    def __init__(self, a: Measured, b: Measured, paired: bool) -> None:
-        self.a, self.b, self.paired = a, b, paired
+    def __init__(self, a: Measured, b: Measured, paired: bool, level: float = 0.95) -> None:
+        self.a = a
+        self.b = b
+        self.paired = paired
+        self.level = level
+
+    def at(self, level: float) -> Rivals:
+        """Return the same with an interval of another level."""
+        return self if level == self.level else Rivals(self.a, self.b, self.paired, level)
 
     @property
     def difference(self) -> float:
@@ -43,8 +52,11 @@ class Rivals:
 
     @cached_property
     def interval(self) -> Interval:
-        """The 95 % interval of the difference; InsufficientDataError where none is known."""
-        return self.a.metric.difference_interval(self)
+        """The interval of the difference; InsufficientDataError where none is known at this level."""
+        found = self.a.metric.difference_interval(self)
+        if found.level != self.level:
+            raise InsufficientDataError(f"its interval is known at {found.level:.0%} only, not at {self.level:.2%}")
+        return found
 
     @cached_property
     def pool(self) -> Pool:
