@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from audiogen_metrics import FAD
 from tests import distributed_worker as worker
 
 # torchmetrics warns on a process that has no clips of its own.
@@ -76,6 +78,19 @@ def metrics_of_all_audio(metrics):
                 samples, rate = soundfile.read(clip.path, dtype="float32", always_2d=True)
                 metrics.update(**{side: torch.from_numpy(samples).mean(dim=1)}, sample_rate=rate, ids=[clip.clip_id])
     return worker.values(metrics)
+
+
+def test_a_reference_folder_is_embedded_in_shares(results):
+    first, second = (result["folder"] for result in results)
+    assert first["values"] == second["values"]
+    assert first["values"][0] == first["values"][1]
+    assert {first["n_ref"], second["n_ref"]} == {40}
+    assert sorted([first["embedded"], second["embedded"]]) == [20, 20]
+    metric = FAD(protocol="yamnet", ref=ROOT / "examples" / "reference")
+    rows = torch.zeros(30, 6, 1024, dtype=torch.float64)
+    rows[..., :12] = worker.features()[0]["gen"]["windows"]
+    metric.update(gen_embeddings=rows)
+    assert first["values"][0] == pytest.approx(float(metric.compute()), rel=1e-6)
 
 
 def test_is_and_kl_without_ids_are_an_error_and_fd_is_not(results, alone):

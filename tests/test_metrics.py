@@ -18,6 +18,7 @@ from audiogen_metrics.audio.files import scan
 from audiogen_metrics.backbones.yamnet import YAMNet
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
 from audiogen_metrics.functional import GaussianStatistics
+from audiogen_metrics.objects.batch import Batch
 from audiogen_metrics.objects.runner import shared_runner
 from tests.conftest import EXAMPLES
 
@@ -83,7 +84,7 @@ class TestThreeWaysIn:
         for side, folder in (("gen", gen), ("ref", ref)):
             clips = read(folder)
             features = [
-                metric.runner.features([waveform[None]], rate, metric.recipe.preprocessing)[0][metric._output]
+                Batch([waveform], rate, side).features(metric.runner, metric.recipe.preprocessing)[0][metric._output]
                 for _, waveform, rate in clips
             ]
             blocks = features if metric.metric_name == "fad" else [feature[None] for feature in features]
@@ -388,7 +389,7 @@ class TestObject:
 
     def test_reset(self, filled):
         filled.reset()
-        with pytest.raises(InsufficientDataError, match="has no gen clips"):
+        with pytest.raises(InsufficientDataError, match="there are no gen clips"):
             filled.compute()
         filled.update(**ready(filled, rows(3), rows(4)))
         assert filled.compute_score().n_gen == 12
@@ -400,11 +401,13 @@ class TestObject:
                 metric.compute()
             return
         metric.update(**ready(metric, gen=rows(1)))
-        with pytest.raises(InsufficientDataError, match=r"has no ref clips. Call update\(ref=…\) first, or pass ref"):
+        with pytest.raises(
+            InsufficientDataError, match=r"there are no ref clips. Call update\(ref=…\) first, or pass ref"
+        ):
             metric.compute()
         metric.reset()
         metric.update(**ready(metric, ref=rows(1)))
-        with pytest.raises(InsufficientDataError, match="has no gen clips"):
+        with pytest.raises(InsufficientDataError, match="there are no gen clips"):
             metric.compute()
 
     def test_forward_is_refused(self, metric):
@@ -491,7 +494,7 @@ class TestValidation:
             ({"gen": [torch.zeros(16_000), torch.zeros(16)], "sample_rate": 16_000}, r"gen\[1\].*16 samples"),
             ({"gen": torch.zeros(2, 16_000, dtype=torch.int16), "sample_rate": 16_000}, "int16 / 32768"),
             ({"gen": torch.full((2, 16_000), torch.nan), "sample_rate": 16_000}, r"gen\[0\] has NaN"),
-            ({"gen": torch.zeros(2, 0), "sample_rate": 16_000}, "with samples in it"),
+            ({"gen": torch.zeros(2, 0), "sample_rate": 16_000}, "holds clips of 0 samples"),
             ({"gen": [], "sample_rate": 16_000}, "no clips"),
             ({"gen": torch.zeros(2, 16_000), "sample_rate": 16_000, "ids": ["a"]}, "1 ids for 2 gen clips"),
             ({"gen": torch.zeros(2, 16_000), "sample_rate": 16_000, "ids": [1, 2]}, "non-empty strings"),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 
-from audiogen_metrics import FAD, FD, MetricSuite
+from audiogen_metrics import FAD, FD, IS, KL, MetricSuite
 from audiogen_metrics.evaluation import reference_statistics
 from tests.conftest import EXAMPLES
 
@@ -90,3 +90,47 @@ def test_batches_against_statistics_from_a_file_give_the_score_of_the_whole(exam
     whole.update(gen=waveforms, sample_rate=example.RATE, ids=names)
     assert float(loop.compute()) == pytest.approx(float(whole.compute()), rel=1e-5)
     assert loop.compute_score().n_gen == len(names)
+
+
+@pytest.mark.slow
+def test_transformers_trainer_hands_over_padded_clips(tmp_path):
+    """It gathers clips of unequal length as one array, filled up with −100."""
+    transformers = pytest.importorskip("transformers", reason="the extra 'audioldm' is not installed")
+    pytest.importorskip("accelerate", reason="the extra 'audioldm' is not installed")
+    clips = [
+        0.1 * torch.randn(16_000 + 1_600 * (index % 4), generator=torch.Generator().manual_seed(index))
+        for index in range(12)
+    ]
+
+    class Halving(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gain = torch.nn.Parameter(torch.tensor(0.5))
+
+        def forward(self, clip, labels):
+            made = clip * self.gain
+            return {"loss": (made - labels).square().mean(), "made": made}
+
+    def scored(gen, ref):
+        suite = MetricSuite([metric(protocol="yamnet") for metric in (FD, FAD, KL, IS)])
+        suite.update(gen=gen, ref=ref, sample_rate=16_000)
+        return {name: float(value) for name, value in suite.compute().items()}
+
+    shapes = []
+
+    def metrics(prediction):
+        shapes.append(prediction.predictions.shape)
+        return scored(prediction.predictions, prediction.label_ids)
+
+    trainer = transformers.Trainer(
+        model=Halving(),
+        args=transformers.TrainingArguments(
+            str(tmp_path), per_device_eval_batch_size=1, report_to=[], use_cpu=True, disable_tqdm=True
+        ),
+        eval_dataset=[{"clip": clip, "labels": clip} for clip in clips],
+        compute_metrics=metrics,
+    )
+    found = trainer.evaluate()
+    assert shapes == [(12, 20_800)]
+    expected = scored([0.5 * clip for clip in clips], clips)
+    assert {name: found[f"eval_{name}"] for name in expected} == pytest.approx(expected, rel=1e-9)

@@ -46,7 +46,10 @@ def test_metrics_take_the_file(small, saved, metric):
         kept.update(gen=waveform, sample_rate=rate, ids=[clip_id])
     assert float(kept.compute()) == pytest.approx(expected, rel=1e-5)
     kept.reset()
-    with pytest.raises(InsufficientDataError, match="has no gen clips"), pytest.warns(UserWarning, match="before"):
+    with (
+        pytest.raises(InsufficientDataError, match="there are no gen clips"),
+        pytest.warns(UserWarning, match="before"),
+    ):
         kept.compute()
 
 

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save
 
 from audiogen_metrics.audio.preflight import ClipFacts
 from audiogen_metrics.backbones.base import Output
-from audiogen_metrics.errors import UsageError
+from audiogen_metrics.errors import UsageError, spoken
 from audiogen_metrics.settings import cache_dir, cache_trouble
 from audiogen_metrics.writing import write_atomically
 
@@ -72,7 +72,7 @@ class EmbeddingCache:
     def __init__(self, space: Mapping[str, object], name: str) -> None:
         self._space = json.dumps(space, sort_keys=True, indent=1)
         identity = hashlib.sha256(self._space.encode()).hexdigest()[:24]
-        self.folder = embeddings_folder() / f"{name}-{identity}"
+        self.folder: Path = embeddings_folder() / f"{name}-{identity}"
         self.problems: list[str] = []
         self._pending: dict[str, CachedClip] = {}
         self._pending_bytes = 0
@@ -314,7 +314,7 @@ class Amount:
         return f"{self.files} files, {self.size / 2**20:.1f} MB"
 
 
-KINDS = {
+KINDS: dict[str, tuple[str, ...]] = {
     "embeddings": ("embeddings",),
     "file hashes": ("memo", "weights/digests"),
     "converted weights": ("weights/converted",),
@@ -371,7 +371,8 @@ def prune(folder: Path, older_than_days: float, everything: bool = False, dry_ru
     """
     if older_than_days < 1 and not everything:
         raise UsageError(
-            f"shards of {older_than_days:g} days may be in use", fix="Use at least one day, or --all when nothing runs"
+            f"shards of {older_than_days:g} days may be in use",
+            fix=f"Use at least one day, or {spoken('everything=True', '--all')} when nothing runs",
         )
     limit = math.inf if everything else time.time() - older_than_days * SECONDS_PER_DAY
     removed = Amount()

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from audiogen_metrics.evaluation import Evaluation as Evidence
+
+__all__ = ["Evidence"]
 
 
-def __getattr__(name: str) -> Any:
-    if name != "Evidence":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return importlib.import_module("audiogen_metrics.evaluation").Evaluation
+if not TYPE_CHECKING:  # a checker that saw this would take any name
+
+    def __getattr__(name: str) -> Any:
+        if name != "Evidence":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return importlib.import_module("audiogen_metrics.evaluation").Evaluation

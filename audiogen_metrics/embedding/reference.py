@@ -20,7 +20,7 @@ from audiogen_metrics.functional.statistics import GaussianStatistics
 from audiogen_metrics.options import as_path
 from audiogen_metrics.records import read
 from audiogen_metrics.results import InputSummary
-from audiogen_metrics.writing import write_atomically
+from audiogen_metrics.writing import write_result
 
 if TYPE_CHECKING:
     from audiogen_metrics.metrics.definition import FeatureSource
@@ -288,7 +288,7 @@ class ReferenceStatistics:
             "content": content,
             "checksum": checksum_of(tensors, content),
         }
-        write_atomically(as_path(path), save(tensors, metadata))
+        write_result(path, save(tensors, metadata))
 
     @classmethod
     def load(cls, path: str | Path) -> ReferenceStatistics:

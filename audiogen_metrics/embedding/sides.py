@@ -225,7 +225,57 @@ class StatisticsSide:
         return self.statistics.machine_differences(self.settings.values())
 
 
-Side = FolderSide | StatisticsSide
+@dataclass(frozen=True)
+class GivenSide:
+    """A reference set that is known by ready features of its clips, or statistics of them.
+
+    Parameters
+    ----------
+    given
+        The features, for every recipe.
+    """
+
+    given: GivenFeatures
+    name: str = "ref"
+
+    @property
+    def clip_ids(self) -> tuple[str, ...]:
+        """Ids of the clips."""
+        return self.given.clip_ids
+
+    @property
+    def written(self) -> Mapping[str, str]:
+        """The ids, by clip id."""
+        return {clip_id: clip_id for clip_id in self.given.clip_ids}
+
+    @property
+    def losses(self) -> dict[str, str]:
+        """Nothing is known of clips that are missing."""
+        return {}
+
+    def features(self, _recipe: Recipe) -> GivenFeatures:
+        """Return the features."""
+        return self.given
+
+    def require_all(self) -> None:
+        """Raise nothing: no file was skipped."""
+
+    def summary(self) -> InputSummary:
+        """Return the number of clips; nothing else is known."""
+        count = len(self.given)
+        digest = hashlib.sha256("\n".join(self.given.clip_ids).encode()).hexdigest()
+        return InputSummary("ready features", count, count, 0, 0.0, digest)
+
+    def warnings(self) -> list[str]:
+        """Return nothing: there are no files."""
+        return []
+
+    def problems(self) -> list[str]:
+        """Return nothing: nothing was computed."""
+        return []
+
+
+Side = FolderSide | StatisticsSide | GivenSide
 
 
 def between(first: FolderSide, second: Side) -> list[str]:

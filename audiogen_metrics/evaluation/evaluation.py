@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from audiogen_metrics import distributed as processes
 from audiogen_metrics.audio.pairing import Pairing, PairingMode, pair
-from audiogen_metrics.errors import DataError, InsufficientDataError
+from audiogen_metrics.errors import DataError, InsufficientDataError, speaking_flags
 from audiogen_metrics.evaluation.versions import tool_versions
 from audiogen_metrics.metrics.kl import KLDivergence
 from audiogen_metrics.metrics.measuring.links import Links
@@ -96,6 +96,10 @@ class Evaluation:
     manifest: Manifest | None = None
     _measured: dict[Recipe, Measured] = field(default_factory=dict, init=False, repr=False)
 
+    def __repr__(self) -> str:
+        sides = [f"{side.name}={side.summary().path!r}" for side in (self.gen, self.ref) if side is not None]
+        return f"Evaluation({', '.join(sides)}, scores={[recipe.score_id for recipe in self.recipes]})"
+
     @cached_property
     def pairs(self) -> Pairing:
         """Which clips have a partner."""
@@ -135,10 +139,13 @@ class Evaluation:
         """The scores by id; InsufficientDataError for one that was asked for by name and cannot be computed."""
         found = {}
         for recipe in self.recipes:
-            score = scored(recipe, self.measured(recipe), ci=self.asked.ci, extrapolate=self.asked.extrapolate)
-            if score.reason is not None and self.asked.by_name:
-                raise InsufficientDataError(score.reason, where=recipe.score_id)
-            found[recipe.score_id] = score
+            measured = self.measured(recipe)
+            if self.asked.by_name:
+                try:
+                    _ = measured.measurement
+                except InsufficientDataError as error:
+                    raise InsufficientDataError(error.what, where=recipe.score_id, fix=error.fix) from error
+            found[recipe.score_id] = scored(recipe, measured, ci=self.asked.ci, extrapolate=self.asked.extrapolate)
         return found
 
     @cached_property
@@ -169,6 +176,16 @@ class Evaluation:
             return measured.measurement.by_clip or {}
         except InsufficientDataError:
             return {}
+
+    @cached_property
+    def rating(self) -> tuple[Recipe, Mapping[str, float]] | None:
+        """The first recipe that gives each generated clip a score without a reference, with those scores, or None."""
+        for recipe in self.recipes:
+            if recipe.definition.sides == ("gen",) and self.scores[recipe.score_id].value is not None:
+                by_clip = self.measured(recipe).measurement.by_clip
+                if by_clip:
+                    return recipe, by_clip
+        return None
 
     def _report(self) -> ScoreReport:
         sides = [side for side in (self.gen, self.ref) if side is not None]
@@ -220,6 +237,7 @@ class Evaluation:
         return [warning for recipe in self.recipes for warning in score_warnings(recipe, self.scores[recipe.score_id])]
 
 
+@speaking_flags(False)
 def scored(recipe: Recipe, measured: Measured, *, ci: bool = False, extrapolate: bool = False) -> Score:
     """Return a recipe's score; without a value but with a reason where there is too little data.
 
@@ -237,7 +255,8 @@ def scored(recipe: Recipe, measured: Measured, *, ci: bool = False, extrapolate:
 
     Notes
     -----
-    What was asked for and cannot be had is said in the score's remarks.
+    What was asked for and cannot be had is said in the score's remarks. Options are named as in Python, also by the
+    command line: the words are kept in reports.
     """
     kind = recipe.definition
     blank = Score(
@@ -286,12 +305,23 @@ def scored(recipe: Recipe, measured: Measured, *, ci: bool = False, extrapolate:
     return replace(score, details=details, remarks=tuple(remarks))
 
 
-def compute(recipe: Recipe, gen: FeatureSource, ref: FeatureSource | None, paired: bool = True) -> Score:
+def compute(
+    recipe: Recipe,
+    gen: FeatureSource,
+    ref: FeatureSource | None,
+    paired: bool = True,
+    *,
+    ci: bool = False,
+    draws: int | None = None,
+    extrapolate: bool = False,
+    seed: int = 0,
+) -> Score:
     """Return one score of two sets of features, as `scored` does.
 
     ``ref`` may be None for a metric that looks at the generated set only.
     """
-    return scored(recipe, Measured(recipe.definition, gen, ref, links=Links(paired)))
+    measured = Measured(recipe.definition, gen, ref, links=Links(paired), seed=seed, draws=draws)
+    return scored(recipe, measured, ci=ci, extrapolate=extrapolate)
 
 
 def score_warnings(recipe: Recipe, score: Score) -> list[str]:

@@ -20,10 +20,10 @@ def require_weights(recipes: Sequence[Recipe], given: Mapping[str, str | Path]) 
 
     UsageError for a file that no recipe needs.
     """
-    from audiogen_metrics.backbones.weights import WEIGHTS, find_all, weights_name
+    from audiogen_metrics.backbones.weights import WEIGHTS, find_all, weights_name, with_what_is_beside
 
     check_weights_names(recipes, given)
-    needed = {weights_name(recipe.backbone) for recipe in recipes} - given.keys()
+    needed = with_what_is_beside({weights_name(recipe.backbone) for recipe in recipes} - given.keys())
     find_all([WEIGHTS.get(name) for name in sorted(needed & set(WEIGHTS.names()))])
 
 

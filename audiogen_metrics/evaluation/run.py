@@ -6,17 +6,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias, TypedDict, Unpack
 
 from audiogen_metrics import distributed as processes
 from audiogen_metrics.audio.files import AudioFile, AudioFolder, parse_suffixes, printable, scan
 from audiogen_metrics.audio.pairing import Pairing, PairingMode, pair, read_pairs
-from audiogen_metrics.errors import DataError, UsageError
+from audiogen_metrics.errors import DataError, UsageError, option, spoken
 from audiogen_metrics.evaluation.evaluation import DEFAULTS, Asked, Evaluation
 from audiogen_metrics.evaluation.networks import create_backbones, require_weights
 from audiogen_metrics.evaluation.versions import tool_versions
 from audiogen_metrics.options import as_path, whole
 from audiogen_metrics.protocols import Protocol, get_protocol
+from audiogen_metrics.registry import unknown_name
 from audiogen_metrics.results import Manifest, ScoreReport
 from audiogen_metrics.settings import resolve_device
 
@@ -25,9 +26,46 @@ if TYPE_CHECKING:
 
     from audiogen_metrics.backbones.base import Backbone
     from audiogen_metrics.embedding.extraction import ExtractionOptions
-    from audiogen_metrics.embedding.reference import ReferenceStatistics
-    from audiogen_metrics.embedding.sides import FolderSide, Side
+    from audiogen_metrics.embedding.reference import GivenFeatures, ReferenceStatistics
+    from audiogen_metrics.embedding.sides import FolderSide, GivenSide, Side
     from audiogen_metrics.metrics.recipe import Recipe
+
+    Known: TypeAlias = AudioFolder | ReferenceStatistics | GivenSide
+
+
+class RunOptions(TypedDict, total=False):
+    """The options of `score` that say how to score, whatever is scored."""
+
+    batch_size: int
+    workers: int | None
+    pairing: PairingMode
+    pairs: str | Path | Mapping[str, str] | None
+    limit: int | None
+    suffixes: str | Iterable[str]
+    strict: bool
+    ci: bool
+    draws: int | None
+    extrapolate: bool
+    seed: int
+    cache: bool
+    verify: bool
+    progress: bool
+    distributed: bool
+
+
+class ScoreOptions(RunOptions, total=False):
+    """The options of metric objects: those of a run, and who gets what stands behind the report."""
+
+    observe: Callable[[Evaluation], None] | None
+
+
+class SystemOptions(RunOptions, total=False):
+    """The options of several systems: those of a run, and what is computed for all of them."""
+
+    metrics: str | Sequence[str] | None
+    protocol: str
+    device: str | torch.device
+    weights: Mapping[str, str | Path] | None
 
 
 def score(
@@ -54,6 +92,7 @@ def score(
     progress: bool = False,
     distributed: bool = False,
     observe: Callable[[Evaluation], None] | None = None,
+    beside: Sequence[Evaluation] = (),
 ) -> ScoreReport:
     """Score a folder of generated audio against a folder of references, or their statistics.
 
@@ -109,6 +148,9 @@ def score(
         on its own device; the first one scores, and all get the report.
     observe
         Called once with the whole `Evaluation` when all is computed: what a page or one's own analysis needs.
+    beside
+        Evaluations that ``observe`` was given before, such as those of other systems. A set that was embedded there by
+        the same networks, for the same recipes, is not embedded again.
 
     Returns
     -------
@@ -136,42 +178,136 @@ def score(
     >>> report["kl_yamnet"].n_gen  # doctest: +SKIP
     40
     """
+    return score_named(
+        gen,
+        ref,
+        metrics,
+        protocol,
+        by_name=metrics is not None,
+        device=device,
+        weights=weights,
+        batch_size=batch_size,
+        workers=workers,
+        pairing=pairing,
+        pairs=pairs,
+        limit=limit,
+        suffixes=suffixes,
+        strict=strict,
+        ci=ci,
+        draws=draws,
+        extrapolate=extrapolate,
+        seed=seed,
+        cache=cache,
+        verify=verify,
+        progress=progress,
+        distributed=distributed,
+        observe=observe,
+        beside=beside,
+    )
+
+
+def score_named(
+    gen: str | Path,
+    ref: str | Path | None,
+    metrics: str | Sequence[str] | None,
+    protocol: str,
+    *,
+    by_name: bool,
+    device: str | torch.device = "auto",
+    weights: Mapping[str, str | Path] | None = None,
+    beside: Sequence[Evaluation] = (),
+    **given: Unpack[ScoreOptions],
+) -> ScoreReport:
+    """Score two folders as `score` does; ``by_name`` says whether a score that cannot be computed is an error."""
     chosen = get_protocol(protocol)
     recipes = _computable(chosen, metrics, ref)
+
+    def networks() -> Mapping[str, Backbone]:
+        require_weights(recipes, weights or {})
+        return create_backbones(recipes, resolve_device(device), weights)
+
+    return score_recipes(gen, ref, recipes, networks, chosen, by_name=by_name, weights=weights, beside=beside, **given)
+
+
+def score_recipes(
+    gen: str | Path,
+    ref: str | Path | GivenFeatures | None,
+    recipes: Sequence[Recipe],
+    networks: Callable[[], Mapping[str, Backbone]],
+    protocol: Protocol,
+    *,
+    by_name: bool,
+    weights: Mapping[str, str | Path] | None = None,
+    beside: Sequence[Evaluation] = (),
+    **given: Unpack[ScoreOptions],
+) -> ScoreReport:
+    """Score two folders for recipes that are chosen already.
+
+    Parameters
+    ----------
+    gen, ref
+        As in `score`; ``ref`` may be ready features, for one recipe.
+    recipes, protocol
+        What to compute, and whose recipes they are.
+    networks
+        Gives the backbones by name; called once all else has been checked.
+    by_name
+        Whether a score that cannot be computed is an error.
+    weights
+        Files that stand in for the published ones, for the manifest.
+    beside
+        As in `score`.
+    **given
+        As in `score`.
+    """
+    check_names(given, ScoreOptions)
+    options: ScoreOptions = {**score.__kwdefaults__, **given}  # type: ignore[typeddict-item]
+    batch_size, workers, limit = options["batch_size"], options["workers"], options["limit"]
+    pairing, pairs, suffixes = options["pairing"], options["pairs"], options["suffixes"]
+    ci, draws, observe = options["ci"], options["draws"], options["observe"]
     _check_options(batch_size=batch_size, workers=workers, limit=limit, pairing=pairing)
+    for name, place in (("gen", gen), ("ref", ref)):
+        if isinstance(place, (str, Path)):
+            as_path(place, name)
     if ref is None and (pairing == "id" or pairs is not None):
-        where = "pairing" if pairs is None else "pairs"
+        where = spoken("pairing", "--pairing") if pairs is None else spoken("pairs", "--pairs")
         raise UsageError("clips have no partners without a reference", where=where, fix="Pass ref, or leave it out")
     if draws and not ci:
-        raise UsageError("draws are for p, which is left out with the intervals", where="draws", fix="Leave out one")
+        fix = f"Leave out one of {spoken('draws and ci=False', '--draws and --no-ci')}"
+        where = spoken("draws", "--draws")
+        raise UsageError("they are for p, which is left out with the intervals", where=where, fix=fix)
     if pairs is not None and pairing == "none":
-        raise UsageError("pairs are given, and pairing is none", where="pairs", fix="Leave out one of them")
-    gen_set, ref_set = scan(gen, suffixes), None if ref is None else open_reference(ref, suffixes)
+        where = spoken("pairs", "--pairs")
+        raise UsageError("they are given, and pairing is none", where=where, fix="Leave out one of them")
+    gen_set, ref_set = scan(gen, suffixes), None if ref is None else _opened(ref, suffixes)
     prompts = None
     if pairs is not None and ref_set is not None:
         prompts = read_pairs(pairs, {*_found_ids(gen_set)}, {*_found_ids(ref_set)})
     gen_set, ref_set = _limited(gen_set, ref_set, limit, prompts)
     if ref_set is not None and not isinstance(ref_set, AudioFolder):
-        ref_set.check(recipes, chosen.name)
-        for recipe in recipes if metrics is not None else ():
-            ref_set.require(recipe)
+        from audiogen_metrics.embedding.reference import ReferenceStatistics
+
+        if isinstance(ref_set, ReferenceStatistics):
+            ref_set.check(recipes, protocol.name)
+            for recipe in recipes if by_name else ():
+                ref_set.require(recipe)
     asked = Asked(
         pairing=pairing,
-        by_name=metrics is not None,
-        strict=strict,
+        by_name=by_name,
+        strict=options["strict"],
         ci=ci,
         draws=None if draws is None else whole("draws", draws, 0),
         prompts=prompts,
-        extrapolate=extrapolate,
-        seed=whole("seed", seed, 0),
-        cache=cache,
-        distributed=distributed,
+        extrapolate=options["extrapolate"],
+        seed=whole("seed", options["seed"], 0),
+        cache=options["cache"],
+        distributed=options["distributed"],
     )
-    if extrapolate and any(recipe.definition.extrapolates for recipe in recipes):
+    if asked.extrapolate and any(recipe.definition.extrapolates for recipe in recipes):
         from audiogen_metrics.functional.extrapolation import require_clips
 
         require_clips(len(gen_set.clips))
-    require_weights(recipes, weights or {})
+    backbones = networks()
 
     from audiogen_metrics.embedding.extraction import ExtractionOptions
 
@@ -179,11 +315,12 @@ def score(
         gen_set,
         ref_set,
         recipes,
-        create_backbones(recipes, resolve_device(device), weights),
-        chosen,
-        ExtractionOptions(batch_size, workers, cache, verify, progress, distributed),
+        backbones,
+        protocol,
+        ExtractionOptions(batch_size, workers, asked.cache, options["verify"], options["progress"], asked.distributed),
         asked,
         manifest(gen, ref, recipes, asked, batch_size, limit=limit, suffixes=suffixes, weights=weights or {}),
+        beside,
     )
     report = evaluation.report
     if observe is not None and processes.rank() == 0:
@@ -193,13 +330,14 @@ def score(
 
 def evaluate(
     gen: AudioFolder,
-    ref: AudioFolder | ReferenceStatistics | None,
+    ref: Known | None,
     recipes: Sequence[Recipe],
     backbones: Mapping[str, Backbone],
     protocol: Protocol,
     options: ExtractionOptions,
     asked: Asked = DEFAULTS,
     manifest: Manifest | None = None,
+    beside: Sequence[Evaluation] = (),
 ) -> Evaluation:
     """Embed two sets for recipes and backbones that are there already; `score` finds them by name.
 
@@ -213,6 +351,8 @@ def evaluate(
         How to embed.
     asked, manifest
         What else is asked for, and how to run it again; see `Evaluation`.
+    beside
+        As in `score`.
 
     Returns
     -------
@@ -224,24 +364,39 @@ def evaluate(
     DataError, NumericsError
         As in `score`; the rest when the report is asked for.
     """
-    from audiogen_metrics.embedding.sides import FolderSide, StatisticsSide
+    from audiogen_metrics.embedding.reference import ReferenceStatistics
+    from audiogen_metrics.embedding.sides import FolderSide, GivenSide, StatisticsSide
 
     if asked.pairing == "id" and ref is not None:
         _require_partners(pair(_found_ids(gen), _found_ids(ref), asked.prompts))
     settings = {name: backbone.settings for name, backbone in backbones.items()}
-    ref_side: Side | None = None
-    if ref is not None and not isinstance(ref, AudioFolder):
+    ref_side: Side | None = ref if isinstance(ref, GivenSide) else None
+    if isinstance(ref, ReferenceStatistics):
         ref.check(recipes, protocol.name, settings)
         ref_side = StatisticsSide(ref, protocol.name, settings)
-    gen_side = FolderSide.extract("gen", gen, recipes, backbones, options)
+    known = [
+        side
+        for each in beside
+        if each.recipes == tuple(recipes) and {name: one.settings for name, one in each.backbones.items()} == settings
+        for side in (each.gen, each.ref)
+        if isinstance(side, FolderSide)
+    ]
+
+    def embedded(name: str, folder: AudioFolder) -> FolderSide:
+        side = next((side for side in known if side.folder == folder), None)
+        return (
+            FolderSide.extract(name, folder, recipes, backbones, options) if side is None else replace(side, name=name)
+        )
+
+    gen_side = embedded("gen", gen)
     if isinstance(ref, AudioFolder):
-        ref_side = FolderSide.extract("ref", ref, recipes, backbones, options)
+        ref_side = embedded("ref", ref)
     return Evaluation(gen_side, ref_side, tuple(recipes), backbones, protocol, asked, manifest)
 
 
 def manifest(
     gen: str | Path,
-    ref: str | Path | None,
+    ref: str | Path | GivenFeatures | None,
     recipes: Sequence[Recipe],
     asked: Asked,
     batch_size: int,
@@ -253,7 +408,7 @@ def manifest(
     """Return how to run a run again."""
     return Manifest(
         gen=printable(gen),
-        ref=None if ref is None else printable(ref),
+        ref=printable(ref) if isinstance(ref, (str, Path)) else None,
         metrics=tuple(recipe.metric for recipe in recipes),
         limit=limit,
         suffixes=parse_suffixes(suffixes),
@@ -388,6 +543,15 @@ def open_reference(ref: str | Path, suffixes: str | Iterable[str] = ()) -> Audio
     return ReferenceStatistics.load(ref)
 
 
+def _opened(ref: str | Path | GivenFeatures, suffixes: str | Iterable[str]) -> Known:
+    if isinstance(ref, (str, Path)):
+        return open_reference(ref, suffixes)  # of a folder without importing torch
+    from audiogen_metrics.embedding.reference import GivenFeatures
+    from audiogen_metrics.embedding.sides import GivenSide
+
+    return GivenSide(ref) if isinstance(ref, GivenFeatures) else open_reference(ref, suffixes)
+
+
 def _computable(protocol: Protocol, metrics: str | Sequence[str] | None, ref: object) -> list[Recipe]:
     """Return the recipes that were asked for; without a reference those that need none."""
     recipes = protocol.select(metrics)
@@ -404,10 +568,10 @@ def _computable(protocol: Protocol, metrics: str | Sequence[str] | None, ref: ob
 
 def _limited(
     gen: AudioFolder,
-    ref: AudioFolder | ReferenceStatistics | None,
+    ref: Known | None,
     limit: int | None,
     prompts: Mapping[str, str] | None,
-) -> tuple[AudioFolder, AudioFolder | ReferenceStatistics | None]:
+) -> tuple[AudioFolder, Known | None]:
     """Cut both sets to ``limit`` clips, paired ones first, so that every metric sees the same files."""
     if limit is None:
         return gen, ref
@@ -415,7 +579,9 @@ def _limited(
         return replace(gen, clips=gen.clips[:limit]), None
     if not isinstance(ref, AudioFolder):
         raise UsageError(
-            "a statistics file cannot be limited", where=ref.path, fix="Pass the folder, or build it with --limit"
+            "statistics and ready features cannot be limited",
+            where=getattr(ref, "path", None),
+            fix=f"Pass the folder, or build it with {option('limit', 'N')}",
         )
     pairs = pair((clip.clip_id for clip in gen.clips), (clip.clip_id for clip in ref.clips), prompts)
     alone = {*pairs.gen_only}, {*pairs.ref_only}
@@ -424,6 +590,12 @@ def _limited(
         return tuple(sorted(sorted(clips, key=lambda clip: clip.clip_id in alone)[:limit]))
 
     return replace(gen, clips=first(gen.clips, alone[0])), replace(ref, clips=first(ref.clips, alone[1]))
+
+
+def check_names(given: Mapping[str, object], known: type[RunOptions]) -> None:
+    """Raise UsageError for an option that there is not."""
+    if unknown := [name for name in given if name not in known.__annotations__]:
+        raise unknown_name("option", unknown[0], sorted(known.__annotations__))
 
 
 def _check_options(batch_size: int, workers: int | None, limit: int | None, pairing: str) -> None:
@@ -436,11 +608,12 @@ def _check_options(batch_size: int, workers: int | None, limit: int | None, pair
         raise UsageError(f"unknown pairing {pairing!r}", fix="Use auto, id or none")
 
 
-def _found_ids(folder: AudioFolder | ReferenceStatistics) -> list[str]:
+def _found_ids(known: Known) -> list[str]:
     """Return the ids of all clips that are there, whether they can be used or not."""
-    if isinstance(folder, AudioFolder):
-        return [clip.clip_id for clip in folder.clips]
-    return [*folder.clip_ids, *(entry["clip"] for entry in folder.summary.skipped)]
+    if isinstance(known, AudioFolder):
+        return [clip.clip_id for clip in known.clips]
+    summary = known.summary() if callable(known.summary) else known.summary
+    return [*known.clip_ids, *(entry["clip"] for entry in summary.skipped)]
 
 
 def _require_partners(pairs: Pairing) -> None:

@@ -10,14 +10,41 @@ from typing import TYPE_CHECKING
 
 from audiogen_metrics.metrics import METRICS, catalogue
 from audiogen_metrics.objects.base import AudioMetric
-from audiogen_metrics.objects.embeddings import FAD, FD, KAD, KID, EmbeddingMetric
+from audiogen_metrics.objects.embeddings import (
+    FAD,
+    FD,
+    KAD,
+    KID,
+    Coverage,
+    Density,
+    EmbeddingMetric,
+    Precision,
+    Recall,
+)
 from audiogen_metrics.objects.logits import IS, KL, LogitMetric
+from audiogen_metrics.objects.ratings import RatingMetric
 from audiogen_metrics.objects.suite import MetricSuite
 
 if TYPE_CHECKING:
     from audiogen_metrics.metrics.definition import Metric
 
-__all__ = ["FAD", "FD", "IS", "KAD", "KID", "KL", "AudioMetric", "MetricSuite", "object_of"]
+__all__ = [
+    "FAD",
+    "FD",
+    "IS",
+    "KAD",
+    "KID",
+    "KL",
+    "AudioMetric",
+    "Coverage",
+    "Density",
+    "MetricSuite",
+    "Precision",
+    "Recall",
+    "object_of",
+]
+
+_WRITTEN = (FD, FAD, IS, KL, KID, KAD, Precision, Recall, Density, Coverage)
 
 _DERIVED: dict[str, type[AudioMetric]] = {}
 
@@ -36,7 +63,7 @@ def object_of(name: str) -> type[AudioMetric]:
     'recall_yamnet'
     """
     definition = METRICS.get(name)
-    written = (kind for kind in (FD, FAD, IS, KL, KID, KAD) if kind.metric_name == name)
+    written = (kind for kind in _WRITTEN if kind.metric_name == name)
     return next(written, None) or _derived(definition)
 
 
@@ -44,7 +71,8 @@ def _derived(definition: type[Metric]) -> type[AudioMetric]:
     """Return the class of a metric, one each; `__getattr__` finds it under its symbol, so it can be pickled."""
     if definition.name in _DERIVED:
         return _DERIVED[definition.name]
-    base = LogitMetric if definition.output == "logits" else EmbeddingMetric
+    bases: dict[str, type[AudioMetric]] = {"logits": LogitMetric, "ratings": RatingMetric}
+    base = bases.get(definition.output, EmbeddingMetric)
     direction = "Higher" if definition.higher_is_better else "Lower"
     content = {
         "__doc__": f"{definition.title}: {definition.reading.rstrip('?')}. {direction} is better.\n\n"
@@ -56,8 +84,10 @@ def _derived(definition: type[Metric]) -> type[AudioMetric]:
     return _DERIVED.setdefault(definition.name, type(definition.symbol, (base,), content))
 
 
-def __getattr__(name: str) -> type[AudioMetric]:
-    for definition in catalogue().values():
-        if definition.symbol == name:
-            return _derived(definition)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # a checker that saw this would take any name
+
+    def __getattr__(name: str) -> type[AudioMetric]:
+        for definition in catalogue().values():
+            if definition.symbol == name:
+                return _derived(definition)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

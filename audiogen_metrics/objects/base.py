@@ -3,55 +3,66 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, Unpack, cast
 
 import numpy as np
 import torch
-from torchmetrics import Metric
-from torchmetrics.utilities.distributed import gather_all_tensors
 
+from audiogen_metrics import distributed
 from audiogen_metrics.backbones import BACKBONES
-from audiogen_metrics.backbones.base import Backbone
+from audiogen_metrics.backbones.base import Backbone, Output
+from audiogen_metrics.backbones.pretrained import PretrainedBackbone
+from audiogen_metrics.backbones.weights import WEIGHTS, sha256_of, weights_name
 from audiogen_metrics.embedding.reference import MACHINE_SETTINGS, GivenFeatures, ReferenceStatistics
 from audiogen_metrics.embedding.sides import FolderSide
-from audiogen_metrics.errors import DataError, InsufficientDataError, MissingWeightsError, UsageError
+from audiogen_metrics.errors import DataError, InsufficientDataError, MissingWeightsError, NumericsError, UsageError
 from audiogen_metrics.functional.statistics import GaussianStatistics
-from audiogen_metrics.functional.validation import Array, float64_tensor
+from audiogen_metrics.functional.validation import Array, as_tensor, float64_tensor
 from audiogen_metrics.metrics.definition import FeatureSource, Side
 from audiogen_metrics.metrics.definition import Metric as Definition
 from audiogen_metrics.metrics.recipe import Recipe
-from audiogen_metrics.objects.runner import Runner, Waveforms, as_clips, check_sample_rate, shared_runner, unloaded
-from audiogen_metrics.objects.state import (
-    HELD_CLIPS,
-    Clips,
-    Folded,
-    check_ids,
-    decode_ids,
-    encode_ids,
-    fold_clips,
-    refuse_repeats,
-    summarise,
-)
+from audiogen_metrics.objects.accumulating import Accumulating
+from audiogen_metrics.objects.batch import Batch, Waveforms
+from audiogen_metrics.objects.runner import Runner, shared_runner, unloaded
+from audiogen_metrics.objects.state import Clips, Folded, check_ids, summarise
+from audiogen_metrics.options import as_path, whole
 from audiogen_metrics.protocols import get_protocol
-from audiogen_metrics.results import Score
+from audiogen_metrics.registry import unknown_name
+from audiogen_metrics.results import InputSummary, Score
 
 if TYPE_CHECKING:
     from audiogen_metrics.audio.files import AudioFolder
-    from audiogen_metrics.embedding.extraction import ExtractionOptions
+    from audiogen_metrics.evaluation.run import ScoreOptions
 
 Reference = str | Path | Array | Mapping[str, Array] | GaussianStatistics
 
-_PARTS = ("rows", "counts", "ids")
-_FOLDED_PARTS = ("folded_rows", "folded_counts", "folded_ids")
+Missing = Literal["raise", "omit", "nan"]
+MISSING: tuple[Missing, ...] = ("raise", "omit", "nan")
+"""What ``compute`` does about a score that the clips so far do not give."""
+
+Ready = Literal["embeddings", "logits", "ratings"]
+"""What ``update`` takes in place of waveforms."""
+
+BadClip = Literal["raise", "omit"]
+"""What ``update`` does about a clip that cannot be scored."""
 
 
-class AudioMetric(Metric):
+ELSEWHERE = {
+    "device": "Move it: metric.to(device)",
+    "weights": "Pass weights=FILE where the metric is made",
+    "protocol": "Pass protocol=NAME where the metric is made",
+    "metrics": "Make a MetricSuite of them",
+}
+"""What takes the place of options of `audiogen_metrics.score` that objects do not have."""
+
+
+class AudioMetric(Accumulating):
     """Base of `FD`, `FAD`, `IS`, `KL` and all other metric objects, which share their arguments and their ways in.
 
     Folders go through `score`; waveforms and ready embeddings or logits through ``update`` and ``compute``.
@@ -68,10 +79,25 @@ class AudioMetric(Metric):
         (see `audiogen_metrics.backbones.from_callable`). The score id then ends in its name.
     ref
         The reference set, which survives ``reset``: a folder, a statistics file, ready embeddings or logits
-        ``(n, d)``, the same by clip id, or `GaussianStatistics`. None takes it from ``update(ref=…)``.
+        ``(n, d)``, the same by clip id, or `GaussianStatistics`. None takes it from ``update(ref=…)``. A folder is
+        embedded at the first ``compute``, by all processes together, each a share, through the cache.
     streaming
         Keep a factor of the scatter matrix, at most ``(1 + d)²`` numbers, instead of all rows. Same numbers to
         1e-11. Only Fréchet distances can; by default `FAD` does.
+    weights
+        File to use for the backbone, in the published format; whatever its digest, it goes into the score. Or files by
+        backbone name, as `audiogen_metrics.score` takes them. None takes the published file, found on this machine.
+    batch_size
+        Clips per forward pass, at most; None leaves it to their length.
+    on_missing
+        What ``compute`` does about a score that the clips so far do not give, such as an inception score of fewer
+        clips than splits: ``"raise"`` its reason, ``"omit"`` it with a warning (``compute`` returns None), or return
+        ``"nan"`` with a warning. None is ``"omit"`` in a `MetricSuite`, unless that says otherwise, else ``"raise"``.
+        In a plain `MetricCollection`, whose values are logged as they are, take ``"nan"``.
+    on_bad_clip
+        What ``update`` does about a clip that cannot be scored, since its samples or features are NaN or infinite or
+        it is too short: ``"raise"``, adding nothing of the batch, or ``"omit"`` this clip with a warning; scores then
+        say how many were left out.
     **kwargs
         Options of the metric, such as ``subset_size`` of `KID`; the rest is passed to `torchmetrics.Metric`:
         ``process_group``, ``dist_sync_fn``, ``sync_on_compute``, …
@@ -84,12 +110,12 @@ class AudioMetric(Metric):
         A reference that is not there, or was made with another protocol, preprocessing or backbone.
     InsufficientDataError
         A statistics file that does not hold what the metric needs of its reference.
+    MissingWeightsError
+        There is no such weights file.
     """
 
-    is_differentiable = False
-    full_state_update = False
-
     metric_name: ClassVar[str]
+    ready_as: ClassVar[Ready] = "embeddings"
     streams_by_default: ClassVar[bool] = False
 
     def __init__(
@@ -98,26 +124,51 @@ class AudioMetric(Metric):
         backbone: str | Backbone | None = None,
         ref: Reference | None = None,
         streaming: bool | None = None,
+        *,
+        weights: str | Path | Mapping[str, str | Path] | None = None,
+        batch_size: int | None = None,
+        on_missing: Missing | None = None,
+        on_bad_clip: BadClip = "raise",
         **kwargs: Any,
     ) -> None:
         known = get_protocol(protocol).select([self.metric_name])[0].definition.options
         options = {name: kwargs.pop(name) for name in known if name in kwargs}
-        super().__init__(**kwargs)
-        self.protocol = get_protocol(protocol).name
-        self.recipe = _recipe(protocol, self.metric_name, backbone, options)
-        self.streaming = self.streams_by_default if streaming is None else streaming
+        try:
+            super().__init__(**kwargs)
+        except ValueError as error:
+            named = f"Options of {type(self).__name__}: {', '.join(known) or 'none'}"
+            raise UsageError(str(error), fix=f"{named}; the rest is that of torchmetrics.Metric") from error
+        self.protocol: str = get_protocol(protocol).name
+        self.recipe: Recipe = _recipe(protocol, self.metric_name, backbone, options)
+        self._backbone = self.recipe.backbone if backbone is None else backbone
+        self._weights = _weights(self._backbone, weights)
+        self.batch_size: int | None = None if batch_size is None else whole("batch_size", batch_size, 1)
+        if on_missing not in (None, *MISSING):
+            raise unknown_name("on_missing", str(on_missing), [*MISSING])
+        if on_bad_clip not in ("raise", "omit"):
+            raise unknown_name("on_bad_clip", str(on_bad_clip), ["raise", "omit"])
+        self.on_missing: Missing | None = on_missing
+        self.on_bad_clip: BadClip = on_bad_clip
+        self.streaming: bool = self.streams_by_default if streaming is None else streaming
         if self.streaming and self.definition.needs != "moments":
             raise UsageError(f"{self.recipe.score_id} needs all rows", fix="Leave out streaming=True")
-        self._backbone = self.recipe.backbone if backbone is None else backbone
-        self._told = "" if isinstance(self._backbone, str) else _told(self._backbone)
         self._runner: Runner | None = None
-        self._processes = 1
-        self._shares: dict[Side, Sequence[int]] = {}
+        self._inherited: Missing = "raise"
+        self._asked: Mapping[str, Any] = {}
+        self._tolerant = False
         self._last: Score | None = None
+        told = _told(self._backbone, self._weights)
+        kind = f"{self.recipe} {getattr(self._backbone, 'autocast', None)} {self.streaming}{told}{on_bad_clip}"
+        self._accumulate(
+            self.score_id,
+            self.definition.sides,
+            f"{self.score_id}_{hashlib.blake2b(kind.encode(), digest_size=4).hexdigest()}",
+            logits=self._output == "logits",
+            streaming=self.streaming,
+        )
+        self._embedded: FeatureSource | None = None
+        self._ref_path = ref if isinstance(ref, (str, Path)) else None
         self._ref = None if ref is None or "ref" not in self._sides else self._open(ref)
-        for side in self._sides:
-            for part in _PARTS + (_FOLDED_PARTS if self.streaming else ()):
-                self.add_state(self._state_name(side, part), default=[], dist_reduce_fx="cat")
 
     @property
     def definition(self) -> Definition:
@@ -133,13 +184,22 @@ class AudioMetric(Metric):
     def runner(self) -> Runner:
         """The backbone on this metric's device, shared with other metrics."""
         if self._runner is None:
-            self._runner = shared_runner(self._backbone, self.device)
+            self._runner = shared_runner(self._backbone, self.device, self.batch_size, self._weights)
             if isinstance(self._ref, ReferenceStatistics):
                 settings = self._runner.backbone.settings
                 self._ref.select(self.recipe, self.protocol, settings)
                 for difference in self._ref.machine_differences([settings]):
                     warnings.warn(difference, stacklevel=2)
         return self._runner
+
+    @property
+    def missing(self) -> Missing:
+        """What ``compute`` does about a score that the clips do not give: its own choice, else that of its suite."""
+        return self.on_missing or self._inherited
+
+    def inherit(self, on_missing: Missing) -> None:
+        """Take a suite's choice, where this metric has none of its own."""
+        self._inherited = on_missing
 
     def update(self, *args: Any, **kwargs: Any) -> None:
         """Add clips to one or both sets."""
@@ -148,39 +208,94 @@ class AudioMetric(Metric):
     def compute(self) -> torch.Tensor:
         """Return the score of everything added so far, on all processes together, as a 0-d float64 tensor.
 
+        A score that the clips do not give is raised, or is None or NaN with a warning, as ``on_missing`` says.
+
         Raises
         ------
         InsufficientDataError
             One of the two sets has no clips, or too few.
         DataError
             Ids that are missing or stand for two different clips.
+        NumericsError
+            The score cannot be trusted.
         """
+        missing = self.missing
+        try:
+            self._last = self._computed_score()
+        except (DataError, NumericsError) as error:
+            if missing == "raise" and not self._tolerant:
+                raise
+            reason = str(type(error)(error.what, None if error.where == self.score_id else error.where, error.fix))
+            self._last = self._without_value(reason)
+        value = self._last.value
+        if value is None and not self._tolerant and distributed.rank() == 0:
+            warnings.warn(f"{self.score_id} has no value: {self._last.reason}", stacklevel=4)
+        if value is None and missing == "omit":
+            # By choice only, so that others need not ask. Of a suite inside another collection, which leaves out what
+            # has no entries.
+            return {} if getattr(self, "_from_collection", False) else None  # type: ignore[return-value]
+        return torch.tensor(math.nan if value is None else value, dtype=torch.float64, device=self._state_device)
+
+    def compute_score(
+        self, *, ci: bool = False, draws: int | None = None, extrapolate: bool = False, seed: int = 0
+    ) -> Score:
+        """Return the same as ``compute`` with its n, standard deviation and details.
+
+        Parameters
+        ----------
+        ci, draws, extrapolate, seed
+            As in `audiogen_metrics.score`: with an interval and what chance alone gives, with the value at infinite n.
+
+        Raises
+        ------
+        DataError, NumericsError
+            As in ``compute``; unless ``on_missing`` is ``"raise"``, the score has its reason instead of a value.
+        """
+        asked = {"ci": ci, "draws": draws, "extrapolate": extrapolate, "seed": seed}
+        return self._score(asked, tolerant=self.missing != "raise")
+
+    def _score(self, asked: Mapping[str, Any], *, tolerant: bool) -> Score:
+        """Return the score of everything added so far; tolerant of one that cannot be computed."""
+        self._asked, self._tolerant, self._computed = asked, tolerant, None
+        try:
+            self.compute()
+        finally:
+            self._asked, self._tolerant = {}, False
+        assert self._last is not None
+        if self._last.value is None:
+            self._computed = None  # compute() answers for itself
+        return self._last
+
+    def _computed_score(self) -> Score:
         from audiogen_metrics.evaluation import compute
 
         gen = self._required("gen", self._collect("gen"))
         ref = self._required("ref", self._reference()) if "ref" in self._sides else None
         self._check_sets(gen, ref)
-        self._last = self._scored(compute(self.recipe, gen, ref))
-        return torch.tensor(self._last.value, dtype=torch.float64, device=self._state_device)
+        score = compute(self.recipe, gen, ref, **self._asked)
+        if score.value is None:
+            raise InsufficientDataError(score.reason or "there is no score", where=score.id)
+        counts = {side: self._left_out(side) for side in self._sides}
+        left_out = {side: count for side, count in counts.items() if count}
+        details = {f"left_out_{side}": count for side, count in left_out.items()}
+        remarks = [f"clips left out of {side}, since they cannot be scored: {n}" for side, n in left_out.items()]
+        return replace(score, details={**score.details, **details}, remarks=(*score.remarks, *remarks))
 
-    def compute_score(self) -> Score:
-        """Return the same as ``compute`` with its n, standard deviation and details."""
-        self.compute()
-        assert self._last is not None
-        return self._last
+    def _without_value(self, reason: str) -> Score:
+        counts = {side: self._clips(side) for side in self._sides}
+        return Score(
+            self.score_id,
+            self.recipe.metric,
+            self.recipe.backbone,
+            None,
+            self.definition.higher_is_better,
+            counts["gen"],
+            counts.get("ref"),
+            details={f"left_out_{side}": count for side in self._sides if (count := self._left_out(side))},
+            reason=reason,
+        )
 
-    def score(
-        self,
-        gen: str | Path,
-        ref: str | Path | None = None,
-        *,
-        batch_size: int = 16,
-        workers: int | None = None,
-        ci: bool = True,
-        cache: bool = True,
-        verify: bool = False,
-        progress: bool = False,
-    ) -> Score:
+    def score(self, gen: str | Path, ref: str | Path | None = None, **options: Unpack[ScoreOptions]) -> Score:
         """Score a folder as `audiogen_metrics.score` does; what ``update`` has accumulated is left alone.
 
         Parameters
@@ -189,43 +304,33 @@ class AudioMetric(Metric):
             Folder of generated audio.
         ref
             Folder of references or statistics file; None takes the ``ref`` of the constructor.
-        batch_size, workers, ci, cache, verify, progress
-            As in `audiogen_metrics.score`.
+        **options
+            As in `audiogen_metrics.score`: ``ci``, ``draws``, ``pairs``, ``limit``, ``cache``, ``progress``, …
 
         Raises
         ------
         DataError, InsufficientDataError, MissingWeightsError, UsageError
             As in `audiogen_metrics.score`. Files that had to be skipped are a warning.
         """
-        from audiogen_metrics.audio.files import AudioFolder, scan
-        from audiogen_metrics.embedding.extraction import ExtractionOptions
-        from audiogen_metrics.evaluation import evaluate, scored
-        from audiogen_metrics.evaluation.evaluation import Asked
-        from audiogen_metrics.metrics.measuring.measured import Measured
+        from audiogen_metrics.evaluation.run import score_recipes
 
-        options = ExtractionOptions(batch_size, workers, cache, verify, progress)
-        chosen: AudioFolder | ReferenceStatistics | FeatureSource | None = None
-        if "ref" in self._sides:
-            chosen = self._ref if ref is None else self._open(ref)
-            if chosen is None:
-                raise UsageError(f"{self.score_id} needs a reference", fix="Pass ref to score or to the constructor")
-        ready = None if chosen is None or isinstance(chosen, (AudioFolder, ReferenceStatistics)) else chosen
-        evaluation = evaluate(
-            scan(gen),
-            None if ready is not None else chosen,  # type: ignore[arg-type]
+        needs_ref = "ref" in self._sides
+        ready = self._ref if isinstance(self._ref, GivenFeatures) else None
+        chosen = (ref or self._ref_path or ready) if needs_ref else None
+        if needs_ref and chosen is None:
+            raise UsageError(f"{self.score_id} needs a reference", fix="Pass ref to score or to the constructor")
+        report = score_recipes(
+            gen,
+            chosen,
             [self.recipe],
-            {self.recipe.backbone: self.runner.backbone},
+            lambda: {self.recipe.backbone: self.runner.backbone},
             get_protocol(self.protocol),
-            options,
-            Asked(by_name=True, ci=ci),
+            by_name=self.missing == "raise",
+            weights=self.given_weights,
+            **self.score_options(options),
         )
-        for side in (evaluation.gen, evaluation.ref):
-            if isinstance(side, FolderSide):
-                _warn_of_skipped(side)
-        if ready is None:
-            return evaluation.scores[self.score_id]
-        measured = Measured(self.definition, evaluation.gen.features(self.recipe), ready)
-        return self._scored(scored(self.recipe, measured, ci=ci))
+        warn_of_skipped(report.inputs())
+        return report[self.score_id]
 
     def forward(self, *_args: Any, **_kwargs: Any) -> Any:
         """Refuse: a distance of one batch means nothing, and torchmetrics would compute it at every step."""
@@ -238,47 +343,66 @@ class AudioMetric(Metric):
         """Plot a value, or several, by default that of ``compute``; see `torchmetrics.Metric.plot`."""
         return self._plot(val, ax)
 
+    def clone(self) -> Self:
+        """Return a copy with all that was added; the backbone is shared."""
+        return cast("Self", super().clone())
+
     def reset(self) -> None:
         """Forget all clips; ``ref`` of the constructor and the backbone stay."""
         super().reset()
         self._last = None
-
-    def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
-        """Add the clips of another metric, or of its state."""
-        super().merge_state(incoming_state)
-        self._mark_updated()
 
     def extra_repr(self) -> str:
         """Return what tells two metrics apart."""
         return f"{self.score_id}, protocol={self.protocol!r}, streaming={self.streaming}"
 
     @property
-    def _output(self) -> Literal["embeddings", "windows", "logits"]:
+    def _output(self) -> Output:
         return self.definition.output
 
     @property
-    def _sides(self) -> tuple[Side, ...]:
-        return self.definition.sides
+    def reference_path(self) -> str | Path | None:
+        """The folder or statistics file that this metric was made with."""
+        return self._ref_path
 
     @property
-    def _state_device(self) -> torch.device:
-        return torch.device("cpu") if self.device.type == "mps" else self.device
+    def given_weights(self) -> Mapping[str, Path]:
+        """The weights file given to this metric, by backbone name; empty for the published one."""
+        return {} if self._weights is None else {weights_name(self.recipe.backbone): self._weights}
 
-    def _state_name(self, side: Side, part: str) -> str:
-        # Compute groups of a MetricCollection share the states of metrics whose states have equal names and
-        # values after one batch: equal names are only for metrics that would take every batch alike.
-        kind = f"{self.recipe} {getattr(self._backbone, 'autocast', None)} {self.streaming}{self._told}"
-        return f"{self.score_id}_{hashlib.blake2b(kind.encode(), digest_size=4).hexdigest()}_{side}_{part}"
+    def score_options(self, options: ScoreOptions) -> ScoreOptions:
+        """Return options of ``score`` with this metric's batch size; UsageError for one that belongs elsewhere."""
+        from audiogen_metrics.evaluation.run import ScoreOptions
+
+        known = ScoreOptions.__annotations__
+        for name in options:
+            if name in ELSEWHERE:
+                raise UsageError(f"score of an object takes no {name}", fix=ELSEWHERE[name])
+            if name not in known:
+                raise unknown_name("option", name, sorted(known))
+        return options if self.batch_size is None else {"batch_size": self.batch_size, **options}
 
     def _add(
         self,
-        waveforms: Mapping[Side, Waveforms | None],
+        waveforms: Mapping[Side, Waveforms | Batch | None],
         ready: Mapping[Side, Array | None],
         sample_rate: int | None,
         ids: Sequence[str] | str | None,
     ) -> None:
         """Add what is given to each side; nothing is added unless all of it is sound."""
+        for side, batch in self.sound(waveforms, ready, sample_rate, ids).items():
+            self._append(side, batch)
+
+    def sound(
+        self,
+        waveforms: Mapping[Side, Waveforms | Batch | None],
+        ready: Mapping[Side, Array | None],
+        sample_rate: int | None,
+        ids: Sequence[str] | str | None,
+    ) -> dict[Side, Clips]:
+        """Return what ``update`` would add to each side, adding nothing; the errors are those of ``update``."""
         batches: dict[Side, Clips] = {}
+        bad: dict[Side, set[int]] = {}
         for side in waveforms:
             given, rows = waveforms[side], ready[side]
             if given is not None and rows is not None:
@@ -288,26 +412,52 @@ class AudioMetric(Metric):
             if side not in self._sides:
                 continue
             if given is not None:
-                batches[side] = self._from_waveforms(side, given, check_sample_rate(sample_rate), ids)
+                batches[side], bad[side] = self._from_waveforms(side, given, sample_rate, ids)
             elif rows is not None:
-                batches[side] = self._from_rows(side, rows, ids)
+                batches[side], bad[side] = self._own_rows(side, rows, ids)
         if all(value is None for value in (*waveforms.values(), *ready.values())):
             raise UsageError("there is nothing to add", fix="Pass gen, ref, or ready embeddings or logits")
         self._check_batches(batches)
+        for side, places in self._left_out_of(batches, bad).items():
+            batches[side] = batches[side].leave_out(places)
         for side, batch in batches.items():
             self._check_width(side, batch)
-        for side, batch in batches.items():
-            self._append(side, batch)
+        return batches
 
-    def _from_waveforms(self, side: Side, waveforms: Waveforms, sample_rate: int, ids: Any) -> Clips:
-        clips = as_clips(waveforms, sample_rate, side)
-        names = check_ids(ids, len(clips), f"{side} clips")
-        features = self.runner.features(clips, sample_rate, self.recipe.preprocessing)
-        blocks = [clip[self._output] for clip in features]
-        if self._output != "windows":
-            blocks = [block[None] for block in blocks]
-        counts = torch.tensor([len(block) for block in blocks], dtype=torch.int64, device="cpu")
-        return Clips(torch.cat(blocks), counts, names)
+    def _from_waveforms(
+        self, side: Side, waveforms: Waveforms | Batch, sample_rate: int | None, ids: Any
+    ) -> tuple[Clips, set[int]]:
+        """Return the rows of a batch, and the places of clips that cannot be scored, which have none."""
+        batch = waveforms if isinstance(waveforms, Batch) else Batch(waveforms, sample_rate, side, remembered=True)
+        names = check_ids(ids, len(batch), f"{side} clips")
+        features = batch.features(self.runner, self.recipe.preprocessing)
+        bad = {place: found for place, found in enumerate(features) if isinstance(found, Exception)}
+        if bad and self.on_bad_clip == "raise":
+            raise next(iter(bad.values()))
+        if bad:
+            batch.warn_left_out(len(bad), next(iter(bad.values())).what)
+        rows = [None if isinstance(found, Exception) else found[self._output] for found in features]
+        blocks = [row if row is None or self._output == "windows" else row[None] for row in rows]
+        return Clips.of(blocks, names), {*bad}
+
+    def _own_rows(self, side: Side, rows: Array, ids: Any) -> tuple[Clips, set[int]]:
+        """Read ready rows into memory of this metric's own, and find those that cannot be scored.
+
+        The memory of those given may be filled again, or be part of a large array.
+        """
+        bad: set[int] = set()
+        if self.on_bad_clip == "omit":
+            given = as_tensor(rows, f"{side}_{self._output}")
+            finite = given.flatten(1).isfinite().all(dim=1) if given.ndim > 1 else given.isfinite()
+            bad = {*(~finite).nonzero().flatten().tolist()}
+            shape = (-1, *[1] * (given.ndim - 1))
+            rows = torch.where(finite.reshape(shape), given, torch.zeros((), dtype=given.dtype, device=given.device))
+        clips = self._from_rows(side, rows, ids)
+        if bad and len(clips.ids) != len(finite):
+            raise DataError(f"{side} rows have NaN or infinite values", fix="Drop these rows, or give clip by clip")
+        if bad:
+            warnings.warn(f"{side}: {len(bad)} of {len(finite)} clips are left out: NaN or infinite", stacklevel=5)
+        return replace(clips, rows=clips.rows.clone()), bad
 
     def _from_rows(self, side: Side, rows: Array, ids: Any) -> Clips:
         """Read ready embeddings or logits ``(clips, d)``; for windows see `EmbeddingMetric`."""
@@ -320,6 +470,19 @@ class AudioMetric(Metric):
         sizes = {side: len(batch.ids) for side, batch in batches.items() if not any(batch.ids)}
         if self.definition.needs == "pairs" and len(sizes) == 2:
             self._require_equal(sizes["gen"], sizes["ref"])
+
+    def _left_out_of(self, batches: Mapping[Side, Clips], bad: Mapping[Side, set[int]]) -> Mapping[Side, set[int]]:
+        """Return the places of the clips to leave out: of pairs by order of arrival, both clips."""
+        unnamed = [side for side, batch in batches.items() if not any(batch.ids)]
+        if self.definition.needs != "pairs" or not unnamed or not any(bad.values()):
+            return bad
+        if len(unnamed) < len(self._sides):
+            raise DataError(
+                "a clip that cannot be scored would shift the pairs by order of arrival after it",
+                where=self.score_id,
+                fix="Pass ids to every update, or update gen and ref together",
+            )
+        return dict.fromkeys(batches, set().union(*bad.values()))
 
     def _check_sets(self, gen: FeatureSource, ref: FeatureSource | None) -> None:
         """Raise DataError where pairs are needed for sets that cannot be paired by order of arrival."""
@@ -341,64 +504,7 @@ class AudioMetric(Metric):
                 fix=f"Pass ids to every update; clips without a partner are then left out of {self.definition.symbol}",
             )
 
-    def _check_width(self, side: Side, batch: Clips) -> None:
-        width = batch.rows.shape[1]
-        known = [rows.shape[1] for name in self._sides for rows in _listed(self._state(name, "rows")) if len(rows)]
-        if known and known[0] != width:
-            raise DataError(f"{side} rows have dimension {width}, and earlier ones {known[0]}", fix="Use one backbone")
-
-    def _append(self, side: Side, batch: Clips) -> None:
-        device = self._state_device
-        # Batches without rows would be indistinguishable from no batch at all.
-        if batch.ids:
-            self._state(side, "rows").append(batch.rows.to(device))
-            self._state(side, "counts").append(batch.counts.to(device))
-            self._state(side, "ids").append(encode_ids(batch.ids).to(device))
-        if self.streaming:
-            self._fold(side)
-
-    def _fold(self, side: Side) -> None:
-        """Fold rows away once there are more than twice as many as folding leaves."""
-        blocks = self._state(side, "rows")
-        if (
-            sum(map(len, blocks)) <= 2 * (1 + blocks[0].shape[1])
-            or sum(map(len, self._state(side, "counts"))) <= HELD_CLIPS
-        ):
-            return
-        held, folded = fold_clips(*self._gathered(side))
-        counts = torch.tensor([folded.stands_for], dtype=torch.int64, device=folded.rows.device)
-        values = (held.rows, held.counts, encode_ids(held.ids), folded.rows, counts, encode_ids(folded.ids))
-        for part, value in zip(_PARTS + _FOLDED_PARTS, values, strict=True):
-            setattr(self, self._state_name(side, part), [value.to(self._state_device)])
-
-    def _state(self, side: Side, part: str) -> Any:
-        return getattr(self, self._state_name(side, part))
-
-    def _gathered(self, side: Side) -> tuple[Clips, Folded]:
-        """Return all clips of one side, on this process or, while synced, on all."""
-        rows, counts, ids = (_listed(self._state(side, part)) for part in _PARTS)
-        clips = Clips(
-            torch.cat(rows) if rows else torch.zeros(0, 0, dtype=torch.float64, device="cpu"),
-            torch.cat(counts) if counts else torch.zeros(0, dtype=torch.int64, device="cpu"),
-            decode_ids(torch.cat(ids)) if ids else [],
-        )
-        parts = [_listed(self._state(side, part)) for part in _FOLDED_PARTS] if self.streaming else [[], [], []]
-        folded = torch.cat(parts[0]) if parts[0] else clips.rows.new_zeros(0, 1 + clips.rows.shape[1])
-        stands_for = sum(int(part.sum()) for part in parts[1])
-        return clips, Folded(folded, stands_for, decode_ids(torch.cat(parts[2])) if parts[2] else [])
-
-    def _collect(self, side: Side) -> GivenFeatures | None:
-        clips, folded = self._gathered(side)
-        if self._is_synced and self._processes > 1 and self._output == "logits" and not all(clips.ids):
-            raise DataError(
-                f"{self.score_id} on {self._processes} processes needs to know which clip is which",
-                fix="Pass ids to every update",
-            )
-        if self._is_synced and self._processes > 1 and not any(clips.ids):
-            refuse_repeats(clips, self._shares[side])
-        return summarise(clips, folded, self._output == "logits")
-
-    def _open(self, ref: Reference) -> AudioFolder | ReferenceStatistics | FeatureSource:
+    def _open(self, ref: Reference) -> AudioFolder | ReferenceStatistics | GivenFeatures:
         """Look at a reference as far as that is cheap, so that a mistake shows at once."""
         from audiogen_metrics import evaluation
 
@@ -416,7 +522,8 @@ class AudioMetric(Metric):
             return GivenFeatures((), gaussian=ref, size=ref.count)
         ids = list(ref) if isinstance(ref, Mapping) else None
         rows = np.stack([np.asarray(row) for row in ref.values()]) if isinstance(ref, Mapping) else ref
-        clips = self._from_rows("ref", rows, ids)
+        clips, bad = self._own_rows("ref", rows, ids)
+        clips = clips.leave_out(bad)
         empty = Folded(clips.rows.new_zeros(0, 1 + clips.rows.shape[1]), 0, [])
         given = summarise(clips, empty, self._output == "logits")
         if given is None:
@@ -424,115 +531,52 @@ class AudioMetric(Metric):
         return given
 
     def _reference(self) -> FeatureSource | None:
-        from audiogen_metrics.embedding.extraction import ExtractionOptions
-
-        if self._ref is None:
-            return self._collect("ref")
-        source = self._resolve(self._ref, ExtractionOptions())
-        if not isinstance(self._ref, ReferenceStatistics):
-            self._ref = source
-        return source
-
-    def _resolve(
-        self, ref: AudioFolder | ReferenceStatistics | FeatureSource, options: ExtractionOptions
-    ) -> FeatureSource:
+        """Return the features of the reference; those of a folder are computed once."""
         from audiogen_metrics.audio.files import AudioFolder
 
-        if isinstance(ref, AudioFolder):
-            return self._embed(ref, "ref", options)
-        if isinstance(ref, ReferenceStatistics):
+        if isinstance(self._ref, AudioFolder):
+            several = self._is_synced and self._processes > 1 and self.process_group is None
+            if self._embedded is None or (several and self._unprepared):
+                self._embedded = self._embed(self._ref, together=several)
+            return self._embedded
+        if isinstance(self._ref, ReferenceStatistics):
             settings = None if self._runner is None else self._runner.backbone.settings
-            return ref.select(self.recipe, self.protocol, settings)
-        return ref
+            return self._ref.select(self.recipe, self.protocol, settings)
+        return self._collect("ref") if self._ref is None else self._ref
 
-    def _embed(self, folder: AudioFolder, side: Side, options: ExtractionOptions) -> FeatureSource:
+    @property
+    def _prepared(self) -> bool:
+        from audiogen_metrics.audio.files import AudioFolder
+
+        return self._embedded is not None or not isinstance(self._ref, AudioFolder)
+
+    def _embed(self, folder: AudioFolder, *, together: bool) -> FeatureSource:
+        """Return the features of the reference's clips; together, each process embeds a share and all get all."""
+        from audiogen_metrics.embedding.extraction import ExtractionOptions
+
+        options = ExtractionOptions(self.batch_size or 16, progress=sys.stderr.isatty(), distributed=together)
         backbones = {self.recipe.backbone: self.runner.backbone}
-        embedded = FolderSide.extract(side, folder, [self.recipe], backbones, options)
-        _warn_of_skipped(embedded)
-        return embedded.features(self.recipe)
+        embedded = FolderSide.extract("ref", folder, [self.recipe], backbones, options)
+        if distributed.rank() == 0:
+            warn_of_skipped({"ref": embedded.summary()})
+        features = embedded.features(self.recipe)
+        return distributed.from_first(lambda: features) if together else features
 
     def _required(self, side: Side, source: FeatureSource | None) -> FeatureSource:
+        left_out = self._left_out(side) if source is None else 0
+        if left_out:
+            raise InsufficientDataError(
+                f"all {left_out} {side} clips were left out, since they cannot be scored", where=self.score_id
+            )
         if source is None:
             otherwise = ", or pass ref to the constructor" if side == "ref" else ""
             raise InsufficientDataError(
-                f"{self.score_id} has no {side} clips", fix=f"Call update({side}=…) first{otherwise}"
+                f"there are no {side} clips", where=self.score_id, fix=f"Call update({side}=…) first{otherwise}"
             )
         return source
 
-    def _scored(self, score: Score) -> Score:
-        """Return a score that has a value; raise its reason if it has none."""
-        if score.value is None:
-            raise InsufficientDataError(score.reason or "there is no score", where=score.id)
-        return score
-
-    def _mark_updated(self) -> None:
-        """Note that states came in by another way than update, so that compute neither warns nor recalls."""
-        self._computed = None
-        self._update_count = max(1, self._update_count)
-
-    @contextmanager
-    def sync_context(self, *args: Any, should_unsync: bool = True, **kwargs: Any) -> Iterator[None]:
-        """Gather the states of all processes, and give them back also when the score cannot be computed."""
-        self.sync(*args, **kwargs)
-        try:
-            yield
-        finally:
-            self.unsync(should_unsync=self._is_synced and should_unsync)
-
-    def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
-        """Compute anew where there are several processes: one that recalls its value while another gathers hangs it."""
-        recalling = super()._wrap_compute(compute)
-
-        @wraps(compute)
-        def computing(*args: Any, **kwargs: Any) -> Any:
-            if self.distributed_available_fn():
-                self._computed = None
-            return recalling(*args, **kwargs)
-
-        return computing
-
-    def _sync_dist(self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: Any = None) -> None:
-        """Gather states; a process without clips takes part with empty tensors of the right width and type."""
-        group = process_group or self.process_group
-        width = max((rows.shape[1] for side in self._sides for rows in _listed(self._state(side, "rows"))), default=0)
-        clips = [sum(map(len, _listed(self._state(side, "counts")))) for side in self._sides]
-        mine = torch.tensor([width, *clips], dtype=torch.int64, device=self._state_device)
-        widths, *shares = zip(*(gathered.tolist() for gathered in dist_sync_fn(mine, group=group)), strict=True)
-        self._shares = dict(zip(self._sides, shares, strict=True))
-        known = {*widths} - {0}
-        if len(known) > 1:
-            raise DataError(f"processes have rows of dimensions {sorted(known)}", fix="Use one backbone on all of them")
-        self._processes = len(widths)
-        for side in self._sides:
-            for part, empty in _empty_parts(max(known, default=0)).items():
-                if part in _PARTS or self.streaming:
-                    state = _listed(self._state(side, part)) or [empty.to(self._state_device)]
-                    setattr(self, self._state_name(side, part), state)
-        super()._sync_dist(dist_sync_fn, process_group=process_group)
-
-    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], exclude_state: Sequence[str] = "") -> AudioMetric:
-        """Follow the host to another device, and to no other type: states stay float64."""
-        torch.nn.Module._apply(self, fn)
-        device = fn(torch.zeros(1, dtype=torch.float32, device=self.device)).device
-        if device != self.device:
-            self._device = device
-            self._runner = None
-        for name in set(self._defaults) - set(exclude_state):
-            state = getattr(self, name)
-            moved = [tensor.to(self._state_device) for tensor in _listed(state)]
-            setattr(self, name, moved if isinstance(state, list) else moved[0])
-        if self._computed is not None:
-            self._computed = self._computed.to(self._state_device)
-        return self
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Take over states that were saved; the lists of the checkpoint are copied, not shared."""
-        found = [name for name in self._defaults if prefix + name in state_dict]
-        super()._load_from_state_dict(state_dict, prefix, *args)
-        for name in found:
-            setattr(self, name, [tensor.to(self._state_device) for tensor in _listed(getattr(self, name))])
-        if any(getattr(self, name) for name in found):
-            self._mark_updated()
+    def _moved(self) -> None:
+        self._runner = None
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()
@@ -540,11 +584,15 @@ class AudioMetric(Metric):
         return {**state, "_runner": None, "_backbone": backbone if isinstance(backbone, str) else unloaded(backbone)}
 
 
-def _warn_of_skipped(side: FolderSide) -> None:
-    skipped = side.summary().skipped
-    if skipped:
-        named = "; ".join(f"{clip['clip']}: {clip['reason']}" for clip in skipped[:3])
-        warnings.warn(f"{side.name}: skipped {len(skipped)} of {len(side.folder.clips)} files ({named})", stacklevel=3)
+AudioMetric.__init__.__doc__ = AudioMetric.__doc__  # help(FD) shows what the constructor takes, not torch's words
+
+
+def warn_of_skipped(inputs: Mapping[str, InputSummary]) -> None:
+    """Warn of files that could not be scored."""
+    for name, summary in inputs.items():
+        if summary.skipped:
+            named = "; ".join(f"{clip['clip']}: {clip['reason']}" for clip in summary.skipped[:3])
+            warnings.warn(f"{name}: skipped {len(summary.skipped)} of {summary.found} files ({named})", stacklevel=3)
 
 
 def _recipe(protocol: str, metric: str, backbone: str | Backbone | None, options: Mapping[str, Any]) -> Recipe:
@@ -570,26 +618,29 @@ def _recipe(protocol: str, metric: str, backbone: str | Backbone | None, options
     return recipe
 
 
-def _told(backbone: Backbone) -> str:
+def _weights(backbone: str | Backbone, given: str | Path | Mapping[str, str | Path] | None) -> Path | None:
+    """Return the file given for a backbone; UsageError where it takes none, MissingWeightsError where there is none."""
+    if isinstance(given, Mapping):
+        for name in given:
+            WEIGHTS.get(name)
+        given = given.get(weights_name(backbone)) if isinstance(backbone, str) else None
+    if given is None:
+        return None
+    if not isinstance(backbone, str) or not issubclass(BACKBONES.get(backbone), PretrainedBackbone):
+        name = backbone if isinstance(backbone, str) else backbone.name
+        raise UsageError(f"{name} takes no weights file", where="weights", fix="Leave it out")
+    path = as_path(given).absolute()
+    if not path.is_file():
+        raise MissingWeightsError("there is no such weights file", where=path)
+    return path
+
+
+def _told(backbone: str | Backbone, weights: Path | None) -> str:
     """Return what tells a backbone from others of its name, on any machine; nothing where its weights are not here."""
+    if isinstance(backbone, str):
+        return "" if weights is None else sha256_of(weights)
     try:
         settings = backbone.settings
     except MissingWeightsError:
         return ""
     return " ".join(f"{name}={settings[name]}" for name in sorted(settings.keys() - MACHINE_SETTINGS))
-
-
-def _listed(state: Any) -> list[torch.Tensor]:
-    """Return the tensors of a list state, which is one tensor while it is synced."""
-    return [state] if isinstance(state, torch.Tensor) else list(state)
-
-
-def _empty_parts(width: int) -> dict[str, torch.Tensor]:
-    return {
-        "rows": torch.zeros(0, width, dtype=torch.float64, device="cpu"),
-        "counts": torch.zeros(0, dtype=torch.int64, device="cpu"),
-        "ids": torch.zeros(0, dtype=torch.uint8, device="cpu"),
-        "folded_rows": torch.zeros(0, 1 + width, dtype=torch.float64, device="cpu"),
-        "folded_counts": torch.zeros(0, dtype=torch.int64, device="cpu"),
-        "folded_ids": torch.zeros(0, dtype=torch.uint8, device="cpu"),
-    }

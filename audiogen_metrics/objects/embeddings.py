@@ -12,7 +12,7 @@ from audiogen_metrics.errors import DataError
 from audiogen_metrics.functional.validation import Array, as_tensor, float64_tensor
 from audiogen_metrics.metrics.definition import Side
 from audiogen_metrics.objects.base import AudioMetric
-from audiogen_metrics.objects.runner import Waveforms
+from audiogen_metrics.objects.batch import Waveforms
 from audiogen_metrics.objects.state import Clips, check_ids
 
 
@@ -36,7 +36,8 @@ class EmbeddingMetric(AudioMetric):
             Waveforms ``(batch, time)``, ``(batch, channels, time)`` or ``(time,)``, floating, full scale ±1; clips of
             unequal length as a sequence of ``(time,)`` or ``(channels, time)``. They are prepared as the protocol
             prepares files, which chooses or mixes the channels. An array ``(2, time)`` is a batch of two mono clips; a
-            single stereo clip is ``[clip]``.
+            single stereo clip is ``[clip]``. Samples of −100 at the end of a clip, with which transformers' Trainer
+            pads the shorter ones, are no part of it.
         sample_rate
             Of the waveforms, in Hz.
         ids
@@ -79,7 +80,8 @@ class EmbeddingMetric(AudioMetric):
 class FD(EmbeddingMetric):
     """Fréchet distance between two sets of clips, one embedding per clip. Lower is better; it depends on n.
 
-    Takes the arguments of `AudioMetric`: ``protocol``, ``backbone``, ``ref``, ``streaming``.
+    Takes the arguments of `AudioMetric`: ``protocol``, ``backbone``, ``ref``, ``streaming``, ``weights``,
+    ``batch_size``, ``on_missing``, ``on_bad_clip``.
 
     Examples
     --------
@@ -94,7 +96,7 @@ class FD(EmbeddingMetric):
     """
 
     metric_name = "fd"
-    higher_is_better = False
+    higher_is_better: bool | None = False
 
 
 class FAD(EmbeddingMetric):
@@ -117,7 +119,7 @@ class FAD(EmbeddingMetric):
     """
 
     metric_name = "fad"
-    higher_is_better = False
+    higher_is_better: bool | None = False
     streams_by_default = True
 
 
@@ -138,7 +140,7 @@ class KID(EmbeddingMetric):
     """
 
     metric_name = "kid"
-    higher_is_better = False
+    higher_is_better: bool | None = False
 
 
 class KAD(EmbeddingMetric):
@@ -158,4 +160,85 @@ class KAD(EmbeddingMetric):
     """
 
     metric_name = "kad"
-    higher_is_better = False
+    higher_is_better: bool | None = False
+
+
+class Precision(EmbeddingMetric):
+    """Share of the generated clips that lie among the reference: fidelity. Higher is better.
+
+    Takes the arguments of `AudioMetric`, and ``nearest``: the neighbour that bounds a neighbourhood, by default the
+    fifth. It needs the embeddings themselves, so it cannot stream.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from audiogen_metrics import Precision
+    >>> rows = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+    >>> precision = Precision(protocol="yamnet", ref=rows, nearest=3)
+    >>> precision.update(gen_embeddings=rows / 10)
+    >>> float(precision.compute())
+    1.0
+    """
+
+    metric_name = "precision"
+    higher_is_better: bool | None = True
+
+
+class Recall(EmbeddingMetric):
+    """Share of the reference that lies among the generated clips: variety. Higher is better.
+
+    Takes the arguments of `Precision`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from audiogen_metrics import Recall
+    >>> rows = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+    >>> recall = Recall(protocol="yamnet", ref=rows)
+    >>> recall.update(gen_embeddings=rows / 10)
+    >>> float(recall.compute()) < 0.5
+    True
+    """
+
+    metric_name = "recall"
+    higher_is_better: bool | None = True
+
+
+class Density(EmbeddingMetric):
+    """How many neighbourhoods of the reference a generated clip lies in, on average. Higher is better; not bounded.
+
+    Takes the arguments of `Precision`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from audiogen_metrics import Density
+    >>> rows = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+    >>> density = Density(protocol="yamnet", ref=rows)
+    >>> density.update(gen_embeddings=rows / 10)
+    >>> float(density.compute()) > 1
+    True
+    """
+
+    metric_name = "density"
+    higher_is_better: bool | None = True
+
+
+class Coverage(EmbeddingMetric):
+    """Share of the reference's neighbourhoods with a generated clip in them. Higher is better.
+
+    Takes the arguments of `Precision`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from audiogen_metrics import Coverage
+    >>> rows = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+    >>> coverage = Coverage(protocol="yamnet", ref=rows)
+    >>> coverage.update(gen_embeddings=rows)
+    >>> float(coverage.compute())
+    1.0
+    """
+
+    metric_name = "coverage"
+    higher_is_better: bool | None = True

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from audiogen_metrics.functional.validation import Array
-from audiogen_metrics.objects.base import AudioMetric
-from audiogen_metrics.objects.runner import Waveforms
+from audiogen_metrics.objects.base import AudioMetric, Ready
+from audiogen_metrics.objects.batch import Waveforms
 
 
 class LogitMetric(AudioMetric):
     """A metric on class logits."""
+
+    ready_as: ClassVar[Ready] = "logits"
 
     def update(
         self,
@@ -57,7 +60,7 @@ class IS(LogitMetric):
     """
 
     metric_name = "is"
-    higher_is_better = True
+    higher_is_better: bool | None = True
 
 
 class KL(LogitMetric):
@@ -78,4 +81,4 @@ class KL(LogitMetric):
     """
 
     metric_name = "kl"
-    higher_is_better = False
+    higher_is_better: bool | None = False

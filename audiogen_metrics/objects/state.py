@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -36,11 +36,29 @@ class Clips:
         ``(clips,)``, int64: rows of each clip.
     ids
         Clip ids; an empty string where a clip has none.
+    left_out
+        Ids of clips that are not among them, since they cannot be scored; an empty string for one without id.
     """
 
     rows: torch.Tensor
     counts: torch.Tensor
     ids: list[str]
+    left_out: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, blocks: Sequence[torch.Tensor | None], ids: list[str]) -> Clips:
+        """Return clips with these rows ``(rows, d)``, float32 or float64; a clip without any has None."""
+        known = [block for block in blocks if block is not None]
+        rows = torch.cat(known).double() if known else torch.zeros(0, 0, dtype=torch.float64, device="cpu")
+        counts = [0 if block is None else len(block) for block in blocks]
+        return cls(rows, torch.tensor(counts, dtype=torch.int64, device="cpu"), ids)
+
+    def leave_out(self, places: Collection[int]) -> Clips:
+        """Return the clips without those at these places."""
+        if not places:
+            return self
+        kept = self.take([place for place in range(len(self.ids)) if place not in places])
+        return replace(kept, left_out=self.left_out + [self.ids[place] for place in sorted(places)])
 
     def take(self, places: Sequence[int]) -> Clips:
         """Return the clips at these places, in this order."""

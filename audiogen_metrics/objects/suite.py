@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self, Unpack, cast
 
+import torch
 from torchmetrics import MetricCollection
 
 from audiogen_metrics.errors import UsageError
-from audiogen_metrics.objects.base import AudioMetric
+from audiogen_metrics.functional.validation import Array
+from audiogen_metrics.metrics.definition import Side
+from audiogen_metrics.objects.base import MISSING, AudioMetric, Missing
+from audiogen_metrics.objects.batch import Batch, Waveforms
 from audiogen_metrics.protocols import get_protocol
+from audiogen_metrics.registry import unknown_name
 from audiogen_metrics.results import Score, ScoreReport
+
+if TYPE_CHECKING:
+    from audiogen_metrics.backbones.base import Backbone
+    from audiogen_metrics.evaluation.run import ScoreOptions
 
 
 class MetricSuite(MetricCollection):
@@ -24,6 +33,10 @@ class MetricSuite(MetricCollection):
     ----------
     metrics
         `FD`, `FAD`, `IS`, `KL`, each score id once.
+    on_missing
+        What ``compute`` does about a score that the clips so far do not give, such as an inception score of fewer
+        clips than splits: ``"omit"`` it with a warning, so that it stops no training and the others are not lost;
+        ``"raise"`` its reason; or give ``"nan"`` with a warning. A member that was made with another choice keeps it.
     prefix, postfix
         Around the keys of results, as in `torchmetrics.MetricCollection`.
 
@@ -45,8 +58,15 @@ class MetricSuite(MetricCollection):
     """
 
     def __init__(
-        self, metrics: Sequence[AudioMetric], *, prefix: str | None = None, postfix: str | None = None
+        self,
+        metrics: Sequence[AudioMetric],
+        *,
+        on_missing: Missing = "omit",
+        prefix: str | None = None,
+        postfix: str | None = None,
     ) -> None:
+        if on_missing not in MISSING:
+            raise unknown_name("on_missing", on_missing, [*MISSING])
         members: dict[str, Any] = {}
         for metric in metrics:
             if not isinstance(metric, AudioMetric):
@@ -60,73 +80,165 @@ class MetricSuite(MetricCollection):
         # One by one: a dict of metrics would be sorted by name.
         for name, metric in members.items():
             self[name] = metric
+            metric.inherit(on_missing)
+        self.on_missing: Missing = on_missing
+
+    def __getitem__(self, key: str, copy_state: bool = True) -> AudioMetric:
+        """Return a metric by its score id, or by its name where only one score has it: ``suite["fd"]``."""
+        found = self._ids_of(key)
+        if len(found) != 1:
+            why = f"{len(found)} metrics are called {key!r}" if found else f"there is no metric {key!r}"
+            raise KeyError(f"{why}; choose one of {', '.join(found or self.members)}")
+        return cast("AudioMetric", super().__getitem__(found[0], copy_state))
+
+    def __contains__(self, key: object) -> bool:
+        """Tell whether there is a metric with this score id, or of this name."""
+        return bool(self._ids_of(str(key)))
+
+    def _ids_of(self, key: str) -> list[str]:
+        bare = key.removeprefix(self.prefix or "").removesuffix(self.postfix or "")
+        if bare in self._modules:
+            return [bare]
+        return [name for name, metric in self.members.items() if metric.metric_name == bare]
+
+    def clone(self, prefix: str | None = None, postfix: str | None = None) -> Self:
+        """Return a copy with all that was added; the backbones are shared."""
+        return cast("Self", super().clone(prefix, postfix))
 
     @property
     def members(self) -> dict[str, AudioMetric]:
         """The metrics by score id."""
         return {name: metric for name, metric in self._modules.items() if isinstance(metric, AudioMetric)}
 
-    def compute_scores(self) -> dict[str, Score]:
-        """Return what ``compute`` does as `Score`: with n, standard deviation and details."""
-        return {name: metric.compute_score() for name, metric in self.members.items()}
-
-    def score(
+    def update(  # type: ignore[override]  # ModuleDict's has another meaning, which MetricCollection's lacks too
         self,
-        gen: str | Path,
-        ref: str | Path | None = None,
+        gen: Waveforms | None = None,
+        ref: Waveforms | None = None,
+        sample_rate: int | None = None,
+        ids: Sequence[str] | None = None,
         *,
-        batch_size: int = 16,
-        workers: int | None = None,
-        ci: bool = True,
-        cache: bool = True,
-        verify: bool = False,
-        progress: bool = False,
-    ) -> ScoreReport:
+        gen_embeddings: Array | None = None,
+        ref_embeddings: Array | None = None,
+        gen_logits: Array | None = None,
+        ref_logits: Array | None = None,
+        gen_ratings: Array | None = None,
+        ref_ratings: Array | None = None,
+    ) -> None:
+        """Add clips to one or both sets of all members, or to none where one of them cannot take them.
+
+        Each batch is converted, checked and embedded once.
+
+        Parameters
+        ----------
+        gen, ref, sample_rate, ids
+            As in `FD.update`.
+        gen_embeddings, ref_embeddings, gen_logits, ref_logits, gen_ratings, ref_ratings
+            Ready features instead of waveforms, for the members that take them.
+
+        Raises
+        ------
+        DataError, UsageError
+            As in `FD.update`.
+        """
+        ready: dict[str, Array | None] = {
+            "gen_embeddings": gen_embeddings,
+            "ref_embeddings": ref_embeddings,
+            "gen_logits": gen_logits,
+            "ref_logits": ref_logits,
+            "gen_ratings": gen_ratings,
+            "ref_ratings": ref_ratings,
+        }
+        batches: dict[Side, Batch | None] = {
+            "gen": None if gen is None else Batch(gen, sample_rate, "gen"),
+            "ref": None if ref is None else Batch(ref, sample_rate, "ref"),
+        }
+        for metric in self.members.values():
+            own = {side: ready[f"{side}_{metric.ready_as}"] for side in batches}
+            metric.sound(batches, own, sample_rate, ids)
+        super().update(**batches, sample_rate=sample_rate, ids=ids, **ready)
+
+    def compute(self) -> dict[str, torch.Tensor]:
+        """Return the scores of everything added so far, on all processes together, by score id.
+
+        Raises
+        ------
+        DataError, NumericsError
+            As in ``FD.compute``, with ``on_missing="raise"``.
+        """
+        return {name: value for name, value in super().compute().items() if isinstance(value, torch.Tensor)}
+
+    def compute_scores(
+        self, *, ci: bool = False, draws: int | None = None, extrapolate: bool = False, seed: int = 0
+    ) -> dict[str, Score]:
+        """Return what ``compute`` does as `Score`: with n, standard deviation and details.
+
+        A score that the clips so far do not give has its reason instead of a value, whatever ``on_missing`` is.
+
+        Parameters
+        ----------
+        ci, draws, extrapolate, seed
+            As in `FD.compute_score`.
+        """
+        asked = {"ci": ci, "draws": draws, "extrapolate": extrapolate, "seed": seed}
+        return {self._set_name(name): metric._score(asked, tolerant=True) for name, metric in self.members.items()}
+
+    def score(self, gen: str | Path, ref: str | Path | None = None, **options: Unpack[ScoreOptions]) -> ScoreReport:
         """Score a folder as `audiogen_metrics.score` does; what ``update`` has accumulated is left alone.
 
         Parameters
         ----------
-        gen, ref, batch_size, workers, ci, cache, verify, progress
-            As in `audiogen_metrics.score`. References that members were constructed with are not used.
+        gen
+            Folder of generated audio.
+        ref
+            Folder of references or statistics file; None takes the one that all members were constructed with.
+        **options
+            As in `audiogen_metrics.score`: ``ci``, ``draws``, ``pairs``, ``limit``, ``cache``, ``progress``, …
 
         Raises
         ------
         UsageError
             Metrics of several protocols: a report has one. Without ``ref``, members that need a reference.
         DataError, InsufficientDataError, MissingWeightsError
-            As in `audiogen_metrics.score`.
+            As in `audiogen_metrics.score`. A score that cannot be computed is one with ``on_missing="raise"`` only.
         """
-        from audiogen_metrics.audio.files import AudioFolder, scan
-        from audiogen_metrics.embedding.extraction import ExtractionOptions
-        from audiogen_metrics.evaluation import evaluate, open_reference
-        from audiogen_metrics.evaluation.evaluation import Asked
-        from audiogen_metrics.evaluation.run import manifest
+        from audiogen_metrics.evaluation.run import score_recipes
 
-        protocols = {metric.protocol for metric in self.members.values()}
+        members = self.members.values()
+        protocols = {metric.protocol for metric in members}
         if len(protocols) != 1:
             raise UsageError(f"metrics of the protocols {sorted(protocols)}", fix="Score each protocol's apart")
-        recipes = [metric.recipe for metric in self.members.values()]
-        needy = [recipe.score_id for recipe in recipes if "ref" in recipe.definition.sides]
-        if ref is None and needy:
+        needy = [metric for metric in members if "ref" in metric.definition.sides]
+        known = {metric.reference_path for metric in needy}
+        chosen = ref if ref is not None or len(known) != 1 else known.pop()
+        if needy and chosen is None:
             raise UsageError(
-                f"{', '.join(needy)}: no reference is given; those that members were made with are not used here",
-                fix="Pass ref",
+                f"{', '.join(metric.score_id for metric in needy)}: no one reference is given",
+                fix="Pass ref, or give all members one folder or statistics file as theirs",
             )
-        opened = None if ref is None else open_reference(ref)
-        if opened is not None and not isinstance(opened, AudioFolder):
-            for recipe in recipes:
-                opened.require(recipe)
-        asked = Asked(by_name=True, ci=ci)
-        return evaluate(
-            scan(gen),
-            opened,
-            recipes,
-            {metric.recipe.backbone: metric.runner.backbone for metric in self.members.values()},
+        for metric in members:
+            options = metric.score_options(options)
+        return score_recipes(
+            gen,
+            chosen,
+            [metric.recipe for metric in members],
+            self._networks,
             get_protocol(protocols.pop()),
-            ExtractionOptions(batch_size, workers, cache, verify, progress),
-            asked,
-            manifest(gen, ref, recipes, asked, batch_size),
-        ).report
+            by_name=self.on_missing == "raise",
+            weights={name: path for metric in members for name, path in metric.given_weights.items()},
+            **options,
+        )
+
+    def _networks(self) -> dict[str, Backbone]:
+        """Return the members' backbones by name; UsageError where two of one name are not the same."""
+        users: dict[str, AudioMetric] = {}
+        for metric in self.members.values():
+            user = users.setdefault(metric.recipe.backbone, metric)
+            if user.runner.backbone is not metric.runner.backbone:
+                raise UsageError(
+                    f"{user.score_id} and {metric.score_id} have different networks called {metric.recipe.backbone!r}",
+                    fix="Score them apart, as a report has one network of each name",
+                )
+        return {name: metric.runner.backbone for name, metric in users.items()}
 
     def forward(self, *_args: Any, **_kwargs: Any) -> Any:
         """Refuse, as each metric does."""
