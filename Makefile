@@ -25,7 +25,8 @@ test-lowest: $(LOWEST)/bin/uv
 	AGM_LOWEST= $(LOWEST)/bin/pytest -n auto --dist loadfile $(PYTEST) tests/embedding tests/backbones tests/test_packaging.py
 
 # Before a release: what would be uploaded, made of the last commit alone and left in dist/. The sdist's tests run against
-# the installed wheel in a folder elsewhere, without the package's source, which would be imported in its place.
+# the installed wheel in a folder elsewhere, without the package's source, which would be imported in its place; so do
+# the type checkers of tests/typing.
 test-wheel:
 	rm -rf $(WHEEL) dist
 	$(PYTHON) -m venv $(WHEEL)
@@ -34,7 +35,7 @@ test-wheel:
 	mkdir "$$folder/commit" "$$folder/sdist"; \
 	git archive HEAD | tar -x -C "$$folder/commit"; \
 	$(WHEEL)/bin/python -m build --outdir dist "$$folder/commit"; \
-	$(WHEEL)/bin/python -m pip install --quiet --disable-pip-version-check "$$(echo dist/*.whl)[test]"; \
+	$(WHEEL)/bin/python -m pip install --quiet --disable-pip-version-check "$$(echo dist/*.whl)[test,typing]"; \
 	tar -xzf dist/*.tar.gz -C "$$folder/sdist" --strip-components 1; \
 	mv "$$folder/sdist/audiogen_metrics" "$$folder/not-imported"; \
 	cd "$$folder/sdist"; \

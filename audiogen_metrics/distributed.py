@@ -16,7 +16,7 @@ from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from audiogen_metrics.errors import DataError, LostProcessError, UsageError
+from audiogen_metrics.errors import DataError, LostProcessError, UsageError, spoken
 from audiogen_metrics.settings import whole_number
 
 if TYPE_CHECKING:
@@ -115,6 +115,11 @@ def _is_joined() -> bool:
 
 
 @cache
+def _alone() -> str:
+    """Return how the user of the moment runs without the processes that the environment speaks of."""
+    return spoken("audiogen_metrics.distributed.run_alone()", "--processes 1")
+
+
 def meet() -> Store:
     """Wait until every process that the environment speaks of is there, and return what they share.
 
@@ -131,7 +136,7 @@ def meet() -> Store:
     number, processes = place()
     seconds = whole_number("AGM_GROUP_TIMEOUT") or MEETING_SECONDS
     where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
-    origin = f"WORLD_SIZE={processes} and RANK={number} come from the environment; --processes 1 runs alone"
+    origin = f"WORLD_SIZE={processes} and RANK={number} come from the environment; {_alone()} runs alone"
     waiting = f"waiting at {where} for the rest of {processes} processes, at most {seconds} s. {origin}"
     notice = threading.Timer(PATIENCE_SECONDS, lambda: print(f"agm: {waiting}", file=sys.stderr, flush=True))
     notice.daemon = True
@@ -151,7 +156,8 @@ def meet() -> Store:
             raise RuntimeError("their names are not in the store")
     except ValueError as error:
         raise UsageError(
-            f"WORLD_SIZE is {processes}, but {error}", fix="Start it by torchrun, or alone by --processes 1"
+            f"WORLD_SIZE is {processes}, but {error}",
+            fix=f"Start it by torchrun, or alone by {_alone()}",
         ) from error
     except RuntimeError as error:
         raise LostProcessError(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,6 +17,67 @@ HELPS = "what helps"
 """How a warning begins that says what to do about clips."""
 
 _NAMES = re.compile(r"\bIN\b|\bOUT(\.\w+)?\b")
+
+
+_speaks_flags = False
+
+_FLAGS = {"suffixes": "--suffix", "roots": "--root", "splits": "--split"}
+"""Flags that are not called like the argument that they are for."""
+
+
+@contextmanager
+def speaking_flags(flags: bool = True) -> Iterator[None]:
+    """Name options in errors as the command line does, inside the block; elsewhere they are named as in Python.
+
+    Without ``flags`` they are so inside the block too: what is kept, such as the reason in a report, must not depend on
+    who asks.
+    """
+    global _speaks_flags
+    before, _speaks_flags = _speaks_flags, flags
+    try:
+        yield
+    finally:
+        _speaks_flags = before
+
+
+def spoken(python: str, command_line: str) -> str:
+    """Return what the user of the moment can write: of two ways to say the same."""
+    return command_line if _speaks_flags else python
+
+
+def option(name: str, value: str | Mapping[str, str] | bool = True) -> str:
+    """Return an option with its value as the user of the moment would write it.
+
+    Parameters
+    ----------
+    name
+        Of the argument in Python.
+    value
+        A text; capitals, numbers and what is in angle brackets stand for what the user has; by key, for an argument
+        that takes a mapping; a truth value.
+
+    Examples
+    --------
+    >>> print(option("protocol", "yamnet"), option("weights", {"vggish": "FILE"}), option("resume"), sep=", ")
+    protocol="yamnet", weights={"vggish": FILE}, resume=True
+    >>> with speaking_flags():
+    ...     print(option("protocol", "yamnet"), option("weights", {"vggish": "FILE"}), option("resume"), sep=", ")
+    --protocol yamnet, --weights vggish=FILE, --resume
+    """
+    if not _speaks_flags:
+        if isinstance(value, Mapping):
+            return f"{name}={{{', '.join(f'{json.dumps(key)}: {_literal(each)}' for key, each in value.items())}}}"
+        return f"{name}={_literal(value)}"
+    flag = _FLAGS.get(name) or f"--{name.replace('_', '-')}"
+    if isinstance(value, Mapping):
+        return " ".join(f"{flag} {shlex.quote(f'{key}={each}')}" for key, each in value.items())
+    return flag if isinstance(value, bool) else f"{flag} {shlex.quote(value)}"
+
+
+def _literal(value: str | bool) -> str:
+    """Return a value as Python writes it; what the user is to put in himself stays as it is."""
+    stands_for = isinstance(value, bool) or re.fullmatch(r"[A-Z]+|\d+", value)
+    return str(value) if stands_for else json.dumps(value, ensure_ascii=False)
 
 
 def with_names(fix: str, path: str | Path) -> str:
@@ -63,7 +127,9 @@ class AudiogenMetricsError(Exception):
 
     def __init__(self, what: str, where: str | Path | None = None, fix: str | None = None) -> None:
         super().__init__(what, where, fix)
-        self.what, self.where, self.fix = what, where, fix
+        self.what: str = what
+        self.where: str | Path | None = where
+        self.fix: str | None = fix
 
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where is not None else ""

@@ -24,7 +24,7 @@ from audiogen_metrics.embedding.extraction import EmbeddingSet
 from audiogen_metrics.embedding.memo import digest_of
 from audiogen_metrics.embedding.reference import MACHINE_SETTINGS, GivenFeatures, machine_differences
 from audiogen_metrics.embedding.sides import shared_content
-from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
+from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError, option
 from audiogen_metrics.evaluation import scored, tool_versions
 from audiogen_metrics.evaluation.evaluation import score_warnings
 from audiogen_metrics.functional import GaussianStatistics
@@ -228,7 +228,7 @@ def _recipes(gen: ImportedFeatures, ref: ImportedFeatures, metrics: str | Sequen
     if not common:
         raise DataError(
             f"gen has features of {', '.join(gen.sources)}, ref of {', '.join(ref.sources)}",
-            fix="Import two sets of one backbone; name the network of .npy files with --backbone",
+            fix=f"Import two sets of one backbone; name the network of .npy files with {option('backbone', 'NAME')}",
         )
     known = catalogue()
     names = [*get_protocol("audioldm").recipes] if metrics is None else metric_names(metrics, known)
@@ -337,7 +337,7 @@ def _own(path: Path) -> ImportedFeatures:
         sets: dict[str, dict[str, ClipFeatures]] = {}
         for backbone, clips in ids.items():
             columns: dict[Output, Sequence[torch.Tensor]] = {}
-            outputs: tuple[Output, ...] = ("embeddings", "logits")
+            outputs: tuple[Output, ...] = ("embeddings", "logits", "ratings")
             for output in outputs:
                 if f"{backbone}.{output}" in arrays:
                     columns[output] = _rows(arrays[f"{backbone}.{output}"], path).unbind()

@@ -43,7 +43,8 @@ class ByteBoundedCache:
     """
 
     def __init__(self, limit: int) -> None:
-        self.limit, self.nbytes = limit, 0
+        self.limit = limit
+        self.nbytes: int = 0
         self._kept: OrderedDict[Hashable, HasBytes] = OrderedDict()
         self._making: dict[Hashable, Lock] = {}
         self._lock = Lock()

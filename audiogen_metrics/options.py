@@ -47,8 +47,15 @@ def split_list(given: str | Iterable[str]) -> list[str]:
     return list(dict.fromkeys(part.strip().lower() for part in parts if part.strip()))
 
 
-def as_path(value: Any) -> Path:
+def as_path(value: Any, where: str | None = None) -> Path:
     """Return a path that somebody has given, which need not exist, ``~`` and ``~name`` read as home folders.
+
+    Parameters
+    ----------
+    value
+        What was given.
+    where
+        The argument or flag that it was given for.
 
     Raises
     ------
@@ -63,10 +70,11 @@ def as_path(value: Any) -> Path:
     except TypeError as error:
         raise UsageError(
             f"a path belongs here, not a {type(value).__name__}",
+            where=where,
             fix="Pass a folder or file; clips in memory go through update() of a metric such as audiogen_metrics.FD",
         ) from error
     if not text:
-        raise UsageError("a path is empty", fix="Pass '.' for the current folder")
+        raise UsageError("a path is empty", where=where, fix="Pass '.' for the current folder")
     path = at_home(os.fsdecode(text))
     try:
         path.stat()

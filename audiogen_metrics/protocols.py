@@ -6,8 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from audiogen_metrics.audio.preparation import Preprocessing
+from audiogen_metrics.audio.preparation import PeakPreprocessing, Preprocessing
 from audiogen_metrics.metrics import catalogue, metric_names
+from audiogen_metrics.metrics.aesthetics import (
+    ContentEnjoyment,
+    ContentUsefulness,
+    ProductionComplexity,
+    ProductionQuality,
+)
 from audiogen_metrics.metrics.definition import Metric
 from audiogen_metrics.metrics.fd import FrechetAudioDistance, FrechetDistance
 from audiogen_metrics.metrics.inception import InceptionScore
@@ -44,7 +50,7 @@ class Protocol:
     defects: tuple[str, ...] = field(default=())
 
     def select(self, metrics: str | Iterable[str] | None) -> list[Recipe]:
-        """Return the recipes of these metrics in the protocol's order; None means all but those on request.
+        """Return the recipes of these metrics in the protocol's order; None means its own.
 
         Raises
         ------
@@ -53,7 +59,7 @@ class Protocol:
         """
         if metrics is None:
             return list(self.recipes.values())
-        known = {**self.recipes, **self.on_request}
+        known = {**self.recipes, **self.on_request, **self.from_home}
         wanted = metric_names(metrics, known)
         return [recipe for metric, recipe in known.items() if metric in wanted]
 
@@ -67,6 +73,13 @@ class Protocol:
                 place = giving[0].score_id.removeprefix(giving[0].metric)
                 found[name] = replace(giving[0], score_id=f"{name}{place}", definition=kind())
         return found
+
+    @property
+    def from_home(self) -> Mapping[str, Recipe]:
+        """Recipes of metrics whose output no backbone of this protocol gives, as their home protocol has them."""
+        here = {**self.recipes, **self.on_request}
+        homes = {name: kind.home for name, kind in catalogue().items() if kind.home and name not in here}
+        return {name: PROTOCOLS[home].recipes[name] for name, home in homes.items()}
 
     def differences(self, other: Protocol) -> dict[str, str]:
         """Return in what each score that both have differs from ``other``'s: ``"channel mean, eps 0"``.
@@ -95,7 +108,32 @@ _AUDIOLDM_003_FAD_AUDIO = Preprocessing(
     sample_rate=16_000, channel="mean", remove_dc=False, resampler="resampy", sixteen_bit="file"
 )
 _AV_BENCHMARK_AUDIO = Preprocessing(sample_rate=16_000, channel="mean", maximum_samples=8 * 16_000)
+_AUDIOBOX_AUDIO = Preprocessing(sample_rate=16_000, channel="mean", remove_dc=False)
 _YAMNET_AUDIO = Preprocessing(sample_rate=16_000, channel="mean", minimum_samples=15_600)
+
+_CLAP_RATE = 48_000
+
+CLAP_RECIPES: Mapping[str, tuple[str, Preprocessing]] = MappingProxyType(
+    {
+        "av-benchmark": (
+            "clap-laion-music-speech",
+            Preprocessing(_CLAP_RATE, "mean", remove_dc=False, maximum_samples=8 * _CLAP_RATE),
+        ),
+        "stable-audio-metrics": (
+            "clap-laion-630k-fusion",
+            PeakPreprocessing(_CLAP_RATE, "mean", remove_dc=False, sixteen_bit="truncated", peak_dbfs=-1.0),
+        ),
+        "tango": (
+            "clap-laion-630k",
+            Preprocessing(_CLAP_RATE, "mean", remove_dc=False, maximum_samples=10 * _CLAP_RATE),
+        ),
+        "musegauge": (
+            "clap-laion-music-hop10",
+            Preprocessing(_CLAP_RATE, "mean", remove_dc=False, sixteen_bit="truncated"),
+        ),
+    }
+)
+"""The audio side of the CLAP scores that others publish: backbone, and what comes before it, by whose recipe it is."""
 
 _PANNS_SCORES: Mapping[str, Metric] = {
     "fd_panns": FrechetDistance(),
@@ -213,6 +251,30 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                 defects=("embeddings are rounded to float16; a file's mean, which fadtk rounds too, is exact here",),
             ),
             Protocol(
+                name="fadtk-clap",
+                summary="FAD as fadtk computes it on clap-laion-music: windows of 10 s, one every second",
+                source="microsoft/fadtk",
+                recipes=_recipes(
+                    Recipe(
+                        "fad_clap_laion_music",
+                        FrechetAudioDistance(),
+                        "clap-laion-music-hop1",
+                        Preprocessing(
+                            _CLAP_RATE,
+                            channel="mean",
+                            remove_dc=False,
+                            resampler="torchaudio-kaiser",
+                            sixteen_bit="resampled-truncated",
+                        ),
+                    )
+                ),
+                caveat="FAD on CLAP is not comparable with FAD on VGGish, nor with another CLAP's",
+                defects=(
+                    "the last nine windows of a clip have zeros behind its sound",
+                    "embeddings are rounded to float16; a file's mean, which fadtk rounds too, is exact here",
+                ),
+            ),
+            Protocol(
                 name="clap",
                 summary="FD on CLAP, of each clip's first ten seconds; no classes, so no IS and no KL",
                 source="laion/clap-htsat-unfused through transformers; this project",
@@ -225,6 +287,21 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                     )
                 ),
                 caveat="FD on CLAP is not comparable with FD on PANNs, nor with another CLAP's",
+            ),
+            Protocol(
+                name="audiobox-aesthetics",
+                summary="how people would rate each clip: PQ, PC, CE and CU; no reference",
+                source="arXiv 2502.05139 and facebookresearch/audiobox-aesthetics 0.0.4",
+                recipes=_recipes(
+                    Recipe("pq_audiobox", ProductionQuality(), "audiobox-aesthetics", _AUDIOBOX_AUDIO),
+                    Recipe("pc_audiobox", ProductionComplexity(), "audiobox-aesthetics", _AUDIOBOX_AUDIO),
+                    Recipe("ce_audiobox", ContentEnjoyment(), "audiobox-aesthetics", _AUDIOBOX_AUDIO),
+                    Recipe("cu_audiobox", ContentUsefulness(), "audiobox-aesthetics", _AUDIOBOX_AUDIO),
+                ),
+                defects=(
+                    "a short last window is rated with zeros behind it",
+                    "what is beyond 8 kHz is not heard, and what two channels differ in is not",
+                ),
             ),
             Protocol(
                 name="yamnet",

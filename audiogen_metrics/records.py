@@ -24,7 +24,9 @@ def load_json(path: str | Path) -> Any:
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})", where=path) from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"is not JSON ({error})", where=path, fix="Pass what --format json has written") from error
+        raise DataError(
+            f"is not JSON ({error})", where=path, fix="Pass what agm has written with --format json"
+        ) from error
 
 
 def read(kind: type[T], content: object, place: str = "") -> T:

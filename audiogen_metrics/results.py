@@ -15,7 +15,7 @@ from audiogen_metrics.metrics import work_of
 from audiogen_metrics.records import load_json, read
 from audiogen_metrics.registry import unknown_name
 from audiogen_metrics.text import escaped
-from audiogen_metrics.writing import write_atomically
+from audiogen_metrics.writing import written
 
 SCHEMA_VERSION = 1
 
@@ -225,13 +225,20 @@ class ScoreReport:
         DataError
             Not such a file, or of another schema version.
         """
-        content = load_json(path)
-        if not isinstance(content, dict) or "schema_version" not in content:
+        return cls.from_dict(load_json(path), path)
+
+    @classmethod
+    def from_dict(cls, content: Any, path: str | Path) -> ScoreReport:
+        """Read a report from what `to_dict` returns; ``path`` says in errors where it comes from."""
+        if not isinstance(content, dict) or "schema_version" not in content or "reports" in content:
+            several = isinstance(content, dict) and "reports" in content
+            fix = "Pass one of its reports, or the whole file to audiogen_metrics.verify_systems"
             raise DataError(
                 f"is not a score report{_origin(content)}",
                 where=path,
-                fix="Pass what agm score --format json has written",
+                fix=fix if several else "Pass what agm score --format json has written",
             )
+        content = dict(content)
         if content.pop("schema_version") != SCHEMA_VERSION:
             raise DataError(f"is not a score report of version {SCHEMA_VERSION}", where=path, fix="Score again")
         inputs = content.pop("inputs", None)
@@ -277,10 +284,38 @@ class ScoreReport:
 
     def to_json(self, path: str | Path | None = None) -> str:
         """Return the report as JSON, and write it to ``path`` if one is given."""
-        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        if path is not None:
-            write_atomically(Path(path), text.encode("utf-8", "backslashreplace"))  # names may hold lone surrogates
-        return text
+        return written(json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n", path)
+
+    def to_csv(self, path: str | Path | None = None) -> str:
+        """Return one line of CSV per score, behind a header, and write it to ``path`` if one is given.
+
+        `audiogen_metrics.report.tables.to_csv` takes several reports.
+        """
+        from audiogen_metrics.report.tables import to_csv
+
+        return written(to_csv(self), path)
+
+    def to_markdown(self, path: str | Path | None = None) -> str:
+        """Return the table of scores with its notes as GitHub's Markdown, and write it to ``path`` if one is given."""
+        from audiogen_metrics.report.tables import to_markdown
+
+        return written(to_markdown(self), path)
+
+    def to_latex(self, path: str | Path | None = None) -> str:
+        """Return the scores as a LaTeX table with citations, and write it to ``path`` if one is given."""
+        from audiogen_metrics.report.tables import to_latex
+
+        return written(to_latex(self), path)
+
+    def to_html(self, path: str | Path | None = None) -> str:
+        """Return a page of everything that the report holds, and write it to ``path`` if one is given.
+
+        Players, the map of the sets and what single clips do need the audio and its embeddings, which a report does
+        not hold: `audiogen_metrics.report.html.score_html` scores and writes the page with them.
+        """
+        from audiogen_metrics.report.html import page
+
+        return written(page(self), path)
 
     def inputs(self) -> dict[str, InputSummary]:
         """Return the sets that there are, ``gen`` before ``ref``."""
@@ -359,6 +394,8 @@ def later_fields() -> frozenset[str]:
 def _origin(content: object) -> str:
     """Return which other command has written a file, as far as its fields tell."""
     kinds = {"agm compare": {"a", "b", "differences"}, "agm verify": {"equal", "differences"}}
+    if isinstance(content, dict) and "reports" in content:
+        return " but several, of one system each"
     found = [name for name, fields in kinds.items() if isinstance(content, dict) and fields <= content.keys()]
     return f" but what {found[0]} writes" if found else ""
 

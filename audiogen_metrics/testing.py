@@ -21,11 +21,11 @@ BATCH_TOLERANCE = 1e-4
 """Largest difference between a clip alone and in a batch, relative to the largest feature."""
 
 _PLAIN: dict[str, Any] = {"dtype": torch.float32, "device": torch.device("cpu")}
-_DIMENSIONS: dict[Output, int] = {"embeddings": 2, "windows": 3, "logits": 2}
+_DIMENSIONS: dict[Output, int] = {"embeddings": 2, "windows": 3, "logits": 2, "ratings": 2}
 
 
 def check_backbone(backbone: Backbone) -> None:
-    """Raise unless a backbone may serve FD, FAD, IS or KL.
+    """Raise unless a backbone may serve the metrics on its outputs.
 
     Shape and type of each output, equal results for equal input, independence of the rest of a batch, silence,
     the shortest clip and one below it, NaN, untouched input and random state, usable_samples, pickling.
@@ -293,20 +293,29 @@ def _pickles(backbone: Backbone) -> None:
 def _fresh(metric: AudioMetric) -> AudioMetric:
     fresh = metric.clone()
     fresh.reset()
-    return cast("AudioMetric", fresh)
+    return fresh
 
 
 def _fill(metric: AudioMetric, places: list[int], sides: tuple[str, ...] = ("gen", "ref"), spoil: bool = False) -> None:
     """Add ready rows of the clips at these places, of forty, to both sets."""
-    kind = "logits" if metric._output == "logits" else "embeddings"
+    kind = metric._output if metric._output in ("logits", "ratings") else "embeddings"
     generator = torch.Generator().manual_seed(0)
     for side in ("gen", "ref"):
-        rows = torch.randn(40, 3, 6, generator=generator, dtype=torch.float64, device="cpu")
+        width = _axes(metric) or 6
+        rows = torch.randn(40, 3, width, generator=generator, dtype=torch.float64, device="cpu")
         rows = (rows if metric._output == "windows" else rows.mean(dim=1))[places]
         if spoil:
             rows[0] = torch.nan
         if side in sides and side in metric._sides:
             metric.update(**{f"{side}_{kind}": rows}, ids=[f"clip-{place:02d}" for place in places])
+
+
+def _axes(metric: AudioMetric) -> int:
+    """Return how many ratings a metric's backbone gives, as far as its name says it; 0 for other outputs."""
+    from audiogen_metrics.backbones import BACKBONES
+
+    name = metric.recipe.backbone
+    return len(BACKBONES.get(name).axes) if metric._output == "ratings" and name in BACKBONES.names() else 0
 
 
 def _hold(holds: bool, metric: AudioMetric, what: str, fix: str) -> None:
@@ -358,7 +367,7 @@ def _copies(metric: AudioMetric) -> None:
     loaded = _fresh(metric)
     loaded.load_state_dict(metric.state_dict(), strict=False)
     copies: dict[str, AudioMetric] = {
-        "clone": cast("AudioMetric", metric.clone()),
+        "clone": metric.clone(),
         "pickle": pickle.loads(pickle.dumps(metric)),
         "state_dict": loaded,
     }
@@ -371,7 +380,7 @@ def _copies(metric: AudioMetric) -> None:
 
 def _casts(metric: AudioMetric) -> None:
     _fill(metric, list(range(40)))
-    value, twin = float(metric.compute()), cast("AudioMetric", metric.clone())
+    value, twin = float(metric.compute()), metric.clone()
     nn.Sequential(twin).to(torch.bfloat16).half()
     _fill(twin, [0])  # a repeat, so that the value is computed again
     _hold(

@@ -8,7 +8,8 @@ import re
 import uuid
 from pathlib import Path, PurePath
 
-from audiogen_metrics.errors import DataError
+from audiogen_metrics.errors import DataError, UsageError
+from audiogen_metrics.options import as_path
 
 _OWN_DESCRIPTOR = re.compile(r"/dev/(?:(stdin|stdout|stderr)|fd/(\d+))|/proc/self/fd/(\d+)")
 
@@ -43,6 +44,30 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def written(text: str, path: str | Path | None) -> str:
+    """Return a result that is text, and write it as `write_result` does if a path is given."""
+    if path is not None:
+        # Names that are no Unicode come as lone surrogates, which UTF-8 cannot hold.
+        write_result(path, text.encode("utf-8", "backslashreplace"))
+    return text
+
+
+def write_result(path: str | Path, content: bytes) -> None:
+    """Write a result where the user asked for it, whole or not at all.
+
+    Raises
+    ------
+    UsageError
+        It cannot be written there.
+    """
+    try:
+        write_atomically(as_path(path), content)
+    except OSError as error:
+        raise UsageError(
+            f"cannot be written ({error.strerror})", where=path, fix="Name a file in a folder that can be written"
+        ) from error
 
 
 def below(folder: Path, name: str, suffix: str = "") -> Path:

@@ -1,6 +1,6 @@
 """What each package costs: its room on the disk and the time of its import.
 
-``python benchmarks/dependencies.py`` measures the packages installed here and writes the table of docs/dependencies.md.
+``python benchmarks/dependencies.py`` measures what is installed here, and writes the tables of docs/dependencies.md.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ import os
 import resource
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from importlib.metadata import distribution
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -20,6 +22,7 @@ from page import put_table
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "dependencies.md"
 REPEATS = 5
+EXTRAS = ("yamnet", "clap", "audioldm")
 
 USES = {
     "torch": ("import torch", "the networks; every sum, product and decomposition behind a score, in float64"),
@@ -58,6 +61,27 @@ USES = {
 }
 """By package: how it is imported, if it is, and what for."""
 
+ORACLES = {
+    "torchaudio": ("import torchaudio", "golden resampled samples were made with it; no test imports it"),
+    "resampy": ("import resampy", "resampling as audioldm_eval does it, beside ours"),
+    "torchlibrosa": ("import torchlibrosa", "CNN14's own front end, beside ours"),
+    "onnxruntime": ("import onnxruntime", "YAMNet as its file defines it, beside ours"),
+    "torch-fidelity": ("import torch_fidelity", "Fréchet distance, IS and KID of images, beside ours"),
+}
+"""Packages that only tests look at."""
+
+FIRST_USES = {
+    "`import torch`, for comparison": ("import torch", ()),
+    "`import audiogen_metrics`": ("import audiogen_metrics", ()),
+    "`from audiogen_metrics import score`": ("from audiogen_metrics import score", ()),
+    "`from audiogen_metrics import FAD`": ("from audiogen_metrics import FAD", ()),
+    "the same without transformers, torchvision and torch-fidelity": (
+        "from audiogen_metrics import FAD",
+        ("transformers", "torchvision", "torch_fidelity"),
+    ),
+}
+"""What a user pays before his first score: code, and packages that are not there."""
+
 
 def brought_by(requirement: Requirement) -> set[str]:
     """Return the names of all distributions that a requirement installs, its own included."""
@@ -84,13 +108,22 @@ def rounded(number: float) -> str:
     return f"{number:.0f}" if number >= 10 else f"{number:.1f}"
 
 
-def processor_seconds(code: str) -> float:
+def link_packages(folder: Path, absent: tuple[str, ...]) -> None:
+    """Fill a folder with links to the installed packages, all but some; what only hid them would still list them."""
+    for entry in Path(sysconfig.get_path("purelib")).iterdir():
+        if entry.name.partition("-")[0].partition(".")[0] not in absent:
+            (folder / entry.name).symlink_to(entry)
+
+
+def processor_seconds(code: str, *options: str) -> float:
     """Return the least processor time of a new interpreter that runs this."""
     times = []
     for _ in range(REPEATS):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", code], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+            [sys.executable, "-W", "ignore", *options, "-c", code],
+            check=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
@@ -103,12 +136,10 @@ def main() -> None:
     bare = processor_seconds("")
     there: set[str] = set()
     rows = []
-    for extra, texts in {
-        "": project["dependencies"],
-        "yamnet": extras["yamnet"],
-        "audioldm": extras["audioldm"],
-    }.items():
+    for extra, texts in {"": project["dependencies"], **{name: extras[name] for name in EXTRAS}}.items():
         for requirement, text in zip(map(Requirement, texts), texts, strict=True):
+            if requirement.name == project["name"]:
+                continue  # another extra, which has its own rows
             statement, use = USES[requirement.name]
             brought = brought_by(requirement)
             size, added = megabytes({requirement.name}), megabytes(brought - there)
@@ -119,6 +150,19 @@ def main() -> None:
             print(*rows[-1], sep=" | ", flush=True)
     head = ("package", "version", "extra", "used for", "itself, MB", "adds, MB", "import, s")
     put_table("dependencies", head, rows, PAGE)
+    oracles = [
+        (name, use, rounded(megabytes({name})), f"{processor_seconds(statement) - bare:.2f}")
+        for name, (statement, use) in ORACLES.items()
+    ]
+    put_table("oracles", ("package", "used for", "itself, MB", "import, s"), oracles, PAGE)
+    first = []
+    for what, (code, absent) in FIRST_USES.items():
+        with TemporaryDirectory() as folder:
+            link_packages(Path(folder), absent)
+            seconds = processor_seconds(f"import sys; sys.path += {[str(ROOT), folder]}; {code}", "-S")
+        first.append((what, f"{seconds - bare:.2f}"))
+        print(*first[-1], sep=" | ", flush=True)
+    put_table("first-use", ("first use", "processor time, s"), first, PAGE)
 
 
 if __name__ == "__main__":

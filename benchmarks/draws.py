@@ -20,6 +20,9 @@ Draw = Callable[[np.random.Generator], tuple[GivenFeatures, GivenFeatures]]
 Rivalry = Callable[[np.random.Generator], tuple[GivenFeatures, GivenFeatures, GivenFeatures]]
 """Draws A, B and the reference."""
 
+Tournament = Callable[[np.random.Generator], list[GivenFeatures]]
+"""Draws several systems, then the reference."""
+
 Pairing = Literal["pairs", "half", "none"]
 """Which clips of gen have a partner in ref: a pair has one id."""
 
@@ -208,6 +211,25 @@ def systems(
             side[:, : 1 if axes == "one" else d] += shift
         a, b, ref = (given(names(len(side), name, pairing), side) for side, name in zip(sides, "abr", strict=True))
         return a, b, ref
+
+    return draw
+
+
+def several(n: int, d: int, shifts: Sequence[float], *, shared: float | None = 0.5) -> Tournament:
+    """Draw normal systems, each shifted on every axis, one there and the next one the other way, and a reference.
+
+    ``shared`` is what the clips of one id have in common, in share of their variance; None has no pairs.
+    """
+
+    def draw(rng: np.random.Generator) -> list[GivenFeatures]:
+        sides = [rng.standard_normal((n, d)) for _ in range(len(shifts) + 1)]
+        pairing: Pairing = "none" if shared is None else "pairs"
+        if shared:
+            sides = _sharing(rng, sides, shared, n)
+        for place, shift in enumerate(shifts):
+            sides[place] += shift * (-1) ** place
+        labels = [f"s{place}" for place in range(len(shifts))] + ["r"]
+        return [given(names(n, label, pairing), side) for label, side in zip(labels, sides, strict=True)]
 
     return draw
 

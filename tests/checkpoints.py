@@ -7,16 +7,23 @@ differ between clips, and logits spread as a trained classifier's do.
 
 from __future__ import annotations
 
+import json
 import math
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
-from audiogen_metrics.backbones.panns import Cnn14
+from audiogen_metrics.backbones.audiobox import Head
+from audiogen_metrics.backbones.audiobox import Network as AudioboxNetwork
+from audiogen_metrics.backbones.laion_clap import LaionCLAP
+from audiogen_metrics.backbones.panns import Cnn14, LogMel
 from audiogen_metrics.backbones.panns import Network as Cnn14Network
+from audiogen_metrics.backbones.ratings import AESTHETICS
 from audiogen_metrics.backbones.vggish import Network as VGGishNetwork
 from audiogen_metrics.backbones.vggish import VGGish
 
@@ -62,6 +69,174 @@ def write_vggish(path: Path, seed: int = 0) -> Path:
     _spread(network, calibration_clips(VGGish.sample_rate, generator))
     torch.save(network.body.state_dict(), path)
     return path
+
+
+def write_audiobox(folder: Path, seed: int = 0) -> Path:
+    """Write a random ``model.safetensors`` of Audiobox Aesthetics with its ``config.json``; return the former.
+
+    Its config is the published one in all that shapes the file: with it, both files have equally many bytes.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    axes = {axis: {"mean": 5.0 + place / 3, "std": 1.5 + place / 7} for place, axis in enumerate(AESTHETICS)}
+    config = {"proj_num_layer": 5, "proj_ln": True, "proj_dropout": 0, "precision": "bf16", "target_transform": axes}
+    (folder / "config.json").write_text(json.dumps(config, indent=2))
+    generator = torch.Generator().manual_seed(seed)
+    state = {}
+    position = "wavlm_model.encoder.pos_conv.0.weight"
+    layout = AudioboxNetwork(Head.read(folder / "config.json")).layout()
+    shapes = {name: tuple(shape) for name, shape in layout.items() if name != position}
+    shapes |= {"wavlm_model.mask_emb": (768,), f"{position}_g": (1, 1, 128), f"{position}_v": (768, 48, 128)}
+    for name, shape in shapes.items():
+        noise = torch.randn(shape, generator=generator)
+        if name.startswith("layer_weights") or name.endswith("bias") or "relative_attention_bias" in name:
+            state[name] = noise * 0.3
+        elif len(shape) == 1 or name.endswith(("grep_a", "_g")):
+            state[name] = 1 + 0.2 * noise
+        else:
+            # A plain He network forgets its input: attention this sharp lets clips differ.
+            state[name] = noise * math.sqrt(2 / math.prod(shape[1:]))
+    for axis in AESTHETICS:
+        state[f"proj_layer.{axis}.12.weight"] *= 4  # ratings that differ between clips
+    save_file(state, folder / "model.safetensors")
+    return folder / "model.safetensors"
+
+
+def write_laion_clap(path: Path, backbone: type[LaionCLAP], seed: int = 0) -> Path:
+    """Write ``{"epoch": 0, "state_dict": {"module.…": …}, "optimizer": …}`` for a random CLAP and return ``path``.
+
+    Names and shapes are spelt out, not taken from the network under test; laion_clap loads the file strictly.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    state = {name: _laion_tensor(name, shape, generator) for name, shape in _laion_shapes(backbone)}
+    constants = LogMel(48_000, 1024, 480, 50.0, 14_000.0).constants()
+    state |= {f"audio_branch.{name}": tensor for name, tensor in constants.items()}
+    state["audio_branch.bn0.running_mean"] = torch.full((64,), -30.0)
+    state["audio_branch.bn0.running_var"] = torch.full((64,), 60.0)
+    content = {
+        "epoch": 15,
+        "name": "random",
+        "state_dict": {f"module.{name}": tensor for name, tensor in state.items()},
+        "optimizer": {"state": {0: {"step": 3, "exp_avg": torch.zeros(4)}}, "param_groups": [{"lr": 1e-4}]},
+    }
+    torch.save(content, path)
+    return path
+
+
+def write_tokenizer(folder: Path) -> Path:
+    """Write a byte-level BPE of a few hundred tokens, special ones numbered as RoBERTa's, and return ``folder``."""
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    merges = [
+        ("\u0120", "a"),
+        ("\u0120", "t"),
+        ("o", "g"),
+        ("d", "og"),
+        ("r", "a"),
+        ("i", "n"),
+        ("ra", "in"),
+        ("\u0120", "dog"),
+    ]
+    tokens = ["<s>", "<pad>", "</s>", "<unk>", *sorted(ByteLevel.alphabet()), *("".join(pair) for pair in merges)]
+    vocabulary = {token: number for number, token in enumerate(dict.fromkeys(tokens))}
+    vocabulary["<mask>"] = 50_264
+    (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
+    lines = ["#version: 0.2", *(" ".join(pair) for pair in merges)]
+    (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+def _laion_shapes(backbone: type[LaionCLAP]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield name and shape of laion_clap's tensors in the order of its modules, without the front end's constants."""
+    width, depths = {"tiny": (96, (2, 2, 6, 2)), "base": (128, (2, 2, 12, 2))}[backbone.tower]
+    yield from (("logit_scale_a", ()), ("logit_scale_t", ()))
+    yield from _laion_norm("audio_branch.bn0", 64, batch=True)
+    patch = "audio_branch.patch_embed"
+    yield from _laion_layer(f"{patch}.proj", width, 1, 4, 4)
+    yield from _laion_norm(f"{patch}.norm", width)
+    if backbone.fusion:
+        yield from _laion_layer(f"{patch}.mel_conv2d", width, 1, 4, 12)
+        for branch, first in (("local", 0), ("global", 1)):
+            block = f"{patch}.fusion_model.{branch}_att"
+            yield from _laion_layer(f"{block}.{first}", width // 4, width, 1, 1)
+            yield from _laion_norm(f"{block}.{first + 1}", width // 4, batch=True)
+            yield from _laion_layer(f"{block}.{first + 3}", width, width // 4, 1, 1)
+            yield from _laion_norm(f"{block}.{first + 4}", width, batch=True)
+    for stage, depth in enumerate(depths):
+        size, side = width * 2**stage, 64 // 2**stage
+        for number in range(depth):
+            block = f"audio_branch.layers.{stage}.blocks.{number}"
+            if number % 2 and side > 8:
+                yield f"{block}.attn_mask", ((side // 8) ** 2, 64, 64)
+            yield from _laion_norm(f"{block}.norm1", size)
+            yield f"{block}.attn.relative_position_bias_table", (225, 4 * 2**stage)
+            yield f"{block}.attn.relative_position_index", (64, 64)
+            yield from _laion_layer(f"{block}.attn.qkv", 3 * size, size)
+            yield from _laion_layer(f"{block}.attn.proj", size, size)
+            yield from _laion_norm(f"{block}.norm2", size)
+            yield from _laion_layer(f"{block}.mlp.fc1", 4 * size, size)
+            yield from _laion_layer(f"{block}.mlp.fc2", size, 4 * size)
+        if stage < 3:
+            downsample = f"audio_branch.layers.{stage}.downsample"
+            yield f"{downsample}.reduction.weight", (2 * size, 4 * size)
+            yield from _laion_norm(f"{downsample}.norm", 4 * size)
+    yield from _laion_norm("audio_branch.norm", 8 * width)
+    yield from _laion_layer("audio_branch.tscam_conv", 527, 8 * width, 2, 3)
+    yield from _laion_layer("audio_branch.head", 527, 527)
+    text = "text_branch.embeddings"
+    yield f"{text}.position_ids", (1, 514)
+    for name, rows in (("word", 50_265), ("position", 514), ("token_type", 1)):
+        yield f"{text}.{name}_embeddings.weight", (rows, 768)
+    yield from _laion_norm(f"{text}.LayerNorm", 768)
+    for number in range(12):
+        layer = f"text_branch.encoder.layer.{number}"
+        for name in ("query", "key", "value"):
+            yield from _laion_layer(f"{layer}.attention.self.{name}", 768, 768)
+        yield from _laion_layer(f"{layer}.attention.output.dense", 768, 768)
+        yield from _laion_norm(f"{layer}.attention.output.LayerNorm", 768)
+        yield from _laion_layer(f"{layer}.intermediate.dense", 3072, 768)
+        yield from _laion_layer(f"{layer}.output.dense", 768, 3072)
+        yield from _laion_norm(f"{layer}.output.LayerNorm", 768)
+    yield from _laion_layer("text_branch.pooler.dense", 768, 768)
+    for side, size in (("text", 768), ("audio", 8 * width)):
+        yield from _laion_layer(f"{side}_transform.sequential.0", 512, 512)
+        yield from _laion_layer(f"{side}_transform.sequential.3", 512, 512)
+        yield from _laion_layer(f"{side}_projection.0", 512, size)
+        yield from _laion_layer(f"{side}_projection.2", 512, 512)
+
+
+def _laion_layer(name: str, *shape: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    yield from ((f"{name}.weight", shape), (f"{name}.bias", shape[:1]))
+
+
+def _laion_norm(name: str, size: int, *, batch: bool = False) -> Iterator[tuple[str, tuple[int, ...]]]:
+    yield from ((f"{name}.weight", (size,)), (f"{name}.bias", (size,)))
+    if batch:
+        yield from ((f"{name}.running_mean", (size,)), (f"{name}.running_var", (size,)))
+        yield f"{name}.num_batches_tracked", ()
+
+
+def _laion_tensor(name: str, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+    last = name.rpartition(".")[2]
+    if last in ("position_ids", "num_batches_tracked"):
+        return torch.arange(math.prod(shape)).view(shape)
+    if last == "relative_position_index":
+        place = torch.stack(torch.meshgrid(torch.arange(8), torch.arange(8), indexing="ij")).flatten(1)
+        rows, columns = place[:, :, None] - place[:, None] + 7
+        return 15 * rows + columns
+    if last == "attn_mask":
+        return _laion_mask(math.isqrt(shape[0]) * 8)
+    if last in ("running_var", "weight") and len(shape) < 2:
+        return torch.empty(shape).uniform_(0.8, 1.2, generator=generator)
+    spread = 1.0 if "embeddings" in name or len(shape) < 2 else math.sqrt(1.5 / math.prod(shape[1:]))
+    return torch.empty(shape).normal_(0, spread if last == "weight" else 0.02, generator=generator)
+
+
+def _laion_mask(side: int) -> torch.Tensor:
+    """Return −100 where two tokens of a shifted window are no neighbours."""
+    region = torch.zeros(side, dtype=torch.long)
+    region[side - 8 :], region[side - 4 :] = 1, 2
+    image = (3 * region[:, None] + region).view(side // 8, 8, side // 8, 8).transpose(1, 2).reshape(-1, 64)
+    return -100.0 * (image[:, None] != image[:, :, None])
 
 
 def calibration_clips(sample_rate: int, generator: torch.Generator, seconds: float = 1.0) -> torch.Tensor:

@@ -68,6 +68,13 @@ def test_a_larger_system_is_not_better(benchmark: Any) -> None:
     assert found["either"] <= 0.05, found
 
 
+def test_none_of_five_systems_that_are_as_far_is_better(benchmark: Any) -> None:
+    """The rule for two systems finds one better among the ten pairs in a fifth of the tables."""
+    shifts = (1.0,) * 5
+    found = benchmark.Several("as far", "fd", benchmark.several(24, 8, shifts)).measure(60)
+    assert found["false"] <= 0.05 < found["plain"], found
+
+
 @pytest.mark.slow
 def test_the_interval_covers_what_it_says(benchmark: Any) -> None:
     """90 to 98.5 % in 400 runs where the target is 92 to 97 %; conservative where n < d."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from audiogen_metrics.backbones.weights import parse_weights
 from audiogen_metrics.cli.main import build_parser, main
 from audiogen_metrics.cli.scoring import Check
 from audiogen_metrics.errors import UsageError
@@ -64,7 +65,9 @@ def test_several_systems_against_one_reference(
     systems = [str(small[0]), str(tmp_path / "other")]
     common = [*systems, "--ref", str(small[1]), *YAMNET, "-m", "fd"]
     assert main(["score", *common, "--format", "json"]) == 0
-    reports = json.loads(capsys.readouterr().out)
+    content = json.loads(capsys.readouterr().out)
+    reports = content["reports"]
+    assert content["systems"] == [Path(system).name for system in systems]
     assert [report["inputs"]["gen"]["path"] for report in reports] == systems
     assert reports[0]["scores"]["fd_yamnet"]["value"] > 1 > reports[1]["scores"]["fd_yamnet"]["value"]
     assert main(["score", *common, "--format", "csv"]) == 0
@@ -72,7 +75,7 @@ def test_several_systems_against_one_reference(
     assert header.startswith("gen,score,value")
     assert [row.partition(",")[0] for row in rows] == systems
     assert main(["score", *common]) == 0
-    assert capsys.readouterr().out.count("protocol yamnet on cpu") == 2
+    assert capsys.readouterr().out.count("protocol yamnet on cpu") == 1
     assert main(["score", *common, "--fail-if", "fd_yamnet<1"]) == 5
     capsys.readouterr()
     one = ["score", systems[0], "--ref", str(small[1]), *YAMNET, "-m", "fd", "--format", "json"]
@@ -91,7 +94,14 @@ def test_several_systems_against_one_reference(
         (["score", "a", "b", "c"], 2, "--ref c"),
         (["score", "a", "--protocol", "google-fad"], 2, "all scores of google-fad need a reference"),
         (["score", "a", "-m", "fd"], 2, "fd_panns: no reference is given"),
-        (["score", "a", "b", "--ref", "c", "--html", "page.html"], 2, "one folder at a time"),
+        (["score", "a", "b", "--ref", "c", "--extrapolate", "fit.svg"], 2, "one folder at a time"),
+        (["score", "a", "b", "--permutations", "9"], 2, "only several systems are compared"),
+        (["score", "a", "b", "--ref", "c", "--no-ci", "--differences", "d.csv"], 2, "error: --no-ci: leaves out what"),
+        (["score", "a", "b", "--ref", ""], 2, "error: --ref: a path is empty"),
+        (["score", "a", "--ref", ""], 2, "error: --ref: a path is empty"),
+        (["score", "a", ""], 2, "error: REF: a path is empty"),
+        (["score", "", "b"], 2, "error: GEN: a path is empty"),
+        (["score", "a", "b", *YAMNET, "--no-ci", "--draws", "3"], 2, "error: --draws: they are for p"),
         (["score", "a", "b", "--extrapolate", "fit.xyz"], 2, "neither .svg nor .png"),
         (["scor"], 2, "invalid choice"),
         (["score", "a", "b", "--protcol", "yamnet"], 2, "did you mean --protocol?"),
@@ -287,6 +297,17 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr
     assert done.returncode == 0
+
+
+def test_weights_of_a_backbone_that_nobody_publishes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As in Python: a folder for CLAP, and still a file where a file was published."""
+    assert parse_weights([f"clap={tmp_path}"]) == {"clap": tmp_path}
+    with pytest.raises(UsageError, match="is a folder, not a file"):
+        parse_weights([f"vggish={tmp_path}"])
+    with pytest.raises(UsageError, match="unknown weights 'clapp'"):
+        parse_weights([f"clapp={tmp_path}"])
+    assert main(["score", "a", "b", *YAMNET, "--weights", f"clap={tmp_path}"]) != 0
+    assert "unknown weights" not in capsys.readouterr().err
 
 
 def test_check_reads_numbers() -> None:

@@ -23,6 +23,8 @@ PAGES = [page for page in PAGES if not {"_generated", "_build"} & set(page.parts
 EXAMPLES = [page for page in PAGES if "```python\n" in page.read_text(encoding="utf-8")]
 
 OF_OTHERS = {
+    "--only",
+    "--no-deps",
     *("--dist", "--threads", "--nnodes", "--nodes", "--nproc-per-node", "--ntasks-per-node", "--gpus-per-node"),
     *("--rdzv-backend", "--rdzv-id", "--rdzv-endpoint"),
 }

@@ -184,12 +184,12 @@ def test_update_warns_once_a_batch_of_levels_beyond_full_scale() -> None:
 @pytest.mark.parametrize("shape", ["batch", "list"])
 @pytest.mark.parametrize("protocol", ["yamnet", "google-fad"])
 def test_channels_in_update_are_those_of_files(tmp_path: Path, shape: str, protocol: str) -> None:
-    from audiogen_metrics.objects.runner import as_clips
+    from audiogen_metrics.objects.batch import Batch
 
     clips = [stereo(sound(index), sound(index + 10)).T for index in range(3)]
     given = np.stack(clips) if shape == "batch" else clips
     how = next(iter(PROTOCOLS[protocol].recipes.values())).preprocessing
-    for index, clip in enumerate(as_clips(given, RATE, "gen")):
+    for index, clip in enumerate(Batch(given, RATE, "gen").clips):
         soundfile.write(tmp_path / "clip.wav", clips[index].T, RATE, subtype="FLOAT")
         read, _ = soundfile.read(tmp_path / "clip.wav", dtype="float32", always_2d=True)
         assert torch.equal(prepare(Audio(clip.numpy().T, RATE), how), prepare(Audio(read, RATE), how))

@@ -19,7 +19,7 @@ from audiogen_metrics import FD, score
 from audiogen_metrics.backbones.yamnet import YAMNet
 from audiogen_metrics.precision import full_precision
 from audiogen_metrics.protocols import PROTOCOLS
-from tests.golden.write import write_weights
+from tests.golden.write import WEIGHED, write_weights
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore:.*random weights", "ignore::UserWarning:torch.*"
@@ -102,7 +102,7 @@ def test_scores_and_cache_on_yamnet(small: tuple[Path, Path], host: str, workers
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("protocol", [name for name in PROTOCOLS if name != "yamnet"])
+@pytest.mark.parametrize("protocol", [name for name in WEIGHED if name != "yamnet"])
 def test_scores_and_cache_of_every_protocol(
     small: tuple[Path, Path], weights: dict[str, Path], protocol: str, workers: int, tmp_path: Path
 ) -> None:

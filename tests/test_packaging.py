@@ -82,6 +82,8 @@ def test_page_of_dependencies_names_the_bounds() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8").replace(" ", "")
-    for text in (*project["dependencies"], *extras["yamnet"], *extras["audioldm"]):
+    for text in (*project["dependencies"], *extras["yamnet"], *extras["clap"], *extras["audioldm"]):
         requirement = Requirement(text)
+        if requirement.name == project["name"]:
+            continue  # another extra, whose packages have their own rows
         assert f"|{requirement.name}|{text.removeprefix(requirement.name)}|" in page

@@ -37,7 +37,8 @@ def test_what_differs_from_the_default() -> None:
     assert differs["kl_panns"] == "eps 0.0, channel mean, minimum_samples 0, maximum_samples 128000"
     assert set(PROTOCOLS["audioldm-0.0.3"].differences(default)) == {"fad_vggish"}
     assert [*PROTOCOLS] == [
-        "audioldm", "audioldm-0.0.3", "audioldm-2023-02", "av-benchmark", "google-fad", "fadtk", "clap", "yamnet",
+        "audioldm", "audioldm-0.0.3", "audioldm-2023-02", "av-benchmark", "google-fad", "fadtk", "fadtk-clap", "clap",
+        "audiobox-aesthetics", "yamnet",
     ]  # fmt: skip
 
 

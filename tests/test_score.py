@@ -263,5 +263,5 @@ def test_refuses_options(options: dict[str, object], message: str) -> None:
 
 def test_the_default_protocol_never_falls_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(MissingWeightsError, match="--protocol yamnet"):
+    with pytest.raises(MissingWeightsError, match='protocol="yamnet"'):
         score(EXAMPLES / "generated", EXAMPLES / "reference")

@@ -185,7 +185,7 @@ class TestSuffixes:
         return gen, ref
 
     def test_score_and_verify(self, both: tuple[Path, Path], tmp_path: Path) -> None:
-        with pytest.raises(DataError, match=r"Keep one of them, or choose with --suffix \.flac"):
+        with pytest.raises(DataError, match=r'Keep one of them, or choose: suffixes="\.flac"'):
             run(*both)
         report = run(*both, suffixes=["flac", ".WAV"])
         assert (report.gen.scored, report.gen.ignored, report.pairing["paired"]) == (4, 4, 4)

@@ -80,7 +80,7 @@ class CLAP(Backbone):
 
     def load(self) -> nn.Module:
         """Return the audio tower with its front end."""
-        require()
+        require("clap")
         return _AudioTower(self.folder)
 
 
@@ -170,9 +170,9 @@ def clap_score(
     DataError
         No clip has a prompt.
     MissingWeightsError, MissingDependencyError
-        CLAP, or the extra audioldm, is not on this machine.
+        CLAP, or the extra clap, is not on this machine.
     """
-    require()
+    require("clap")
     backbone = CLAP(resolve_device(device), weights=clap)
     folder = scan(gen, suffixes)
     requests = {request.clip_id: request.prompt or "" for request in requests_from_file(prompts)}

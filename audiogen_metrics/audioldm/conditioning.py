@@ -50,11 +50,12 @@ class TextTower:
     def __init__(self, snapshot: Snapshot, device: torch.device) -> None:
         from transformers import ClapTextModelWithProjection, RobertaTokenizer
 
-        self.network = load_part(ClapTextModelWithProjection, snapshot.folder / "text_encoder").to(device)
+        self.network: Any = load_part(ClapTextModelWithProjection, snapshot.folder / "text_encoder").to(device)
         try:
-            self.tokenizer = RobertaTokenizer.from_pretrained(str(snapshot.folder / "tokenizer"), local_files_only=True)
+            tokenizer = RobertaTokenizer.from_pretrained(str(snapshot.folder / "tokenizer"), local_files_only=True)
         except Exception as error:
             raise MissingWeightsError(f"has no readable tokenizer ({error})", snapshot.folder / "tokenizer") from error
+        self.tokenizer: Any = tokenizer
         self._device = device
         self._known: dict[str, torch.Tensor] = {}
 
@@ -89,7 +90,7 @@ class Clap:
     def __init__(self, clap: str | Path | None, snapshot: Snapshot, text: TextTower, device: torch.device) -> None:
         from transformers import ClapFeatureExtractor, ClapModel
 
-        self.folder = locate_clap(clap, snapshot)
+        self.folder: Path = locate_clap(clap, snapshot)
         network = load_part(ClapModel, self.folder)
         state = network.state_dict()
         tower = {name: value for name, value in state.items() if name.startswith(("text_model.", "text_projection."))}
@@ -102,11 +103,11 @@ class Clap:
                 "sanchit-gandhi/clap-htsat-unfused-s-full-v2 for cvssp/audioldm-s-full-v2",
             )
         del network.text_model, network.text_projection
-        self.network = network.to(device)
-        self.extractor = ClapFeatureExtractor(
+        self.network: Any = network.to(device)
+        self.extractor: Any = ClapFeatureExtractor(
             truncation="rand_trunc", padding="pad", frequency_min=50, frequency_max=14_000
         )
-        self.digests = {file.name: sha256_of(file) for file in weights_files(self.folder)}
+        self.digests: dict[str, str] = {file.name: sha256_of(file) for file in weights_files(self.folder)}
         self._device = device
         self._cache = EmbeddingCache(
             {

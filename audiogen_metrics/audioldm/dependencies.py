@@ -1,67 +1,54 @@
-"""The packages of the extra, imported when first used."""
+"""The packages of the extras clap and audioldm, imported when first used."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
+from audiogen_metrics.backbones.transformers import broken_torchaudio_hidden
 from audiogen_metrics.errors import MissingDependencyError
 
-NEEDED = ("diffusers", "transformers", "accelerate", "peft")
+Extra = Literal["clap", "audioldm"]
+
+NEEDED = {"clap": ("transformers",), "audioldm": ("diffusers", "transformers", "accelerate", "peft")}
+"""By extra, the packages without which nothing of it runs."""
+
+_IMPORTED = {
+    "clap": ("transformers.models.clap.modeling_clap",),
+    "audioldm": ("transformers.models.clap.modeling_clap", "diffusers.models"),
+}
 
 
-def require() -> None:
-    """Import what AudioLDM needs.
-
-    transformers imports torchaudio wherever that is installed, though nothing here needs it; one that does not fit
-    this torch raises on import and would take AudioLDM down. Such a torchaudio is hidden while transformers looks.
+def require(extra: Extra = "audioldm") -> None:
+    """Import what CLAP alone needs, or all of AudioLDM.
 
     Raises
     ------
     MissingDependencyError
         The extra is not installed, or cannot be imported.
     """
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    missing = [name for name in NEEDED[extra] if importlib.util.find_spec(name) is None]
     if missing:
         raise MissingDependencyError(
-            f"AudioLDM needs {', '.join(missing)}", fix="Install the extra: pip install 'audiogen-metrics[audioldm]'"
+            f"{'CLAP' if extra == 'clap' else 'AudioLDM'} needs {', '.join(missing)}",
+            fix=f"Install the extra: pip install 'audiogen-metrics[{extra}]'",
         )
-    hidden = "torchaudio" not in sys.modules and not _can_be_imported("torchaudio")
-    if hidden:
-        sys.modules["torchaudio"] = None  # type: ignore[assignment]  # how Python marks what is not to be found
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            looks = importlib.import_module("transformers.utils.import_utils").is_torchaudio_available
-            looks.cache_clear()
-            looks()  # what it sees now it remembers
-            for name in ("transformers.models.clap.modeling_clap", "diffusers.models"):
+        with broken_torchaudio_hidden():
+            for name in _IMPORTED[extra]:
                 importlib.import_module(name)
     except Exception as error:
         raise MissingDependencyError(
-            f"diffusers or transformers cannot be imported ({error})",
-            fix="Install versions that fit each other: pip install -U 'audiogen-metrics[audioldm]'",
+            f"{' or '.join(name.partition('.')[0] for name in _IMPORTED[extra])} cannot be imported ({error})",
+            fix=f"Install versions that fit each other: pip install -U 'audiogen-metrics[{extra}]'",
         ) from error
-    finally:
-        if hidden:
-            del sys.modules["torchaudio"]
 
 
-def _can_be_imported(name: str) -> bool:
-    if importlib.util.find_spec(name) is None:
-        return True  # nothing to hide
-    try:
-        importlib.import_module(name)
-    except Exception:
-        # What a failed import leaves behind would look like the package.
-        for left in [module for module in sys.modules if module == name or module.startswith(f"{name}.")]:
-            del sys.modules[left]
-        return False
-    return True
+_SPEAKERS = ("diffusers", "transformers")
 
 
 @contextmanager
@@ -70,13 +57,11 @@ def quiet() -> Iterator[None]:
 
     What matters of it is raised as an error here. The host's own settings are restored.
     """
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    both = (diffusers_logging, transformers_logging)
-    before = [(logging, logging.get_verbosity(), logging.is_progress_bar_enabled()) for logging in both]
+    # Whoever loads a network has imported its package; CLAP does without diffusers.
+    speakers = [importlib.import_module(f"{name}.utils.logging") for name in _SPEAKERS if sys.modules.get(name)]
+    before = [(logging, logging.get_verbosity(), logging.is_progress_bar_enabled()) for logging in speakers]
     try:
-        for logging in both:
+        for logging in speakers:
             logging.set_verbosity_error()
             logging.disable_progress_bar()
         yield

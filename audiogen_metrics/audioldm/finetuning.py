@@ -39,7 +39,7 @@ from audiogen_metrics.datasets.base import Clip
 from audiogen_metrics.datasets.folder import open_dataset
 from audiogen_metrics.datasets.splits import split_by
 from audiogen_metrics.distributed import leave
-from audiogen_metrics.errors import DataError, InsufficientDataError, NumericsError, UsageError
+from audiogen_metrics.errors import DataError, InsufficientDataError, NumericsError, UsageError, option
 from audiogen_metrics.options import as_path
 from audiogen_metrics.writing import link, write_atomically
 
@@ -92,8 +92,9 @@ class FineTune:
     """
 
     def __init__(self, config: FineTuneConfig, *, weights: Mapping[str, str | Path] | None = None) -> None:
-        self.config, self._weights = config, dict(weights or {})
-        self.folder = as_path(config.output)
+        self.config = config
+        self._weights = dict(weights or {})
+        self.folder: Path = as_path(config.output)
 
     def fit(self, *, resume: bool = False, progress: bool = False) -> FineTuned:
         """Train until the end, or until patience is over.
@@ -138,7 +139,9 @@ class FineTune:
         path = self.folder / CONFIG
         if path.exists():
             if not resume and (self.folder / STATE).exists():
-                raise UsageError("has a run in it", self.folder, "Resume it (--resume), or choose a new folder")
+                raise UsageError(
+                    "has a run in it", self.folder, f"Go on with it by {option('resume')}, or choose a new folder"
+                )
             before = json.loads(path.read_text(encoding="utf-8"))
             now = json.loads(described)
             changed = sorted(name for name in now if before.get(name) != now[name])

@@ -24,7 +24,7 @@ from audiogen_metrics.audioldm.snapshots import (
     locate,
     torch_dtype,
 )
-from audiogen_metrics.errors import NumericsError, UsageError
+from audiogen_metrics.errors import NumericsError, UsageError, option
 from audiogen_metrics.generation.base import Generated, Request
 from audiogen_metrics.generation.prompts import requests_from_prompts
 from audiogen_metrics.settings import resolve_device
@@ -99,15 +99,16 @@ class AudioLDM:
         from diffusers import AutoencoderKL, DDIMScheduler
         from transformers import SpeechT5HifiGan
 
-        self.snapshot, self.device = snapshot, device
-        self.dtype = torch_dtype(dtype)
-        self.text = TextTower(snapshot, device)
+        self.snapshot = snapshot
+        self.device = device
+        self.dtype: torch.dtype = torch_dtype(dtype)
+        self.text: TextTower = TextTower(snapshot, device)
         with quiet():  # which modules "should stay in float32": none here
-            self.unet = load_unet(snapshot.folder / "unet", heads).to(device, self.dtype)
-        self.vae = load_part(AutoencoderKL, snapshot.folder / "vae").to(device)
-        self.vocoder = load_part(SpeechT5HifiGan, snapshot.folder / "vocoder").to(device)
-        self.schedule = DDIMScheduler.load_config(str(snapshot.folder / "scheduler"), local_files_only=True)
-        self.sample_rate = int(self.vocoder.config.sampling_rate)
+            self.unet: Any = load_unet(snapshot.folder / "unet", heads).to(device, self.dtype)
+        self.vae: Any = load_part(AutoencoderKL, snapshot.folder / "vae").to(device)
+        self.vocoder: Any = load_part(SpeechT5HifiGan, snapshot.folder / "vocoder").to(device)
+        self.schedule: Any = DDIMScheduler.load_config(str(snapshot.folder / "scheduler"), local_files_only=True)
+        self.sample_rate: int = int(self.vocoder.config.sampling_rate)
         self._hop = math.prod(self.vocoder.config.upsample_rates)
         self._shrink = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self._clap: Clap | None = None
@@ -301,7 +302,7 @@ class AudioLDM:
             raise NumericsError(
                 "has NaN or infinite samples",
                 broken[0],
-                "Use --dtype float32, and check the checkpoint",
+                f"Use {option('dtype', 'float32')}, and check the checkpoint",
             )
         return list(waveforms)
 
@@ -357,11 +358,12 @@ class AudioLDMGenerator:
     """A `Generator` for `generate_folder` and the benchmark: a model and how it samples."""
 
     def __init__(self, model: AudioLDM, sampling: Sampling | None = None, *, needs_clap: bool = False) -> None:
-        self.model, self.sampling = model, sampling or Sampling()
+        self.model = model
+        self.sampling: Sampling = sampling or Sampling()
         if needs_clap or self.sampling.candidates > 1:
             _ = model.clap  # before any clip: a missing one stops the run at once
-        self.sample_rate = model.sample_rate
-        self.batch_size = max(1, self.sampling.batch_size // self.sampling.candidates)
+        self.sample_rate: int = model.sample_rate
+        self.batch_size: int = max(1, self.sampling.batch_size // self.sampling.candidates)
 
     @property
     def settings(self) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, cast
 
 import numpy as np
@@ -77,12 +78,13 @@ class TrainingClips:
     ) -> None:
         if not clips:
             raise DataError("has no clips to train on", where="data")
-        self.clips, self._model, self._condition = list(clips), model, condition
+        self.clips: list[Clip] = list(clips)
+        self._model, self._condition = model, condition
         shrink = HOP * 4
-        self.samples = max(1, round(seconds * SAMPLE_RATE / shrink)) * shrink
+        self.samples: int = max(1, round(seconds * SAMPLE_RATE / shrink)) * shrink
         weights = {name: digest for name, digest in model.snapshot.digests().items() if name.startswith("vae/")}
         space = json.dumps({"vae": weights, "samples": self.samples, "decoder": DECODER_VERSION}, sort_keys=True)
-        self.folder = cache_dir() / "latents" / hashlib.sha256(space.encode()).hexdigest()[:24]
+        self.folder: Path = cache_dir() / "latents" / hashlib.sha256(space.encode()).hexdigest()[:24]
         self._texts = [prompt(clip, template) for clip in clips]
         wordless = [clip.clip_id for clip, text in zip(clips, self._texts, strict=True) if not text.strip()]
         if wordless and condition == "text":

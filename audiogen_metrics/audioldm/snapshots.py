@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from audiogen_metrics.audioldm.dependencies import quiet, require
 from audiogen_metrics.audioldm.tiny import MARKER, TINY, tiny_folder
 from audiogen_metrics.backbones.weights import offline, sha256_of
-from audiogen_metrics.errors import MissingWeightsError, UsageError
+from audiogen_metrics.errors import MissingWeightsError, UsageError, option
 from audiogen_metrics.options import as_path
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ PARTS = ("unet", "vae", "text_encoder", "vocoder", "tokenizer", "scheduler")
 
 LICENCE = "CC BY-NC-SA 4.0, non-commercial"
 
-PUBLISHED = {
+PUBLISHED: dict[str, str | None] = {
     "cvssp/audioldm": None,
     "cvssp/audioldm-s-full-v2": "sanchit-gandhi/clap-htsat-unfused-s-full-v2",
     "cvssp/audioldm-m-full": "sanchit-gandhi/clap-htsat-unfused-m-full",
@@ -74,6 +74,7 @@ def locate(model: str | Path) -> Snapshot:
                 fix=f"Pass a folder with {', '.join(PARTS)}, as in cvssp/audioldm-s-full-v2",
             )
         return Snapshot(str(model), folder)
+    require()
     return Snapshot(str(model), _from_hub(str(model)))
 
 
@@ -93,7 +94,7 @@ def locate_clap(clap: str | Path | None, snapshot: Snapshot) -> Path:
         raise MissingWeightsError(
             f"no CLAP with an audio tower is known for {snapshot.name}; audio conditions and candidates need one",
             where="clap",
-            fix=f"Pass clap=FOLDER (--clap), converted from the same checkpoint. On the hub: {fitting}",
+            fix=f"Pass {option('clap', 'FOLDER')}, converted from the same checkpoint. On the hub: {fitting}",
         )
     return locate_folder(clap or str(known))
 
@@ -111,7 +112,7 @@ def _from_hub(name: str) -> Path:
             "model",
             f"Try {', '.join(PUBLISHED)}, {TINY} or a folder",
         )
-    require()
+    require("clap")  # the least that brings the hub's client
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 

@@ -62,7 +62,10 @@ class Batch:
     """Latents, the noise to add, diffusion times and conditions of some draws."""
 
     def __init__(self, latents: torch.Tensor, noise: torch.Tensor, times: torch.Tensor, labels: torch.Tensor) -> None:
-        self.latents, self.noise, self.times, self.labels = latents, noise, times, labels
+        self.latents = latents
+        self.noise = noise
+        self.times = times
+        self.labels = labels
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device; from pinned memory and without waiting where that is a GPU."""

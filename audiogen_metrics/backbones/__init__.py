@@ -20,14 +20,23 @@ BACKBONES.add("panns-cnn14-32k", "audiogen_metrics.backbones.panns:Cnn14At32k")
 BACKBONES.add("vggish", "audiogen_metrics.backbones.vggish:VGGish")
 BACKBONES.add("vggish-float16", "audiogen_metrics.backbones.vggish:Float16VGGish")
 BACKBONES.add("vggish-overlapping", "audiogen_metrics.backbones.vggish:OverlappingVGGish")
+BACKBONES.add("audiobox-aesthetics", "audiogen_metrics.backbones.audiobox:AudioboxAesthetics")
 BACKBONES.add("clap", "audiogen_metrics.audioldm.clap:CLAP")
+BACKBONES.add("clap-laion-music-speech", "audiogen_metrics.backbones.laion_clap:MusicSpeech")
+BACKBONES.add("clap-laion-music", "audiogen_metrics.backbones.laion_clap:Music")
+BACKBONES.add("clap-laion-music-hop1", "audiogen_metrics.backbones.laion_clap:MusicSeconds")
+BACKBONES.add("clap-laion-music-hop10", "audiogen_metrics.backbones.laion_clap:MusicTens")
+BACKBONES.add("clap-laion-630k", "audiogen_metrics.backbones.laion_clap:Sounds")
+BACKBONES.add("clap-laion-630k-fusion", "audiogen_metrics.backbones.laion_clap:SoundsFusion")
 BACKBONES.add("yamnet", "audiogen_metrics.backbones.yamnet:YAMNet")
 
 
-def __getattr__(name: str) -> Any:
-    # The helper needs torch, which listing the backbones does not.
-    if name == "from_callable":
-        from audiogen_metrics.backbones.custom import from_callable
+if not TYPE_CHECKING:  # a checker that saw this would take any name
 
-        return from_callable
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        # The helper needs torch, which listing the backbones does not.
+        if name == "from_callable":
+            from audiogen_metrics.backbones.custom import from_callable
+
+            return from_callable
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,10 +16,11 @@ import torch
 
 from audiogen_metrics.errors import DataError, InsufficientDataError
 from audiogen_metrics.precision import full_precision
-from audiogen_metrics.settings import tf32_allowed
+from audiogen_metrics.settings import tf32_allowed, with_index
 
-Output = Literal["embeddings", "windows", "logits"]
-"""``embeddings``: one row per clip; ``windows``: one row per window; ``logits``: class logits per clip."""
+Output = Literal["embeddings", "windows", "logits", "ratings"]
+"""``embeddings``: one row per clip; ``windows``: one row per window; ``logits``: class logits per clip; ``ratings``:
+what people would say of a clip, one number an axis."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,14 @@ class Features:
         ``(batch, windows, d)``, window rows in time order.
     logits
         ``(batch, classes)``, before softmax or sigmoid.
+    ratings
+        ``(batch, axes)``, in the units that people rate in.
     """
 
     embeddings: torch.Tensor | None = None
     windows: torch.Tensor | None = None
     logits: torch.Tensor | None = None
+    ratings: torch.Tensor | None = None
 
     def named(self) -> dict[Output, torch.Tensor]:
         """Return the outputs that are there, by name."""
@@ -46,6 +50,7 @@ class Features:
             "embeddings": self.embeddings,
             "windows": self.windows,
             "logits": self.logits,
+            "ratings": self.ratings,
         }
         return {name: tensor for name, tensor in every.items() if tensor is not None}
 
@@ -77,7 +82,9 @@ class Backbone(ABC):
     sample_rate
         Rate in Hz of the waveforms it takes.
     outputs
-        What it gives. FD needs ``embeddings``, FAD ``windows``, IS and KL ``logits``.
+        What it gives. FD needs ``embeddings``, FAD ``windows``, IS and KL ``logits``, PQ and its like ``ratings``.
+    axes
+        Names of the ratings in the order of their columns; empty where there are none.
     minimum_samples
         Shortest waveform it takes; shorter clips are zero-padded to it.
     numerics_version
@@ -93,16 +100,17 @@ class Backbone(ABC):
     name: ClassVar[str]
     sample_rate: ClassVar[int]
     outputs: ClassVar[frozenset[Output]]
+    axes: ClassVar[tuple[str, ...]] = ()
     minimum_samples: ClassVar[int] = 1
     numerics_version: ClassVar[int] = 1
 
     def __init__(
         self, device: str | torch.device = "cpu", autocast: torch.dtype | None = None, tf32: bool | None = None
     ) -> None:
-        self.device = torch.device(device)
+        self.device: torch.device = with_index(device)
         self.autocast = autocast
-        self.tf32 = tf32_allowed() if tf32 is None else tf32
-        self.instance = uuid.uuid4().hex
+        self.tf32: bool = tf32_allowed() if tf32 is None else tf32
+        self.instance: str = uuid.uuid4().hex
 
     @abstractmethod
     def load(self) -> torch.nn.Module:

@@ -86,7 +86,8 @@ class Pointwise(nn.Module):
         super().__init__()
         given = (convolution.kernel_size, convolution.stride, convolution.padding, convolution.groups)
         assert given == ((1, 1), (1, 1), (0, 0), 1), given
-        self.weight, self.bias = convolution.weight, convolution.bias
+        self.weight: torch.Tensor = convolution.weight
+        self.bias: torch.Tensor | None = convolution.bias
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Return ``(batch, out, height, width)``, channels last in memory, of ``(batch, in, height, width)``."""

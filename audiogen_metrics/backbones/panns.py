@@ -72,7 +72,7 @@ class Cnn14(PretrainedBackbone):
         Upper edge of the last mel band in Hz; the lower edge of the first is 50 Hz.
     """
 
-    outputs = frozenset[Output]({"embeddings", "logits"})
+    outputs: ClassVar[frozenset[Output]] = frozenset({"embeddings", "logits"})
     numerics_version = 4
     fft: ClassVar[int]
     hop: ClassVar[int]
@@ -116,7 +116,9 @@ class Cnn14At16k(Cnn14):
 
     name = "panns-cnn14-16k"
     sample_rate = 16_000
-    fft, hop, high_hz = 512, 160, 8_000.0
+    fft: ClassVar[int] = 512
+    hop: ClassVar[int] = 160
+    high_hz: ClassVar[float] = 8_000.0
     minimum_samples = (POOLED_FRAMES - 1) * hop
 
 
@@ -125,7 +127,9 @@ class Cnn14At32k(Cnn14):
 
     name = "panns-cnn14-32k"
     sample_rate = 32_000
-    fft, hop, high_hz = 1024, 320, 14_000.0
+    fft: ClassVar[int] = 1024
+    hop: ClassVar[int] = 320
+    high_hz: ClassVar[float] = 14_000.0
     minimum_samples = (POOLED_FRAMES - 1) * hop
 
 
@@ -145,8 +149,10 @@ class Network(PretrainedNetwork):
         with torch.device("meta"):  # 80 million random numbers would be drawn for nothing
             body = _definitions()["Cnn14"](sample_rate, fft, hop, BANDS, low_hz, high_hz, CLASSES)
         super().__init__(body)
-        self.norm, self.linear, self.classifier = body.bn0, body.fc1, body.fc_audioset
-        self.log_mel = LogMel(sample_rate, fft, hop, low_hz, high_hz)
+        self.norm: Any = body.bn0
+        self.linear: Any = body.fc1
+        self.classifier: Any = body.fc_audioset
+        self.log_mel: LogMel = LogMel(sample_rate, fft, hop, low_hz, high_hz)
 
     def fold_batch_norms(self) -> None:
         """Let each convolution do its batch norm too."""
@@ -215,7 +221,8 @@ class LogMel(nn.Module):
 
     def __init__(self, sample_rate: int, fft: int, hop: int, low_hz: float, high_hz: float) -> None:
         super().__init__()
-        self.fft, self.hop = fft, hop
+        self.fft = fft
+        self.hop = hop
         filterbank = slaney_mel_filterbank(fft // 2 + 1, sample_rate, BANDS, low_hz, high_hz)
         self.register_buffer("filterbank", filterbank, persistent=False)
         self.filterbank: torch.Tensor

@@ -12,7 +12,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -52,7 +52,14 @@ class PretrainedBackbone(Backbone):
     weights
         A file in the published format, of any digest: its own is recorded. None takes the published file from this
         machine (see `audiogen_metrics.backbones.weights.candidates`), digest verified. Nothing is downloaded.
+
+    Attributes
+    ----------
+    converts
+        Whether a converted copy is kept, which loads faster; a file that is published as safetensors needs none.
     """
+
+    converts: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -118,11 +125,12 @@ class PretrainedBackbone(Backbone):
     def _state(self, layout: dict[str, torch.Size]) -> State:
         """Return the tensors for ``layout``, from the converted file where there is one."""
         digest = self.weights_sha256
-        state = _read_converted(digest, layout)
+        state = _read_converted(digest, layout) if self.converts else None
         if state is None:
             checkpoint = read_checkpoint(self.weights_file, digest)
             state = checked(self.unwrap(checkpoint, self.weights_file), layout, self.weights_file)
-            _write_converted(digest, state)
+            if self.converts:
+                _write_converted(digest, state)
         return state
 
 

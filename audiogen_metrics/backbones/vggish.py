@@ -36,7 +36,7 @@ class VGGish(PretrainedBackbone):
 
     name = "vggish"
     sample_rate = 16_000
-    outputs = frozenset[Output]({"windows"})
+    outputs: ClassVar[frozenset[Output]] = frozenset({"windows"})
     minimum_samples = EXAMPLE_SAMPLES
     numerics_version = 4
     hop_samples: ClassVar[int] = EXAMPLE_HOP_SAMPLES
@@ -75,7 +75,7 @@ class Float16VGGish(VGGish):
     """VGGish with embeddings rounded to float16, as fadtk stores them."""
 
     name = "vggish-float16"
-    rounding = torch.float16
+    rounding: ClassVar[torch.dtype] = torch.float16
 
 
 class Network(PretrainedNetwork):
@@ -87,7 +87,9 @@ class Network(PretrainedNetwork):
         hop_samples: int = EXAMPLE_HOP_SAMPLES,
         rounding: torch.dtype = torch.float32,
     ) -> None:
-        self.window_samples, self.hop_samples, self.rounding = window_samples, hop_samples, rounding
+        self.window_samples = window_samples
+        self.hop_samples = hop_samples
+        self.rounding = rounding
         defined = _definitions()
         with torch.device("meta"):  # 72 million random numbers would be drawn for nothing
             body = defined["VGG"](defined["make_layers"](), postprocess=False)

@@ -13,12 +13,12 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from audiogen_metrics.errors import MissingWeightsError, UsageError
+from audiogen_metrics.errors import MissingWeightsError, UsageError, option
 from audiogen_metrics.filesystems import RACY_NS, Volume
 from audiogen_metrics.options import as_path, at_home
 from audiogen_metrics.registry import Registry, unknown_name
@@ -43,11 +43,12 @@ class WeightsEntry:
     name
         Name of the backbone that takes it.
     file_name
-        Name of the published file.
+        Name of the published file, below a folder of its own where others may have that name too.
     urls
         Where to download it: the authors' own place first, then mirrors.
     sha256
-        SHA-256 of the file, hex.
+        SHA-256 of the file, hex; None where nobody published it: the first file that is used is trusted, and its own
+        is recorded on this machine.
     licence, citation
         What its authors ask for.
     size
@@ -59,7 +60,7 @@ class WeightsEntry:
     name: str
     file_name: str
     urls: tuple[str, ...]
-    sha256: str
+    sha256: str | None
     licence: str
     citation: str
     size: int | None = None
@@ -70,7 +71,20 @@ PANNS_CITATION = (
     "Kong et al., PANNs: Large-Scale Pretrained Audio Neural Networks for Audio Pattern Recognition, "
     "IEEE/ACM TASLP 28, 2020; doi:10.5281/zenodo.3987831"
 )
+AUDIOBOX_CITATION = (
+    "Tjandra et al., Meta Audiobox Aesthetics: Unified Automatic Quality Assessment for Speech, Music, and Sound, "
+    "2025; arXiv 2502.05139"
+)
+AUDIOBOX_AT = "https://huggingface.co/facebook/audiobox-aesthetics/resolve/9b1dd8e5df9af7216e836a98974fe3b82c56ded6"
 VGGISH_CITATION = "Hershey et al., CNN Architectures for Large-Scale Audio Classification, ICASSP 2017"
+
+CLAP_CITATION = (
+    "Wu et al., Large-scale Contrastive Language-Audio Pretraining with Feature Fusion and Keyword-to-Caption "
+    "Augmentation, ICASSP 2023"
+)
+ROBERTA_CITATION = "Liu et al., RoBERTa: A Robustly Optimized BERT Pretraining Approach, arXiv 1907.11692"
+_LAION = "https://huggingface.co/lukewys/laion_clap/resolve/b3708341862f581175dba5c356a4ebf74a9b6651/"
+_ROBERTA = "https://huggingface.co/FacebookAI/roberta-base/resolve/e2da8e2f811d1448a5b465c236feacd80ffbac7b/"
 
 # The digests were published by people who downloaded the files, not by the authors: VGGish's begins with the
 # digits that the authors put into its name, and two projects give the same 64 (a d3m primitive, an installer).
@@ -107,10 +121,99 @@ for _entry in (
         licence="Apache-2.0",
         citation=VGGISH_CITATION,
     ),
+    WeightsEntry(
+        name="audiobox-aesthetics",
+        file_name="audiobox-aesthetics/model.safetensors",
+        urls=(f"{AUDIOBOX_AT}/model.safetensors",),
+        sha256="a5a3c2412649cc2384ec525ffd5180ce6c4778f43bed6108e0a1303de04d014e",
+        size=415_472_992,
+        licence="CC-BY-4.0; its WavLM part MIT",
+        citation=AUDIOBOX_CITATION,
+    ),
+    WeightsEntry(
+        name="audiobox-aesthetics-config",
+        file_name="audiobox-aesthetics/config.json",
+        urls=(f"{AUDIOBOX_AT}/config.json",),
+        sha256="0b8eabc5ced92cefed116a3aca8f1e59d2a33dc4d376b9e86dfb9c072e1d280d",
+        size=492,
+        licence="CC-BY-4.0",
+        citation=AUDIOBOX_CITATION,
+    ),
+    WeightsEntry(
+        name="clap-laion-music-speech",
+        file_name="music_speech_audioset_epoch_15_esc_89.98.pt",
+        urls=(_LAION + "music_speech_audioset_epoch_15_esc_89.98.pt",),
+        sha256="51c68f12f9d7ea25fdaaccf741ec7f81e93ee594455410f3bca4f47f88d8e006",
+        size=2_352_471_003,
+        licence="CC0-1.0",
+        citation=CLAP_CITATION,
+    ),
+    WeightsEntry(
+        name="clap-laion-music",
+        file_name="music_audioset_epoch_15_esc_90.14.pt",
+        urls=(_LAION + "music_audioset_epoch_15_esc_90.14.pt",),
+        sha256="fae3e9c087f2909c28a09dc31c8dfcdacbc42ba44c70e972b58c1bd1caf6dedd",
+        size=2_352_471_003,
+        licence="CC0-1.0",
+        citation=CLAP_CITATION,
+    ),
+    WeightsEntry(
+        name="clap-laion-630k",
+        file_name="630k-audioset-best.pt",
+        urls=(_LAION + "630k-audioset-best.pt",),
+        sha256=None,
+        size=1_863_587_645,
+        licence="CC0-1.0",
+        citation=CLAP_CITATION,
+    ),
+    WeightsEntry(
+        name="clap-laion-630k-fusion",
+        file_name="630k-audioset-fusion-best.pt",
+        urls=(_LAION + "630k-audioset-fusion-best.pt",),
+        sha256=None,
+        limit=2**32,
+        licence="CC0-1.0",
+        citation=CLAP_CITATION,
+    ),
+    WeightsEntry(
+        name="roberta-base-vocab",
+        file_name="roberta-base-vocab.json",
+        urls=(_ROBERTA + "vocab.json",),
+        sha256="9e7f63c2d15d666b52e21d250d2e513b87c9b713cfa6987a82ed89e5e6e50655",
+        size=898_823,
+        licence="MIT",
+        citation=ROBERTA_CITATION,
+    ),
+    WeightsEntry(
+        name="roberta-base-merges",
+        file_name="roberta-base-merges.txt",
+        urls=(_ROBERTA + "merges.txt",),
+        sha256="1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
+        size=456_318,
+        licence="MIT",
+        citation=ROBERTA_CITATION,
+    ),
 ):
     WEIGHTS.add(_entry.name, _entry)
 
-_SHARED = {"vggish-float16": "vggish", "vggish-overlapping": "vggish"}
+_SHARED = {
+    "vggish-float16": "vggish",
+    "vggish-overlapping": "vggish",
+    "clap-laion-music-hop1": "clap-laion-music",
+    "clap-laion-music-hop10": "clap-laion-music",
+}
+
+
+_PAPER = {"panns-cnn14-16k", "panns-cnn14-32k", "vggish"}
+"""What YAMNet can stand in for."""
+
+_BESIDE = {"audiobox-aesthetics": "audiobox-aesthetics-config"}
+"""Small files that weights cannot be used without. They lie beside weights that are given, so nobody gives them."""
+
+
+def with_what_is_beside(names: Iterable[str]) -> set[str]:
+    """Return names of weights, with those of the files that they cannot be used without."""
+    return {each for name in names for each in (name, _BESIDE.get(name, name))}
 
 
 def weights_name(backbone: str) -> str:
@@ -168,13 +271,15 @@ def find_all(entries: Sequence[WeightsEntry]) -> list[Path]:
     if not missing:
         return found
     names = [entry.name for entry in missing]
+    given = [name for name in names if name not in _BESIDE.values()]
     raise MissingWeightsError(
         f"the weights {', '.join(entry.file_name for entry in missing)} are not on this machine"
         + "".join(f"; {reason}" for reason in rejected),
         where=", ".join(names),
-        fix=f"Download them: agm weights fetch {' '.join(names)}; or use a file you have: "
-        f"{' '.join(f'--weights {name}=FILE' for name in names)}; "
-        "or score without them: --protocol yamnet (its scores are not comparable)",
+        fix=f"Download them: agm weights fetch {' '.join(names)}"
+        + f"; or use a file you have: {option('weights', dict.fromkeys(given, 'FILE'))}" * bool(given)
+        + f"; or score without them: {option('protocol', 'yamnet')} (its scores are not comparable)"
+        * ({*names} <= _PAPER),
     )
 
 
@@ -186,7 +291,8 @@ def examine(entry: WeightsEntry, path: Path, *, memo: bool = True) -> str | None
     entry, path
         What it should be, and where.
     memo
-        Believe the digest of an earlier run where the file has not changed since.
+        Believe the digest of an earlier run where the file has not changed since, and record that of the first file
+        where none is published.
     """
     try:
         size = path.stat().st_size
@@ -197,7 +303,21 @@ def examine(entry: WeightsEntry, path: Path, *, memo: bool = True) -> str | None
         return ""
     except OSError as error:
         return f"cannot be read ({error.strerror})"
-    return None if digest == entry.sha256 else f"has the SHA-256 {digest[:12]}…, not {entry.sha256[:12]}…"
+    if entry.sha256 is not None:
+        return None if digest == entry.sha256 else f"has the SHA-256 {digest[:12]}…, not {entry.sha256[:12]}…"
+    note = trust_note(entry)
+    trusted = read_json(note).get("sha256")
+    if trusted is None and memo:
+        write_json(note, {"sha256": digest, "file": str(path)})
+    if trusted in {None, digest}:
+        return None
+    first = f"the first file used here had {str(trusted)[:12]}…, as {note} says"
+    return f"has the SHA-256 {digest[:12]}…, and {first} (delete that to trust another)"
+
+
+def trust_note(entry: WeightsEntry) -> Path:
+    """Return where the digest of the first file is recorded that was used as an entry without a published one."""
+    return cache_dir() / "weights" / "trusted" / f"{entry.name}.json"
 
 
 def fetch(entry: WeightsEntry, *, progress: bool | None = None) -> Path:
@@ -227,7 +347,7 @@ def fetch(entry: WeightsEntry, *, progress: bool | None = None) -> Path:
         raise MissingWeightsError(
             "nothing is downloaded while AGM_OFFLINE is set",
             where=entry.name,
-            fix=f"Unset it, or use a file you have: --weights {entry.name}=FILE",
+            fix=f"Unset it, or use a file you have: {option('weights', {entry.name: 'FILE'})}",
         )
     if not os.environ.get("AGM_WEIGHTS_DIR"):
         require_lasting_cache()
@@ -250,7 +370,7 @@ def fetch(entry: WeightsEntry, *, progress: bool | None = None) -> Path:
     raise MissingWeightsError(
         "download failed (" + "; ".join(failures) + ")",
         where=entry.name,
-        fix=f"Try again, or download it yourself and pass --weights {entry.name}=FILE",
+        fix=f"Try again, or download it yourself and pass {option('weights', {entry.name: 'FILE'})}",
     )
 
 
@@ -353,7 +473,7 @@ def parse_weights(values: list[str]) -> dict[str, Path]:
     Raises
     ------
     UsageError
-        No ``=``, an unknown or repeated name, or no such file.
+        No ``=``, an unknown or repeated name, or no such file; a folder in place of a published file.
 
     Examples
     --------
@@ -361,7 +481,10 @@ def parse_weights(values: list[str]) -> dict[str, Path]:
     Traceback (most recent call last):
     audiogen_metrics.errors.UsageError: --weights vggish: not of the form NAME=FILE. For example --weights vggish=...
     """
+    from audiogen_metrics.backbones import BACKBONES
+
     files: dict[str, Path] = {}
+    known = sorted({*WEIGHTS.names(), *map(weights_name, BACKBONES.names())}) if values else []
     for value in values:
         where = f"--weights {value}"
         # File names hold "=" too ("Cnn14_mAP=0.431.pth"), names of backbones do not.
@@ -370,12 +493,14 @@ def parse_weights(values: list[str]) -> dict[str, Path]:
             entry = WEIGHTS.get(name if name in WEIGHTS.names() else "vggish")
             example = f"For example --weights {entry.name}={entry.file_name}"
             raise UsageError("not of the form NAME=FILE", where, example)
-        if name not in WEIGHTS.names():
-            raise unknown_name("weights", name, WEIGHTS.names())
+        if name not in known:
+            raise unknown_name("weights", name, known)
         if name in files:
             raise UsageError(f"a second file for {name}", where, f"Give one; the first was {files[name]}")
         path = as_path(file).absolute()
-        if not path.is_file():
-            raise UsageError("is a folder, not a file" if path.is_dir() else "there is no such file", where)
+        if not path.exists():
+            raise UsageError("there is no such file", where)
+        if path.is_dir() and name in WEIGHTS.names():
+            raise UsageError("is a folder, not a file", where)
         files[name] = path
     return files

@@ -13,6 +13,7 @@ import zipfile
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -52,7 +53,7 @@ class YAMNet(Backbone):
 
     name = "yamnet"
     sample_rate = 16_000
-    outputs = frozenset[Output]({"embeddings", "windows", "logits"})
+    outputs: ClassVar[frozenset[Output]] = frozenset({"embeddings", "windows", "logits"})
     minimum_samples = PATCH_SAMPLES
     numerics_version = 3
 
@@ -96,8 +97,8 @@ class Network(nn.Module):
             layers += _convolution(channels, channels, stride=stride, groups=channels)
             layers += [nn.Conv2d(channels, wider, 1), nn.ReLU(inplace=True)]
             channels = wider
-        self.convolutions = nn.Sequential(*layers)
-        self.classifier = nn.Linear(channels, CLASSES)
+        self.convolutions: nn.Sequential = nn.Sequential(*layers)
+        self.classifier: nn.Linear = nn.Linear(channels, CLASSES)
         filterbank = htk_mel_filterbank(FFT // 2 + 1, YAMNet.sample_rate, 64, 125.0, 7500.0)
         self.register_buffer("filterbank", filterbank, persistent=False)
         self.filterbank: torch.Tensor

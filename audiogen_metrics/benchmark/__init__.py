@@ -11,13 +11,15 @@ if TYPE_CHECKING:
 __all__ = ["BenchSettings", "Benchmark"]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "BenchSettings":
-        from audiogen_metrics.benchmark.plans import BenchSettings
+if not TYPE_CHECKING:  # a checker that saw this would take any name
 
-        return BenchSettings
-    if name == "Benchmark":
-        from audiogen_metrics.benchmark.running import Benchmark
+    def __getattr__(name: str) -> Any:
+        if name == "BenchSettings":
+            from audiogen_metrics.benchmark.plans import BenchSettings
 
-        return Benchmark
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            return BenchSettings
+        if name == "Benchmark":
+            from audiogen_metrics.benchmark.running import Benchmark
+
+            return Benchmark
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,7 +13,7 @@ from audiogen_metrics.datasets import DATASETS as KNOWN
 from audiogen_metrics.datasets.base import Clip
 from audiogen_metrics.datasets.folder import open_dataset
 from audiogen_metrics.datasets.splits import Split, split_by
-from audiogen_metrics.errors import DataError, UsageError
+from audiogen_metrics.errors import DataError, UsageError, option
 from audiogen_metrics.protocols import get_protocol
 
 Kind = Literal["generate", "folder", "finetune", "study"]
@@ -210,7 +210,7 @@ def make_plan(artefacts: Sequence[Artefact], settings: BenchSettings, systems: M
     for artefact in artefacts:
         known = [dataset for dataset in datasets[artefact] if dataset in splits]
         if not known:
-            needed = ", ".join(f"--root {name}=FOLDER" for name in DATASETS[artefact])
+            needed = ", ".join(option("roots", {name: "FOLDER"}) for name in DATASETS[artefact])
             raise UsageError("has no dataset", where=artefact, fix=f"Give one of {needed}")
         left_out = sorted(set(datasets[artefact]) - set(known))
         if left_out:
@@ -281,7 +281,9 @@ def _split(dataset: str, settings: BenchSettings) -> Split:
     rule = settings.splits.get(dataset) or SPLITS.get(dataset)
     if rule is None:
         raise UsageError(
-            "which of its clips are for the evaluation is not known", dataset, f"Say so: --split {dataset}=RULE"
+            "which of its clips are for the evaluation is not known",
+            dataset,
+            f"Say so: {option('splits', {dataset: 'RULE'})}",
         )
     split = split_by(found, rule, settings.seed)
     wanted = split.evaluation.clips[: settings.limit]
@@ -290,7 +292,8 @@ def _split(dataset: str, settings: BenchSettings) -> Split:
         raise DataError(
             f"the audio of {len(missing)} of {len(wanted)} evaluation clips is missing: {', '.join(missing[:5])}",
             where=Path(settings.roots[dataset]),
-            fix=f"See agm data check {dataset}; the clips you have are a split too: --split {dataset}=list:FILE",
+            fix=f"See agm data check {dataset}; the clips you have are a split too: "
+            f"{option('splits', {dataset: 'list:FILE'})}",
         )
     return split
 

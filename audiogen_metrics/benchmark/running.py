@@ -79,9 +79,10 @@ class Benchmark:
         systems: Mapping[str, str | Path | Generator] | None = None,
         progress: bool = False,
     ) -> None:
-        self.plan, self.folder = plan, as_path(folder)
+        self.plan = plan
+        self.folder: Path = as_path(folder)
         self._weights, self._systems = dict(weights or {}), dict(systems or {})
-        self.is_main = place()[0] == 0
+        self.is_main: bool = place()[0] == 0
         self._progress = progress and self.is_main
         self._model: AudioLDM | None = None
 

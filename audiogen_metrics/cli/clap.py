@@ -23,7 +23,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "clap",
         help="do clips sound like their prompts?",
         description="CLAP score: the mean cosine of the CLAP embeddings of clips and their prompts, paired by clip id, "
-        "with its 95 % interval. Needs the extra audioldm and a CLAP.",
+        "with its 95 % interval. Needs the extra clap and a CLAP.",
         allow_abbrev=False,
     )
     parser.add_argument("gen", metavar="GEN", help="folder of generated audio")

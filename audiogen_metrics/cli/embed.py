@@ -19,7 +19,7 @@ from audiogen_metrics.cli.common import (
 from audiogen_metrics.cli.parsing import at_least, output_file
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.evaluation import embed_folder
-from audiogen_metrics.writing import write_atomically
+from audiogen_metrics.writing import write_result
 
 if TYPE_CHECKING:
     import torch
@@ -70,10 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
             ids[recipe.backbone] = list(embedded.clip_ids)
             stamp = {"preprocessing": asdict(recipe.preprocessing), "settings": backbones[recipe.backbone].settings}
             described["backbones"][recipe.backbone] = stamp
-    try:
-        write_atomically(arguments.output, _serialise(arguments.output.suffix, arrays, ids, described))
-    except OSError as error:
-        raise UsageError(f"cannot be written ({error.strerror})", where=arguments.output) from error
+    write_result(arguments.output, _serialise(arguments.output.suffix, arrays, ids, described))
     for warning in side.warnings() + side.problems():
         say_warning(warning)
     say(f"{arguments.output}: {len(side.clip_ids)} of {len(side.folder.clips)} clips")

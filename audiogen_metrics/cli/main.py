@@ -31,7 +31,7 @@ from audiogen_metrics.cli import (
 from audiogen_metrics.cli.common import say, saying_problems
 from audiogen_metrics.cli.parsing import Parser
 from audiogen_metrics.cli.streams import ready
-from audiogen_metrics.errors import AudiogenMetricsError, DataError
+from audiogen_metrics.errors import AudiogenMetricsError, DataError, speaking_flags
 
 EXIT_CODES = """\
 exit codes: 0 ok, 1 bug, 2 usage, 3 bad or insufficient data, 4 missing weights, extra or connection,
@@ -58,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    with ready():
+    with ready(), speaking_flags():
         try:
             try:
                 parser = build_parser()

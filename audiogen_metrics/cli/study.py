@@ -21,7 +21,7 @@ from audiogen_metrics.cli.common import (
 )
 from audiogen_metrics.cli.parsing import at_least, output_folder
 from audiogen_metrics.errors import CheckFailedError, UsageError
-from audiogen_metrics.writing import write_atomically
+from audiogen_metrics.writing import written
 
 if TYPE_CHECKING:
     from audiogen_metrics.studies.study import Study
@@ -136,10 +136,7 @@ def _write(study: Study, cost: dict[str, Any], folder: Path) -> None:
 
     for file in write_study(study, folder):
         say(f"wrote {file}")
-    try:
-        write_atomically(folder / "cost.json", (json.dumps(cost, indent=2) + "\n").encode())
-    except OSError as error:
-        raise UsageError(f"cannot be written ({error.strerror})", where=folder / "cost.json") from error
+    written(json.dumps(cost, indent=2) + "\n", folder / "cost.json")
 
 
 def parse_doses(text: str, where: str) -> tuple[float, ...]:

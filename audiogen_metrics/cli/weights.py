@@ -59,7 +59,8 @@ def _list(form: str) -> int:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     print(f"\nFor a machine without connection, fetch these elsewhere and put them into {weights_dir()}:")
     for entry in entries:
-        print("\n".join([f"{entry.sha256}  {entry.file_name}", *(f"    {url}" for url in entry.urls)]))
+        digest = entry.sha256 or "no published digest: the first file is trusted".ljust(64)
+        print("\n".join([f"{digest}  {entry.file_name}", *(f"    {url}" for url in entry.urls)]))
     return 0
 
 

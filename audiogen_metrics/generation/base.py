@@ -116,7 +116,8 @@ class FunctionGenerator:
     batch_size = 1
 
     def __init__(self, function: Callable[[Request], Any], sample_rate: int, settings: Mapping[str, Any]) -> None:
-        self.sample_rate, self.settings = sample_rate, dict(settings)
+        self.sample_rate = sample_rate
+        self.settings: dict[str, Any] = dict(settings)
         self._function = function
 
     def generate(self, requests: Sequence[Request]) -> list[Generated]:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from audiogen_metrics import __version__
 from audiogen_metrics.audio.files import canonical_id
 from audiogen_metrics.distributed import place
-from audiogen_metrics.errors import DataError, UsageError
+from audiogen_metrics.errors import DataError, UsageError, option
 from audiogen_metrics.generation.base import Generated, Generator, Request
 from audiogen_metrics.options import as_path
 from audiogen_metrics.writing import below, write_atomically
@@ -145,7 +145,7 @@ class _Manifest:
         except OSError as error:
             raise UsageError(f"cannot be written ({error.strerror})", where=self.folder) from error
         if not resume and any(self.folder.iterdir()) and alone:
-            fix = "Add --resume to continue it, or choose a new folder" if entries else "Choose a new folder"
+            fix = f"Add {option('resume')} to continue it, or choose a new folder" if entries else "Choose a new folder"
             raise UsageError("is not empty", self.folder, fix)
         other = next((entry for entry in entries.values() if entry.get("run_digest") != self.digest), None)
         if other is not None:
@@ -192,7 +192,7 @@ def _write(
     try:
         write_atomically(path, content)
     except OSError as error:
-        fix = "Free space, then go on with --resume"
+        fix = f"Free space, then go on with {option('resume')}"
         raise UsageError(f"cannot be written ({error.strerror})", path, fix) from error
     return {
         **_described(request),

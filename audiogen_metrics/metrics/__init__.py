@@ -17,6 +17,14 @@ from audiogen_metrics.registry import Registry, unknown_name
 
 if TYPE_CHECKING:
     from audiogen_metrics.citations import Citation
+    from audiogen_metrics.objects import FAD as FAD
+    from audiogen_metrics.objects import FD as FD
+    from audiogen_metrics.objects import IS as IS
+    from audiogen_metrics.objects import KAD as KAD
+    from audiogen_metrics.objects import KID as KID
+    from audiogen_metrics.objects import KL as KL
+    from audiogen_metrics.objects import AudioMetric as AudioMetric
+    from audiogen_metrics.objects import MetricSuite as MetricSuite
 
 __all__ = ["METRICS", "OWN", "Metric", "catalogue", "definition_of", "metric_names", "work_of"]
 
@@ -90,10 +98,12 @@ def metric_names(given: str | Iterable[str], known: Iterable[str]) -> list[str]:
     return names
 
 
-def __getattr__(name: str) -> Any:
-    if name.startswith("_"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        return getattr(importlib.import_module("audiogen_metrics.objects"), name)
-    except AttributeError:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+if not TYPE_CHECKING:  # a checker that saw this would take any name
+
+    def __getattr__(name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        try:
+            return getattr(importlib.import_module("audiogen_metrics.objects"), name)
+        except AttributeError:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from audiogen_metrics.objects.base import AudioMetric as AudioMetric
 
 
-def __getattr__(name: str) -> Any:
-    return getattr(importlib.import_module("audiogen_metrics.objects.base"), name)
+if not TYPE_CHECKING:  # a checker that saw this would take any name
+
+    def __getattr__(name: str) -> Any:
+        return getattr(importlib.import_module("audiogen_metrics.objects.base"), name)

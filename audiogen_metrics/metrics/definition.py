@@ -116,7 +116,7 @@ def _plain(name: str, number: Any) -> float | int:
 
 @dataclass(frozen=True)
 class Interval:
-    """A standard error and a 95 % interval, and what they make of the reference.
+    """A standard error and an interval, and what they make of the reference.
 
     Parameters
     ----------
@@ -129,6 +129,8 @@ class Interval:
         give, and what another draw of gen alone would. None: the reference plays no part.
     remark
         Why it is doubtful, where it is.
+    level
+        Share of such intervals that hold what they are of.
     """
 
     standard_error: float
@@ -136,6 +138,7 @@ class Interval:
     high: float
     ref: Literal["sampled", "exact"] | None = None
     remark: str = ""
+    level: float = 0.95
 
     def __post_init__(self) -> None:
         """Raise InsufficientDataError for NaN and infinity: the score then stands without an interval."""
@@ -191,6 +194,8 @@ class Metric(ABC):
     on_request
         Whether every protocol computes it when asked by name, on the backbone that gives its output there; False for
         what only some protocols have, as their source does.
+    home
+        The protocol whose recipe others take when they are asked for it by name and have no backbone with its output.
     extrapolates
         Whether its value at infinite n is a line in 1 / n.
     citation
@@ -209,6 +214,7 @@ class Metric(ABC):
     worst: ClassVar[float | None] = None
     unbiased: ClassVar[bool] = False
     on_request: ClassVar[bool] = True
+    home: ClassVar[str] = ""
     extrapolates: ClassVar[bool] = False
     citation: ClassVar[Citation | None] = None
 
@@ -311,9 +317,10 @@ class Metric(ABC):
         return Interval(found.standard_error, low, high, ref, measured.doubts(sides))
 
     def difference_interval(self, rivals: Rivals) -> Interval:
-        """Return the 95 % interval of the difference between two systems' scores.
+        """Return the interval of the difference between two systems' scores, at the level of ``rivals``.
 
-        Where they have the same prompts, each leaves both systems together, which takes its difficulty out.
+        Where they have the same prompts, each leaves both systems together, which takes its difficulty out. One that
+        says 95 % where another level was asked for gives no verdict between more than two systems.
         """
         from audiogen_metrics.functional.uncertainty import interval
 
@@ -322,8 +329,8 @@ class Metric(ABC):
             parts = [a.spread(self.sides, b)]
         else:
             parts = [a.spread(["gen"]), b.spread(["gen"]), *([a.spread(["ref"], b)] if "ref" in self.sides else [])]
-        found = interval(rivals.difference, *parts)
-        return Interval(found.standard_error, found.low, found.high)
+        found = interval(rivals.difference, *parts, level=rivals.level)
+        return Interval(found.standard_error, found.low, found.high, level=rivals.level)
 
     def contest(self, rivals: Rivals) -> Callable[[Places, Places], float]:
         """Return a statistic of the difference between two systems as a function of which of their clips are whose.

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from audiogen_metrics.citations import Citation
-from audiogen_metrics.metrics.definition import FeatureSource, Interval, Measurement, Metric, Reported, Side
+from audiogen_metrics.metrics.definition import FeatureSource, Interval, Measurement, Metric, Needs, Reported, Side
 
 if TYPE_CHECKING:
     import torch
 
+    from audiogen_metrics.backbones.base import Output
     from audiogen_metrics.functional.extrapolation import Extrapolation
     from audiogen_metrics.functional.pooled import Places
     from audiogen_metrics.metrics.measuring.pool import Pool
@@ -42,8 +43,8 @@ class Frechet(Metric):
     """What FD and FAD share; they differ in the rows that they look at."""
 
     higher_is_better = False
-    needs = "moments"
-    span = (0.0, math.inf)
+    needs: ClassVar[Needs] = "moments"
+    span: ClassVar[tuple[float, float]] = (0.0, math.inf)
     extrapolates = True
 
     def compute(self, gen: FeatureSource, ref: FeatureSource) -> Measurement:
@@ -92,8 +93,8 @@ class Frechet(Metric):
         (gen_a, ref_a), (gen_b, ref_b) = (
             PooledFrechet(pool.rows, pool.counts).influences(places[number], places[2]) for number in (0, 1)
         )
-        found = interval(rivals.difference, *rivals.spreads(gen_a, gen_b, ref_a - ref_b))
-        return Interval(found.standard_error, found.low, found.high)
+        found = interval(rivals.difference, *rivals.spreads(gen_a, gen_b, ref_a - ref_b), level=rivals.level)
+        return Interval(found.standard_error, found.low, found.high, level=rivals.level)
 
     def contest(self, rivals: Rivals) -> Callable[[Places, Places], float]:
         """Return the difference over its standard error, as the influence functions of the clips give it."""
@@ -150,8 +151,8 @@ class FrechetDistance(Frechet):
     symbol = "FD"
     title = "Fréchet distance"
     reading = "distance between the sets' distributions of clip embeddings; depends on n"
-    output = "embeddings"
-    citation = HEUSEL
+    output: ClassVar[Output] = "embeddings"
+    citation: ClassVar[Citation | None] = HEUSEL
 
 
 class FrechetAudioDistance(Frechet):
@@ -161,8 +162,8 @@ class FrechetAudioDistance(Frechet):
     symbol = "FAD"
     title = "Fréchet audio distance"
     reading = "the same distance over short windows, pooled over all clips; depends on n"
-    output = "windows"
-    citation = KILGOUR
+    output: ClassVar[Output] = "windows"
+    citation: ClassVar[Citation | None] = KILGOUR
 
 
 def _clips(score: Reported) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from audiogen_metrics.citations import Citation
 from audiogen_metrics.errors import InsufficientDataError
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import torch
 
+    from audiogen_metrics.backbones.base import Output
     from audiogen_metrics.functional.pooled import Places
     from audiogen_metrics.functional.uncertainty import Spread
     from audiogen_metrics.metrics.measuring.measured import Measured
@@ -49,12 +50,12 @@ class InceptionScore(Metric):
     symbol = "IS"
     title = "Inception score"
     reading = "confident classes on each clip, varied over the set; looks at gen only; depends on n and splits"
-    output = "logits"
+    output: ClassVar[Output] = "logits"
     higher_is_better = True
-    sides = ("gen",)
-    worst = 1.0
-    span = (1.0, math.inf)
-    citation = SALIMANS
+    sides: ClassVar[tuple[Side, ...]] = ("gen",)
+    worst: ClassVar[float | None] = 1.0
+    span: ClassVar[tuple[float, float]] = (1.0, math.inf)
+    citation: ClassVar[Citation | None] = SALIMANS
 
     def compute(self, gen: FeatureSource, ref: FeatureSource) -> Measurement:
         """Return mean and standard deviation over splits."""
@@ -114,8 +115,8 @@ class InceptionScore(Metric):
             parts = self._parts_of_error(rivals.a, rivals.b)
         else:
             parts = self._parts_of_error(rivals.a, None) + self._parts_of_error(rivals.b, None)
-        found = interval(rivals.difference, *parts)
-        return Interval(found.standard_error, found.low, found.high)
+        found = interval(rivals.difference, *parts, level=rivals.level)
+        return Interval(found.standard_error, found.low, found.high, level=rivals.level)
 
     def contest(self, rivals: Rivals) -> Callable[[Places, Places], float]:
         """Return the difference over its standard error over splits."""

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from audiogen_metrics.audio.pairing import pair, suggest_pairs
 from audiogen_metrics.citations import Citation
 from audiogen_metrics.errors import InsufficientDataError
-from audiogen_metrics.metrics.definition import FeatureSource, Interval, Measurement, Metric, Reported, option
+from audiogen_metrics.errors import option as option_named
+from audiogen_metrics.metrics.definition import FeatureSource, Interval, Measurement, Metric, Needs, Reported, option
 
 if TYPE_CHECKING:
     import torch
 
+    from audiogen_metrics.backbones.base import Output
     from audiogen_metrics.functional.pooled import Places
     from audiogen_metrics.metrics.measuring.measured import Measured
     from audiogen_metrics.metrics.measuring.rivals import Rivals
@@ -36,10 +38,10 @@ class ByPairs(Metric):
     eps: float = option(1e-6, 0.0, meaning="added to the generated probability inside the logarithm")
 
     activation: ClassVar[Literal["softmax", "sigmoid_positive"]]
-    output = "logits"
+    output: ClassVar[Output] = "logits"
     higher_is_better = False
-    needs = "pairs"
-    citation = KULLBACK
+    needs: ClassVar[Needs] = "pairs"
+    citation: ClassVar[Citation | None] = KULLBACK
 
     def compute(self, gen: FeatureSource, ref: FeatureSource) -> Measurement:
         """Return the mean over the clip ids that both sets have."""
@@ -50,9 +52,9 @@ class ByPairs(Metric):
         if not common:
             shown = pairs.near_misses() or f"{_first_id('gen', gen)}, {_first_id('ref', ref)}"
             pattern = suggest_pairs(gen.clip_ids, set(ref.clip_ids))
-            fix = "Give each generated file the name of its reference, or say what pairs (--pairs FILE)"
+            fix = f"Give each generated file the name of its reference, or pass {option_named('pairs', 'FILE')}"
             if pattern is not None:
-                fix = f"Several clips of one reference: --pairs '{pattern}'"
+                fix = f"Several clips of one reference: {option_named('pairs', pattern)}"
             raise InsufficientDataError(f"no clip id is in both sets ({shown})", fix=fix)
         result = kl_divergence(gen.logits(common), ref.logits(common), activation=self.activation, eps=self.eps)
         by_clip = dict(zip(common, result.per_pair.tolist(), strict=True))
@@ -71,11 +73,12 @@ class ByPairs(Metric):
 
         (first, sizes), (second, _) = (_by_unit(system) for system in (rivals.a, rivals.b))
         if rivals.paired:
-            found = mean_interval(first - second, sizes, seed=rivals.a.seed)
+            found = mean_interval(first - second, sizes, rivals.a.seed, rivals.level)
         else:
             means = [mean_interval(*_by_unit(system)) for system in (rivals.a, rivals.b)]
-            found = interval(rivals.difference, *(Spread(each.standard_error, each.freedom) for each in means))
-        return Interval(found.standard_error, found.low, found.high)
+            parts = [Spread(each.standard_error, each.freedom) for each in means]
+            found = interval(rivals.difference, *parts, level=rivals.level)
+        return Interval(found.standard_error, found.low, found.high, level=rivals.level)
 
     def contest(self, rivals: Rivals) -> Callable[[Places, Places], float]:
         """Return the mean difference over its standard error, without computing a divergence again."""
@@ -105,7 +108,7 @@ class KLDivergence(ByPairs):
     symbol = "KL"
     title = "Kullback-Leibler divergence"
     reading = "how far the classes heard in a generated clip are from those in its reference; needs pairs"
-    activation = "softmax"
+    activation: ClassVar[Literal["softmax", "sigmoid_positive"]] = "softmax"
 
     def explain(self, score: Reported) -> str:
         """Say how near the classes are, in words."""
@@ -121,7 +124,7 @@ class KLSigmoid(ByPairs):
     name = "kl_sigmoid"
     title = "positive term of the Bernoulli divergence"
     reading = "audioldm_eval's KL sigmoid: can be negative and is no divergence; only to reproduce old numbers"
-    activation = "sigmoid_positive"
+    activation: ClassVar[Literal["softmax", "sigmoid_positive"]] = "sigmoid_positive"
     on_request = False
 
 

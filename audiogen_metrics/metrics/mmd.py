@@ -13,6 +13,7 @@ from audiogen_metrics.metrics.definition import FeatureSource, Measurement, Metr
 if TYPE_CHECKING:
     import torch
 
+    from audiogen_metrics.backbones.base import Output
     from audiogen_metrics.functional.kernel import Kernel
     from audiogen_metrics.functional.pooled import Places
     from audiogen_metrics.metrics.measuring.pool import Pool
@@ -39,7 +40,7 @@ CHUNG = Citation(
 class Discrepancy(Metric):
     """What KID and KAD share: squared maximum mean discrepancies, which differ in their kernels."""
 
-    output = "embeddings"
+    output: ClassVar[Output] = "embeddings"
     higher_is_better = False
     unbiased = True
     scale: ClassVar[float] = 1.0
@@ -85,7 +86,7 @@ class KernelDistance(Discrepancy):
     symbol = "KID"
     title = "Kernel distance"
     reading = "squared MMD with a cubic kernel; unbiased, so n matters little and values near 0 may be negative"
-    citation = BINKOWSKI
+    citation: ClassVar[Citation | None] = BINKOWSKI
 
     def compute(self, gen: FeatureSource, ref: FeatureSource) -> Measurement:
         """Return the distance of all clips, or mean and standard deviation over subsets."""
@@ -124,8 +125,8 @@ class KernelAudioDistance(Discrepancy):
     symbol = "KAD"
     title = "Kernel audio distance"
     reading = "squared MMD with a Gaussian kernel as wide as the reference; unbiased, times 100"
-    scale = 100.0
-    citation = CHUNG
+    scale: ClassVar[float] = 100.0
+    citation: ClassVar[Citation | None] = CHUNG
 
     def compute(self, gen: FeatureSource, ref: FeatureSource) -> Measurement:
         """Return the distance of all clips."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from audiogen_metrics.citations import Citation
 from audiogen_metrics.errors import InsufficientDataError
 from audiogen_metrics.metrics.definition import FeatureSource, Interval, Measurement, Metric, option
 
 if TYPE_CHECKING:
+    from audiogen_metrics.backbones.base import Output
     from audiogen_metrics.metrics.measuring.measured import Measured
     from audiogen_metrics.metrics.measuring.rivals import Rivals
 
@@ -38,9 +39,9 @@ class Neighbourhoods(Metric):
 
     nearest: int = option(5, 1, meaning="which neighbour bounds a neighbourhood")
 
-    output = "embeddings"
+    output: ClassVar[Output] = "embeddings"
     higher_is_better = True
-    worst = 0.0
+    worst: ClassVar[float | None] = 0.0
 
     def compute(self, gen: FeatureSource, ref: FeatureSource) -> Measurement:
         """Return the one of the four that this metric is."""
@@ -53,7 +54,7 @@ class Neighbourhoods(Metric):
 class Share(Neighbourhoods):
     """A share of clips. Neither the jackknife nor groups of clips give an interval of it that holds: see the docs."""
 
-    span = (0.0, 1.0)
+    span: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def interval(self, measured: Measured) -> Interval:
         """Raise InsufficientDataError: none is known."""
@@ -70,7 +71,7 @@ class Precision(Share):
     name = "precision"
     title = "Precision"
     reading = "share of generated clips that lie among the reference: does it sound right?"
-    citation = KYNKAANNIEMI
+    citation: ClassVar[Citation | None] = KYNKAANNIEMI
 
 
 class Recall(Share):
@@ -79,17 +80,17 @@ class Recall(Share):
     name = "recall"
     title = "Recall"
     reading = "share of the reference that lies among the generated clips: is all of it made?"
-    citation = KYNKAANNIEMI
+    citation: ClassVar[Citation | None] = KYNKAANNIEMI
 
 
 class Density(Neighbourhoods):
     """How many neighbourhoods of the reference a generated clip lies in."""
 
-    span = (0.0, math.inf)
+    span: ClassVar[tuple[float, float]] = (0.0, math.inf)
     name = "density"
     title = "Density"
     reading = "how densely the reference lies around generated clips; not bounded by 1"
-    citation = NAEEM
+    citation: ClassVar[Citation | None] = NAEEM
 
 
 class Coverage(Share):
@@ -98,4 +99,4 @@ class Coverage(Share):
     name = "coverage"
     title = "Coverage"
     reading = "share of the reference's neighbourhoods with a generated clip in them"
-    citation = NAEEM
+    citation: ClassVar[Citation | None] = NAEEM

@@ -10,10 +10,12 @@ if TYPE_CHECKING:
 __all__ = ["Study", "sanity"]
 
 
-def __getattr__(name: str) -> Any:
-    # A study needs torch, which naming it does not.
-    if name in __all__:
-        from audiogen_metrics.studies import study
+if not TYPE_CHECKING:  # a checker that saw this would take any name
 
-        return getattr(study, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        # A study needs torch, which naming it does not.
+        if name in __all__:
+            from audiogen_metrics.studies import study
+
+            return getattr(study, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

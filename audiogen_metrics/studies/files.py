@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from audiogen_metrics.errors import UsageError
 from audiogen_metrics.report.plots import Curve, Panel, draw
-from audiogen_metrics.report.tables import records_to_csv, records_to_markdown
+from audiogen_metrics.report.tables import markdown, records_to_csv, records_to_markdown
 from audiogen_metrics.studies.study import Axis, Study
 from audiogen_metrics.studies.verdicts import MINIMUM_CHANGE
 from audiogen_metrics.text import escaped
-from audiogen_metrics.writing import write_atomically
+from audiogen_metrics.writing import written
 
 ANSWERS = {
     "responds": "responds",
@@ -25,7 +24,7 @@ ANSWERS = {
 
 NO_VERDICT = (
     "No verdict: no score differs from repeat to repeat, so nothing says what chance would do. Study shares between 0 "
-    "and 1, or draw the corruption anew (--redraw-parameters), with --repeats of 2 or more."
+    "and 1, or draw the corruption anew (agm study --redraw-parameters), with 2 or more repeats."
 )
 
 
@@ -46,11 +45,8 @@ def write_study(study: Study, folder: Path) -> list[Path]:
         "verdicts.csv": records_to_csv(study.records()),
         "study.md": to_markdown(study),
     }
-    try:
-        for name, text in texts.items():
-            write_atomically(folder / name, text.encode("utf-8", "backslashreplace"))
-    except OSError as error:
-        raise UsageError(f"cannot be written ({error.strerror})", where=folder) from error
+    for name, text in texts.items():
+        written(text, folder / name)
     files = [folder / name for name in texts]
     axes: tuple[Axis, ...] = ("fraction", "severity")
     for axis in axes:
@@ -98,11 +94,11 @@ def to_markdown(study: Study) -> str:
                 "clips": study.probes[finding.probe].clips,
             }
         )
-    notes = [f"- {NO_VERDICT}"] * any(finding.verdict.answer == "no verdict" for finding in study.findings)
-    notes += [f"- not run: {probe}: {reason}" for probe, reason in study.not_run.items()]
-    notes += [f"- {study.caveat}."] if study.caveat else []
-    notes += [f"- {warning}" for warning in study.warnings]
-    listed = "\n" * bool(notes) + "".join(f"{escaped(note)}\n" for note in notes)
+    notes = [NO_VERDICT] * any(finding.verdict.answer == "no verdict" for finding in study.findings)
+    notes += [f"not run: {probe}: {reason}" for probe, reason in study.not_run.items()]
+    notes += [f"{study.caveat}."] if study.caveat else []
+    notes += study.warnings
+    listed = "\n" * bool(notes) + "".join(f"- {markdown(note)}\n" for note in notes)
     return f"{_title(study)}\n\n{records_to_markdown(rows)}{listed}"
 
 

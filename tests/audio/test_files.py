@@ -84,7 +84,7 @@ def test_refuses_two_files_of_one_id(tmp_path: Path) -> None:
     touch(tmp_path, "x/a.mp4", "x/a.flac")
     with pytest.raises(DataError, match=r"two files have the clip id 'x/a': x/a\.flac and x/a\.mp4") as raised:
         scan(tmp_path)
-    assert raised.value.fix == "Keep one of them, or choose with --suffix .flac (suffixes='.flac')"
+    assert raised.value.fix == 'Keep one of them, or choose: suffixes=".flac"'
     touch(tmp_path / "b", "a.wav", "a.WAV")
     with pytest.raises(DataError) as raised:
         scan(tmp_path / "b")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +94,7 @@ def test_ids_in_other_forms_pair_and_in_other_case_are_named(clap: str, tmp_path
     found = clap_score(tmp_path / "gen", prompts, clap=clap, device="cpu", suffixes=".flac")
     assert (found.n, found.gen_only) == (2, ("Dog",))
     assert found.warnings == ("clips and prompts do not pair: 1 differs only in case (gen 'Dog', prompts 'dog')",)
-    with pytest.raises(DataError, match="choose with --suffix"):
+    with pytest.raises(DataError, match="choose: suffixes="):
         clap_score(tmp_path / "gen", prompts, clap=clap, device="cpu")
     assert main(["clap", str(tmp_path / "gen"), str(prompts), "--clap", clap, "--suffix", "flac"]) == 0
 
@@ -100,3 +103,43 @@ def test_without_weights_it_says_where_to_get_them(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("AGM_OFFLINE", "1")
     with pytest.raises(MissingWeightsError, match="hf download laion/clap-htsat-unfused"):
         score("examples/generated", REF, protocol="clap")
+
+
+GENERATION = ("diffusers", "accelerate", "peft", "tensorboard")
+
+AGM = "from audiogen_metrics.cli.main import main; sys.exit(main(sys.argv[1:]))"
+
+
+def run_without(packages: Sequence[str], code: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run code where these packages are not: whoever imports one, or looks whether it is there, finds nothing."""
+    blocked = f"import sys; sys.modules.update(dict.fromkeys({packages!r})); {code}"
+    command = [sys.executable, "-W", "ignore", "-c", blocked, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_clap_needs_transformers_alone(clap: str, tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.csv"
+    clips = sorted(path.relative_to(REF).with_suffix("").as_posix() for path in REF.rglob("*") if path.is_file())
+    prompts.write_text("clip_id,prompt\n" + "\n".join(f"{clip},a sound" for clip in clips))
+    done = run_without(GENERATION, AGM, "clap", REF, prompts, "--clap", clap, "--device", "cpu", "--no-cache")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("clap_score")
+    scoring = "from audiogen_metrics import score; "
+    scoring += "print(*score(*sys.argv[1:3], protocol='clap', weights={'clap': sys.argv[3]}, device='cpu'))"
+    done = run_without(GENERATION, scoring, "examples/generated", REF, clap)
+    assert done.stdout == "fd_clap\n", done.stderr
+
+
+def test_the_error_names_the_extra_that_is_enough(clap: str, tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.csv"
+    prompts.write_text("clip_id,prompt\na,b\n")
+    done = run_without(["transformers"], AGM, "clap", REF, prompts, "--clap", clap)
+    assert done.returncode == 4
+    assert "CLAP needs transformers. Install the extra: pip install 'audiogen-metrics[clap]'" in done.stderr
+    done = run_without(
+        GENERATION, AGM, "generate", "--model", "tiny-random", "--prompts", prompts, "-o", tmp_path / "out"
+    )
+    assert done.returncode == 4
+    assert "AudioLDM needs diffusers, accelerate, peft" in done.stderr
+    assert "audiogen-metrics[audioldm]" in done.stderr

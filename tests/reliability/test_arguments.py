@@ -27,7 +27,7 @@ from audiogen_metrics.functional.statistics import GaussianStatistics
 from audiogen_metrics.functional.validation import float64_tensor
 from audiogen_metrics.generation.prompts import requests_from_file
 from audiogen_metrics.imported import read_features
-from audiogen_metrics.objects.runner import as_clips, check_sample_rate
+from audiogen_metrics.objects.batch import Batch, check_sample_rate
 from audiogen_metrics.systems import compare
 from tests.conftest import write_tone
 
@@ -203,12 +203,12 @@ def test_other_arrays_are_refused_by_name(other, reason):
 def test_waveforms(sets):
     clip = (0.1 * np.random.default_rng(0).normal(size=16_000)).astype(np.float32)
     for same in (clip[::-1][::-1], readonly(clip), clip.astype(">f4"), torch.from_numpy(clip)[::1]):
-        assert_close(as_clips(same, 16_000, "gen")[0], torch.from_numpy(clip)[None])
-        assert_close(as_clips([same], 16_000, "gen")[0], torch.from_numpy(clip)[None])
+        assert_close(Batch(same, 16_000, "gen").clips[0], torch.from_numpy(clip)[None])
+        assert_close(Batch([same], 16_000, "gen").clips[0], torch.from_numpy(clip)[None])
     refused = (np.ma.masked_greater(clip, 0), torch.from_numpy(clip).to_sparse(), clip.astype(object))
     for other in (*refused, [clip.astype(str)], "gen", sets / "gen", 3, None, {"a": 1}):
         with pytest.raises(DataError, match="gen"):
-            as_clips(other, 16_000, "gen")
+            Batch(other, 16_000, "gen")
     with pytest.raises(DataError, match="not waveforms"):
         FD(protocol="yamnet").update(gen=str(sets / "gen"), sample_rate=16_000)
     for rate in (float("nan"), float("inf"), 0, -1, 16_000.5, "16000", True, None, [16_000]):

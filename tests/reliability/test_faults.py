@@ -218,7 +218,7 @@ def files_of_cache() -> list[Path]:
 def test_statistics_survive_a_failed_second_build(tones, tmp_path):
     built = reference_statistics(tones[1], protocol="yamnet")
     built.save(tmp_path / "ref.stats")
-    with fault(2, full), pytest.raises(OSError, match="No space"):
+    with fault(2, full), pytest.raises(UsageError, match="No space"):
         built.save(tmp_path / "ref.stats")
     assert ReferenceStatistics.load(tmp_path / "ref.stats").summary == built.summary
 
