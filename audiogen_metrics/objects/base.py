@@ -43,8 +43,9 @@ if TYPE_CHECKING:
 Reference = str | Path | Array | Mapping[str, Array] | GaussianStatistics
 
 Missing = Literal["raise", "omit", "nan"]
-MISSING: tuple[Missing, ...] = ("raise", "omit", "nan")
 """What ``compute`` does about a score that the clips so far do not give."""
+
+MISSING: tuple[Missing, ...] = ("raise", "omit", "nan")
 
 Ready = Literal["embeddings", "logits", "ratings"]
 """What ``update`` takes in place of waveforms."""
@@ -372,14 +373,12 @@ class AudioMetric(Accumulating):
 
     def score_options(self, options: ScoreOptions) -> ScoreOptions:
         """Return options of ``score`` with this metric's batch size; UsageError for one that belongs elsewhere."""
-        from audiogen_metrics.evaluation.run import ScoreOptions
+        from audiogen_metrics.evaluation.run import ScoreOptions, check_names
 
-        known = ScoreOptions.__annotations__
         for name in options:
             if name in ELSEWHERE:
                 raise UsageError(f"score of an object takes no {name}", fix=ELSEWHERE[name])
-            if name not in known:
-                raise unknown_name("option", name, sorted(known))
+        check_names(options, ScoreOptions)
         return options if self.batch_size is None else {"batch_size": self.batch_size, **options}
 
     def _add(
