@@ -142,6 +142,34 @@ def test_an_interruption_while_modules_are_loaded(sets, delay):
         assert process.returncode == 130
 
 
+SWALLOWER = """
+import time
+try:
+    print("loading", flush=True)
+    time.sleep(60)
+except KeyboardInterrupt:  # as torch's C code does while it imports numpy
+    print("went on")
+"""
+DRIVER = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+import audiogen_metrics.cli.main as cli
+cli.entry = lambda: __import__("swallower")
+from audiogen_metrics.__main__ import entry
+entry()
+"""
+
+
+def test_an_interruption_that_a_module_swallows(tmp_path):
+    (tmp_path / "swallower.py").write_text(SWALLOWER)
+    command = [sys.executable, "-c", DRIVER]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "loading\n"
+        process.send_signal(signal.SIGINT)
+        printed, error = process.communicate(timeout=60)
+    assert (process.returncode, printed, error) == (130, "", "agm: interrupted\n")
+
+
 # Arrays --------------------------------------------------------------------------------------------------------------
 
 ROWS = np.random.default_rng(0).normal(size=(12, 4))
