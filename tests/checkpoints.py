@@ -39,7 +39,7 @@ def write_panns(path: Path, backbone: type[Cnn14], seed: int = 0, *, legacy: boo
     path
         File to write.
     backbone
-        `Cnn14At16k` or `Cnn14At32k`.
+        `Cnn14At16k`, `Cnn14At32k` or `WavegramLogmelCnn14`.
     seed
         Of the random weights.
     legacy
@@ -122,6 +122,48 @@ def write_laion_clap(path: Path, backbone: type[LaionCLAP], seed: int = 0) -> Pa
     return path
 
 
+def write_passt(path: Path, seed: int = 0) -> Path:
+    """Write the plain state dict of a random PaSST and return ``path``.
+
+    Names and shapes are spelt out, not taken from the network under test; hear21passt loads the file strictly.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    state = OrderedDict()
+    for name, shape in _passt_shapes():
+        noise = torch.randn(shape, generator=generator)
+        if name.endswith(("_token", "_pos_embed")):
+            state[name] = 0.3 * noise
+        elif name.endswith("bias"):
+            state[name] = 0.1 * noise
+        elif len(shape) == 1:
+            state[name] = 1 + 0.2 * noise
+        else:
+            # Attention this sharp lets clips differ; a plain network gives all nearly the same rows.
+            state[name] = noise * math.sqrt((3 if "qkv" in name else 1) / math.prod(shape[1:]))
+    state["head.1.weight"] *= LOGIT_SPREAD
+    torch.save(state, path)
+    return path
+
+
+def _passt_shapes() -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield name and shape of the published file's tensors in the order of hear21passt's modules."""
+    yield from (("cls_token", (1, 1, 768)), ("dist_token", (1, 1, 768)), ("new_pos_embed", (1, 2, 768)))
+    yield from (("freq_new_pos_embed", (1, 768, 12, 1)), ("time_new_pos_embed", (1, 768, 1, 99)))
+    yield from _layer("patch_embed.proj", 768, 1, 16, 16)
+    for number in range(12):
+        block = f"blocks.{number}"
+        yield from _norm(f"{block}.norm1", 768)
+        yield from _layer(f"{block}.attn.qkv", 3 * 768, 768)
+        yield from _layer(f"{block}.attn.proj", 768, 768)
+        yield from _norm(f"{block}.norm2", 768)
+        yield from _layer(f"{block}.mlp.fc1", 3072, 768)
+        yield from _layer(f"{block}.mlp.fc2", 768, 3072)
+    yield from _norm("norm", 768)
+    yield from _norm("head.0", 768)
+    yield from _layer("head.1", 527, 768)
+    yield from _layer("head_dist", 527, 768)
+
+
 def write_tokenizer(folder: Path) -> Path:
     """Write a byte-level BPE of a few hundred tokens, special ones numbered as RoBERTa's, and return ``folder``."""
     from tokenizers.pre_tokenizers import ByteLevel
@@ -149,66 +191,66 @@ def _laion_shapes(backbone: type[LaionCLAP]) -> Iterator[tuple[str, tuple[int, .
     """Yield name and shape of laion_clap's tensors in the order of its modules, without the front end's constants."""
     width, depths = {"tiny": (96, (2, 2, 6, 2)), "base": (128, (2, 2, 12, 2))}[backbone.tower]
     yield from (("logit_scale_a", ()), ("logit_scale_t", ()))
-    yield from _laion_norm("audio_branch.bn0", 64, batch=True)
+    yield from _norm("audio_branch.bn0", 64, batch=True)
     patch = "audio_branch.patch_embed"
-    yield from _laion_layer(f"{patch}.proj", width, 1, 4, 4)
-    yield from _laion_norm(f"{patch}.norm", width)
+    yield from _layer(f"{patch}.proj", width, 1, 4, 4)
+    yield from _norm(f"{patch}.norm", width)
     if backbone.fusion:
-        yield from _laion_layer(f"{patch}.mel_conv2d", width, 1, 4, 12)
+        yield from _layer(f"{patch}.mel_conv2d", width, 1, 4, 12)
         for branch, first in (("local", 0), ("global", 1)):
             block = f"{patch}.fusion_model.{branch}_att"
-            yield from _laion_layer(f"{block}.{first}", width // 4, width, 1, 1)
-            yield from _laion_norm(f"{block}.{first + 1}", width // 4, batch=True)
-            yield from _laion_layer(f"{block}.{first + 3}", width, width // 4, 1, 1)
-            yield from _laion_norm(f"{block}.{first + 4}", width, batch=True)
+            yield from _layer(f"{block}.{first}", width // 4, width, 1, 1)
+            yield from _norm(f"{block}.{first + 1}", width // 4, batch=True)
+            yield from _layer(f"{block}.{first + 3}", width, width // 4, 1, 1)
+            yield from _norm(f"{block}.{first + 4}", width, batch=True)
     for stage, depth in enumerate(depths):
         size, side = width * 2**stage, 64 // 2**stage
         for number in range(depth):
             block = f"audio_branch.layers.{stage}.blocks.{number}"
             if number % 2 and side > 8:
                 yield f"{block}.attn_mask", ((side // 8) ** 2, 64, 64)
-            yield from _laion_norm(f"{block}.norm1", size)
+            yield from _norm(f"{block}.norm1", size)
             yield f"{block}.attn.relative_position_bias_table", (225, 4 * 2**stage)
             yield f"{block}.attn.relative_position_index", (64, 64)
-            yield from _laion_layer(f"{block}.attn.qkv", 3 * size, size)
-            yield from _laion_layer(f"{block}.attn.proj", size, size)
-            yield from _laion_norm(f"{block}.norm2", size)
-            yield from _laion_layer(f"{block}.mlp.fc1", 4 * size, size)
-            yield from _laion_layer(f"{block}.mlp.fc2", size, 4 * size)
+            yield from _layer(f"{block}.attn.qkv", 3 * size, size)
+            yield from _layer(f"{block}.attn.proj", size, size)
+            yield from _norm(f"{block}.norm2", size)
+            yield from _layer(f"{block}.mlp.fc1", 4 * size, size)
+            yield from _layer(f"{block}.mlp.fc2", size, 4 * size)
         if stage < 3:
             downsample = f"audio_branch.layers.{stage}.downsample"
             yield f"{downsample}.reduction.weight", (2 * size, 4 * size)
-            yield from _laion_norm(f"{downsample}.norm", 4 * size)
-    yield from _laion_norm("audio_branch.norm", 8 * width)
-    yield from _laion_layer("audio_branch.tscam_conv", 527, 8 * width, 2, 3)
-    yield from _laion_layer("audio_branch.head", 527, 527)
+            yield from _norm(f"{downsample}.norm", 4 * size)
+    yield from _norm("audio_branch.norm", 8 * width)
+    yield from _layer("audio_branch.tscam_conv", 527, 8 * width, 2, 3)
+    yield from _layer("audio_branch.head", 527, 527)
     text = "text_branch.embeddings"
     yield f"{text}.position_ids", (1, 514)
     for name, rows in (("word", 50_265), ("position", 514), ("token_type", 1)):
         yield f"{text}.{name}_embeddings.weight", (rows, 768)
-    yield from _laion_norm(f"{text}.LayerNorm", 768)
+    yield from _norm(f"{text}.LayerNorm", 768)
     for number in range(12):
         layer = f"text_branch.encoder.layer.{number}"
         for name in ("query", "key", "value"):
-            yield from _laion_layer(f"{layer}.attention.self.{name}", 768, 768)
-        yield from _laion_layer(f"{layer}.attention.output.dense", 768, 768)
-        yield from _laion_norm(f"{layer}.attention.output.LayerNorm", 768)
-        yield from _laion_layer(f"{layer}.intermediate.dense", 3072, 768)
-        yield from _laion_layer(f"{layer}.output.dense", 768, 3072)
-        yield from _laion_norm(f"{layer}.output.LayerNorm", 768)
-    yield from _laion_layer("text_branch.pooler.dense", 768, 768)
+            yield from _layer(f"{layer}.attention.self.{name}", 768, 768)
+        yield from _layer(f"{layer}.attention.output.dense", 768, 768)
+        yield from _norm(f"{layer}.attention.output.LayerNorm", 768)
+        yield from _layer(f"{layer}.intermediate.dense", 3072, 768)
+        yield from _layer(f"{layer}.output.dense", 768, 3072)
+        yield from _norm(f"{layer}.output.LayerNorm", 768)
+    yield from _layer("text_branch.pooler.dense", 768, 768)
     for side, size in (("text", 768), ("audio", 8 * width)):
-        yield from _laion_layer(f"{side}_transform.sequential.0", 512, 512)
-        yield from _laion_layer(f"{side}_transform.sequential.3", 512, 512)
-        yield from _laion_layer(f"{side}_projection.0", 512, size)
-        yield from _laion_layer(f"{side}_projection.2", 512, 512)
+        yield from _layer(f"{side}_transform.sequential.0", 512, 512)
+        yield from _layer(f"{side}_transform.sequential.3", 512, 512)
+        yield from _layer(f"{side}_projection.0", 512, size)
+        yield from _layer(f"{side}_projection.2", 512, 512)
 
 
-def _laion_layer(name: str, *shape: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+def _layer(name: str, *shape: int) -> Iterator[tuple[str, tuple[int, ...]]]:
     yield from ((f"{name}.weight", shape), (f"{name}.bias", shape[:1]))
 
 
-def _laion_norm(name: str, size: int, *, batch: bool = False) -> Iterator[tuple[str, tuple[int, ...]]]:
+def _norm(name: str, size: int, *, batch: bool = False) -> Iterator[tuple[str, tuple[int, ...]]]:
     yield from ((f"{name}.weight", (size,)), (f"{name}.bias", (size,)))
     if batch:
         yield from ((f"{name}.running_mean", (size,)), (f"{name}.running_var", (size,)))
@@ -257,11 +299,11 @@ def _initialise(body: nn.Module, generator: torch.Generator) -> None:
     """Fill convolutions and linear layers after He, so that ReLUs keep the size of signals."""
     with torch.no_grad():
         for module in body.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
+            if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight, generator=generator)
                 if module.bias is not None:
                     module.bias.normal_(0, 0.02, generator=generator)
-            elif isinstance(module, nn.BatchNorm2d):
+            elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
                 module.reset_parameters()
                 module.weight.uniform_(0.8, 1.2, generator=generator)
                 module.bias.normal_(0, 0.1, generator=generator)
@@ -270,7 +312,7 @@ def _initialise(body: nn.Module, generator: torch.Generator) -> None:
 def _calibrate(network: Cnn14Network, clips: torch.Tensor) -> None:
     """Set every batch norm to the statistics that it meets, then the spread of the logits."""
     for module in network.body.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.train()
             module.momentum = None  # a plain mean over batches, of which there is one
         else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -12,6 +14,9 @@ POINTS = (0.0, 1.0, -1.0, 0.5, -2.0)
 
 TILES_PER_STRIP = 128
 """Tiles transformed at a time: so few that they stay in the cache, and enough to be worth reading the weights for."""
+
+
+Convolution = TypeVar("Convolution", nn.Conv1d, nn.Conv2d)
 
 
 class Winograd(nn.Module):
@@ -120,7 +125,7 @@ def pad_within(convolution: nn.Conv2d) -> nn.Conv2d:
     return padded
 
 
-def fold_batch_norm(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
+def fold_batch_norm(convolution: Convolution, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> Convolution:
     """Return one convolution that does what both do in evaluation mode; its values differ by rounding."""
     with torch.no_grad():
         return fuse_conv_bn_eval(convolution.eval(), norm.eval())

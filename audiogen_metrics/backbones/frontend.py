@@ -1,4 +1,4 @@
-"""What the front ends of PANNs, VGGish and YAMNet share: exact power spectra on the device, in bounded memory."""
+"""What the front ends of several networks share: exact power spectra on the device, in bounded memory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def window_blocks(waveforms: torch.Tensor, window: int, hop: int) -> Iterator[to
         yield waveforms[:, first * hop : last * hop + window]
 
 
-def power_spectrogram(waveforms: torch.Tensor, fft: int, hop: int, frame: int | None = None) -> torch.Tensor:
+def power_spectrogram(
+    waveforms: torch.Tensor, fft: int, hop: int, frame: int | None = None, *, periodic: bool = True
+) -> torch.Tensor:
     """Return the power spectra ``(batch, frames, fft // 2 + 1)``, float32, of all whole frames of ``(batch, time)``.
 
     In float32 an FFT's rounding, relative to the loudest bin, shows in quiet bands once their logarithm is taken
@@ -44,12 +46,14 @@ def power_spectrogram(waveforms: torch.Tensor, fft: int, hop: int, frame: int | 
     fft, hop
         FFT length and distance of frames in samples.
     frame
-        Length in samples of a frame and of its periodic Hann window, with zeros behind it up to ``fft``; None is
-        ``fft``.
+        Length in samples of a frame and of its Hann window, with zeros behind it up to ``fft``; None is ``fft``.
+    periodic
+        Whether the Hann window would be 0 one sample behind its end; if not, its last sample is.
     """
     frame = fft if frame is None else frame
     precision = torch.float32 if waveforms.device.type == "mps" else torch.float64
-    window = F.pad(torch.hann_window(frame, dtype=precision, device=waveforms.device), (0, fft - frame))
+    window = torch.hann_window(frame, periodic, dtype=precision, device=waveforms.device)
+    window = F.pad(window, (0, fft - frame))
     # A whole batch's temporary arrays are too large for the CPU's allocator to use again: page faults double the time.
     clips = 1 if waveforms.device.type == "cpu" else len(waveforms)
     shape = (len(waveforms), 1 + (waveforms.shape[1] - frame) // hop, fft // 2 + 1)

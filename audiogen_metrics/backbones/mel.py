@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 
@@ -29,6 +31,29 @@ def htk_mel_filterbank(bins: int, sample_rate: int, bands: int, low_hz: float, h
     weights = torch.minimum(rising, falling).clamp(min=0)
     weights[0] = 0
     return weights.float()
+
+
+def kaldi_mel_filterbank(bins: int, sample_rate: int, bands: int, low_hz: float, high_hz: float) -> torch.Tensor:
+    """Return Kaldi's mel filterbank as torchaudio computes it, ``(bins, bands)`` float32. Used by PaSST.
+
+    These are the triangles of `htk_mel_filterbank` with no weight for the last bin, computed in float32: the mel values
+    of neighbouring bins are so close that weights come out up to 1.3e-5 otherwise, and networks were trained with them.
+
+    Parameters
+    ----------
+    bins, sample_rate, bands, low_hz, high_hz
+        As for `htk_mel_filterbank`.
+    """
+    step = sample_rate / 2 / (bins - 1)
+    mel = 1127.0 * (1.0 + step * torch.arange(bins, dtype=torch.float32, device="cpu")[:, None] / 700.0).log()
+    low, high = (1127.0 * math.log(1.0 + hertz / 700.0) for hertz in (low_hz, high_hz))
+    lower, centre, upper = (
+        low + torch.arange(first, first + bands, dtype=torch.float32, device="cpu") * ((high - low) / (bands + 1))
+        for first in range(3)
+    )
+    weights = torch.minimum((mel - lower) / (centre - lower), (upper - mel) / (upper - centre)).clamp(min=0)
+    weights[-1] = 0
+    return weights
 
 
 def _mel(hertz: torch.Tensor) -> torch.Tensor:

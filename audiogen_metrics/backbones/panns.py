@@ -108,7 +108,7 @@ class Cnn14(PretrainedBackbone):
     @property
     def labels(self) -> tuple[str, ...]:
         """The 527 class names."""
-        return _read_labels()
+        return audioset_labels()
 
 
 class Cnn14At16k(Cnn14):
@@ -147,20 +147,32 @@ class Network(PretrainedNetwork):
 
     def __init__(self, sample_rate: int, fft: int, hop: int, low_hz: float, high_hz: float) -> None:
         with torch.device("meta"):  # 80 million random numbers would be drawn for nothing
-            body = _definitions()["Cnn14"](sample_rate, fft, hop, BANDS, low_hz, high_hz, CLASSES)
+            body: Any = self.make_body()
         super().__init__(body)
         self.norm: Any = body.bn0
         self.linear: Any = body.fc1
         self.classifier: Any = body.fc_audioset
         self.log_mel: LogMel = LogMel(sample_rate, fft, hop, low_hz, high_hz)
 
+    @staticmethod
+    def make_body() -> nn.Module:
+        """Return the layers behind the front end."""
+        nothing = dict.fromkeys(("sample_rate", "window_size", "hop_size", "fmin", "fmax"))  # for the front end alone
+        body: nn.Module = _definitions()["Cnn14"](mel_bins=BANDS, classes_num=CLASSES, **nothing)
+        return body
+
     def fold_batch_norms(self) -> None:
         """Let each convolution do its batch norm too."""
         for block in self._blocks():
-            for number in (1, 2):
-                convolution, norm = getattr(block, f"conv{number}"), getattr(block, f"bn{number}")
-                setattr(block, f"conv{number}", fold_batch_norm(convolution, norm))
-                setattr(block, f"bn{number}", nn.Identity())
+            self.fold_block(block)
+
+    @staticmethod
+    def fold_block(block: Any) -> None:
+        """Let both convolutions of a block do their batch norms too."""
+        for number in (1, 2):
+            convolution, norm = getattr(block, f"conv{number}"), getattr(block, f"bn{number}")
+            setattr(block, f"conv{number}", fold_batch_norm(convolution, norm))
+            setattr(block, f"bn{number}", nn.Identity())
 
     def suit_cpu(self) -> None:
         """Rearrange folded convolutions for a CPU: channels last, and fewer products where channels are many."""
@@ -177,10 +189,14 @@ class Network(PretrainedNetwork):
 
     def forward(self, waveforms: torch.Tensor) -> Features:
         """Return the features of ``(batch, time)``."""
-        heard = torch.cat([self.heard(strip)[:, :, kept] for strip, kept in self.strips(waveforms)], dim=2)
+        heard = self.maps(waveforms)
         embeddings = F.relu(self.linear(heard.amax(dim=2) + heard.mean(dim=2)))
         logits: torch.Tensor = self.classifier(embeddings)
         return Features(embeddings=embeddings.float(), logits=logits.float())
+
+    def maps(self, waveforms: torch.Tensor) -> torch.Tensor:
+        """Return the last maps of ``(batch, time)``, averaged over bands: ``(batch, 2048, frames // 32)``."""
+        return torch.cat([self.heard(strip)[:, :, kept] for strip, kept in self.strips(waveforms)], dim=2)
 
     def strips(self, waveforms: torch.Tensor) -> Iterator[tuple[torch.Tensor, slice]]:
         """Yield log-mel spectrograms ``(batch, frames, 64)`` along the time of ``(batch, time)``, one for short clips.
@@ -188,20 +204,31 @@ class Network(PretrainedNetwork):
         With each comes which of its output frames count; what lies beyond has heard a strip's edge.
         """
         padded = self.log_mel.pad(waveforms)
-        frames = self.log_mel.count(padded)
+        for first, last, kept in self.spans(self.log_mel.count(padded)):
+            yield self.log_mel.of_padded(self.log_mel.span(padded, first, last)), kept
+
+    def spans(self, frames: int) -> Iterator[tuple[int, int, slice]]:
+        """Yield the first frame of each strip, the one behind its last, and which of its output frames count."""
         if frames <= STRIP_FRAMES:
-            yield self.log_mel.of_padded(padded), slice(None)
+            yield 0, frames, slice(None)
             return
         for start in range(0, frames // POOLED_FRAMES * POOLED_FRAMES, STRIP_FRAMES):
             first, last = max(0, start - HALO), min(frames, start + STRIP_FRAMES + HALO)
             skipped = (start - first) // POOLED_FRAMES
-            strip = self.log_mel.of_padded(self.log_mel.span(padded, first, last))
-            yield strip, slice(skipped, skipped + STRIP_FRAMES // POOLED_FRAMES)
+            yield first, last, slice(skipped, skipped + STRIP_FRAMES // POOLED_FRAMES)
 
     def heard(self, log_mel: torch.Tensor) -> torch.Tensor:
         """Return the last maps of ``(batch, frames, 64)``, averaged over bands: ``(batch, 2048, frames // 32)``."""
+        return self.through(self.normed(log_mel), first=0)
+
+    def normed(self, log_mel: torch.Tensor) -> torch.Tensor:
+        """Return ``(batch, frames, 64)`` as the first block takes it, ``(batch, 1, frames, 64)``."""
         maps: torch.Tensor = self.norm(log_mel[:, None].transpose(1, 3)).transpose(1, 3)
-        for block, size in zip(self._blocks(), POOLS, strict=True):
+        return maps
+
+    def through(self, maps: torch.Tensor, first: int) -> torch.Tensor:
+        """Return what the blocks from number ``first`` on, counted from 0, make of maps, averaged over bands."""
+        for block, size in list(zip(self._blocks(), POOLS, strict=True))[first:]:
             maps = block(maps, pool_size=size, pool_type="avg")
         return maps.mean(dim=3)
 
@@ -299,6 +326,12 @@ def _mel_to_hz(mel: torch.Tensor) -> torch.Tensor:
 _FORMAT = "A PANNs checkpoint is {'model': state dict, …}; agm weights list names the published files"
 
 
+def conv_block(given: int, made: int) -> nn.Module:
+    """Return a block of CNN14, panns-inference's own: two convolutions with batch norms, then pooling."""
+    block: nn.Module = _definitions()["ConvBlock"](given, made)
+    return block
+
+
 @cache
 def _definitions() -> dict[str, Any]:
     """Return panns-inference's classes, with nothing where they would put torchlibrosa's front end and noise."""
@@ -308,7 +341,8 @@ def _definitions() -> dict[str, Any]:
 
 
 @cache
-def _read_labels() -> tuple[str, ...]:
+def audioset_labels() -> tuple[str, ...]:
+    """Return the names of AudioSet's 527 classes in the order of the logits."""
     file = resources.files("audiogen_metrics.backbones") / "data" / LABELS_FILE
     rows = csv.DictReader(file.read_text(encoding="utf-8").splitlines())
     return tuple(row["display_name"] for row in rows)
