@@ -38,13 +38,19 @@ def whole(name: str, value: Any, least: int, most: int | None = None) -> int:
 def split_list(given: str | Iterable[str]) -> list[str]:
     """Return what people write as one comma-separated text or several, one by one, in lower case and each once.
 
+    What follows an ``@``, the name of a network, keeps its capitals. UsageError where nothing does.
+
     Examples
     --------
     >>> split_list(["FD, kl,", "fd"])
     ['fd', 'kl']
     """
     parts = [part for text in ([given] if isinstance(given, str) else given) for part in text.split(",")]
-    return list(dict.fromkeys(part.strip().lower() for part in parts if part.strip()))
+    pieces = [part.strip().partition("@") for part in parts if part.strip()]
+    for name, at, network in pieces:
+        if at and not (name and network):
+            raise UsageError(f"{name}@{network} is half a name", fix="Write METRIC@NETWORK, such as fd@yamnet")
+    return list(dict.fromkeys(f"{name.lower()}{at}{network}" for name, at, network in pieces))
 
 
 def as_path(value: Any, where: str | None = None) -> Path:

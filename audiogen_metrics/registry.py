@@ -53,6 +53,7 @@ class Registry(Generic[T]):
         self._kind = kind
         self._group, self._check = entry_point_group, check
         self._loaders: dict[str, Callable[[], T]] = {}
+        self._families: dict[str, str] = {}
         self.faults: dict[str, str] = {}
         """By name, what is wrong with how other packages announce it; filled when names are first looked up."""
 
@@ -68,12 +69,20 @@ class Registry(Generic[T]):
             raise UsageError(f"{self._kind} {name!r} is registered already", fix="Choose another name")
         self._loaders[name] = (lambda: self._load(target)) if isinstance(target, str) else (lambda: target)
 
+    def add_family(self, prefix: str, address: str) -> None:
+        """Have all names that begin with ``prefix`` made by a function, given as ``"module:attribute"``."""
+        self._families[prefix] = address
+
     def get(self, name: str) -> T:
         """Return the object called ``name``."""
+        for prefix, address in self._families.items():
+            if name.startswith(prefix):
+                return cast("Callable[[str], T]", self._load(address))(name)
         if name not in self._loaders:
             self._discover()
         if name not in self._loaders:
-            raise unknown_name(self._kind, name, self.names())
+            families = [f"{prefix}…" for prefix in self._families]
+            raise unknown_name(self._kind, name, [*self.names(), *families])
         return self._loaders[name]()
 
     def names(self) -> list[str]:

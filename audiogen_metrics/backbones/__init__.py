@@ -9,14 +9,16 @@ from audiogen_metrics.registry import Registry
 if TYPE_CHECKING:
     from audiogen_metrics.backbones.base import Backbone
     from audiogen_metrics.backbones.custom import from_callable
+    from audiogen_metrics.backbones.hub import trust_remote_code
 
-__all__ = ["BACKBONES", "from_callable"]
+__all__ = ["BACKBONES", "from_callable", "trust_remote_code"]
 
 BACKBONES: Registry[type[Backbone]] = Registry("backbone", entry_point_group="audiogen_metrics.backbones")
 """All backbones; an installed package adds its own under this entry-point group, loaded on use."""
 
 BACKBONES.add("panns-cnn14-16k", "audiogen_metrics.backbones.panns:Cnn14At16k")
 BACKBONES.add("panns-cnn14-32k", "audiogen_metrics.backbones.panns:Cnn14At32k")
+BACKBONES.add("panns-wavegram-logmel-cnn14", "audiogen_metrics.backbones.wavegram:WavegramLogmelCnn14")
 BACKBONES.add("vggish", "audiogen_metrics.backbones.vggish:VGGish")
 BACKBONES.add("vggish-float16", "audiogen_metrics.backbones.vggish:Float16VGGish")
 BACKBONES.add("vggish-overlapping", "audiogen_metrics.backbones.vggish:OverlappingVGGish")
@@ -28,15 +30,24 @@ BACKBONES.add("clap-laion-music-hop1", "audiogen_metrics.backbones.laion_clap:Mu
 BACKBONES.add("clap-laion-music-hop10", "audiogen_metrics.backbones.laion_clap:MusicTens")
 BACKBONES.add("clap-laion-630k", "audiogen_metrics.backbones.laion_clap:Sounds")
 BACKBONES.add("clap-laion-630k-fusion", "audiogen_metrics.backbones.laion_clap:SoundsFusion")
+BACKBONES.add("passt", "audiogen_metrics.backbones.passt:PaSST")
+BACKBONES.add("passt-kadtk", "audiogen_metrics.backbones.passt:Joint")
+BACKBONES.add("passt-hop5", "audiogen_metrics.backbones.passt:Overlapping")
+BACKBONES.add("passt-segments", "audiogen_metrics.backbones.passt:Segments")
 BACKBONES.add("yamnet", "audiogen_metrics.backbones.yamnet:YAMNet")
+BACKBONES.add_family("hf:", "audiogen_metrics.backbones.huggingface:named")
 
 
 if not TYPE_CHECKING:  # a checker that saw this would take any name
 
     def __getattr__(name: str) -> Any:
-        # The helper needs torch, which listing the backbones does not.
+        # The first needs torch, which listing the backbones does not.
         if name == "from_callable":
             from audiogen_metrics.backbones.custom import from_callable
 
             return from_callable
+        if name == "trust_remote_code":
+            from audiogen_metrics.backbones.hub import trust_remote_code
+
+            return trust_remote_code
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

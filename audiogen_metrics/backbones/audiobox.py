@@ -22,7 +22,7 @@ from torch import nn
 from audiogen_metrics.backbones.base import Features, Output
 from audiogen_metrics.backbones.pretrained import PretrainedBackbone, PretrainedNetwork, checked
 from audiogen_metrics.backbones.ratings import AESTHETICS
-from audiogen_metrics.backbones.weights import WEIGHTS, find, sha256_of
+from audiogen_metrics.backbones.weights import sha256_of
 from audiogen_metrics.errors import MissingWeightsError
 
 WINDOW = 160_000
@@ -128,15 +128,15 @@ class AudioboxAesthetics(PretrainedBackbone):
 
     name = "audiobox-aesthetics"
     sample_rate = 16_000
-    outputs = frozenset[Output]({"ratings"})
+    outputs: ClassVar[frozenset[Output]] = frozenset[Output]({"ratings"})
     axes: ClassVar[tuple[str, ...]] = AESTHETICS
     converts = False
 
     @cached_property
     def config_file(self) -> Path:
-        """The config in use: beside weights that were given, else the published one."""
-        if self._given is None:
-            return find(WEIGHTS.get(f"{self.name}-config"))
+        """The config in use: the one given, the one beside weights that were given, else the published one."""
+        if self._given is None or f"{self.name}-config" in self._beside:
+            return self.beside(f"{self.name}-config")
         return self.weights_file.with_name(CONFIG)
 
     @property
@@ -149,7 +149,7 @@ class AudioboxAesthetics(PretrainedBackbone):
                 raise
             raise MissingWeightsError(f"cannot be read ({error.strerror})", self.config_file, _BESIDE) from error
 
-    def build(self) -> Network:
+    def build(self) -> PretrainedNetwork:
         """Return the network, its weights still on the meta device."""
         return Network(Head.read(self.config_file))
 

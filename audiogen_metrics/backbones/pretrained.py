@@ -70,6 +70,26 @@ class PretrainedBackbone(Backbone):
     ) -> None:
         super().__init__(device, autocast, tf32)
         self._given = None if weights is None else as_path(weights).absolute()
+        self._beside: dict[str, Path] = {}
+
+    def take(self, files: Mapping[str, str | Path]) -> None:
+        """Use these files in place of the published ones that stand beside the weights, by the name of each."""
+        self._beside |= {name: as_path(path).absolute() for name, path in files.items()}
+
+    def beside(self, name: str) -> Path:
+        """Return a file that stands beside the weights: the one given, else the published one.
+
+        Raises
+        ------
+        MissingWeightsError
+            There is none.
+        """
+        path = self._beside.get(name)
+        if path is None:
+            return find(WEIGHTS.get(name))
+        if not path.is_file():
+            raise MissingWeightsError("there is no such file", where=path)
+        return path
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the network out: its class comes from another package's file, and its weights from theirs."""

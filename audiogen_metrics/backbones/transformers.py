@@ -13,22 +13,33 @@ from types import ModuleType
 from audiogen_metrics.errors import MissingDependencyError
 
 
-def transformers_module(name: str) -> ModuleType:
-    """Return a module of transformers, such as ``models.clap.modeling_clap``.
+def require_transformers(extra: str = "clap") -> None:
+    """Raise MissingDependencyError unless transformers is installed; imports nothing.
+
+    ``extra`` is what an installation without it lacks.
+    """
+    if importlib.util.find_spec("transformers") is None:
+        raise MissingDependencyError("the package transformers is not installed", fix=_install(extra))
+
+
+def _install(extra: str) -> str:
+    return f"pip install 'audiogen-metrics[{extra}]'"
+
+
+def transformers_module(name: str, extra: str = "clap") -> ModuleType:
+    """Return a module of transformers, such as ``models.clap.modeling_clap``; the package itself for an empty name.
 
     Raises
     ------
     MissingDependencyError
         transformers is not installed, or cannot be imported.
     """
-    fix = "pip install 'audiogen-metrics[clap]'"
-    if importlib.util.find_spec("transformers") is None:
-        raise MissingDependencyError("the package transformers is not installed", fix=fix)
+    require_transformers(extra)
     try:
         with broken_torchaudio_hidden():
-            return importlib.import_module(f"transformers.{name}")
+            return importlib.import_module(f"transformers.{name}".rstrip("."))
     except Exception as error:
-        raise MissingDependencyError(f"transformers cannot be imported ({error})", fix=fix) from error
+        raise MissingDependencyError(f"transformers cannot be imported ({error})", fix=_install(extra)) from error
 
 
 @contextmanager
@@ -64,3 +75,27 @@ def _can_be_imported(name: str) -> bool:
             del sys.modules[left]
         return False
     return True
+
+
+_SPEAKERS = ("diffusers", "transformers")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back what diffusers and transformers log about keys, and a progress bar for every file.
+
+    What matters of it is raised as an error here. The host's own settings are restored.
+    """
+    # Whoever loads a network has imported its package; CLAP does without diffusers.
+    speakers = [importlib.import_module(f"{name}.utils.logging") for name in _SPEAKERS if sys.modules.get(name)]
+    before = [(logging, logging.get_verbosity(), logging.is_progress_bar_enabled()) for logging in speakers]
+    try:
+        for logging in speakers:
+            logging.set_verbosity_error()
+            logging.disable_progress_bar()
+        yield
+    finally:
+        for logging, verbosity, bar in before:
+            logging.set_verbosity(verbosity)
+            if bar:
+                logging.enable_progress_bar()

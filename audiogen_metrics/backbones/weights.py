@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import importlib.util
 import json
 import os
+import re
 import sys
 import tempfile
 import time
@@ -17,6 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import quote, unquote
 
 from audiogen_metrics.errors import MissingWeightsError, UsageError, option
 from audiogen_metrics.filesystems import RACY_NS, Volume
@@ -50,11 +53,15 @@ class WeightsEntry:
         SHA-256 of the file, hex; None where nobody published it: the first file that is used is trusted, and its own
         is recorded on this machine.
     licence, citation
-        What its authors ask for.
+        Licence of the weights, and what their authors ask for.
     size
         Bytes; None where nobody published it.
     limit
         Bytes that a download may have where the size is not known.
+    code
+        Licence of the network's code that is used with them, and whose code it is; empty where nobody looked it up.
+    commercial
+        Whether these licences allow commercial use; None where that is not known.
     """
 
     name: str
@@ -65,6 +72,8 @@ class WeightsEntry:
     citation: str
     size: int | None = None
     limit: int = 2**30
+    code: str = ""
+    commercial: bool | None = None
 
 
 PANNS_CITATION = (
@@ -82,8 +91,10 @@ CLAP_CITATION = (
     "Wu et al., Large-scale Contrastive Language-Audio Pretraining with Feature Fusion and Keyword-to-Caption "
     "Augmentation, ICASSP 2023"
 )
+PASST_CITATION = "Koutini et al., Efficient Training of Audio Transformers with Patchout, Interspeech 2022"
 ROBERTA_CITATION = "Liu et al., RoBERTa: A Robustly Optimized BERT Pretraining Approach, arXiv 1907.11692"
 _LAION = "https://huggingface.co/lukewys/laion_clap/resolve/b3708341862f581175dba5c356a4ebf74a9b6651/"
+_PASST = "https://github.com/kkoutini/PaSST/releases/download/"
 _ROBERTA = "https://huggingface.co/FacebookAI/roberta-base/resolve/e2da8e2f811d1448a5b465c236feacd80ffbac7b/"
 
 # The digests were published by people who downloaded the files, not by the authors: VGGish's begins with the
@@ -99,6 +110,8 @@ for _entry in (
         sha256="e2ee543a27919542c2ea03eabaa70b24dcd4e6c8e05621de6b67a94e4c5058e6",
         size=358_668_570,
         licence="CC-BY-4.0 (Zenodo record 3987831)",
+        code="MIT (panns-inference)",
+        commercial=True,
         citation=PANNS_CITATION,
     ),
     WeightsEntry(
@@ -111,6 +124,8 @@ for _entry in (
         sha256="0dc499e40e9761ef5ea061ffc77697697f277f6a960894903df3ada000e34b31",
         size=327_428_481,
         licence="CC-BY-4.0 (Zenodo record 3987831)",
+        code="MIT (panns-inference)",
+        commercial=True,
         citation=PANNS_CITATION,
     ),
     WeightsEntry(
@@ -119,6 +134,8 @@ for _entry in (
         urls=("https://github.com/harritaylor/torchvggish/releases/download/v0.1/vggish-10086976.pth",),
         sha256="10086976245803799d9194e9a73d9b6c1549c71d1b80106f5cade5608a561f4b",
         licence="Apache-2.0",
+        code="Apache-2.0 (torchvggish)",
+        commercial=True,
         citation=VGGISH_CITATION,
     ),
     WeightsEntry(
@@ -128,6 +145,8 @@ for _entry in (
         sha256="a5a3c2412649cc2384ec525ffd5180ce6c4778f43bed6108e0a1303de04d014e",
         size=415_472_992,
         licence="CC-BY-4.0; its WavLM part MIT",
+        code="MIT (this library)",
+        commercial=True,
         citation=AUDIOBOX_CITATION,
     ),
     WeightsEntry(
@@ -137,6 +156,8 @@ for _entry in (
         sha256="0b8eabc5ced92cefed116a3aca8f1e59d2a33dc4d376b9e86dfb9c072e1d280d",
         size=492,
         licence="CC-BY-4.0",
+        code="MIT (this library)",
+        commercial=True,
         citation=AUDIOBOX_CITATION,
     ),
     WeightsEntry(
@@ -146,6 +167,8 @@ for _entry in (
         sha256="51c68f12f9d7ea25fdaaccf741ec7f81e93ee594455410f3bca4f47f88d8e006",
         size=2_352_471_003,
         licence="CC0-1.0",
+        code="Apache-2.0 (transformers)",
+        commercial=True,
         citation=CLAP_CITATION,
     ),
     WeightsEntry(
@@ -155,6 +178,8 @@ for _entry in (
         sha256="fae3e9c087f2909c28a09dc31c8dfcdacbc42ba44c70e972b58c1bd1caf6dedd",
         size=2_352_471_003,
         licence="CC0-1.0",
+        code="Apache-2.0 (transformers)",
+        commercial=True,
         citation=CLAP_CITATION,
     ),
     WeightsEntry(
@@ -164,6 +189,8 @@ for _entry in (
         sha256=None,
         size=1_863_587_645,
         licence="CC0-1.0",
+        code="Apache-2.0 (transformers)",
+        commercial=True,
         citation=CLAP_CITATION,
     ),
     WeightsEntry(
@@ -173,6 +200,8 @@ for _entry in (
         sha256=None,
         limit=2**32,
         licence="CC0-1.0",
+        code="Apache-2.0 (transformers)",
+        commercial=True,
         citation=CLAP_CITATION,
     ),
     WeightsEntry(
@@ -182,6 +211,8 @@ for _entry in (
         sha256="9e7f63c2d15d666b52e21d250d2e513b87c9b713cfa6987a82ed89e5e6e50655",
         size=898_823,
         licence="MIT",
+        code="Apache-2.0 (transformers)",
+        commercial=True,
         citation=ROBERTA_CITATION,
     ),
     WeightsEntry(
@@ -191,7 +222,30 @@ for _entry in (
         sha256="1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
         size=456_318,
         licence="MIT",
+        code="Apache-2.0 (transformers)",
+        commercial=True,
         citation=ROBERTA_CITATION,
+    ),
+    WeightsEntry(
+        name="passt",
+        file_name="passt-s-f128-p16-s10-ap.476-swa.pt",
+        urls=(_PASST + "v0.0.1-audioset/passt-s-f128-p16-s10-ap.476-swa.pt",),
+        sha256="302903fa8c4aee817b11dc982da0b29aaf8d11a3e722420476d0a12c9db70c2c",
+        size=344_665_734,
+        licence="Apache-2.0",
+        code="MIT (this library)",
+        commercial=True,
+        citation=PASST_CITATION,
+    ),
+    WeightsEntry(
+        name="panns-wavegram-logmel-cnn14",
+        file_name="Wavegram_Logmel_Cnn14_mAP=0.439.pth",
+        urls=("https://zenodo.org/record/3987831/files/Wavegram_Logmel_Cnn14_mAP%3D0.439.pth",),
+        sha256=None,  # people who downloaded it give MD5 alone: 17fa9ab65af3c0eb5ffbc5f65552c4e1
+        licence="CC-BY-4.0 (Zenodo record 3987831)",
+        code="MIT (this library)",
+        commercial=True,
+        citation=PANNS_CITATION,
     ),
 ):
     WEIGHTS.add(_entry.name, _entry)
@@ -201,6 +255,9 @@ _SHARED = {
     "vggish-overlapping": "vggish",
     "clap-laion-music-hop1": "clap-laion-music",
     "clap-laion-music-hop10": "clap-laion-music",
+    "passt-kadtk": "passt",
+    "passt-hop5": "passt",
+    "passt-segments": "passt",
 }
 
 
@@ -208,7 +265,16 @@ _PAPER = {"panns-cnn14-16k", "panns-cnn14-32k", "vggish"}
 """What YAMNet can stand in for."""
 
 _BESIDE = {"audiobox-aesthetics": "audiobox-aesthetics-config"}
-"""Small files that weights cannot be used without. They lie beside weights that are given, so nobody gives them."""
+"""Small files that weights cannot be used without. They lie beside given weights, or are given too."""
+
+_TOKENIZER = ("roberta-base-vocab", "roberta-base-merges")
+
+
+def beside(name: str) -> tuple[str, ...]:
+    """Return the names of small files that may be given for a network besides its weights."""
+    if name.startswith("clap-laion"):
+        return _TOKENIZER
+    return (_BESIDE[name],) if name in _BESIDE else ()
 
 
 def with_what_is_beside(names: Iterable[str]) -> set[str]:
@@ -235,15 +301,43 @@ def weights_dir() -> Path:
 def candidates(entry: WeightsEntry) -> list[Path]:
     """Return the files that may be ``entry``, in the order in which they are tried; most do not exist.
 
-    First this library's own folders, then those of panns-inference, audioldm_eval and torch hub (torchvggish,
-    fadtk), so that nobody downloads 300 MB twice.
+    First this library's own folders, then those of panns-inference, audioldm_eval, torch hub (torchvggish, fadtk,
+    PaSST), laion_clap, fadtk and the Hugging Face hub's client, under the names that each gives a file, so that nobody
+    downloads 300 MB twice.
     """
-    torch_home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "torch"
-    folders = [weights_dir(), cache_dir() / "weights"]
-    for other in ("~/panns_data", "~/.cache/audioldm_eval/ckpt", Path(torch_home) / "hub" / "checkpoints"):
+    own = [weights_dir(), cache_dir() / "weights"]
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    torch_home = Path(os.environ.get("TORCH_HOME") or Path(cache) / "torch")
+    others: list[Path] = []
+    for other in ("~/panns_data", "~/.cache/audioldm_eval/ckpt", torch_home / "hub" / "checkpoints"):
         with contextlib.suppress(UsageError):  # nobody knows where home is, so nothing is there
-            folders.append(at_home(other))
-    return [folder / entry.file_name for folder in dict.fromkeys(folders)]
+            others.append(at_home(other))
+    others += _packages()
+    # torch hub and wget take the last part of the address, in which "=" is "%3D".
+    names = dict.fromkeys((entry.file_name, quote(entry.file_name)))
+    found = [folder / name for folder in (*own, *others) for name in names]
+    hub = os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or Path(cache) / "huggingface") / "hub"
+    with contextlib.suppress(UsageError):
+        found += [path for url in entry.urls for path in _snapshots(at_home(hub), url)]
+    return [*dict.fromkeys(found)]
+
+
+def _packages() -> list[Path]:
+    """Return the folders of installed packages that keep weights beside their code; nothing of them is imported."""
+    folders = []
+    for package, inside in (("laion_clap", ""), ("fadtk", ".model-checkpoints"), ("kadtk", ".model-checkpoints")):
+        spec = importlib.util.find_spec(package)
+        folders += [Path(place, inside) for place in (spec and spec.submodule_search_locations) or ()]
+    return folders
+
+
+def _snapshots(hub: Path, url: str) -> list[Path]:
+    """Return where the hub's client keeps what lies at an address of the hub."""
+    match = re.fullmatch(r"https://huggingface\.co/([^/]+)/([^/]+)/resolve/([^/]+)/(.+)", url)
+    if match is None:
+        return []
+    owner, name, revision, path = map(unquote, match.groups())
+    return [hub / f"models--{owner}--{name}" / "snapshots" / revision / path]
 
 
 def find(entry: WeightsEntry) -> Path:
@@ -360,6 +454,7 @@ def fetch(entry: WeightsEntry, *, progress: bool | None = None) -> Path:
                 problem = examine(entry, part, memo=False)
                 if problem is not None:
                     raise OSError(f"the file {problem or 'vanished'}")
+            examine(entry, target)  # where no digest is published, what came is what is trusted from now on
             return target
         except OSError as error:  # requests' errors are OSErrors too
             if error.errno in _DISK:
@@ -493,6 +588,10 @@ def parse_weights(values: list[str]) -> dict[str, Path]:
             entry = WEIGHTS.get(name if name in WEIGHTS.names() else "vggish")
             example = f"For example --weights {entry.name}={entry.file_name}"
             raise UsageError("not of the form NAME=FILE", where, example)
+        if name.startswith("hf:"):
+            raise UsageError(
+                "a network of transformers is given by its name", where, "Write hf:/FOLDER where it is used"
+            )
         if name not in known:
             raise unknown_name("weights", name, known)
         if name in files:

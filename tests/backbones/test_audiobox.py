@@ -16,8 +16,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from audiogen_metrics.backbones.audiobox import FRAMES, HOP, WINDOW, AudioboxAesthetics, Head, Network
 from audiogen_metrics.backbones.ratings import AESTHETICS
 from audiogen_metrics.backbones.weights import WEIGHTS
-from audiogen_metrics.errors import MissingWeightsError
-from audiogen_metrics.evaluation import require_weights
+from audiogen_metrics.errors import MissingWeightsError, UsageError
+from audiogen_metrics.evaluation import create_backbones, require_weights
+from audiogen_metrics.metrics import PQ
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.testing import check_backbone
 from tests.checkpoints import calibration_clips, write_audiobox
@@ -216,3 +217,26 @@ def test_both_published_files_are_asked_for() -> None:
         require_weights(recipes, {})
     assert "yamnet" not in str(caught.value), "YAMNet has no ratings"
     require_weights(recipes, {"audiobox-aesthetics": "given"})
+
+
+def test_its_config_may_be_given_alone(checkpoint: Path, tmp_path: Path) -> None:
+    recipes = get_protocol("audiobox-aesthetics").select(None)
+    config = tmp_path / "own.json"
+    content = json.loads((checkpoint.parent / "config.json").read_text())
+    content["target_transform"]["PQ"]["mean"] += 1
+    config.write_text(json.dumps(content))
+    with pytest.raises(MissingWeightsError, match="fetch audiobox-aesthetics; or"):
+        require_weights(recipes, {"audiobox-aesthetics-config": config})
+    files = {"audiobox-aesthetics": checkpoint, "audiobox-aesthetics-config": config}
+    require_weights(recipes, files)
+    (own,) = create_backbones(recipes, torch.device("cpu"), files).values()
+    (beside,) = create_backbones(recipes, torch.device("cpu"), {"audiobox-aesthetics": checkpoint}).values()
+    assert own.settings["config_sha256"] != beside.settings["config_sha256"]
+    waves = 0.1 * torch.randn(1, 16_000, generator=torch.Generator().manual_seed(0))
+    moved = own(waves).ratings - beside(waves).ratings
+    assert moved[0, AESTHETICS.index("PQ")] == pytest.approx(1, abs=1e-5)
+    config.unlink()
+    with pytest.raises(MissingWeightsError, match="no such file"):
+        own.beside("audiobox-aesthetics-config")
+    with pytest.raises(UsageError, match="cannot be given to an object"):
+        PQ(weights=files)

@@ -26,11 +26,13 @@ from torch import nn
 from audiogen_metrics import filesystems
 from audiogen_metrics.backbones import pretrained, weights
 from audiogen_metrics.backbones.base import Features, Output
+from audiogen_metrics.backbones.licences import terms_of
 from audiogen_metrics.backbones.panns import Cnn14At16k
 from audiogen_metrics.backbones.pretrained import PretrainedBackbone, PretrainedNetwork, definitions
 from audiogen_metrics.backbones.vggish import VGGish
 from audiogen_metrics.backbones.weights import WEIGHTS, WeightsEntry, fetch, find, parse_weights, sha256_of
 from audiogen_metrics.cli import weights as command
+from audiogen_metrics.cli.main import main
 from audiogen_metrics.errors import MissingDependencyError, MissingWeightsError, UsageError
 from audiogen_metrics.registry import Registry
 
@@ -41,7 +43,8 @@ DIGEST = hashlib.sha256(CONTENT).hexdigest()
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home folder, and no setting from outside."""
-    for name in ("AGM_CACHE_DIR", "AGM_WEIGHTS_DIR", "AGM_OFFLINE", "XDG_CACHE_HOME", "TORCH_HOME"):
+    names = ["AGM_CACHE_DIR", "AGM_WEIGHTS_DIR", "AGM_OFFLINE", "XDG_CACHE_HOME", "TORCH_HOME"]
+    for name in (*names, "HF_HOME", "HF_HUB_CACHE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("AGM_CACHE_DIR", str(tmp_path / "cache"))
@@ -103,13 +106,16 @@ def test_every_pretrained_backbone_has_an_entry() -> None:
     audiobox = ["audiobox-aesthetics", "audiobox-aesthetics-config"]
     clap = [f"clap-laion-{name}" for name in ("630k", "630k-fusion", "music", "music-speech")]
     tokenizer = ["roberta-base-merges", "roberta-base-vocab"]
-    assert WEIGHTS.names() == [*audiobox, *clap, "panns-cnn14-16k", "panns-cnn14-32k", *tokenizer, "vggish"]
+    panns = ["panns-cnn14-16k", "panns-cnn14-32k", "panns-wavegram-logmel-cnn14"]
+    assert WEIGHTS.names() == [*audiobox, *clap, *panns, "passt", *tokenizer, "vggish"]
     for name in WEIGHTS.names():
         known = WEIGHTS.get(name)
-        assert (known.sha256 is None) if "630k" in name else len(known.sha256) == 64
+        assert (known.sha256 is None) if "630k" in name or "wavegram" in name else len(known.sha256) == 64
         assert all(url.startswith("https://") for url in known.urls)
         assert known.licence
         assert known.citation
+        assert known.code
+        assert known.commercial
     assert WEIGHTS.get("vggish").sha256.startswith("10086976")
 
 
@@ -220,6 +226,65 @@ def test_files_of_other_tools_are_found(home: Path, place: str) -> None:
     file.parent.mkdir(parents=True)
     file.write_bytes(CONTENT)
     assert find(entry()) == file
+
+
+def test_names_that_other_tools_give_a_file_are_found(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = home / ".cache" / "huggingface" / "hub"
+    address = f"{'b' * 40}/part%20one/toy.bin"
+    known = replace(entry(), urls=(f"https://huggingface.co/someone/network/resolve/{address}",))
+    snapshot = hub / "models--someone--network" / "snapshots" / ("b" * 40) / "part one" / "toy.bin"
+    for file in (snapshot, home / ".cache" / "torch" / "hub" / "checkpoints" / "toy%3D1.pth"):
+        file.parent.mkdir(parents=True)
+        file.write_bytes(CONTENT)
+        assert find(known) == file
+    for variable, value in (("HF_HOME", tmp_path), ("HF_HUB_CACHE", tmp_path / "hub")):
+        monkeypatch.setenv(variable, str(value))
+        assert tmp_path / "hub" / snapshot.relative_to(hub) in weights.candidates(known)
+
+
+def test_panns_of_torch_hub() -> None:
+    names = {path.name for path in weights.candidates(WEIGHTS.get("panns-cnn14-16k"))}
+    assert names == {"Cnn14_16k_mAP=0.438.pth", "Cnn14_16k_mAP%3D0.438.pth"}
+
+
+def test_weights_beside_the_code_of_other_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package, inside in (("laion_clap", ""), ("fadtk", ".model-checkpoints")):
+        place = tmp_path / package / inside
+        place.mkdir(parents=True)
+        (tmp_path / package / "__init__.py").write_text("raise RuntimeError('imported')")
+        monkeypatch.syspath_prepend(tmp_path)
+        (place / "toy=1.pth").write_bytes(CONTENT)
+        assert place / "toy=1.pth" in weights.candidates(entry())
+    assert find(entry()) == tmp_path / "laion_clap" / "toy=1.pth"
+
+
+class TestWithoutAPublishedDigest:
+    """Whatever the entry: the first file is trusted, its digest recorded, and compared ever after."""
+
+    def test_found(self, home: Path, tmp_path: Path) -> None:
+        known = replace(entry(), sha256=None)
+        file = home / "panns_data" / "toy=1.pth"
+        file.parent.mkdir(parents=True)
+        file.write_bytes(CONTENT)
+        assert find(known) == file
+        assert json.loads(weights.trust_note(known).read_text())["sha256"] == DIGEST
+        file.write_bytes(CONTENT[:-1] + b"?")
+        with pytest.raises(MissingWeightsError, match="the first file used here had"):
+            find(known)
+        other = tmp_path / "cache" / "weights" / "toy=1.pth"
+        other.write_bytes(CONTENT)
+        assert find(known) == other
+
+    def test_fetched(self, server: http.server.ThreadingHTTPServer) -> None:
+        known = replace(entry(server, "good"), sha256=None)
+        path = fetch(known)
+        assert json.loads(weights.trust_note(known).read_text())["sha256"] == DIGEST
+        path.unlink()
+        with pytest.raises(MissingWeightsError, match="the first file used here had"):
+            fetch(replace(entry(server, "wrong"), sha256=None))
+        assert not path.exists()
 
 
 def test_the_chosen_folder_comes_first(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -590,6 +655,9 @@ def test_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Non
     assert agm("list") == 0
     table, _, offline = capsys.readouterr().out.partition("\n\n")
     assert [line.split()[-1] for line in table.splitlines()] == ["file", "missing", "missing"]
+    assert table.splitlines()[1].split()[-4:] == ["CC0", "unknown", "unknown", "missing"], (
+        "licences, commercial use, file"
+    )
     assert f"put them into {tmp_path / 'cache' / 'weights'}:" in offline
     assert f"{DIGEST}  toy=1.pth\n    http://127.0.0.1:" in offline
     assert agm("verify") == 0
@@ -623,6 +691,58 @@ def test_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Non
         agm("fetch", "tyo")
     with pytest.raises(MissingWeightsError, match="download failed"):
         agm("fetch", "void")
+
+
+class TestCommercialUse:
+    def test_listing(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        registry: Registry[WeightsEntry] = Registry("weights")
+        for name, commercial in (("free", True), ("closed", False), ("unsaid", None)):
+            registry.add(name, WeightsEntry(name, name, (), "0" * 64, "X", "y", code="Z", commercial=commercial))
+        monkeypatch.setattr(command, "WEIGHTS", registry)
+        assert agm("list", "--format", "json") == 0
+        assert {row["name"]: row["commercial"] for row in json.loads(capsys.readouterr().out)} == {
+            "free": True,
+            "closed": False,
+            "unsaid": None,
+        }
+        assert agm("list", "--commercial", "--format", "json") == 0
+        assert [row["name"] for row in json.loads(capsys.readouterr().out)] == ["free"]
+
+    def test_score_refuses_what_is_not_known(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        folders = [str(tmp_path), str(tmp_path)]
+        assert main(["score", *folders, "--protocol", "yamnet", "--commercial"]) == 2
+        refusal = capsys.readouterr().err
+        assert "--commercial: commercial use is not allowed" in refusal
+        assert "yamnet (weights: unknown; code: unknown)" in refusal
+        (tmp_path / "own.pth").write_bytes(b"mine")
+        assert main(["score", *folders, "--commercial", "--weights", f"vggish={tmp_path / 'own.pth'}"]) == 2
+        refusal = capsys.readouterr().err
+        assert "vggish (weights: unknown, as the file is not the published one" in refusal
+        assert "panns" not in refusal
+
+    def test_allowed_networks_go_on(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        assert main(["score", str(tmp_path), str(tmp_path), "--commercial"]) != 0
+        assert "commercial" not in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("licence", "answer"),
+        [
+            ("apache-2.0", True),
+            ("bsd-3-clause", True),
+            ("cc-by-4.0", True),
+            ("cc-by-nc-4.0", False),
+            ("cc-by-nc-sa-4.0", False),
+            ("openrail", None),
+            ("other", None),
+            (None, None),
+        ],
+    )
+    def test_model_cards(self, licence: str | None, answer: bool | None, tmp_path: Path) -> None:
+        (tmp_path / "config.json").write_text('{"model_type": "wav2vec2"}')
+        head = "" if licence is None else f"---\ntags:\n- audio\nlicense: {licence}\n---\n"
+        (tmp_path / "README.md").write_text(f"{head}# A network\nlicense: mit\n")
+        terms = terms_of(f"hf:{tmp_path}", {})
+        assert (terms.weights, terms.commercial) == (licence or "unknown", answer)
 
 
 @pytest.mark.parametrize("arguments", [[], ["fetch"], ["list", "--json"], ["path"], ["erase"]])
