@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         KID,
         KL,
         AudioMetric,
+        CLAPScore,
         Coverage,
         Density,
         MetricSuite,
@@ -44,6 +45,7 @@ __all__ = [
     "KID",
     "KL",
     "AudioMetric",
+    "CLAPScore",
     "Coverage",
     "Density",
     "MetricSuite",
@@ -66,6 +68,7 @@ __all__ = [
 
 _HOME = {
     "AudioMetric": "audiogen_metrics.objects",
+    "CLAPScore": "audiogen_metrics.objects",
     "Coverage": "audiogen_metrics.objects",
     "Density": "audiogen_metrics.objects",
     "FAD": "audiogen_metrics.objects",

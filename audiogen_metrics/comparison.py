@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from audiogen_metrics.audio.files import AudioFolder, scan
 from audiogen_metrics.audio.pairing import pair
 from audiogen_metrics.errors import MissingDependencyError, MissingWeightsError
-from audiogen_metrics.evaluation import check_weights_names, compute, create_backbones, tool_versions
+from audiogen_metrics.evaluation import added, check_weights_names, compute, create_backbones, tool_versions
+from audiogen_metrics.prompts import Captions, Prompts, captions_of
 from audiogen_metrics.protocols import PROTOCOLS, get_protocol
 from audiogen_metrics.results import InputSummary, Score
 from audiogen_metrics.settings import resolve_device
@@ -126,6 +127,7 @@ def compare_protocols(
     ref: str | Path,
     *,
     base: str = "audioldm",
+    prompts: Prompts | None = None,
     suffixes: str | Iterable[str] = (),
     device: str | torch.device = "auto",
     weights: Mapping[str, str | Path] | None = None,
@@ -146,6 +148,8 @@ def compare_protocols(
     base
         Protocol that the others and the options are compared with. Its weights must be here; scores on other
         backbones are left out, with the reason, where theirs are not.
+    prompts
+        As in `audiogen_metrics.score`; without them, scores that need some are left out.
     suffixes, device, weights, batch_size, workers, cache, verify, progress
         As in `audiogen_metrics.score`.
 
@@ -163,15 +167,19 @@ def compare_protocols(
     recipes: list[tuple[Kind, str, Recipe]]
     recipes = [("protocol", p.name, recipe) for p in _base_first(base) for recipe in p.recipes.values()]
     recipes += [("option", name, changed) for recipe in chosen.select(None) for name, changed in variants(recipe)]
+    recipes = [each for each in recipes if prompts is not None or not each[2].definition.prompted]
     gen_set, ref_set = scan(gen, suffixes), scan(ref, suffixes)
+    captions = None if prompts is None else captions_of(prompts, gen_set.clip_ids)
     check_weights_names([recipe for _, _, recipe in recipes], weights or {})
-    backbones, missing = _available(recipes, {r.backbone for r in chosen.select(None)}, resolve_device(device), weights)
+    own = [recipe for kind, name, recipe in recipes if (kind, name) == ("protocol", base)]
+    required = {recipe.backbone for recipe in own} - added(own) or added(own)
+    backbones, missing = _available(recipes, required, resolve_device(device), weights)
 
     from audiogen_metrics.embedding.extraction import ExtractionOptions
 
     options = ExtractionOptions(batch_size, workers, cache, verify, progress)
     usable = [entry for entry in recipes if entry[2].backbone in backbones]
-    scores, gen_side, ref_side = _scores(gen_set, ref_set, [r for _, _, r in usable], backbones, options)
+    scores, gen_side, ref_side = _scores(gen_set, ref_set, [r for _, _, r in usable], backbones, options, captions)
     rows = [Row(kind, name, score) for (kind, name, _), score in zip(usable, scores, strict=True)]
     distinct = {(recipe.backbone, recipe.preprocessing) for _, _, recipe in usable}
     return ProtocolComparison(
@@ -201,7 +209,12 @@ def variants(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
     for name, definition in recipe.definition.variants().items():
         yield name, replace(recipe, definition=definition)
     if recipe.backbone == "panns-cnn14-16k":
-        twice = replace(audio, sample_rate=2 * audio.sample_rate, minimum_samples=2 * audio.minimum_samples)
+        twice = replace(
+            audio,
+            sample_rate=2 * audio.sample_rate,
+            minimum_samples=2 * audio.minimum_samples,
+            maximum_samples=2 * audio.maximum_samples,
+        )
         yield "32 kHz", replace(recipe, backbone="panns-cnn14-32k", preprocessing=twice)
 
 
@@ -236,10 +249,11 @@ def _scores(
     recipes: Sequence[Recipe],
     backbones: Mapping[str, Backbone],
     options: ExtractionOptions,
+    captions: Captions | None,
 ) -> tuple[list[Score], FolderSide, FolderSide]:
     from audiogen_metrics.embedding.sides import FolderSide
 
-    gen_side = FolderSide.extract("gen", gen, recipes, backbones, options)
+    gen_side = FolderSide.extract("gen", gen, recipes, backbones, options, captions=captions)
     ref_side = FolderSide.extract("ref", ref, recipes, backbones, options)
     computed = {recipe: compute(recipe, gen_side.features(recipe), ref_side.features(recipe)) for recipe in {*recipes}}
     return [computed[recipe] for recipe in recipes], gen_side, ref_side

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from audiogen_metrics.audio.files import canonical_id, printable
 from audiogen_metrics.audio.pairing import pair
 from audiogen_metrics.audio.preparation import Preprocessing
+from audiogen_metrics.backbones import BACKBONES
 from audiogen_metrics.backbones.base import Output
 from audiogen_metrics.backbones.pretrained import load_tensors
 from audiogen_metrics.embedding.cache import ClipFeatures
@@ -236,11 +237,22 @@ def _recipes(gen: ImportedFeatures, ref: ImportedFeatures, metrics: str | Sequen
     for metric, kind in known.items():
         if metric not in names:
             continue
-        both = [name for name in common if kind.output in gen.outputs[name] & ref.outputs[name]]
+        both = [
+            name
+            for name in common
+            if kind.output in gen.outputs[name] & ref.outputs[name]
+            and (kind.output != "windows" or kind.window_logits == _gives_window_logits(name))
+        ]
         if metrics is not None and not both:
-            raise UsageError(f"{metric} needs {kind.output}, which both sets must have", where="metrics")
+            needed = "windows that are class logits" if kind.window_logits else kind.output
+            raise UsageError(f"{metric} needs {needed}, which both sets must have", where="metrics")
         recipes += [_recipe(kind(), name, gen.tool) for name in both]
     return recipes
+
+
+def _gives_window_logits(backbone: str) -> bool:
+    """Tell whether windows of this name are class logits; those of networks that are not known here are embeddings."""
+    return backbone in BACKBONES.names() and BACKBONES.get(backbone).window_logits
 
 
 def _recipe(metric: Metric, backbone: str, tool: str) -> Recipe:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from audiogen_metrics.audio.preparation import PeakPreprocessing, Preprocessing
+from audiogen_metrics.errors import UsageError, option, spoken
 from audiogen_metrics.metrics import catalogue, metric_names
 from audiogen_metrics.metrics.aesthetics import (
     ContentEnjoyment,
@@ -14,12 +17,25 @@ from audiogen_metrics.metrics.aesthetics import (
     ProductionComplexity,
     ProductionQuality,
 )
+from audiogen_metrics.metrics.clap import CLAPScore
 from audiogen_metrics.metrics.definition import Metric
 from audiogen_metrics.metrics.fd import FrechetAudioDistance, FrechetDistance
 from audiogen_metrics.metrics.inception import InceptionScore
-from audiogen_metrics.metrics.kl import KLDivergence, KLSigmoid
+from audiogen_metrics.metrics.kl import (
+    KLDivergence,
+    KLReverse,
+    KLSegments,
+    KLSegmentsBoth,
+    KLSegmentsReverse,
+    KLSigmoid,
+)
+from audiogen_metrics.metrics.mmd import KernelAudioDistance, WindowedKernelAudioDistance
 from audiogen_metrics.metrics.recipe import Recipe
+from audiogen_metrics.options import split_list
 from audiogen_metrics.registry import unknown_name
+
+if TYPE_CHECKING:
+    from audiogen_metrics.backbones.base import Backbone
 
 
 @dataclass(frozen=True)
@@ -35,7 +51,7 @@ class Protocol:
     source
         Whose numbers it reproduces.
     recipes
-        One recipe per metric.
+        The recipes by the names of their metrics; where a metric has several, all but the first by their score ids.
     caveat
         What must be said beside every score of this protocol; empty if nothing.
     defects
@@ -49,26 +65,78 @@ class Protocol:
     caveat: str = ""
     defects: tuple[str, ...] = field(default=())
 
-    def select(self, metrics: str | Iterable[str] | None) -> list[Recipe]:
-        """Return the recipes of these metrics in the protocol's order; None means its own.
+    def select(self, metrics: str | Iterable[str] | None, backbone: str | None = None) -> list[Recipe]:
+        """Return recipes in the protocol's order: all of a metric by its name, one by its score id; None means its own.
+
+        Parameters
+        ----------
+        metrics
+            Names; ``fd@hf:facebook/wav2vec2-base`` is a metric on another backbone than the protocol's.
+        backbone
+            That of all metrics which name none. Without ``metrics``, those of the protocol that it can serve.
 
         Raises
         ------
         UsageError
-            A metric that the protocol does not have.
+            A metric that the protocol does not have, a backbone that cannot serve it, or two scores of one id.
         """
         if metrics is None:
-            return list(self.recipes.values())
-        known = {**self.recipes, **self.on_request, **self.from_home}
-        wanted = metric_names(metrics, known)
-        return [recipe for metric, recipe in known.items() if metric in wanted]
+            return list(self.recipes.values()) if backbone is None else self._served(backbone)
+        asked = [name.partition("@")[::2] for name in split_list(metrics)]
+        known = [*self.every.values()]
+        names = dict.fromkeys([*(recipe.metric for recipe in known), *(recipe.score_id for recipe in known)])
+        metric_names([name for name, _ in asked], names)
+        found = []
+        for name, network in asked:
+            places = [place for place, recipe in enumerate(known) if name in (recipe.metric, recipe.score_id)]
+            if network or backbone:
+                kind = _network(network or str(backbone))
+                place = next((each for each in places if known[each].backbone == kind.name), places[0])
+                found.append((place, known[place].on(kind)))
+            else:
+                found += [(place, known[place]) for place in places]
+        return _distinct([recipe for _, recipe in sorted(found, key=itemgetter(0))])
+
+    def _served(self, backbone: str) -> list[Recipe]:
+        """Return the protocol's own recipes that a backbone can serve, on it; of each metric one."""
+        kind = _network(backbone)
+        metrics = dict.fromkeys(
+            recipe.metric
+            for recipe in self.recipes.values()
+            if recipe.definition.output in kind.outputs
+            and (recipe.definition.output != "windows" or recipe.definition.window_logits == kind.window_logits)
+        )
+        if not metrics:
+            needed = ", ".join(sorted({recipe.definition.output for recipe in self.recipes.values()}))
+            raise UsageError(
+                f"protocol {self.name} needs {needed}, and {kind.name} gives {', '.join(sorted(kind.outputs))}",
+                where=spoken("backbone", "--backbone"),
+                fix=f"Name a metric that it can serve: {option('metrics', 'NAME')}",
+            )
+        return self.select([*metrics], backbone)
+
+    def name_of(self, recipe: Recipe) -> str:
+        """Return the name by which `select` finds this recipe alone; with its backbone if the protocol has another."""
+        ids = [other.score_id for other in self.every.values() if other.metric == recipe.metric]
+        if recipe.score_id not in ids:
+            return f"{recipe.metric}@{recipe.backbone}"
+        return recipe.metric if len(ids) == 1 else recipe.score_id
+
+    @property
+    def every(self) -> Mapping[str, Recipe]:
+        """All recipes that can be asked for by the name of their metric, or their score id."""
+        return {**self.recipes, **self.on_request, **self.from_home}
 
     @property
     def on_request(self) -> Mapping[str, Recipe]:
         """Recipes of the other metrics, each on the backbone that gives its output to this protocol's own ones."""
         found = {}
         for name, kind in catalogue().items():
-            giving = [recipe for recipe in self.recipes.values() if recipe.definition.output == kind.output]
+            giving = [
+                recipe
+                for recipe in self.recipes.values()
+                if (recipe.definition.output, recipe.definition.window_logits) == (kind.output, kind.window_logits)
+            ]
             if kind.on_request and giving and name not in self.recipes:
                 place = giving[0].score_id.removeprefix(giving[0].metric)
                 found[name] = replace(giving[0], score_id=f"{name}{place}", definition=kind())
@@ -79,7 +147,8 @@ class Protocol:
         """Recipes of metrics whose output no backbone of this protocol gives, as their home protocol has them."""
         here = {**self.recipes, **self.on_request}
         homes = {name: kind.home for name, kind in catalogue().items() if kind.home and name not in here}
-        return {name: PROTOCOLS[home].recipes[name] for name, home in homes.items()}
+        at_home = {home: {**PROTOCOLS[home].recipes, **PROTOCOLS[home].on_request} for home in homes.values()}
+        return {name: at_home[home][name] for name, home in homes.items()}
 
     def differences(self, other: Protocol) -> dict[str, str]:
         """Return in what each score that both have differs from ``other``'s: ``"channel mean, eps 0"``.
@@ -99,8 +168,29 @@ class Protocol:
         return {score_id: text for score_id, text in found.items() if text}
 
 
+def _network(name: str) -> type[Backbone]:
+    from audiogen_metrics.backbones import BACKBONES
+
+    return BACKBONES.get(name)
+
+
+def _distinct(recipes: list[Recipe]) -> list[Recipe]:
+    """Return recipes, each once; UsageError where two different ones have one id."""
+    found: dict[str, Recipe] = {}
+    for recipe in recipes:
+        if found.setdefault(recipe.score_id, recipe) != recipe:
+            raise UsageError(
+                f"{recipe.score_id} would be the score on {found[recipe.score_id].backbone} and on {recipe.backbone}",
+                fix="Compute them in two runs, or rename a folder",
+            )
+    return [*found.values()]
+
+
 def _recipes(*recipes: Recipe) -> Mapping[str, Recipe]:
-    return MappingProxyType({recipe.metric: recipe for recipe in recipes})
+    found: dict[str, Recipe] = {}
+    for recipe in recipes:
+        found[recipe.score_id if recipe.metric in found else recipe.metric] = recipe
+    return MappingProxyType(found)
 
 
 _AUDIOLDM_AUDIO = Preprocessing(sample_rate=16_000, minimum_samples=32_000)
@@ -111,29 +201,15 @@ _AV_BENCHMARK_AUDIO = Preprocessing(sample_rate=16_000, channel="mean", maximum_
 _AUDIOBOX_AUDIO = Preprocessing(sample_rate=16_000, channel="mean", remove_dc=False)
 _YAMNET_AUDIO = Preprocessing(sample_rate=16_000, channel="mean", minimum_samples=15_600)
 
-_CLAP_RATE = 48_000
+_FADTK_AUDIO = Preprocessing(16_000, "mean", remove_dc=False, resampler="torchaudio-kaiser", sixteen_bit="resampled")
 
-CLAP_RECIPES: Mapping[str, tuple[str, Preprocessing]] = MappingProxyType(
-    {
-        "av-benchmark": (
-            "clap-laion-music-speech",
-            Preprocessing(_CLAP_RATE, "mean", remove_dc=False, maximum_samples=8 * _CLAP_RATE),
-        ),
-        "stable-audio-metrics": (
-            "clap-laion-630k-fusion",
-            PeakPreprocessing(_CLAP_RATE, "mean", remove_dc=False, sixteen_bit="truncated", peak_dbfs=-1.0),
-        ),
-        "tango": (
-            "clap-laion-630k",
-            Preprocessing(_CLAP_RATE, "mean", remove_dc=False, maximum_samples=10 * _CLAP_RATE),
-        ),
-        "musegauge": (
-            "clap-laion-music-hop10",
-            Preprocessing(_CLAP_RATE, "mean", remove_dc=False, sixteen_bit="truncated"),
-        ),
-    }
-)
-"""The audio side of the CLAP scores that others publish: backbone, and what comes before it, by whose recipe it is."""
+_CLAP_RATE = 48_000
+_FADTK_CLAP = replace(_FADTK_AUDIO, sample_rate=_CLAP_RATE, sixteen_bit="resampled-truncated")
+_CLAP_CAVEAT = "what is computed on one CLAP is not comparable with another's, nor FD on CLAP with FD on PANNs"
+_CLAP_AUDIO = Preprocessing(_CLAP_RATE, "mean", remove_dc=False, maximum_samples=10 * _CLAP_RATE)
+_PASST_RATE = 32_000
+_AV_BENCHMARK_PASST = Preprocessing(_PASST_RATE, "mean", maximum_samples=8 * _PASST_RATE)
+_AV_BENCHMARK_CLAP = Preprocessing(_CLAP_RATE, "mean", maximum_samples=8 * _CLAP_RATE)
 
 _PANNS_SCORES: Mapping[str, Metric] = {
     "fd_panns": FrechetDistance(),
@@ -203,14 +279,27 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
             Protocol(
                 name="av-benchmark",
                 summary="mean of the channels, cut to 8 s and never padded; KL without epsilon",
-                source="hkchengrex/av-benchmark, PANNs and VGGish scores",
+                source="hkchengrex/av-benchmark, PANNs, VGGish and CLAP scores",
                 recipes=_recipes(
                     Recipe("fd_panns", FrechetDistance(), "panns-cnn14-16k", _AV_BENCHMARK_AUDIO),
                     Recipe("fad_vggish", FrechetAudioDistance(), "vggish", _AV_BENCHMARK_AUDIO),
                     Recipe("is_panns", InceptionScore(), "panns-cnn14-16k", _AV_BENCHMARK_AUDIO),
                     Recipe("kl_panns", KLDivergence(eps=0.0), "panns-cnn14-16k", _AV_BENCHMARK_AUDIO),
+                    Recipe("fd_passt", FrechetDistance(), "passt", _AV_BENCHMARK_PASST, added=True),
+                    Recipe("is_passt", InceptionScore(), "passt", _AV_BENCHMARK_PASST, added=True),
+                    Recipe("kl_passt", KLDivergence(eps=0.0), "passt", _AV_BENCHMARK_PASST, added=True),
+                    Recipe(
+                        "clap_laion_music_speech",
+                        CLAPScore(),
+                        "clap-laion-music-speech",
+                        _AV_BENCHMARK_CLAP,
+                        added=True,
+                    ),
                 ),
-                defects=("everything after 8 s (its default length) is not heard",),
+                defects=(
+                    "everything after 8 s (its default length) is not heard",
+                    "FD and IS on PaSST are of the clips that have a partner there, and of all clips here",
+                ),
             ),
             Protocol(
                 name="google-fad",
@@ -238,14 +327,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                         "fad_vggish",
                         FrechetAudioDistance(),
                         "vggish-float16",
-                        Preprocessing(
-                            sample_rate=16_000,
-                            channel="mean",
-                            remove_dc=False,
-                            resampler="torchaudio-kaiser",
-                            minimum_samples=16_000,
-                            sixteen_bit="resampled",
-                        ),
+                        replace(_FADTK_AUDIO, minimum_samples=16_000),
                     )
                 ),
                 defects=("embeddings are rounded to float16; a file's mean, which fadtk rounds too, is exact here",),
@@ -259,13 +341,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                         "fad_clap_laion_music",
                         FrechetAudioDistance(),
                         "clap-laion-music-hop1",
-                        Preprocessing(
-                            _CLAP_RATE,
-                            channel="mean",
-                            remove_dc=False,
-                            resampler="torchaudio-kaiser",
-                            sixteen_bit="resampled-truncated",
-                        ),
+                        _FADTK_CLAP,
                     )
                 ),
                 caveat="FAD on CLAP is not comparable with FAD on VGGish, nor with another CLAP's",
@@ -275,18 +351,147 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                 ),
             ),
             Protocol(
-                name="clap",
-                summary="FD on CLAP, of each clip's first ten seconds; no classes, so no IS and no KL",
-                source="laion/clap-htsat-unfused through transformers; this project",
+                name="clap-laion",
+                summary="CLAP score on LAION's 89.98 checkpoint, of each clip's first ten seconds; and FD on the same",
+                source="hkchengrex/av-benchmark, with its length for AudioCaps",
                 recipes=_recipes(
-                    Recipe(
-                        "fd_clap",
-                        FrechetDistance(),
-                        "clap",
-                        Preprocessing(sample_rate=48_000, channel="mean", remove_dc=False, maximum_samples=480_000),
+                    *(
+                        Recipe(
+                            score_id,
+                            metric,
+                            "clap-laion-music-speech",
+                            replace(_AV_BENCHMARK_CLAP, maximum_samples=10 * _CLAP_RATE),
+                        )
+                        for score_id, metric in (
+                            ("clap_laion_music_speech", CLAPScore()),
+                            ("fd_clap_laion_music_speech", FrechetDistance()),
+                        )
                     )
                 ),
-                caveat="FD on CLAP is not comparable with FD on PANNs, nor with another CLAP's",
+                caveat=_CLAP_CAVEAT,
+            ),
+            Protocol(
+                name="stable-audio",
+                summary="Stable Audio's evaluation: KL(gen ‖ ref) on PaSST, CLAP with feature fusion, on all of a clip",
+                source="Stability-AI/stable-audio-metrics; TangoFlux",
+                recipes=_recipes(
+                    Recipe(
+                        "kl_reverse_passt",
+                        KLReverse(),
+                        "passt-hop5",
+                        PeakPreprocessing(_PASST_RATE, "mean", remove_dc=False, peak_dbfs=-1.0),
+                    ),
+                    Recipe(
+                        "clap_laion_630k_fusion",
+                        CLAPScore(),
+                        "clap-laion-630k-fusion",
+                        PeakPreprocessing(_CLAP_RATE, "mean", remove_dc=False, sixteen_bit="truncated", peak_dbfs=-1.0),
+                    ),
+                ),
+                caveat=_CLAP_CAVEAT,
+                defects=(
+                    "KL is in the other direction than in audioldm and av-benchmark",
+                    "of clips over ten seconds CLAP hears random parts there, and the middle ones of these here",
+                    "libsoxr resamples there, torchaudio here",
+                ),
+            ),
+            Protocol(
+                name="audiocraft",
+                summary="KL on PaSST as AudioCraft has it: in both directions, each ten seconds of a clip a row",
+                source="facebookresearch/audiocraft, audiocraft/metrics/kld.py",
+                recipes=_recipes(
+                    *(
+                        Recipe(score_id, metric, "passt-segments", Preprocessing(_PASST_RATE, "mean", remove_dc=False))
+                        for score_id, metric in (
+                            ("kl_segments_passt", KLSegments()),
+                            ("kl_segments_reverse_passt", KLSegmentsReverse()),
+                            ("kl_segments_both_passt", KLSegmentsBoth()),
+                        )
+                    )
+                ),
+                defects=(
+                    "nothing is appended to short segments, so a clip of 3 s and one of 10 s are heard differently",
+                    "julius resamples there, torchaudio here",
+                ),
+            ),
+            Protocol(
+                name="kadtk",
+                summary="KAD as kadtk computes it: the kernel is as wide as the evaluated set",
+                source="YoonjinXD/kadtk 1.1.0",
+                recipes=_recipes(
+                    Recipe(
+                        "kad_panns_wavegram",
+                        KernelAudioDistance(bandwidth="gen"),
+                        "panns-wavegram-logmel-cnn14",
+                        replace(_FADTK_AUDIO, sample_rate=_PASST_RATE),
+                    ),
+                    Recipe(
+                        "kad_passt",
+                        KernelAudioDistance(bandwidth="gen"),
+                        "passt-kadtk",
+                        replace(_FADTK_AUDIO, sample_rate=_PASST_RATE),
+                        added=True,
+                    ),
+                    Recipe(
+                        "kad_windows_vggish",
+                        WindowedKernelAudioDistance(bandwidth="gen"),
+                        "vggish-float16",
+                        replace(_FADTK_AUDIO, minimum_samples=16_000),
+                        added=True,
+                    ),
+                    Recipe(
+                        "kad_windows_clap_laion_music",
+                        WindowedKernelAudioDistance(bandwidth="gen"),
+                        "clap-laion-music-hop1",
+                        _FADTK_CLAP,
+                        added=True,
+                    ),
+                ),
+                defects=(
+                    "a kernel as wide as the evaluated set is wider for a set that is more varied",
+                    "embeddings are rounded to float16 there, and so are those of PaSST, VGGish and CLAP here",
+                ),
+            ),
+            Protocol(
+                name="tango",
+                summary="CLAP score as in Tango 2's evaluation: 630k without fusion, of each clip's first ten seconds",
+                source="declare-lab/tango, tango2/inference.py",
+                recipes=_recipes(
+                    Recipe(
+                        "clap_laion_630k", CLAPScore(), "clap-laion-630k", replace(_CLAP_AUDIO, sixteen_bit="truncated")
+                    )
+                ),
+                caveat=_CLAP_CAVEAT,
+                defects=(
+                    "of clips over ten seconds it hears ten at random there, and the first ten here",
+                    "libsoxr resamples there, torchaudio here",
+                ),
+            ),
+            Protocol(
+                name="musegauge",
+                summary="CLAP score for music: LAION's 90.14 checkpoint on windows of ten seconds",
+                source="musegauge 0.1.4",
+                recipes=_recipes(
+                    Recipe(
+                        "clap_laion_music",
+                        CLAPScore(),
+                        "clap-laion-music-hop10",
+                        Preprocessing(_CLAP_RATE, "mean", remove_dc=False, sixteen_bit="truncated"),
+                    )
+                ),
+                caveat=_CLAP_CAVEAT,
+                defects=("the last window of a clip has zeros behind its sound, and counts by its length",),
+            ),
+            Protocol(
+                name="clap",
+                summary="CLAP score as in Auffusion's evaluation, on laion/clap-htsat-unfused; and FD on the same",
+                source="happylittlecat2333/Auffusion, laion/clap-htsat-unfused through transformers",
+                recipes=_recipes(
+                    Recipe("clap_htsat_unfused", CLAPScore(), "clap", _CLAP_AUDIO),
+                    Recipe("fd_clap", FrechetDistance(), "clap", _CLAP_AUDIO),
+                ),
+                caveat=_CLAP_CAVEAT,
+                defects=("of clips over ten seconds it hears ten at random there, and the first ten here",),
             ),
             Protocol(
                 name="audiobox-aesthetics",
@@ -326,6 +531,9 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
 
 def get_protocol(name: str) -> Protocol:
     """Return the protocol of this name; UsageError with the nearest name if there is none."""
+    if name.startswith("hf:"):
+        fix = f"Name it as the backbone: {option('backbone', name)}"
+        raise UsageError(f"{name!r} is a network, not a protocol", fix=fix)
     if name not in PROTOCOLS:
         raise unknown_name("protocol", name, [*PROTOCOLS])
     return PROTOCOLS[name]

@@ -147,6 +147,8 @@ class Manifest:
         The reference of each generated clip, where several may share one; empty where equal ids pair.
     seed
         Of all that is drawn.
+    prompts
+        What generated clips should sound like, one or several texts by clip id; empty where that was not given.
     """
 
     gen: str
@@ -162,6 +164,7 @@ class Manifest:
     seed: int = field(default=0, metadata=LATER)
     draws: int | None = field(default=None, metadata=LATER)
     pairs: Mapping[str, str] = field(default_factory=dict, metadata=LATER)
+    prompts: Mapping[str, tuple[str, ...]] = field(default_factory=dict, metadata=LATER)
 
 
 @dataclass(frozen=True)
@@ -188,6 +191,8 @@ class ScoreReport:
         Of everything that takes part in a number.
     manifest
         What the run was asked for; None for sets that were not given as folders.
+    missing
+        By backbone, why it was missing where the run was done without it; its scores have no value.
     problems
         Those of the warnings that are about the machine of the run, its cache, its memory or its device, and not about
         the sets.
@@ -215,6 +220,7 @@ class ScoreReport:
     versions: Mapping[str, str] = field(default_factory=dict)
     manifest: Manifest | None = None
     problems: tuple[str, ...] = field(default=(), metadata=LATER)
+    missing: Mapping[str, str] = field(default_factory=dict, metadata=LATER)
 
     @classmethod
     def load(cls, path: str | Path) -> ScoreReport:

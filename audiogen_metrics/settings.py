@@ -117,7 +117,7 @@ def listening(listener: Callable[[str], object]) -> Iterator[None]:
 
 
 def tell(problem: str) -> None:
-    """Tell trouble that changes no score to whoever is `listening`; reports have it in their ``problems`` too."""
+    """Tell trouble of this machine to whoever is `listening`; reports have it too, mostly in their ``problems``."""
     listener = _listener.get()
     if listener is not None:
         listener(problem)

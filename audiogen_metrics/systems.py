@@ -1,10 +1,11 @@
-"""Two systems against one reference: which is better, how sure is that, and what difference could be found."""
+"""Two systems, mostly against one reference: which is better, how sure is that, what difference could be found."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
@@ -15,16 +16,18 @@ from audiogen_metrics.audio.files import scan
 from audiogen_metrics.audio.pairing import pair, read_pairs
 from audiogen_metrics.embedding.extraction import EmbeddingSet, ExtractionOptions
 from audiogen_metrics.embedding.sides import FolderSide, Side, between, mixed_forms
-from audiogen_metrics.errors import InsufficientDataError, UsageError
-from audiogen_metrics.evaluation import create_backbones, require_weights, tool_versions
+from audiogen_metrics.errors import InsufficientDataError, UsageError, spoken
+from audiogen_metrics.evaluation import added, find_networks, tool_versions
+from audiogen_metrics.evaluation.evaluation import backbone_settings
+from audiogen_metrics.evaluation.run import computable
 from audiogen_metrics.metrics.measuring.chance import rows_apart
 from audiogen_metrics.metrics.measuring.links import Links
 from audiogen_metrics.metrics.measuring.measured import Measured
 from audiogen_metrics.metrics.measuring.rivals import Rivals
 from audiogen_metrics.options import as_path, whole
+from audiogen_metrics.prompts import Captions, Prompts, captions_of
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.results import InputSummary
-from audiogen_metrics.settings import resolve_device
 from audiogen_metrics.text import escaped
 
 if TYPE_CHECKING:
@@ -96,14 +99,14 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two systems against one reference, score by score.
+    """Two systems, score by score.
 
     Attributes
     ----------
     protocol, caveat
         Its name, and what must be said beside its scores.
     a, b, ref
-        What was found, scored and skipped of each set.
+        What was found, scored and skipped of each set; ``ref`` is None where there was none.
     differences
         By score.
     warnings
@@ -116,7 +119,7 @@ class Comparison:
     caveat: str
     a: InputSummary
     b: InputSummary
-    ref: InputSummary
+    ref: InputSummary | None
     differences: tuple[Difference, ...]
     warnings: tuple[str, ...]
     backbones: Mapping[str, Mapping[str, Any]]
@@ -125,6 +128,11 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison as JSON values."""
         return asdict(self)
+
+    def inputs(self) -> dict[str, InputSummary]:
+        """Return the sets that there are, by what they are called."""
+        sets = {"A": self.a, "B": self.b}
+        return sets if self.ref is None else {**sets, "ref": self.ref}
 
     def rows(self) -> list[dict[str, str]]:
         """Return a record per score, as text for people."""
@@ -149,8 +157,9 @@ class Comparison:
             f"protocol {self.protocol}",
             *(
                 f"{name:4} {summary.path}: {summary.scored} of {summary.found} clips{summary.length}"
-                for name, summary in (("A", self.a), ("B", self.b), ("ref", self.ref))
+                for name, summary in self.inputs().items()
             ),
+            *["ref  none: only what looks at the generated sets alone is compared"] * (self.ref is None),
             "",
         ]
         table = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
@@ -161,37 +170,53 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Prompt:
-    """One clip id that both systems and the reference have."""
+    """One clip id that both systems have, the clips, and what each scores; ``ref`` is None without a reference."""
 
     clip_id: str
     a: Path
     b: Path
-    ref: Path
-    kl_a: float
-    kl_b: float
+    ref: Path | None
+    value_a: float
+    value_b: float
+    captions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Systems:
-    """What stands behind a comparison: both systems and the reference with their features, and each score of both."""
+    """What stands behind a comparison: all sets with their features, and each score of both systems."""
 
     a: FolderSide
     b: FolderSide
-    ref: FolderSide
+    ref: FolderSide | None
     measured: tuple[tuple[Measured, Measured], ...]
 
+    @property
+    def telling(self) -> tuple[Measured, Measured] | None:
+        """The first score that each clip has by itself, of both systems; None if there is none."""
+        return next((pair for pair in self.measured if pair[0].measurement.by_clip is not None), None)
+
     def prompts(self) -> list[Prompt]:
-        """Return the prompts with their KL, those where A is ahead most first; none without KL or common prompts."""
-        found = next((pair for pair in self.measured if pair[0].measurement.by_clip is not None), None)
-        if found is None:
+        """Return the prompts with that score, those where A is ahead most first; none without common prompts."""
+        if self.telling is None:
             return []
-        by_clip = [measured.measurement.by_clip or {} for measured in found]
-        paths = [{clip.clip_id: clip.path for clip in side.folder.clips} for side in (self.a, self.b, self.ref)]
-        common = sorted(
-            by_clip[0].keys() & by_clip[1].keys(), key=lambda clip: (by_clip[0][clip] - by_clip[1][clip], clip)
-        )
+        kind, links = self.telling[0].metric, self.telling[0].links
+        a, b = (measured.measurement.by_clip or {} for measured in self.telling)
+        sides = (self.a, self.b, *([] if self.ref is None else [self.ref]))
+        paths = [{clip.clip_id: clip.path for clip in side.folder.clips} for side in sides]
+        references = paths[2] if len(paths) > 2 else {}
+        captions = {} if self.a.captions is None else self.a.captions.by_clip
+        sign = -1 if kind.higher_is_better else 1
+        common = sorted(a.keys() & b.keys(), key=lambda clip: (sign * (a[clip] - b[clip]), clip))
         return [
-            Prompt(clip, paths[0][clip], paths[1][clip], paths[2][clip], by_clip[0][clip], by_clip[1][clip])
+            Prompt(
+                clip,
+                paths[0][clip],
+                paths[1][clip],
+                references.get(links.partner(clip)),
+                a[clip],
+                b[clip],
+                captions.get(clip, ()),
+            )
             for clip in common
         ]
 
@@ -199,12 +224,14 @@ class Systems:
 def compare(
     gen_a: str | Path,
     gen_b: str | Path,
-    ref: str | Path,
+    ref: str | Path | None = None,
     *,
     metrics: str | Sequence[str] | None = None,
     protocol: str = "audioldm",
+    backbone: str | None = None,
     permutations: int = 199,
     pairs: str | Path | Mapping[str, str] | None = None,
+    prompts: Prompts | None = None,
     seed: int = 0,
     suffixes: str | Iterable[str] = (),
     device: str | torch.device = "auto",
@@ -225,16 +252,18 @@ def compare(
     Parameters
     ----------
     gen_a, gen_b, ref
-        Folders.
+        Folders; without ``ref``, metrics that look at the generated sets alone are compared.
     metrics
         Names; None takes those of the protocol for which there are enough clips and pairs.
     permutations
         Of the test; p is at least 1 / (permutations + 1). 0 makes none.
     pairs
         As in `score`, where several clips of a system were made for one reference.
+    prompts
+        As in `score`: what the clips of both systems should sound like.
     seed
         Of the permutations, and of the parts of a larger system.
-    protocol, suffixes, device, weights, batch_size, workers, cache, verify, progress
+    protocol, backbone, suffixes, device, weights, batch_size, workers, cache, verify, progress
         As in `score`.
     observe
         Called with the sets and their features when all is computed.
@@ -242,7 +271,8 @@ def compare(
     Raises
     ------
     UsageError
-        A statistics file as reference, whose sampling the interval could not have.
+        A statistics file as reference, whose sampling the interval could not have; a metric asked for by name that
+        needs a reference, or ``pairs``, without one.
     DataError, InsufficientDataError
         As in `score`.
 
@@ -253,39 +283,44 @@ def compare(
     >>> found.differences[0].verdict  # doctest: +SKIP
     'A better, p = 0.005'
     """
-    if as_path(ref).is_file():
+    if ref is not None and as_path(ref).is_file():
         raise UsageError(
             "a comparison needs the reference's clips, not statistics of them", where=ref, fix="Pass the folder"
         )
     permutations, seed = whole("permutations", permutations, 0), whole("seed", seed, 0)
+    if ref is None and pairs is not None:
+        where = spoken("pairs", "--pairs")
+        raise UsageError("clips have no partners without a reference", where=where, fix="Pass ref, or leave it out")
     chosen = get_protocol(protocol)
-    recipes = chosen.select(metrics)
-    folders = [scan(folder, suffixes) for folder in (gen_a, gen_b, ref)]
-    require_weights(recipes, weights or {})
-    backbones = create_backbones(recipes, resolve_device(device), weights)
+    recipes = computable(chosen, metrics, ref=ref is not None, prompts=prompts is not None, backbone=backbone)
+    folders = [scan(folder, suffixes) for folder in (gen_a, gen_b, *([] if ref is None else [ref]))]
+    ids = [{*folder.clip_ids} for folder in folders]
+    partners = None if pairs is None else read_pairs(pairs, ids[0] | ids[1], ids[2])
+    captions: list[Captions | None] = [None, None, None]
+    if prompts is not None:
+        captions[:2] = [captions_of(prompts, own, partners, name) for own, name in zip(ids, "AB", strict=False)]
+    networks = find_networks(recipes, device, weights, added(recipes) if metrics is None else ())
+    backbones, gone = networks.backbones, [recipe for recipe in recipes if recipe.backbone in networks.missing]
+    recipes = [recipe for recipe in recipes if recipe not in gone]
     options = ExtractionOptions(batch_size, workers, cache, verify, progress)
-    prompts = None
-    if pairs is not None:
-        ids = [{clip.clip_id for clip in folder.clips} for folder in folders]
-        prompts = read_pairs(pairs, ids[0] | ids[1], ids[2])
-    a, b, reference = (
-        FolderSide.extract(name, folder, recipes, backbones, options)
-        for name, folder in zip(("A", "B", "ref"), folders, strict=True)
-    )
+    sides = [
+        FolderSide.extract(name, folder, recipes, backbones, options, captions=own)
+        for name, folder, own in zip(("A", "B", "ref"), folders, captions, strict=False)
+    ]
+    a, b, reference = sides[0], sides[1], sides[2] if len(sides) > 2 else None
     warnings = [
-        warning
-        for one, other in ((a, b), (a, reference), (b, reference))
-        for warning in _together(one, other, recipes, prompts)
+        warning for one, other in combinations(sides, 2) for warning in _together(one, other, recipes, partners)
     ]
     warnings = [*dict.fromkeys(warnings)]  # what both systems lack of the reference is said once
-    warnings += [warning for side in (a, b, reference) for warning in side.warnings()]
+    warnings += [warning for side in sides for warning in side.warnings()]
     if 0 < permutations < FEWEST_PERMUTATIONS:
         warnings.append(f"{permutations} permutations: p cannot be below 0.05, so that there is no verdict")
+    warnings += [f"{recipe.score_id} is not compared: {networks.missing[recipe.backbone]}" for recipe in gone]
     differences, compared = [], []
     lacking: InsufficientDataError | None = None
     for recipe in recipes:
         try:
-            match = matched(recipe, a, b, reference, prompts, seed)
+            match = matched(recipe, a, b, reference, partners, seed)
             differences.append(_difference(recipe, match, permutations, seed))
             compared.append((match.rivals[0].a, match.rivals[0].b))
             warnings += [note for note in match.notes if note not in warnings]
@@ -303,10 +338,10 @@ def compare(
         chosen.caveat,
         a.summary(),
         b.summary(),
-        reference.summary(),
+        None if reference is None else reference.summary(),
         tuple(differences),
         tuple(warnings),
-        {name: backbone.settings for name, backbone in backbones.items()},
+        backbone_settings(recipes, backbones),
         tool_versions(),
     )
 
@@ -464,6 +499,10 @@ def matched(
         Links(pairing, prompts, {**own, "gen": tuple(files) if paired else (each,)})  # type: ignore[dict-item]
         for each in files
     ]
+    if recipe.definition.prompted:
+        links = [
+            one.told(side.captions.by_clip) if side.captions else one for one, side in zip(links, (a, b), strict=True)
+        ]
 
     def measured(number: int, part: EmbeddingSet) -> Measured:
         reference = None if ref is None else ref.features(recipe)

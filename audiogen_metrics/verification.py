@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -14,7 +15,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from audiogen_metrics.errors import HELPS, DataError, MissingWeightsError, UsageError, option
+from audiogen_metrics.backbones import BACKBONES
+from audiogen_metrics.backbones.weights import weights_name
+from audiogen_metrics.errors import HELPS, DataError, MissingDependencyError, MissingWeightsError, UsageError, option
+from audiogen_metrics.evaluation import find_networks
 from audiogen_metrics.evaluation.run import score_named
 from audiogen_metrics.metrics import catalogue
 from audiogen_metrics.options import as_path
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     import torch
 
     from audiogen_metrics.evaluation import Evaluation
+    from audiogen_metrics.metrics.recipe import Recipe
 
 TOLERANCE = 1e-5
 """Relative difference up to which scores count as equal: what batch shape and device may change."""
@@ -59,7 +64,7 @@ UNCERTAINTY = frozenset(
 )
 """What version 0.1 said of a score's uncertainty in another way."""
 
-MACHINE = frozenset({"device", "device_type", "tf32", "cudnn", "problems"})
+MACHINE = frozenset({"device", "device_type", "tf32", "cudnn", "transformers", "problems"})
 """What says where the networks ran, and how that went: the scores are what counts."""
 
 VERSIONS = frozenset({"numerics_version"})
@@ -244,6 +249,7 @@ def _verified(
     if manifest.ref is None and ref is not None:
         raise UsageError("the report has no reference", where="ref", fix="Leave it out")
     _require_inputs(manifest, Path(path), {"gen": gen, "ref": ref}, given)
+    gone = {name: why for name, why in recorded.missing.items() if weights_name(name) not in given}
     seen: list[Evaluation] = []
     found = score_named(
         manifest.gen if gen is None else gen,
@@ -251,12 +257,14 @@ def _verified(
         manifest.metrics,
         recorded.protocol,
         by_name=False,  # a score that had no value has none again, or it is a difference
+        missing=gone,
         device=device,
         weights={**manifest.weights, **given},
         batch_size=manifest.batch_size,
         workers=workers,
         pairing=recorded.pairing.get("mode", "auto"),
         pairs=manifest.pairs or None,
+        prompts=manifest.prompts or None,
         limit=manifest.limit,
         suffixes=manifest.suffixes,
         ci=_asked(manifest.ci, any(map(_has_uncertainty, recorded.scores.values()))),
@@ -273,7 +281,17 @@ def _verified(
         if place is not None:
             _move(stated, now, name)
     stated["manifest"].setdefault("weights", {}).update({name: now["manifest"]["weights"][name] for name in given})
-    return Verification(recorded, found, tuple(differences(stated, now, tolerance, _rounding(seen[0]))))
+    changes = differences(stated, now, tolerance, _rounding(seen[0]))
+    return Verification(recorded, found, (*changes, *_come(seen[0].missing, device)))
+
+
+def _come(missing: Iterable[Recipe], device: str | torch.device) -> Iterator[Difference]:
+    """Yield a note on each score that has no value because of a network that was missing then and is here now."""
+    for recipe in missing:
+        with contextlib.suppress(MissingWeightsError, MissingDependencyError):
+            find_networks([recipe], device)
+            what = f"has no value, as {recipe.backbone} was missing; it is here now: score again for a value"
+            yield Difference("machine", recipe.score_id, what)
 
 
 def _rounding(evaluation: Evaluation) -> dict[str, float]:
@@ -303,8 +321,11 @@ def _manifest(recorded: ScoreReport, path: str | Path) -> Manifest:
 def _require_recipes(manifest: Manifest, protocol: str) -> None:
     """Raise UsageError for scores that the protocol does not have: a metric object on a backbone of one's own."""
     known = get_protocol(protocol)
-    every = {**known.recipes, **known.on_request, **known.from_home}
-    recipes = {recipe.score_id: recipe for recipe in every.values()}
+    recipes = {recipe.score_id: recipe for recipe in known.every.values()}
+    for name in manifest.metrics:
+        _, _, backbone = name.partition("@")
+        if backbone.startswith("hf:") or backbone in BACKBONES.names():
+            recipes |= {recipe.score_id: recipe for recipe in known.select([name])}
     own = [
         f"{score_id}: protocol {protocol} does not have this score" for score_id in manifest.recipes.keys() - recipes
     ]

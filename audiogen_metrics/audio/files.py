@@ -67,6 +67,11 @@ class AudioFolder:
     lost: tuple[str, ...] = ()
 
     @property
+    def clip_ids(self) -> tuple[str, ...]:
+        """Ids of the clips, sorted."""
+        return tuple(clip.clip_id for clip in self.clips)
+
+    @property
     def written(self) -> dict[str, str]:
         """Clip ids as the files' names spell them, by clip id: they differ where a name is not in NFC."""
         return {clip.clip_id: _spelt(clip.path, self.root) for clip in self.clips}

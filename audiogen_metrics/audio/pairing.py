@@ -125,7 +125,7 @@ def read_pairs(
         stated = _read_file(as_path(pairs))
     found: dict[str, str] = {}
     for gen, ref in stated:
-        clip, partner = _named(gen, gen_ids), _named(ref, ref_ids)
+        clip, partner = as_clip_id(gen, gen_ids), as_clip_id(ref, ref_ids)
         if found.setdefault(clip, partner) != partner:
             raise DataError(f"clip {clip!r} has the references {found[clip]!r} and {partner!r}", where=where)
     usable = {clip: ref for clip, ref in found.items() if clip in gen_ids and ref in ref_ids}
@@ -169,7 +169,7 @@ def _read_file(path: Path) -> list[tuple[str, str]]:
     return [(row["gen"] or "", row["ref"] or "") for row in rows]
 
 
-def _named(name: str, ids: Collection[str]) -> str:
+def as_clip_id(name: str, ids: Collection[str]) -> str:
     """Return a clip id as it is in a set, where it may be written with its suffix."""
     clip = canonical_id(name)
     return clip if clip in ids else _without_suffixes(clip)

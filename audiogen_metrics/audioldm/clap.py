@@ -3,39 +3,40 @@
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from audiogen_metrics.audio.files import scan
-from audiogen_metrics.audio.pairing import pair
 from audiogen_metrics.audioldm.conditioning import CLAP_RATE, CLAP_SAMPLES
 from audiogen_metrics.audioldm.dependencies import require
 from audiogen_metrics.audioldm.snapshots import load_part, locate_folder, weights_files
 from audiogen_metrics.backbones.base import Backbone, Features, Output
+from audiogen_metrics.backbones.transformers import require_transformers
 from audiogen_metrics.backbones.weights import sha256_of
-from audiogen_metrics.embedding.extraction import ExtractionOptions, extract
-from audiogen_metrics.errors import DataError, MissingWeightsError, remedies
-from audiogen_metrics.functional.uncertainty import Spread, interval
-from audiogen_metrics.generation.prompts import requests_from_file
-from audiogen_metrics.protocols import get_protocol
-from audiogen_metrics.settings import resolve_device
+from audiogen_metrics.errors import MissingWeightsError
+from audiogen_metrics.evaluation import score
+from audiogen_metrics.precision import full_precision
+
+if TYPE_CHECKING:
+    from audiogen_metrics.evaluation import Evaluation
+    from audiogen_metrics.prompts import Prompts
 
 PUBLISHED_CLAP = "laion/clap-htsat-unfused"
 
-CLAP_AUDIO = get_protocol("clap").recipes["fd"].preprocessing
-"""Mean of the channels, 48 kHz, the first ten seconds: the published extractor would crop at random."""
+_TOKENIZER = ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json")
 
 
 class CLAP(Backbone):
-    """CLAP's audio tower: one embedding of unit length per clip, of its first ten seconds.
+    """CLAP in the layout of transformers: one embedding of unit length per clip, and one per text.
+
+    Of a clip the first ten seconds are heard, where the published extractor crops at random; a shorter one is repeated
+    as often as it fits, whole, and zeros fill the rest.
 
     Parameters
     ----------
@@ -49,7 +50,8 @@ class CLAP(Backbone):
     sample_rate: ClassVar[int] = CLAP_RATE
     outputs: ClassVar[frozenset[Output]] = frozenset({"embeddings"})
     minimum_samples: ClassVar[int] = 1
-    numerics_version: ClassVar[int] = 2
+    reads_text: ClassVar[bool] = True
+    numerics_version: ClassVar[int] = 3
 
     def __init__(
         self,
@@ -74,24 +76,71 @@ class CLAP(Backbone):
             raise MissingWeightsError("has no weights file", where=self.folder, fix="Download the checkpoint again")
         return hashlib.sha256("".join(map(sha256_of, files)).encode()).hexdigest()
 
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The checkpoint's tokenizer; MissingWeightsError if it has none."""
+        require("clap")
+        from transformers import RobertaTokenizer
+
+        try:
+            return RobertaTokenizer.from_pretrained(str(self.folder), local_files_only=True)
+        except Exception as error:
+            raise MissingWeightsError(f"has no readable tokenizer ({error})", where=self.folder) from error
+
+    @property
+    def text_settings(self) -> dict[str, str | int]:
+        """SHA-256 over the digests of the tokenizer's files; MissingWeightsError if it has none that can be read."""
+        _ = self.tokenizer
+        files = [self.folder / name for name in _TOKENIZER if (self.folder / name).is_file()]
+        return {"tokenizer_sha256": hashlib.sha256("".join(map(sha256_of, files)).encode()).hexdigest()}
+
+    def embed_text(self, texts: Sequence[str]) -> torch.Tensor:
+        """Return the embeddings of texts, ``(texts, d)`` float32 of unit length, on the CPU.
+
+        Texts go through the network one by one, cut to what it takes.
+        """
+        tower = cast("_Towers", self.network)
+        rows = []
+        with torch.inference_mode(), full_precision(self.device, None, self.tf32):
+            for text in texts:
+                tokens = self.tokenizer(text, return_tensors="pt", truncation=True, max_length=self._longest)
+                rows.append(_unit(tower.clap.get_text_features(**tokens.to(self.device)))[0].cpu())
+        return torch.stack(rows)
+
+    def cut_texts(self, texts: Sequence[str]) -> list[bool]:
+        """Tell which texts have more tokens than the network takes."""
+        return [len(self.tokenizer(text)["input_ids"]) > self._longest for text in texts]
+
+    @property
+    def _longest(self) -> int:
+        longest: int = cast("_Towers", self.network).clap.config.text_config.max_position_embeddings - 2
+        return longest
+
     def usable_samples(self, samples: int) -> int:
         """Return at most ten seconds."""
         return min(samples, CLAP_SAMPLES)
 
+    def require(self) -> None:
+        """Raise MissingWeightsError or MissingDependencyError where the checkpoint or transformers is not here."""
+        super().require()
+        require_transformers()
+
     def load(self) -> nn.Module:
         """Return the audio tower with its front end."""
         require("clap")
-        return _AudioTower(self.folder)
+        return _Towers(self.folder)
 
 
-class _AudioTower(nn.Module):
+class _Towers(nn.Module):
+    """Both towers; as a network, the audio tower behind the published extractor."""
+
     def __init__(self, folder: Path) -> None:
         from transformers import ClapFeatureExtractor, ClapModel
 
         super().__init__()
         self.clap = load_part(ClapModel, folder)
         self.extractor = ClapFeatureExtractor(
-            truncation="rand_trunc", padding="pad", frequency_min=50, frequency_max=14_000
+            truncation="rand_trunc", padding="repeatpad", frequency_min=50, frequency_max=14_000
         )
 
     def forward(self, waveforms: torch.Tensor) -> Features:
@@ -103,7 +152,12 @@ class _AudioTower(nn.Module):
             input_features=inputs["input_features"].to(waveforms.device),
             is_longer=inputs["is_longer"].to(waveforms.device),
         )
-        return Features(embeddings=F.normalize(getattr(found, "pooler_output", found).float(), dim=-1))
+        return Features(embeddings=_unit(found))
+
+
+def _unit(found: Any) -> torch.Tensor:
+    """Return embeddings of unit length from what transformers gives, which depends on its version."""
+    return F.normalize(getattr(found, "pooler_output", found).float(), dim=-1)
 
 
 @dataclass(frozen=True)
@@ -113,21 +167,21 @@ class ClapScore:
     Attributes
     ----------
     value, ci95
-        The mean over clips, and its 95 % interval.
+        The mean over clips, and its 95 % interval; None where the warnings say why there is none.
     n
         Clips with a prompt.
     per_clip
         The cosine of each.
     gen_only, prompts_only
-        Clip ids that are on one side only.
+        Ids of clips that have no prompt, and of prompts that have no clip.
     weights_sha256
         Of CLAP.
     warnings
-        Clips that could not be used, or nearly pair with a prompt.
+        What to know before it is believed: clips that could not be used, and what did not pair.
     """
 
     value: float
-    ci95: tuple[float, float]
+    ci95: tuple[float, float] | None
     n: int
     per_clip: Mapping[str, float]
     gen_only: tuple[str, ...]
@@ -142,7 +196,7 @@ class ClapScore:
 
 def clap_score(
     gen: str | Path,
-    prompts: str | Path,
+    prompts: Prompts,
     *,
     clap: str | Path | None = None,
     device: str | torch.device = "auto",
@@ -159,7 +213,7 @@ def clap_score(
     gen
         Folder of generated audio.
     prompts
-        File with the columns ``clip_id`` and ``prompt``, as `agm generate` takes it.
+        As in `score`: a file with the columns ``clip_id`` and ``prompt``, or a text or several by clip id.
     clap
         Folder or hub name of CLAP; None is ``laion/clap-htsat-unfused``. Scores of two CLAPs cannot be compared.
     device, batch_size, workers, cache, progress, suffixes
@@ -173,53 +227,31 @@ def clap_score(
         CLAP, or the extra clap, is not on this machine.
     """
     require("clap")
-    backbone = CLAP(resolve_device(device), weights=clap)
-    folder = scan(gen, suffixes)
-    requests = {request.clip_id: request.prompt or "" for request in requests_from_file(prompts)}
-    options = ExtractionOptions(batch_size, workers, cache, progress=progress)
-    extraction = extract(folder, [backbone], CLAP_AUDIO, options)
-    features = extraction.sets[backbone.name]
-    matched = pair(features.clip_ids, requests)
-    near = matched.near_misses("gen", "prompts")
-    if len(matched.paired) < 2:
-        raise DataError(
-            f"{len(matched.paired)} clips have a prompt ({near or f'gen has {features.clip_ids[0]!r}'})",
-            where=prompts,
-            fix="Give every prompt the clip_id of its clip",
-        )
-    text = _embed_text(backbone.folder, [requests[name] for name in matched.paired], backbone.device)
-    cosines = (features.select(matched.paired).rows("embeddings").double() * text.double()).sum(1)
-    value = float(cosines.mean())
-    found = interval(value, Spread(float(cosines.std()) / math.sqrt(len(cosines)), len(cosines) - 1))
-    return ClapScore(
-        value,
-        (found.low, found.high),
-        len(cosines),
-        dict(zip(matched.paired, cosines.tolist(), strict=True)),
-        matched.gen_only,
-        matched.ref_only,
-        backbone.weights_sha256,
-        (
-            *(f"skipped {failure.path}: {failure.reason}" for failure in extraction.failures),
-            *remedies(failure.fix for failure in extraction.failures),
-            *([f"clips and prompts do not pair: {near}"] if near else []),
-        ),
+    seen: list[Evaluation] = []
+    report = score(
+        gen,
+        metrics="clap",
+        protocol="clap",
+        prompts=prompts,
+        weights=None if clap is None else {CLAP.name: clap},
+        device=device,
+        batch_size=batch_size,
+        workers=workers,
+        cache=cache,
+        progress=progress,
+        suffixes=suffixes,
+        observe=seen.append,
     )
-
-
-@torch.inference_mode()
-def _embed_text(folder: Path, prompts: list[str], device: torch.device) -> torch.Tensor:
-    from transformers import ClapModel, RobertaTokenizer
-
-    network = load_part(ClapModel, folder).to(device)
-    try:
-        tokenizer = RobertaTokenizer.from_pretrained(str(folder), local_files_only=True)
-    except Exception as error:
-        raise MissingWeightsError(f"has no readable tokenizer ({error})", where=folder) from error
-    rows = []
-    for prompt in prompts:
-        longest = network.config.text_config.max_position_embeddings - 2
-        tokens = tokenizer(prompt, return_tensors="pt", truncation=True, max_length=longest).to(device)
-        found: Any = network.get_text_features(**tokens)
-        rows.append(F.normalize(getattr(found, "pooler_output", found).float(), dim=-1)[0].cpu())
-    return torch.stack(rows)
+    found, evaluation = report["clap"], seen[0]
+    assert found.value is not None  # asked for by name
+    per_clip = evaluation.measured(evaluation.recipes[0]).measurement.by_clip or {}
+    return ClapScore(
+        found.value,
+        found.ci95,
+        found.n_gen,
+        per_clip,
+        tuple(clip for clip in evaluation.gen.clip_ids if clip not in per_clip),
+        () if evaluation.gen.captions is None else tuple(evaluation.gen.captions.unused),
+        str(report.backbones[CLAP.name]["weights_sha256"]),
+        (*found.remarks, *report.warnings),
+    )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Literal
 
-from audiogen_metrics.backbones.transformers import broken_torchaudio_hidden
+from audiogen_metrics.backbones.transformers import broken_torchaudio_hidden, quiet
 from audiogen_metrics.errors import MissingDependencyError
+
+__all__ = ["NEEDED", "Extra", "quiet", "require"]
 
 Extra = Literal["clap", "audioldm"]
 
@@ -46,27 +45,3 @@ def require(extra: Extra = "audioldm") -> None:
             f"{' or '.join(name.partition('.')[0] for name in _IMPORTED[extra])} cannot be imported ({error})",
             fix=f"Install versions that fit each other: pip install -U 'audiogen-metrics[{extra}]'",
         ) from error
-
-
-_SPEAKERS = ("diffusers", "transformers")
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Hold back what diffusers and transformers log about keys, and a progress bar for every file.
-
-    What matters of it is raised as an error here. The host's own settings are restored.
-    """
-    # Whoever loads a network has imported its package; CLAP does without diffusers.
-    speakers = [importlib.import_module(f"{name}.utils.logging") for name in _SPEAKERS if sys.modules.get(name)]
-    before = [(logging, logging.get_verbosity(), logging.is_progress_bar_enabled()) for logging in speakers]
-    try:
-        for logging in speakers:
-            logging.set_verbosity_error()
-            logging.disable_progress_bar()
-        yield
-    finally:
-        for logging, verbosity, bar in before:
-            logging.set_verbosity(verbosity)
-            if bar:
-                logging.enable_progress_bar()

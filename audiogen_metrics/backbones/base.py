@@ -6,6 +6,7 @@ import hashlib
 import json
 import uuid
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -14,13 +15,14 @@ from typing import ClassVar, Literal
 
 import torch
 
-from audiogen_metrics.errors import DataError, InsufficientDataError
+from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
 from audiogen_metrics.precision import full_precision
 from audiogen_metrics.settings import tf32_allowed, with_index
 
-Output = Literal["embeddings", "windows", "logits", "ratings"]
+Output = Literal["embeddings", "windows", "logits", "ratings", "similarity"]
 """``embeddings``: one row per clip; ``windows``: one row per window; ``logits``: class logits per clip; ``ratings``:
-what people would say of a clip, one number an axis."""
+what people would say of a clip, one number an axis; ``similarity``: of a clip's embedding to those of its captions,
+which no network gives by itself."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,12 @@ class Backbone(ABC):
         Rate in Hz of the waveforms it takes.
     outputs
         What it gives. FD needs ``embeddings``, FAD ``windows``, IS and KL ``logits``, PQ and its like ``ratings``.
+    window_logits
+        Whether its ``windows`` are class logits, not embeddings.
     axes
         Names of the ratings in the order of their columns; empty where there are none.
+    reads_text
+        Whether it embeds texts into the same space as clips, by `embed_text`.
     minimum_samples
         Shortest waveform it takes; shorter clips are zero-padded to it.
     numerics_version
@@ -100,7 +106,9 @@ class Backbone(ABC):
     name: ClassVar[str]
     sample_rate: ClassVar[int]
     outputs: ClassVar[frozenset[Output]]
+    window_logits: ClassVar[bool] = False
     axes: ClassVar[tuple[str, ...]] = ()
+    reads_text: ClassVar[bool] = False
     minimum_samples: ClassVar[int] = 1
     numerics_version: ClassVar[int] = 1
 
@@ -121,10 +129,37 @@ class Backbone(ABC):
     def weights_sha256(self) -> str:
         """SHA-256 of the weights file, hex; found without loading the network."""
 
+    def require(self) -> None:
+        """Raise MissingWeightsError or MissingDependencyError where what the network is loaded from is not here.
+
+        It is asked before anything is computed, so it must be quick and load nothing. A backbone that needs an optional
+        package says so here.
+        """
+        _ = self.settings
+
     @property
     def labels(self) -> tuple[str, ...] | None:
         """Class names in the order of the logits; None where there are no logits."""
         return None
+
+    @property
+    def text_settings(self) -> dict[str, str | int]:
+        """What shapes the embeddings of texts beside `settings`, such as the digest of the tokenizer."""
+        return {}
+
+    def embed_text(self, texts: Sequence[str]) -> torch.Tensor:  # noqa: ARG002  # what subclasses take
+        """Return the embeddings of texts, ``(texts, d)`` float32 of unit length, on the CPU.
+
+        Raises
+        ------
+        UsageError
+            The network reads no texts.
+        """
+        raise UsageError("reads no texts", where=self.name, fix="Use a CLAP")
+
+    def cut_texts(self, texts: Sequence[str]) -> list[bool]:
+        """Tell which texts are longer than `embed_text` reads."""
+        return [False] * len(texts)
 
     def usable_samples(self, samples: int) -> int:
         """Return how many of a clip's first ``samples`` samples can reach the outputs.

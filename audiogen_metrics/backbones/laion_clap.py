@@ -24,7 +24,7 @@ from torch import nn
 from audiogen_metrics.backbones.base import Features, Output
 from audiogen_metrics.backbones.panns import LogMel
 from audiogen_metrics.backbones.pretrained import PretrainedBackbone, PretrainedNetwork, checked
-from audiogen_metrics.backbones.transformers import transformers_module
+from audiogen_metrics.backbones.transformers import require_transformers, transformers_module
 from audiogen_metrics.backbones.weights import WEIGHTS, find_all, sha256_of
 from audiogen_metrics.errors import DataError, MissingWeightsError
 from audiogen_metrics.options import as_path
@@ -71,7 +71,8 @@ class LaionCLAP(PretrainedBackbone):
     """
 
     sample_rate = RATE
-    outputs = frozenset[Output]({"embeddings"})
+    outputs: ClassVar[frozenset[Output]] = frozenset[Output]({"embeddings"})
+    reads_text = True
     minimum_samples = 1
     numerics_version = 1
     tower: ClassVar[Tower]
@@ -90,11 +91,16 @@ class LaionCLAP(PretrainedBackbone):
         super().__init__(device, autocast, weights, tf32)
         self._tokenizer_folder = None if tokenizer is None else as_path(tokenizer).absolute()
 
-    def build(self) -> Network:
+    def require(self) -> None:
+        """Raise MissingWeightsError or MissingDependencyError where the weights or transformers are not here."""
+        super().require()
+        require_transformers()
+
+    def build(self) -> PretrainedNetwork:
         """Return the network, its weights still on the meta device."""
         return Network(self.tower, self.fusion, self.repeats, self.hop_samples, self.outputs)
 
-    def load(self) -> Network:
+    def load(self) -> PretrainedNetwork:
         """Return the network with its weights, its attention in the form that takes less time."""
         network = cast("Network", super().load())
         network.fuse_attention()
@@ -160,7 +166,9 @@ class LaionCLAP(PretrainedBackbone):
     def tokenizer_files(self) -> tuple[Path, Path]:
         """RoBERTa's vocabulary and merges; MissingWeightsError if they are not on this machine."""
         if self._tokenizer_folder is None:
-            vocabulary, merges = find_all([WEIGHTS.get(name) for name in TOKENIZER])
+            # Both that are missing are named at once.
+            find_all([WEIGHTS.get(name) for name in TOKENIZER if name not in self._beside])
+            vocabulary, merges = map(self.beside, TOKENIZER)
             return vocabulary, merges
         files = self._tokenizer_folder / "vocab.json", self._tokenizer_folder / "merges.txt"
         for path in files:
@@ -169,11 +177,20 @@ class LaionCLAP(PretrainedBackbone):
         return files
 
     @property
+    def text_settings(self) -> dict[str, str | int]:
+        """SHA-256 over the digests of the tokenizer's two files."""
+        return {"tokenizer_sha256": self.tokenizer_sha256}
+
+    @property
     def tokenizer_sha256(self) -> str:
         """SHA-256 over the digests of the tokenizer's two files: part of what shapes a text's embedding."""
         return hashlib.sha256("".join(map(sha256_of, self.tokenizer_files)).encode()).hexdigest()
 
-    def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
+    def cut_texts(self, texts: Sequence[str]) -> list[bool]:
+        """Tell which texts have more than 77 tokens."""
+        return [len(tokens) > TOKENS for tokens in self._tokens(texts, whole=True)]
+
+    def _tokens(self, texts: Sequence[str], *, whole: bool = False) -> list[list[int]]:
         vocabulary, merges = self.tokenizer_files
         try:
             known = json.loads(vocabulary.read_text(encoding="utf-8"))
@@ -186,21 +203,22 @@ class LaionCLAP(PretrainedBackbone):
             tokenizer = kind(vocab=known, merges=pairs)
         except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
             raise MissingWeightsError(f"is no tokenizer of RoBERTa ({error})", where=vocabulary.parent) from error
-        return [tokenizer(text, truncation=True, max_length=TOKENS)["input_ids"] for text in texts]
+        cut = {} if whole else {"truncation": True, "max_length": TOKENS}
+        return [tokenizer(text, **cut)["input_ids"] for text in texts]
 
 
 class MusicSpeech(LaionCLAP):
     """CLAP for music, speech and sounds, ``music_speech_audioset_epoch_15_esc_89.98.pt``: av-benchmark's."""
 
     name = "clap-laion-music-speech"
-    tower = "base"
+    tower: ClassVar[Tower] = "base"
 
 
 class Music(LaionCLAP):
     """CLAP for music and sounds, ``music_audioset_epoch_15_esc_90.14.pt``: fadtk's ``clap-laion-music``."""
 
     name = "clap-laion-music"
-    tower = "base"
+    tower: ClassVar[Tower] = "base"
 
 
 class MusicSeconds(Music):
@@ -210,7 +228,7 @@ class MusicSeconds(Music):
     """
 
     name = "clap-laion-music-hop1"
-    outputs = frozenset[Output]({"windows"})
+    outputs: ClassVar[frozenset[Output]] = frozenset[Output]({"windows"})
     repeats = False
     hop_samples = RATE
 
@@ -227,7 +245,7 @@ class Sounds(LaionCLAP):
     """CLAP for sounds, ``630k-audioset-best.pt``: fadtk's ``clap-laion-audio``."""
 
     name = "clap-laion-630k"
-    tower = "tiny"
+    tower: ClassVar[Tower] = "tiny"
 
 
 class SoundsFusion(LaionCLAP):
@@ -239,7 +257,7 @@ class SoundsFusion(LaionCLAP):
     """
 
     name = "clap-laion-630k-fusion"
-    tower = "tiny"
+    tower: ClassVar[Tower] = "tiny"
     fusion = True
 
 

@@ -10,7 +10,6 @@ from audiogen_metrics.cli.common import (
     Subparsers,
     add_format_options,
     add_suffix_option,
-    say,
     say_warning,
     write_result,
 )
@@ -27,7 +26,7 @@ def add_parser(subparsers: Subparsers) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("gen", metavar="GEN", help="folder of generated audio")
-    parser.add_argument("prompts", metavar="PROMPTS", help=".csv, .jsonl or .json with clip_id and prompt")
+    parser.add_argument("prompts", metavar="PROMPTS", help=".csv, .tsv, .jsonl or .json with clip_id and prompt")
     parser.add_argument("--clap", metavar="DIR", help="folder or hub name (default: laion/clap-htsat-unfused)")
     parser.add_argument("--device", default="auto", help="(default: %(default)s)")
     parser.add_argument(
@@ -59,11 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     for warning in found.warnings:
         say_warning(warning)
-    for what, names in (("clips without a prompt", found.gen_only), ("prompts without a clip", found.prompts_only)):
-        if names:
-            say(f"warning: {len(names)} {what}: {', '.join(names[:5])}")
-    low, high = found.ci95
-    text = f"clap_score  {found.value:.4f} [{low:.4f}, {high:.4f}]  {found.n} clips  higher is better\n"
+    interval = "" if found.ci95 is None else " [{:.4f}, {:.4f}]".format(*found.ci95)
+    text = f"clap_score  {found.value:.4f}{interval}  {found.n} clips  higher is better\n"
     if arguments.format == "json":
         text = json.dumps(found.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_result(text, arguments.output, arguments.format)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from audiogen_metrics import distributed
 from audiogen_metrics.backbones.weights import parse_weights
@@ -19,6 +19,9 @@ from audiogen_metrics.protocols import PROTOCOLS
 from audiogen_metrics.settings import listening
 from audiogen_metrics.text import escaped
 from audiogen_metrics.writing import write_atomically
+
+if TYPE_CHECKING:
+    from audiogen_metrics.metrics.recipe import Recipe
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -42,6 +45,26 @@ def add_metrics_option(parser: argparse.ArgumentParser, meaning: str) -> None:
     )
 
 
+def add_backbone_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--backbone`` and ``--trust-remote-code``."""
+    parser.add_argument(
+        "--backbone",
+        metavar="NAME",
+        help="another backbone than the protocol's, of agm list backbones, or a network of transformers: "
+        "hf:OWNER/NAME, hf:OWNER/NAME@revision=SHA@layer=9 or hf:/FOLDER. For one metric alone: -m fd@NAME",
+    )
+    add_trust_option(parser)
+
+
+def add_trust_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--trust-remote-code``."""
+    parser.add_argument(
+        "--trust-remote-code",
+        action="store_true",
+        help="run the Python files of a checkpoint hf:… of a kind that transformers does not know; read them first",
+    )
+
+
 def add_suffix_option(parser: argparse.ArgumentParser) -> None:
     """Add ``--suffix``."""
     parser.add_argument(
@@ -61,6 +84,16 @@ def add_pairs_option(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="where several clips were made for one reference: a CSV file with the columns gen and ref, or a pattern "
         "such as '{ref}_{sample}' or 'sample_{sample}/{ref}' (default: equal names pair)",
+    )
+
+
+def add_prompts_option(parser: argparse.ArgumentParser, which: str = "the generated clips") -> None:
+    """Add ``--prompts``."""
+    parser.add_argument(
+        "--prompts",
+        metavar="FILE",
+        help=f"what {which} should sound like, for CLAP and for the page: .csv, .tsv, .jsonl or .json with clip_id and "
+        "prompt, several lines for several captions; or .txt as agm generate takes it",
     )
 
 
@@ -155,6 +188,20 @@ def say_warning(message: object, *_: object, **__: object) -> None:
     """Print a warning on stderr; takes what `warnings.showwarning` is given."""
     note_said([str(message)])
     say(f"warning: {' '.join(str(message).splitlines())}")
+
+
+def say_what_is_lacking(recipes: Iterable[Recipe], *, ref: bool, prompts: bool, by_name: bool = False) -> None:
+    """Say which scores are not computed without a reference or prompts."""
+    from audiogen_metrics.evaluation.run import lacks
+
+    needy: dict[str, list[str]] = {}
+    for recipe in recipes:
+        needy.setdefault(lacks(recipe, ref=ref, prompts=prompts), []).append(recipe.score_id)
+    if not ref:
+        lacking = f"; {', '.join(needy['a reference'])} would need one" if "a reference" in needy else ""
+        say(f"no reference: what looks at generated audio alone is computed{lacking}")
+    if "prompts" in needy and not by_name:
+        say(f"no prompts: {', '.join(needy['prompts'])} would need them")
 
 
 _problems: dict[str, bool] = {}

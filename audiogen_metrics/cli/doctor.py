@@ -57,14 +57,17 @@ def _offline() -> Iterator[None]:
 def _verdict(there: set[str]) -> str:
     """Return in one sentence what can be scored now, and what would make it more."""
     from audiogen_metrics.backbones.weights import WEIGHTS, weights_name, with_what_is_beside
+    from audiogen_metrics.evaluation import added
     from audiogen_metrics.protocols import PROTOCOLS
 
     needed = {name: {recipe.backbone for recipe in protocol.recipes.values()} for name, protocol in PROTOCOLS.items()}
-    able = [name for name, backbones in needed.items() if backbones <= there]
-    lacking = {weights_name(backbone) for backbones in needed.values() for backbone in backbones - there}
+    spare = {name: added([*protocol.recipes.values()]) for name, protocol in PROTOCOLS.items()}
+    able = [name for name, backbones in needed.items() if backbones & there and backbones - spare[name] <= there]
+    default = next(iter(PROTOCOLS))
+    lacking = {weights_name(backbone) for backbone in needed[default] - there}
     fetch = " ".join(sorted(with_what_is_beside(lacking) & set(WEIGHTS.names())))
     now = f"--protocol {', '.join(able)}" if able else "no protocol"
-    return f"What can be scored now: {now}" + f"; for the others: agm weights fetch {fetch}" * bool(fetch)
+    return f"What can be scored now: {now}" + f"; for {default}, the default: agm weights fetch {fetch}" * bool(fetch)
 
 
 def _one_line(line: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from audiogen_metrics.cli.common import (
     Subparsers,
+    add_backbone_options,
     add_extraction_options,
     add_protocol_option,
     extraction_arguments,
@@ -44,6 +45,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "-o", "--output", type=output_file, metavar="FILE", required=True, help="FILE.safetensors or FILE.npz"
     )
     add_protocol_option(parser)
+    add_backbone_options(parser)
     add_extraction_options(parser)
     parser.add_argument("--limit", type=at_least(1), metavar="N", help="take the first N clips only")
     parser.add_argument("--strict", action="store_true", help="a file that must be skipped is an error")
@@ -57,6 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     side, backbones = embed_folder(
         arguments.folder,
         protocol=arguments.protocol,
+        backbone=arguments.backbone,
         limit=arguments.limit,
         strict=arguments.strict,
         **extraction_arguments(arguments),

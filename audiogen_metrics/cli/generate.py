@@ -37,7 +37,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     add_model_options(parser)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--prompts", type=Path, metavar="FILE", help=".txt, .csv, .jsonl or .json")
+    source.add_argument("--prompts", type=Path, metavar="FILE", help=".txt, .csv, .tsv, .jsonl or .json")
     source.add_argument("--prompt", action="append", metavar="TEXT", help="one prompt (repeatable)")
     source.add_argument("--audio", type=Path, metavar="DIR", help="recordings whose CLAP embeddings are the conditions")
     parser.add_argument("-o", "--output", type=output_folder, required=True, metavar="OUT", help="new or empty folder")

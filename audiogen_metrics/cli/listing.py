@@ -65,14 +65,14 @@ def _metrics() -> list[dict[str, str]]:
     return _described(METRICS, describe, OWN)
 
 
-def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:g}"
+def _number(value: float | str | None) -> str:
+    return f"{value:g}" if isinstance(value, (int, float)) else value or "none"
 
 
 def _backbones() -> list[dict[str, str]]:
     def describe(backbone: type[Backbone]) -> dict[str, str]:
         return {
-            "summary": (backbone.__doc__ or "").strip().partition("\n")[0].rstrip("."),
+            "summary": (backbone.__doc__ or "").strip().partition("\n")[0].rstrip(".").replace("``", ""),
             "sample rate": f"{backbone.sample_rate} Hz",
             "gives": ", ".join(sorted(backbone.outputs)),
         }
@@ -121,6 +121,9 @@ def _protocols() -> list[dict[str, str]]:
             "name": protocol.name,
             "summary": protocol.summary,
             "scores": ", ".join(recipe.score_id for recipe in protocol.recipes.values()),
+            "added, so null where their network is missing": ", ".join(
+                recipe.score_id for recipe in protocol.recipes.values() if recipe.added
+            ),
             "source": protocol.source,
             "differs from audioldm": "; ".join(
                 f"{score_id}: {what}" for score_id, what in protocol.differences(PROTOCOLS["audioldm"]).items()
@@ -134,7 +137,7 @@ def _protocols() -> list[dict[str, str]]:
 
 def _needs(metric: type[Metric]) -> str:
     if "ref" not in metric.sides:
-        return "the generated set only"
+        return "the generated set and its prompts" if metric.prompted else "the generated set only"
     ids = " with the same clip ids" * (metric.needs == "pairs")
     return f"a reference{ids}: a folder{' or a statistics file' * metric.fits_statistics()}"
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from audiogen_metrics import __version__
+from audiogen_metrics.backbones.hub import trust_remote_code
 from audiogen_metrics.cli import (
     bench,
     cache,
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     parser.print_help()
                     return 0
                 parsed = parser.parse_args(arguments)
-                with saying_problems():
+                with saying_problems(), trust_remote_code(getattr(parsed, "trust_remote_code", False)):
                     code: int = parsed.run(parsed)
             finally:
                 sys.stdout.flush()  # a full disk is an error of ours, not of the interpreter on its way out

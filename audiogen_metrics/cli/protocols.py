@@ -9,6 +9,7 @@ from audiogen_metrics.cli.common import (
     Subparsers,
     add_extraction_options,
     add_format_options,
+    add_prompts_option,
     extraction_arguments,
     write_result,
 )
@@ -39,6 +40,7 @@ def add_parser(subparsers: Subparsers) -> None:
     compare.add_argument(
         "--base", default="audioldm", metavar="NAME", help="protocol to compare with (default: %(default)s)"
     )
+    add_prompts_option(compare)
     add_extraction_options(compare)
     add_format_options(compare, list(_FORMATS))
     compare.set_defaults(run=run)
@@ -46,6 +48,12 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare and write the result."""
-    comparison = compare_protocols(arguments.gen, arguments.ref, base=arguments.base, **extraction_arguments(arguments))
+    comparison = compare_protocols(
+        arguments.gen,
+        arguments.ref,
+        base=arguments.base,
+        prompts=arguments.prompts,
+        **extraction_arguments(arguments),
+    )
     write_result(_FORMATS[arguments.format](comparison), arguments.output, arguments.format)
     return 0

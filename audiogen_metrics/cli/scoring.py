@@ -5,20 +5,24 @@ from __future__ import annotations
 import argparse
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audiogen_metrics import distributed
-from audiogen_metrics.audio.files import scan
+from audiogen_metrics.audio.files import printable, scan
+from audiogen_metrics.backbones.licences import not_commercial
+from audiogen_metrics.backbones.weights import parse_weights
 from audiogen_metrics.cli.common import (
     Subparsers,
+    add_backbone_options,
     add_extraction_options,
     add_format_options,
     add_metrics_option,
     add_pairs_option,
     add_processes_option,
+    add_prompts_option,
     add_protocol_option,
     check_processes,
     extraction_arguments,
@@ -26,21 +30,24 @@ from audiogen_metrics.cli.common import (
     page_as_result,
     say,
     say_warning,
+    say_what_is_lacking,
     write_result,
 )
 from audiogen_metrics.cli.parsing import at_least, output_file, plot_file
 from audiogen_metrics.errors import CheckFailedError, UsageError
 from audiogen_metrics.evaluation import score
+from audiogen_metrics.evaluation.run import lacks
 from audiogen_metrics.options import as_path, split_list
-from audiogen_metrics.protocols import get_protocol
+from audiogen_metrics.protocols import Protocol, get_protocol
 from audiogen_metrics.registry import unknown_name
 from audiogen_metrics.report.fits import draw_fits
 from audiogen_metrics.report.html import write_page
-from audiogen_metrics.report.tables import to_csv, to_latex, to_markdown
+from audiogen_metrics.report.tables import to_av_benchmark, to_csv, to_latex, to_markdown
 from audiogen_metrics.results import ScoreReport
 
 if TYPE_CHECKING:
     from audiogen_metrics.evaluation import Evaluation
+    from audiogen_metrics.metrics.recipe import Recipe
     from audiogen_metrics.ranking import Ranking
 
 _CHECK = re.compile(
@@ -59,9 +66,10 @@ FORMATS: dict[str, Callable[[ScoreReport], str]] = {
     "csv": to_csv,
     "markdown": to_markdown,
     "latex": to_latex,
+    "av-benchmark": to_av_benchmark,
 }
 
-WARN_ON_STDERR = ("json", "csv", "latex", "html")
+WARN_ON_STDERR = ("json", "csv", "latex", "av-benchmark", "html")
 """Formats whose text does not show the warnings to somebody who looks at it."""
 
 
@@ -72,7 +80,8 @@ def add_parser(subparsers: Subparsers) -> None:
         help="score a folder of generated audio against a folder of references",
         description="Score a folder of generated audio against a folder of references, or their statistics: "
         "agm score GEN REF, or agm score GEN ... --ref REF, which gives one table of several systems and says which of "
-        "them differ beyond chance. Clips pair by clip id: the path below the folder, without suffix.",
+        "them differ beyond chance. Three or more folders need no --ref where no score that is asked for takes one. "
+        "Clips pair by clip id: the path below the folder, without suffix.",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -87,7 +96,13 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     add_metrics_option(parser, ", or all; named metrics must be computable (default: what can be)")
     add_protocol_option(parser)
+    add_backbone_options(parser)
     add_extraction_options(parser)
+    parser.add_argument(
+        "--commercial",
+        action="store_true",
+        help="refuse networks whose licences do not allow commercial use, or are not known to",
+    )
     parser.add_argument(
         "--pairing",
         choices=["auto", "id", "none"],
@@ -95,6 +110,7 @@ def add_parser(subparsers: Subparsers) -> None:
         help="auto: pair what matches; id: every clip must match; none: no KL (default: %(default)s)",
     )
     add_pairs_option(parser)
+    add_prompts_option(parser)
     parser.add_argument(
         "--limit", type=at_least(1), metavar="N", help="score the first N clips of each set only, paired ones first"
     )
@@ -159,18 +175,31 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Score, write the result, check the bounds."""
     page_as_result(arguments)
-    systems, ref = _sets(arguments.folders, arguments.ref)
     protocol, metrics = get_protocol(arguments.protocol), arguments.metrics
-    own = {name: recipe for name, recipe in protocol.recipes.items() if ref or "ref" not in recipe.definition.sides}
+    if arguments.format == "av-benchmark" and protocol.name != arguments.format:
+        raise UsageError(
+            f"{protocol.name} is not av-benchmark's recipe, so its scores have no names there",
+            where="--format",
+            fix="Write --protocol av-benchmark",
+        )
+    systems, ref = _sets(arguments.folders, arguments.ref, _alone(protocol, metrics))
+    given = {"ref": ref is not None, "prompts": arguments.prompts is not None}
+    every = metrics is None or "all" in split_list(metrics)
+    served = protocol.select(None, arguments.backbone if every else None)
+    own = [recipe for recipe in served if not lacks(recipe, **given)]
     if metrics is not None and "all" in (names := split_list(metrics)):
-        metrics = [*own, *(name for name in names if name != "all")]
-    recipes = [*own.values()] if metrics is None else protocol.select(metrics)
+        metrics = [*map(protocol.name_of, own), *(name for name in names if name != "all")]
+    recipes = own if metrics is None else protocol.select(metrics, arguments.backbone)
     if arguments.extrapolate and not any(recipe.definition.extrapolates for recipe in recipes):
         fix = "Name FD or FAD with -m" if ref is not None else "Pass a reference: FD and FAD need one"
         raise UsageError("nothing here can be extrapolated", where="--extrapolate", fix=fix)
+    if arguments.commercial:
+        _require_commercial(recipes, parse_weights(arguments.weights))
     checks = [Check.parse(text, [recipe.score_id for recipe in recipes]) for text in arguments.fail_if]
     if len(systems) > 1 and isinstance(arguments.extrapolate, Path):
         raise UsageError("a plot of the extrapolation is about one system", fix="Score one folder at a time")
+    if len(systems) > 1 and arguments.format == "av-benchmark":
+        raise UsageError("holds one system", where="--format av-benchmark", fix="Score one folder at a time")
     if len(systems) == 1 and (arguments.differences or arguments.permutations is not None):
         option = "--differences" if arguments.differences else "--permutations"
         raise UsageError("only several systems are compared", where=option, fix="Pass their folders, and --ref REF")
@@ -184,8 +213,10 @@ def run(arguments: argparse.Namespace) -> int:
     options = {
         "metrics": metrics,
         "protocol": arguments.protocol,
+        "backbone": arguments.backbone,
         "pairing": arguments.pairing,
         "pairs": arguments.pairs,
+        "prompts": arguments.prompts,
         "limit": arguments.limit,
         "strict": arguments.strict,
         "ci": not arguments.no_ci,
@@ -211,10 +242,18 @@ def run(arguments: argparse.Namespace) -> int:
         if (text := check.failure(report)) is not None
     ]
     if distributed.rank() == 0:
-        if ref is None:
-            needy = [recipe.score_id for name, recipe in protocol.recipes.items() if name not in own]
-            lacking = f"; {', '.join(needy)} would need one" * bool(needy)
-            say(f"no reference: what looks at the generated set alone is computed{lacking}")
+        metrics_served = {recipe.metric for recipe in served}
+        unserved = [recipe.score_id for recipe in protocol.recipes.values() if recipe.metric not in metrics_served]
+        if metrics is None and unserved:
+            say(f"{arguments.backbone} does not give what {', '.join(unserved)} would need")
+        say_what_is_lacking(served, **given, by_name=metrics is not None)
+        if ref is not None and arguments.ref is None and _alone(protocol, metrics):
+            say(
+                f"{printable(ref)} is taken as the reference, which no score here looks at; "
+                "agm compare tells two systems apart without one"
+            )
+        if given["prompts"] and not any(recipe.definition.prompted for recipe in recipes):
+            say("prompts: shown beside clips on the page; for the CLAP score name it too: -m all,clap")
         if ranking is None:
             show(reports[""], arguments, seen[0])
         else:
@@ -224,14 +263,36 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _sets(folders: Sequence[str], ref: str | None) -> tuple[list[str], str | None]:
-    """Return the generated sets and the reference: ``GEN [REF]``, or ``GEN… --ref REF``."""
+def _alone(protocol: Protocol, metrics: Sequence[str] | None) -> bool:
+    """Tell whether all that is asked for looks at generated audio alone."""
+    named = ["all"] if metrics is None else split_list(metrics)
+    recipes = [*protocol.recipes.values()] if "all" in named else []
+    if named != ["all"]:
+        recipes += protocol.select([name for name in named if name != "all"])
+    return all("ref" not in recipe.definition.sides for recipe in recipes)
+
+
+def _require_commercial(recipes: Sequence[Recipe], given: Mapping[str, Path]) -> None:
+    """Raise UsageError unless the licences of all networks allow commercial use; unknown ones do not."""
+    refused = not_commercial([recipe.backbone for recipe in recipes], given)
+    if refused:
+        raise UsageError(
+            f"commercial use is not allowed, or not known to be, by the licence of {', '.join(refused)}",
+            where="--commercial",
+            fix="Choose networks that agm weights list --commercial names, or leave the flag out",
+        )
+
+
+def _sets(folders: Sequence[str], ref: str | None, alone: bool) -> tuple[list[str], str | None]:
+    """Return the generated sets and the reference: ``GEN [REF]``, or ``GEN… --ref REF``; ``alone`` needs none."""
     names = ["GEN", "REF"] if ref is None and len(folders) == 2 else ["GEN"] * len(folders)
     for folder, name in [*zip(folders, names, strict=True), *([] if ref is None else [(ref, "--ref")])]:
         as_path(folder, name)
     if ref is not None or len(folders) == 1:
         return [*folders], ref
     if len(folders) > 2:
+        if alone:
+            return [*folders], None
         raise UsageError(
             f"{len(folders)} folders, and which is the reference is not said", fix=f"Write --ref {folders[-1]}"
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from audiogen_metrics.cli.common import (
     Subparsers,
+    add_backbone_options,
     add_extraction_options,
     add_format_options,
     add_metrics_option,
@@ -44,6 +45,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     add_metrics_option(build, " (default: all of the protocol)")
     add_protocol_option(build)
+    add_backbone_options(build)
     add_extraction_options(build)
     build.add_argument("--limit", type=at_least(1), metavar="N", help="take the first N clips only")
     build.add_argument("--strict", action="store_true", help="a file that must be skipped is an error")
@@ -60,6 +62,7 @@ def run_build(arguments: argparse.Namespace) -> int:
         arguments.folder,
         metrics=arguments.metrics,
         protocol=arguments.protocol,
+        backbone=arguments.backbone,
         limit=arguments.limit,
         strict=arguments.strict,
         **extraction_arguments(arguments),

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from audiogen_metrics.cli.common import (
     Subparsers,
+    add_backbone_options,
     add_extraction_options,
     add_metrics_option,
+    add_prompts_option,
     add_protocol_option,
     extraction_arguments,
     parse_settings,
@@ -47,6 +49,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     add_metrics_option(parser, " (default: all of the protocol)")
     add_protocol_option(parser)
+    add_backbone_options(parser)
     parser.add_argument(
         "--fractions",
         default="0:1:0.1",
@@ -71,6 +74,7 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="PROBE.NAME=VALUE",
         help="a setting of a probe, such as noise.variance_ratio=0.1 (repeatable)",
     )
+    add_prompts_option(parser, "the recordings")
     parser.add_argument("--labels", type=Path, metavar="CSV", help="classes, in the columns clip_id and label")
     parser.add_argument(
         "--events", type=at_least(1), metavar="N", help="events a sequence, for probes that reorder them (default: 4)"
@@ -104,6 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
         probes=arguments.probes.split(",") if arguments.probes else None,
         metrics=arguments.metrics,
         protocol=arguments.protocol,
+        backbone=arguments.backbone,
         fractions=parse_doses(arguments.fractions, "--fractions"),
         severities=parse_doses(arguments.severities, "--severities"),
         repeats=arguments.repeats,
@@ -111,6 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
         redraw_parameters=arguments.redraw_parameters,
         settings=_by_probe(parse_settings(arguments.set)),
         labels=arguments.labels,
+        prompts=arguments.prompts,
         events=arguments.events,
         limit=arguments.limit,
         effort=effort,

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from audiogen_metrics.backbones.weights import parse_weights
-from audiogen_metrics.cli.common import Subparsers, add_format_options, write_result
+from audiogen_metrics.cli.common import Subparsers, add_format_options, add_trust_option, write_result
 from audiogen_metrics.cli.parsing import at_least, between
 from audiogen_metrics.errors import CheckFailedError, UsageError
 from audiogen_metrics.records import load_json
@@ -41,6 +41,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--weights", action="append", default=[], metavar="NAME=FILE", help="where given weights are now (repeatable)"
     )
+    add_trust_option(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, … (default: %(default)s)")
     parser.add_argument("--workers", type=at_least(0), metavar="N", help="decoding threads; 0: none")
     parser.add_argument("--cached", action="store_true", help="trust cached embeddings, where the files are the same")

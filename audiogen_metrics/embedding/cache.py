@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import time
 import uuid
 from collections import defaultdict
@@ -72,7 +73,7 @@ class EmbeddingCache:
     def __init__(self, space: Mapping[str, object], name: str) -> None:
         self._space = json.dumps(space, sort_keys=True, indent=1)
         identity = hashlib.sha256(self._space.encode()).hexdigest()[:24]
-        self.folder: Path = embeddings_folder() / f"{name}-{identity}"
+        self.folder: Path = embeddings_folder() / f"{re.sub(r'[^a-zA-Z0-9_.-]+', '_', name)}-{identity}"
         self.problems: list[str] = []
         self._pending: dict[str, CachedClip] = {}
         self._pending_bytes = 0

@@ -31,8 +31,9 @@ FORMAT_VERSION = 1
 MAX_HEADER = 100_000_000
 """The largest header that safetensors reads."""
 
-MACHINE_SETTINGS = frozenset({"device_type", "tf32", "cudnn"})
-"""In these, file and run may differ: a device changes scores by 1e-5 relative, TF32 by 1.3e-3; both are said."""
+MACHINE_SETTINGS = frozenset({"device_type", "tf32", "cudnn", "transformers"})
+"""In these, file and run may differ: a device changes scores by 1e-5 relative, TF32 by 1.3e-3, a version of
+transformers as a rule by less; all is said."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -388,6 +389,14 @@ def machine_differences(
     rounded = ["with" if any(settings.get("tf32") for settings in side) else "without" for side in (first, second)]
     if rounded[0] != rounded[1]:
         found.append(f"{this} {rounded[0]} TF32, {that} {rounded[1]}: scores may differ by 1.3e-3 relative")
+    versions = [
+        {settings["transformers"] for settings in side if "transformers" in settings} for side in (first, second)
+    ]
+    if all(versions) and versions[0] != versions[1]:
+        told = [", ".join(sorted(map(str, each))) for each in versions]
+        found.append(
+            f"{this} with transformers {told[0]}, {that} with {told[1]}: scores may differ in their last digits"
+        )
     return found
 
 

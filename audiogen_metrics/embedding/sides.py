@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from audiogen_metrics.audio.files import AudioFolder, printable
@@ -21,12 +21,14 @@ from audiogen_metrics.embedding.extraction import (
     extract_each,
 )
 from audiogen_metrics.embedding.reference import GivenFeatures, ReferenceStatistics
+from audiogen_metrics.embedding.similarity import with_similarity
 from audiogen_metrics.errors import DataError, remedies
 from audiogen_metrics.results import InputSummary
 
 if TYPE_CHECKING:
     from audiogen_metrics.audio.preparation import Preprocessing
     from audiogen_metrics.metrics.recipe import Recipe
+    from audiogen_metrics.prompts import Captions
 
 
 LENGTHS_APART = 1.2
@@ -50,6 +52,10 @@ class FolderSide:
         One per preprocessing.
     window_seconds
         Shortest clip that reaches every backbone without padding.
+    captions
+        What the clips should sound like, for metrics that ask.
+    cut
+        How many of these a network does not read to their end, by its name.
     """
 
     name: str
@@ -57,6 +63,8 @@ class FolderSide:
     sets: Mapping[Recipe, EmbeddingSet]
     extractions: tuple[Extraction, ...]
     window_seconds: float
+    captions: Captions | None = None
+    cut: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def extract(
@@ -67,8 +75,13 @@ class FolderSide:
         backbones: Mapping[str, Backbone],
         options: ExtractionOptions,
         alteration: Alteration | None = None,
+        captions: Captions | None = None,
     ) -> FolderSide:
-        """Run each backbone once per preprocessing; each file is decoded once for all."""
+        """Run each backbone once per preprocessing; each file is decoded once for all.
+
+        Recipes that ask what clips should sound like get the similarity of clips to their ``captions``, where there are
+        any.
+        """
         groups: dict[Preprocessing, list[Recipe]] = defaultdict(list)
         for recipe in recipes:
             groups[recipe.preprocessing].append(recipe)
@@ -82,8 +95,14 @@ class FolderSide:
             for extraction, members in zip(extractions, groups.values(), strict=True)
             for recipe in members
         }
+        cut: dict[str, int] = {}
+        if captions is not None:
+            for recipe in (recipe for recipe in recipes if recipe.definition.prompted):
+                sets[recipe], cut[recipe.backbone] = with_similarity(
+                    sets[recipe], backbones[recipe.backbone], captions.by_clip, cache=options.cache
+                )
         window = max(recipe.preprocessing.minimum_samples / recipe.preprocessing.sample_rate for recipe in recipes)
-        return cls(name, folder, sets, tuple(extractions), window)
+        return cls(name, folder, sets, tuple(extractions), window, captions, cut)
 
     @property
     def clip_ids(self) -> tuple[str, ...]:
@@ -153,6 +172,13 @@ class FolderSide:
             found.append(f"{self.name}: {len(self.folder.lost)} links lead nowhere: {_some(self.folder.lost)}")
         facts = {extraction.preprocessing: extraction.facts for extraction in self.extractions}
         found += set_warnings(self.name, facts, first.digests, self.window_seconds, self.folder)
+        if self.captions is not None:
+            found += self.captions.warnings(self.name, self.folder.clip_ids)
+        found += [
+            f"prompts: {count} of {self.name} are longer than {backbone} reads, which takes their beginning"
+            for backbone, count in self.cut.items()
+            if count
+        ]
         for backbone, left_out in self.summary().left_out.items():
             found.append(f"{self.name}: {backbone} left out {len(left_out)} clips: {left_out[0]['reason']}")
         return found

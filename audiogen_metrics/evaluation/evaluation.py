@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from audiogen_metrics.embedding.sides import FolderSide, Side
     from audiogen_metrics.metrics.definition import FeatureSource
     from audiogen_metrics.metrics.recipe import Recipe
+    from audiogen_metrics.prompts import Captions
     from audiogen_metrics.protocols import Protocol
 
 
@@ -42,6 +43,8 @@ class Asked:
         Random deals behind p; None takes the default.
     prompts
         The reference of each generated clip, where several may share one; None pairs equal ids.
+    captions
+        What generated clips should sound like; None if that was not given.
     seed
         Of all that is drawn.
     cache
@@ -57,6 +60,7 @@ class Asked:
     extrapolate: bool = False
     draws: int | None = None
     prompts: Mapping[str, str] | None = None
+    captions: Captions | None = None
     seed: int = 0
     cache: bool = True
     distributed: bool = False
@@ -85,6 +89,8 @@ class Evaluation:
         What else the run is asked for.
     manifest
         How to run it again, for the report; None for sets that were not given as folders.
+    missing
+        Recipes that are not computed, as their network is missing, with the reason.
     """
 
     gen: FolderSide
@@ -94,6 +100,7 @@ class Evaluation:
     protocol: Protocol
     asked: Asked = DEFAULTS
     manifest: Manifest | None = None
+    missing: Mapping[Recipe, str] = field(default_factory=dict)
     _measured: dict[Recipe, Measured] = field(default_factory=dict, init=False, repr=False)
 
     def __repr__(self) -> str:
@@ -122,12 +129,15 @@ class Evaluation:
         if recipe not in self._measured:
             from audiogen_metrics.evaluation.kept import kept_chance
 
-            ref = None if self.ref is None else self.ref.features(recipe)
+            known = of_reference(self.recipes)
+            # A metric that does not look at the reference needs to know which clips are in it, for samples of a prompt.
+            ref = None if self.ref is None else self.ref.features(recipe if recipe in known else known[0])
+            told = recipe.definition.prompted and self.asked.captions
             self._measured[recipe] = Measured(
                 recipe.definition,
                 self.gen.features(recipe),
                 ref,
-                links=self.links,
+                links=self.links.told(told.by_clip) if told else self.links,
                 seed=self.asked.seed,
                 draws=self.asked.draws,
                 keep=kept_chance if self.asked.cache else None,
@@ -135,10 +145,23 @@ class Evaluation:
         return self._measured[recipe]
 
     @cached_property
+    def listed(self) -> tuple[Recipe, ...]:
+        """All that was asked for in the protocol's order: what is computed, and what is `missing`."""
+        order = [recipe.score_id for recipe in self.protocol.recipes.values()]
+        known = {score_id: place for place, score_id in enumerate(order)}
+        every = (*self.recipes, *self.missing)
+        return (
+            tuple(sorted(every, key=lambda recipe: known.get(recipe.score_id, len(known)))) if self.missing else every
+        )
+
+    @cached_property
     def scores(self) -> dict[str, Score]:
         """The scores by id; InsufficientDataError for one that was asked for by name and cannot be computed."""
         found = {}
-        for recipe in self.recipes:
+        for recipe in self.listed:
+            if recipe in self.missing:
+                found[recipe.score_id] = replace(_blank(recipe), reason=self.missing[recipe])
+                continue
             measured = self.measured(recipe)
             if self.asked.by_name:
                 try:
@@ -154,9 +177,13 @@ class Evaluation:
         return processes.from_first(self._report) if self.asked.distributed else self._report()
 
     def recipe(self, output: Output) -> Recipe | None:
-        """Return the first recipe whose metric is computed on an output, else whose backbone gives it, else None."""
-        using = [recipe for recipe in self.recipes if recipe.definition.output == output]
-        giving = [recipe for recipe in self.recipes if output in self.backbones[recipe.backbone].outputs]
+        """Return the first recipe whose metric is computed on an output, else whose backbone gives it, else None.
+
+        One on which both sets were embedded, if there is a reference.
+        """
+        known = self.recipes if self.ref is None else of_reference(self.recipes)
+        using = [recipe for recipe in known if recipe.definition.output == output]
+        giving = [recipe for recipe in known if output in self.backbones[recipe.backbone].outputs]
         # Statistics files hold nothing for metrics that look at gen only.
         using.sort(key=lambda recipe: "ref" not in recipe.definition.sides)
         return next(iter(using + giving), None)
@@ -207,7 +234,8 @@ class Evaluation:
                 "gen_only": list(self.pairs.gen_only) if self.ref is not None else [],
                 "ref_only": list(self.pairs.ref_only),
             },
-            backbones={name: backbone.settings for name, backbone in self.backbones.items()},
+            backbones=backbone_settings(self.recipes, self.backbones),
+            missing={recipe.backbone: why for recipe, why in self.missing.items()},
             device=str(next(iter(self.backbones.values())).device),
             warnings=tuple(self._warnings([*problems])),
             versions=tool_versions(),
@@ -220,6 +248,8 @@ class Evaluation:
         from audiogen_metrics.embedding.sides import between, mixed_forms
 
         if self.ref is None:
+            return self.gen.warnings() + problems + self._about_scores()
+        if not any("ref" in recipe.definition.sides for recipe in self.recipes):
             return self.gen.warnings() + problems + self._about_scores()
         found = between(self.gen, self.ref) + self.gen.warnings() + self.ref.warnings() + problems
         n_gen, n_ref = len(self.gen.clip_ids), len(self.ref.clip_ids)
@@ -235,6 +265,33 @@ class Evaluation:
 
     def _about_scores(self) -> list[str]:
         return [warning for recipe in self.recipes for warning in score_warnings(recipe, self.scores[recipe.score_id])]
+
+
+def of_reference(recipes: Sequence[Recipe]) -> list[Recipe]:
+    """Return the recipes on which a reference is embedded: those that look at it, and those whose rows a page shows.
+
+    What is said of generated clips alone, such as ratings and what prompts ask for, needs no reference. Where there is
+    nothing else, all do, so that a page has a map of both sets.
+    """
+    shown = ("embeddings", "windows", "logits")
+    found = [each for each in recipes if "ref" in each.definition.sides or each.definition.output in shown]
+    return found or [*recipes]
+
+
+def backbone_settings(recipes: Iterable[Recipe], backbones: Mapping[str, Backbone]) -> dict[str, dict[str, str | int]]:
+    """Return everything that shapes the numbers of each backbone, by name; of one that reads prompts, how it does."""
+    reading = {recipe.backbone for recipe in recipes if recipe.definition.prompted}
+    return {
+        name: backbone.settings | (backbone.text_settings if name in reading else {})
+        for name, backbone in backbones.items()
+    }
+
+
+def _blank(recipe: Recipe) -> Score:
+    """Return the score of no clips, which has no value."""
+    kind = recipe.definition
+    n_ref = 0 if "ref" in kind.sides else None
+    return Score(recipe.score_id, recipe.metric, recipe.backbone, None, kind.higher_is_better, 0, n_ref)
 
 
 @speaking_flags(False)
@@ -259,15 +316,7 @@ def scored(recipe: Recipe, measured: Measured, *, ci: bool = False, extrapolate:
     command line: the words are kept in reports.
     """
     kind = recipe.definition
-    blank = Score(
-        id=recipe.score_id,
-        metric=recipe.metric,
-        backbone=recipe.backbone,
-        value=None,
-        higher_is_better=kind.higher_is_better,
-        n_gen=len(measured.gen),
-        n_ref=measured.n_ref,
-    )
+    blank = replace(_blank(recipe), n_gen=len(measured.gen), n_ref=measured.n_ref)
     try:
         found = measured.measurement
     except InsufficientDataError as error:

@@ -12,14 +12,14 @@ from audiogen_metrics import distributed as processes
 from audiogen_metrics.audio.files import AudioFile, AudioFolder, parse_suffixes, printable, scan
 from audiogen_metrics.audio.pairing import Pairing, PairingMode, pair, read_pairs
 from audiogen_metrics.errors import DataError, UsageError, option, spoken
-from audiogen_metrics.evaluation.evaluation import DEFAULTS, Asked, Evaluation
-from audiogen_metrics.evaluation.networks import create_backbones, require_weights
+from audiogen_metrics.evaluation.evaluation import DEFAULTS, Asked, Evaluation, of_reference
+from audiogen_metrics.evaluation.networks import Networks, added, find_networks
 from audiogen_metrics.evaluation.versions import tool_versions
 from audiogen_metrics.options import as_path, whole
+from audiogen_metrics.prompts import Captions, Prompts, captions_of
 from audiogen_metrics.protocols import Protocol, get_protocol
 from audiogen_metrics.registry import unknown_name
 from audiogen_metrics.results import Manifest, ScoreReport
-from audiogen_metrics.settings import resolve_device
 
 if TYPE_CHECKING:
     import torch
@@ -40,6 +40,7 @@ class RunOptions(TypedDict, total=False):
     workers: int | None
     pairing: PairingMode
     pairs: str | Path | Mapping[str, str] | None
+    prompts: Prompts | None
     limit: int | None
     suffixes: str | Iterable[str]
     strict: bool
@@ -64,6 +65,7 @@ class SystemOptions(RunOptions, total=False):
 
     metrics: str | Sequence[str] | None
     protocol: str
+    backbone: str | None
     device: str | torch.device
     weights: Mapping[str, str | Path] | None
 
@@ -74,12 +76,14 @@ def score(
     *,
     metrics: str | Sequence[str] | None = None,
     protocol: str = "audioldm",
+    backbone: str | None = None,
     device: str | torch.device = "auto",
     weights: Mapping[str, str | Path] | None = None,
     batch_size: int = 16,
     workers: int | None = None,
     pairing: PairingMode = "auto",
     pairs: str | Path | Mapping[str, str] | None = None,
+    prompts: Prompts | None = None,
     limit: int | None = None,
     suffixes: str | Iterable[str] = (),
     strict: bool = False,
@@ -103,9 +107,15 @@ def score(
         its suffix. ``ref`` may be a statistics file; None leaves the metrics that look at gen only.
     metrics
         Names such as ``["fd", "kl"]``. None computes all of the protocol; one that cannot be computed is then
-        None with its reason, where a metric asked for by name raises.
+        None with its reason, where a metric asked for by name raises. The same holds for scores that were added to the
+        protocol, where their network is missing; its other networks must be here. ``"fd@NAME"`` is a metric on another
+        backbone than the protocol's.
     protocol
         Named recipe; see ``agm list protocols``.
+    backbone
+        Another backbone than the protocol's, for all metrics that name none: a registered name, or a network of
+        transformers such as ``"hf:facebook/wav2vec2-base@layer=9"``. Score ids then end in its name. Without
+        ``metrics``, those of the protocol that it can serve.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"``, …
     weights
@@ -120,6 +130,10 @@ def score(
     pairs
         Where several clips were made for one reference: a pattern such as ``"{ref}_{sample}"``, a CSV file with the
         columns ``gen`` and ``ref``, or the reference's id by generated id. The prompt is then the unit of intervals.
+    prompts
+        What the generated clips should sound like, for CLAP and for the page: a file with the columns ``clip_id`` and
+        ``prompt``, as `audiogen_metrics.generation.requests_from_file` takes it, or a text or several by clip id. With
+        ``pairs``, a clip without a prompt of its own has that of its reference.
     limit
         Score the first ``limit`` clips of each set only, paired ones first.
     suffixes
@@ -167,7 +181,8 @@ def score(
     MissingWeightsError, MissingDependencyError
         A backbone of the protocol is not on this machine.
     UsageError
-        An unknown name, ``distributed`` without a process group, or a metric that needs the reference which is None.
+        An unknown name, ``distributed`` without a process group, or a metric that needs the reference or the prompts
+        which are None.
     LostProcessError
         Another process of a distributed run has gone.
 
@@ -184,12 +199,14 @@ def score(
         metrics,
         protocol,
         by_name=metrics is not None,
+        backbone=backbone,
         device=device,
         weights=weights,
         batch_size=batch_size,
         workers=workers,
         pairing=pairing,
         pairs=pairs,
+        prompts=prompts,
         limit=limit,
         suffixes=suffixes,
         strict=strict,
@@ -213,18 +230,32 @@ def score_named(
     protocol: str,
     *,
     by_name: bool,
+    backbone: str | None = None,
+    missing: Mapping[str, str] = MappingProxyType({}),
     device: str | torch.device = "auto",
     weights: Mapping[str, str | Path] | None = None,
     beside: Sequence[Evaluation] = (),
     **given: Unpack[ScoreOptions],
 ) -> ScoreReport:
-    """Score two folders as `score` does; ``by_name`` says whether a score that cannot be computed is an error."""
-    chosen = get_protocol(protocol)
-    recipes = _computable(chosen, metrics, ref)
+    """Score two folders as `score` does.
 
-    def networks() -> Mapping[str, Backbone]:
-        require_weights(recipes, weights or {})
-        return create_backbones(recipes, resolve_device(device), weights)
+    Parameters
+    ----------
+    by_name
+        Whether a score that cannot be computed is an error.
+    missing
+        Networks that are not to be looked for, by name, and why.
+    gen, ref, metrics, protocol, backbone, device, weights, beside, **given
+        As in `score`.
+    """
+    chosen = get_protocol(protocol)
+    has_prompts = given.get("prompts") is not None
+    recipes = computable(chosen, metrics, ref=ref is not None, prompts=has_prompts, backbone=backbone)
+
+    def networks() -> Networks:
+        wanted = [recipe for recipe in recipes if recipe.backbone not in missing]
+        found = find_networks(wanted, device, weights, added(wanted) if metrics is None else ())
+        return Networks(found.backbones, {**missing, **found.missing})
 
     return score_recipes(gen, ref, recipes, networks, chosen, by_name=by_name, weights=weights, beside=beside, **given)
 
@@ -233,7 +264,7 @@ def score_recipes(
     gen: str | Path,
     ref: str | Path | GivenFeatures | None,
     recipes: Sequence[Recipe],
-    networks: Callable[[], Mapping[str, Backbone]],
+    networks: Callable[[], Networks],
     protocol: Protocol,
     *,
     by_name: bool,
@@ -250,7 +281,7 @@ def score_recipes(
     recipes, protocol
         What to compute, and whose recipes they are.
     networks
-        Gives the backbones by name; called once all else has been checked.
+        Gives them; called once all else has been checked.
     by_name
         Whether a score that cannot be computed is an error.
     weights
@@ -279,11 +310,18 @@ def score_recipes(
     if pairs is not None and pairing == "none":
         where = spoken("pairs", "--pairs")
         raise UsageError("they are given, and pairing is none", where=where, fix="Leave out one of them")
+    _require_given(recipes, ref=ref is not None, prompts=options["prompts"] is not None)
     gen_set, ref_set = scan(gen, suffixes), None if ref is None else _opened(ref, suffixes)
-    prompts = None
+    partners = None
     if pairs is not None and ref_set is not None:
-        prompts = read_pairs(pairs, {*_found_ids(gen_set)}, {*_found_ids(ref_set)})
-    gen_set, ref_set = _limited(gen_set, ref_set, limit, prompts)
+        partners = read_pairs(pairs, {*_found_ids(gen_set)}, {*_found_ids(ref_set)})
+    captions = None
+    if options["prompts"] is not None:
+        captions = captions_of(options["prompts"], _found_ids(gen_set), partners)
+    gen_set, ref_set = _limited(gen_set, ref_set, limit, partners)
+    if captions is not None and not captions.by_clip.keys() & {*_found_ids(gen_set)}:
+        fix = f"Leave it out, or give the first clips of gen prompts: {next(iter(gen_set.clip_ids))!r}, …"
+        raise DataError(f"none of the first {limit} clips has a prompt", where=spoken("limit", "--limit"), fix=fix)
     if ref_set is not None and not isinstance(ref_set, AudioFolder):
         from audiogen_metrics.embedding.reference import ReferenceStatistics
 
@@ -297,7 +335,8 @@ def score_recipes(
         strict=options["strict"],
         ci=ci,
         draws=None if draws is None else whole("draws", draws, 0),
-        prompts=prompts,
+        prompts=partners,
+        captions=captions,
         extrapolate=options["extrapolate"],
         seed=whole("seed", options["seed"], 0),
         cache=options["cache"],
@@ -307,7 +346,7 @@ def score_recipes(
         from audiogen_metrics.functional.extrapolation import require_clips
 
         require_clips(len(gen_set.clips))
-    backbones = networks()
+    found = networks().agreed() if asked.distributed else networks()
 
     from audiogen_metrics.embedding.extraction import ExtractionOptions
 
@@ -315,12 +354,13 @@ def score_recipes(
         gen_set,
         ref_set,
         recipes,
-        backbones,
+        found.backbones,
         protocol,
         ExtractionOptions(batch_size, workers, asked.cache, options["verify"], options["progress"], asked.distributed),
         asked,
-        manifest(gen, ref, recipes, asked, batch_size, limit=limit, suffixes=suffixes, weights=weights or {}),
+        manifest(gen, ref, recipes, protocol, asked, batch_size, limit=limit, suffixes=suffixes, weights=weights or {}),
         beside,
+        found.missing,
     )
     report = evaluation.report
     if observe is not None and processes.rank() == 0:
@@ -338,6 +378,7 @@ def evaluate(
     asked: Asked = DEFAULTS,
     manifest: Manifest | None = None,
     beside: Sequence[Evaluation] = (),
+    missing: Mapping[str, str] = MappingProxyType({}),
 ) -> Evaluation:
     """Embed two sets for recipes and backbones that are there already; `score` finds them by name.
 
@@ -353,6 +394,8 @@ def evaluate(
         What else is asked for, and how to run it again; see `Evaluation`.
     beside
         As in `score`.
+    missing
+        By name, why a backbone is missing: recipes on it have no score.
 
     Returns
     -------
@@ -367,6 +410,8 @@ def evaluate(
     from audiogen_metrics.embedding.reference import ReferenceStatistics
     from audiogen_metrics.embedding.sides import FolderSide, GivenSide, StatisticsSide
 
+    gone = {recipe: missing[recipe.backbone] for recipe in recipes if recipe.backbone in missing}
+    recipes = [recipe for recipe in recipes if recipe not in gone]
     if asked.pairing == "id" and ref is not None:
         _require_partners(pair(_found_ids(gen), _found_ids(ref), asked.prompts))
     settings = {name: backbone.settings for name, backbone in backbones.items()}
@@ -382,22 +427,23 @@ def evaluate(
         if isinstance(side, FolderSide)
     ]
 
-    def embedded(name: str, folder: AudioFolder) -> FolderSide:
-        side = next((side for side in known if side.folder == folder), None)
-        return (
-            FolderSide.extract(name, folder, recipes, backbones, options) if side is None else replace(side, name=name)
-        )
+    def embedded(name: str, folder: AudioFolder, on: Sequence[Recipe], captions: Captions | None = None) -> FolderSide:
+        for side in known:
+            if side.folder == folder and side.captions == captions and side.sets.keys() >= {*on}:
+                return replace(side, name=name)
+        return FolderSide.extract(name, folder, on, backbones, options, captions=captions)
 
-    gen_side = embedded("gen", gen)
+    gen_side = embedded("gen", gen, recipes, asked.captions)
     if isinstance(ref, AudioFolder):
-        ref_side = embedded("ref", ref)
-    return Evaluation(gen_side, ref_side, tuple(recipes), backbones, protocol, asked, manifest)
+        ref_side = embedded("ref", ref, of_reference(recipes))
+    return Evaluation(gen_side, ref_side, tuple(recipes), backbones, protocol, asked, manifest, gone)
 
 
 def manifest(
     gen: str | Path,
     ref: str | Path | GivenFeatures | None,
     recipes: Sequence[Recipe],
+    protocol: Protocol,
     asked: Asked,
     batch_size: int,
     *,
@@ -409,7 +455,7 @@ def manifest(
     return Manifest(
         gen=printable(gen),
         ref=printable(ref) if isinstance(ref, (str, Path)) else None,
-        metrics=tuple(recipe.metric for recipe in recipes),
+        metrics=tuple(map(protocol.name_of, recipes)),
         limit=limit,
         suffixes=parse_suffixes(suffixes),
         weights={name: printable(path) for name, path in weights.items()},
@@ -418,6 +464,7 @@ def manifest(
         ci=asked.ci,
         draws=asked.draws,
         pairs=asked.prompts or {},
+        prompts={} if asked.captions is None else {**asked.captions.by_clip, **asked.captions.unused},
         extrapolate=asked.extrapolate,
         seed=asked.seed,
     )
@@ -428,6 +475,7 @@ def reference_statistics(
     *,
     metrics: str | Sequence[str] | None = None,
     protocol: str = "audioldm",
+    backbone: str | None = None,
     device: str | torch.device = "auto",
     weights: Mapping[str, str | Path] | None = None,
     batch_size: int = 16,
@@ -445,7 +493,7 @@ def reference_statistics(
     ----------
     folder
         Folder of audio files.
-    metrics, protocol, device, weights, batch_size, workers, limit, suffixes, strict, cache, verify, progress
+    metrics, protocol, backbone, device, weights, batch_size, workers, limit, suffixes, strict, cache, verify, progress
         As in `score`. IS looks at the generated set only, so it leaves nothing in the file.
 
     Raises
@@ -462,7 +510,7 @@ def reference_statistics(
     """
     from audiogen_metrics.embedding.reference import ReferenceStatistics
 
-    recipes = get_protocol(protocol).select(metrics)
+    recipes = get_protocol(protocol).select(metrics, backbone)
     heard = [recipe for recipe in recipes if "ref" in recipe.definition.sides]
     if not heard:
         raise UsageError(f"{recipes[0].definition.symbol} needs no reference", fix="Name other metrics too")
@@ -474,6 +522,7 @@ def reference_statistics(
         name="ref",
         metrics=metrics,
         protocol=protocol,
+        backbone=backbone,
         device=device,
         weights=weights,
         batch_size=batch_size,
@@ -490,7 +539,7 @@ def reference_statistics(
         summary=side.summary(),
         warnings=side.warnings(),
         clip_ids=side.clip_ids,
-        sources={recipe: side.features(recipe) for recipe in heard},
+        sources={recipe: side.features(recipe) for recipe in heard if recipe.backbone in backbones},
         settings={name: backbone.settings for name, backbone in backbones.items()},
         versions=tool_versions(),
     )
@@ -502,6 +551,7 @@ def embed_folder(
     name: str = "set",
     metrics: str | Sequence[str] | None = None,
     protocol: str = "audioldm",
+    backbone: str | None = None,
     device: str | torch.device = "auto",
     weights: Mapping[str, str | Path] | None = None,
     batch_size: int = 16,
@@ -512,21 +562,21 @@ def embed_folder(
     cache: bool = True,
     verify: bool = False,
     progress: bool = False,
-) -> tuple[FolderSide, dict[str, Backbone]]:
+) -> tuple[FolderSide, Mapping[str, Backbone]]:
     """Return the features of one folder by recipe, and the backbones that gave them by name.
 
     ``name`` is what warnings call the folder; the other parameters and the errors are those of `score`.
     """
-    recipes = get_protocol(protocol).select(metrics)
+    recipes = get_protocol(protocol).select(metrics, backbone)
     _check_options(batch_size=batch_size, workers=workers, limit=limit, pairing="auto")
-    require_weights(recipes, weights or {})
     found = scan(folder, suffixes)
     found = replace(found, clips=found.clips[:limit])
+    backbones = find_networks(recipes, device, weights, added(recipes) if metrics is None else ()).backbones
+    recipes = [recipe for recipe in recipes if recipe.backbone in backbones]
 
     from audiogen_metrics.embedding.extraction import ExtractionOptions
     from audiogen_metrics.embedding.sides import FolderSide
 
-    backbones = create_backbones(recipes, resolve_device(device), weights)
     options = ExtractionOptions(batch_size, workers, cache, verify, progress)
     side = FolderSide.extract(name, found, recipes, backbones, options)
     if strict:
@@ -552,25 +602,61 @@ def _opened(ref: str | Path | GivenFeatures, suffixes: str | Iterable[str]) -> K
     return GivenSide(ref) if isinstance(ref, GivenFeatures) else open_reference(ref, suffixes)
 
 
-def _computable(protocol: Protocol, metrics: str | Sequence[str] | None, ref: object) -> list[Recipe]:
-    """Return the recipes that were asked for; without a reference those that need none."""
-    recipes = protocol.select(metrics)
-    needy = [recipe.score_id for recipe in recipes if "ref" in recipe.definition.sides]
-    if ref is not None or not needy:
-        return recipes
+def computable(
+    protocol: Protocol,
+    metrics: str | Sequence[str] | None,
+    *,
+    ref: bool,
+    prompts: bool,
+    backbone: str | None = None,
+) -> list[Recipe]:
+    """Return the recipes that were asked for; of a protocol's own those that need nothing which is not given.
+
+    Raises
+    ------
+    UsageError
+        A metric that was asked for by name, or all of the protocol, need a reference or prompts.
+    """
+    recipes = protocol.select(metrics, backbone)
     if metrics is not None:
-        raise UsageError(f"{', '.join(needy)}: no reference is given", fix="Pass a folder or a statistics file as ref")
-    recipes = [recipe for recipe in recipes if recipe.score_id not in needy]
-    if not recipes:
-        raise UsageError(f"all scores of {protocol.name} need a reference", fix="Pass a folder or a statistics file")
-    return recipes
+        _require_given(recipes, ref=ref, prompts=prompts)
+        return recipes
+    found = [recipe for recipe in recipes if not lacks(recipe, ref=ref, prompts=prompts)]
+    if not found:
+        needs = sorted({lacks(recipe, ref=ref, prompts=prompts) for recipe in recipes})
+        raise UsageError(
+            f"all scores of {protocol.name} need {' or '.join(needs)}",
+            fix=f"Pass {' or '.join(_PASS[each]() for each in needs)}",
+        )
+    return found
+
+
+def lacks(recipe: Recipe, *, ref: bool, prompts: bool) -> str:
+    """Return what a recipe needs that is not given: ``a reference``, ``prompts``, or nothing."""
+    if "ref" in recipe.definition.sides and not ref:
+        return "a reference"
+    return "prompts" if recipe.definition.prompted and not prompts else ""
+
+
+_PASS: Mapping[str, Callable[[], str]] = {
+    "a reference": lambda: "the reference",
+    "prompts": lambda: option("prompts", "FILE"),
+}
+
+
+def _require_given(recipes: Iterable[Recipe], *, ref: bool, prompts: bool) -> None:
+    """Raise UsageError for recipes that need what is not given."""
+    for what, said in (("a reference", "no reference is given"), ("prompts", "no prompts are given")):
+        needy = [recipe.score_id for recipe in recipes if lacks(recipe, ref=ref, prompts=prompts) == what]
+        if needy:
+            raise UsageError(f"{', '.join(needy)}: {said}", fix=f"Pass {_PASS[what]()}")
 
 
 def _limited(
     gen: AudioFolder,
     ref: Known | None,
     limit: int | None,
-    prompts: Mapping[str, str] | None,
+    partners: Mapping[str, str] | None,
 ) -> tuple[AudioFolder, Known | None]:
     """Cut both sets to ``limit`` clips, paired ones first, so that every metric sees the same files."""
     if limit is None:
@@ -583,7 +669,7 @@ def _limited(
             where=getattr(ref, "path", None),
             fix=f"Pass the folder, or build it with {option('limit', 'N')}",
         )
-    pairs = pair((clip.clip_id for clip in gen.clips), (clip.clip_id for clip in ref.clips), prompts)
+    pairs = pair(gen.clip_ids, ref.clip_ids, partners)
     alone = {*pairs.gen_only}, {*pairs.ref_only}
 
     def first(clips: tuple[AudioFile, ...], alone: set[str]) -> tuple[AudioFile, ...]:
@@ -611,7 +697,7 @@ def _check_options(batch_size: int, workers: int | None, limit: int | None, pair
 def _found_ids(known: Known) -> list[str]:
     """Return the ids of all clips that are there, whether they can be used or not."""
     if isinstance(known, AudioFolder):
-        return [clip.clip_id for clip in known.clips]
+        return [*known.clip_ids]
     summary = known.summary() if callable(known.summary) else known.summary
     return [*known.clip_ids, *(entry["clip"] for entry in summary.skipped)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -97,10 +97,10 @@ def kernel_distance(
     return KernelDistance(float(np.mean(values)), spread, size)
 
 
-def kernel_audio_distance(gen: Array, ref: Array) -> KernelDistance:
+def kernel_audio_distance(gen: Array, ref: Array, *, bandwidth: Literal["ref", "gen"] = "ref") -> KernelDistance:
     """Return the kernel audio distance (KAD): 100 times the unbiased squared MMD with a Gaussian kernel.
 
-    ``k(x, y) = exp(−|x − y|² / 2σ²)`` with σ the median distance between two rows of *ref*. A
+    ``k(x, y) = exp(−|x − y|² / 2σ²)`` with σ the median distance between two rows of one of the sets. A
     bandwidth that is the median of few pairs goes with the very rows that it is used on, so for one distribution the
     expected value is not quite 0 below some ten rows: in 2 dimensions it is 2.0 at n = 3, 0.76 at n = 5 and 0.18 at
     n = 10 (6 % of its standard deviation and less from n = 5 on), less in more dimensions.
@@ -109,18 +109,19 @@ def kernel_audio_distance(gen: Array, ref: Array) -> KernelDistance:
     ----------
     gen, ref
         ``(n, d)`` and ``(m, d)``, all rows are used.
+    bandwidth
+        The set whose median distance is σ: the reference, as in the paper, or the evaluated set, as in its code, kadtk.
 
     Raises
     ------
     DataError
-        Shapes that do not fit, or a reference whose rows are mostly equal, so that there is no bandwidth.
+        Shapes that do not fit.
     InsufficientDataError
-        A set of fewer than two rows.
+        A set of fewer than two rows, or rows that are mostly equal, so that there is no bandwidth.
 
     References
     ----------
-    Y. Chung et al., "KAD: No More FAD! An Effective and Efficient Evaluation Metric for Audio Generation", 2025. Its
-    code takes the bandwidth from the evaluated set; its text, and this function, from the reference.
+    Y. Chung et al., "KAD: No More FAD! An Effective and Efficient Evaluation Metric for Audio Generation", 2025.
 
     Examples
     --------
@@ -130,7 +131,8 @@ def kernel_audio_distance(gen: Array, ref: Array) -> KernelDistance:
     True
     """
     gen, ref = _checked(gen, ref)
-    return KernelDistance(KAD_SCALE * discrepancy(gen, ref, gaussian(ref)), None, min(len(gen), len(ref)))
+    kernel = gaussian(ref) if bandwidth == "ref" else gaussian(gen, "gen")
+    return KernelDistance(KAD_SCALE * discrepancy(gen, ref, kernel), None, min(len(gen), len(ref)))
 
 
 def cubic(rows: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
@@ -138,9 +140,9 @@ def cubic(rows: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     return torch.addmm(rows.new_ones(()), rows, others.T, alpha=1 / rows.shape[1]).pow_(3)
 
 
-def gaussian(ref: Array) -> Kernel:
-    """Return the Gaussian kernel as wide as the median distance between two rows of *ref*; DataError if that is 0."""
-    width = 2 * median_squared(_pairs(float64_tensor(ref, "ref", ndim=2)))
+def gaussian(rows: Array, name: str = "ref") -> Kernel:
+    """Return the Gaussian kernel as wide as the median distance between two rows of a set, which must not be 0."""
+    width = 2 * median_squared(_pairs(float64_tensor(rows, name, ndim=2)), name)
 
     def kernel(rows: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
         return torch.cat([(-squares / width).exp() for _, squares in squared_distance_blocks(rows, others)])
@@ -232,12 +234,12 @@ def _on_subsets(
     return (within(gen, ours) + within(ref, theirs) - 2 * between).tolist()
 
 
-def median_squared(squares: Iterable[torch.Tensor]) -> float:
+def median_squared(squares: Iterable[torch.Tensor], name: str = "ref") -> float:
     """Return the median of squared distances; of two middle values the mean of the roots, squared.
 
     Raises
     ------
-    DataError
+    InsufficientDataError
         It is 0, so there is no bandwidth.
     """
     values = torch.cat([*squares])
@@ -246,7 +248,9 @@ def median_squared(squares: Iterable[torch.Tensor]) -> float:
     low = values.kthvalue(middle).values.sqrt() if len(values) % 2 == 0 else high
     found = math.pow(float(low + high) / 2, 2)
     if not found > 0:
-        raise DataError("most rows of ref are equal: there is no bandwidth", fix="Use a reference of different clips")
+        raise InsufficientDataError(
+            f"most rows of {name} are equal: there is no bandwidth", fix="Use a set of different clips"
+        )
     return found
 
 

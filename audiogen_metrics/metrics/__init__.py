@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from audiogen_metrics.objects import KID as KID
     from audiogen_metrics.objects import KL as KL
     from audiogen_metrics.objects import AudioMetric as AudioMetric
+    from audiogen_metrics.objects import CLAPScore as CLAPScore
     from audiogen_metrics.objects import MetricSuite as MetricSuite
 
 __all__ = ["METRICS", "OWN", "Metric", "catalogue", "definition_of", "metric_names", "work_of"]
@@ -54,8 +55,8 @@ def _own() -> Iterator[type[Metric]]:
                 yield kind
 
 
-OWN: tuple[str, ...] = tuple(kind.name for kind in _own())
-"""Names of this library's metrics, in the order in which they are listed."""
+OWN: tuple[str, ...] = tuple(kind.name for kind in sorted(_own(), key=lambda kind: bool(kind.home)))
+"""Names of this library's metrics, in the order in which they are listed: last those with a network of their own."""
 
 
 def catalogue() -> dict[str, type[Metric]]:

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from audiogen_metrics.backbones.ratings import AESTHETICS
 from audiogen_metrics.citations import Citation
-from audiogen_metrics.errors import DataError, InsufficientDataError
-from audiogen_metrics.metrics.definition import FeatureSource, Measurement, Metric, Reported, Side
+from audiogen_metrics.metrics.clip_mean import ClipMean
+from audiogen_metrics.metrics.definition import Reported
 
 if TYPE_CHECKING:
-    import torch
-
-    from audiogen_metrics.functional.pooled import Places
-    from audiogen_metrics.metrics.measuring.pool import Pool
-    from audiogen_metrics.metrics.measuring.rivals import Rivals
+    from audiogen_metrics.backbones.base import Output
 
 TJANDRA = Citation(
     "tjandra2025aes",
@@ -31,63 +25,14 @@ TJANDRA = Citation(
 
 
 @dataclass(frozen=True)
-class Rating(Metric):
+class Rating(ClipMean):
     """The mean over clips of one axis of a network's ratings."""
 
-    axis: ClassVar[str]
-    output = "ratings"
+    output: ClassVar[Output] = "ratings"
+    columns: ClassVar[tuple[str, ...]] = AESTHETICS
     higher_is_better = True
-    sides = ("gen",)
     home = "audiobox-aesthetics"
-    citation = TJANDRA
-
-    def compute(self, gen: FeatureSource, ref: FeatureSource) -> Measurement:
-        """Return the mean over clips, their standard deviation, and each clip's rating."""
-        ratings = self.column(gen.rows(self.output))
-        if len(ratings) == 0:
-            raise InsufficientDataError("there is no clip", fix="Score at least one")
-        std = float(ratings.std()) if len(ratings) > 1 else None
-        counts = gen.counts(self.output)
-        by_clip = dict(zip(gen.clip_ids, ratings.tolist(), strict=True)) if len(counts) == len(ratings) else None
-        return Measurement(float(ratings.mean()), std, by_clip=by_clip)
-
-    def column(self, rows: torch.Tensor) -> torch.Tensor:
-        """Return this axis of rows ``(clips, 4)``, float64; DataError for rows of another network."""
-        import torch
-
-        if rows.ndim != 2 or rows.shape[1] != len(AESTHETICS):
-            raise DataError(
-                f"ratings of shape {tuple(rows.shape)}", where=self.name, fix=f"Rows are {', '.join(AESTHETICS)}"
-            )
-        return rows[:, AESTHETICS.index(self.axis)].to(torch.float64)
-
-    def leave_one_out(self, gen: FeatureSource, ref: FeatureSource, side: Side) -> torch.Tensor:
-        """Return the mean without each clip, or without each group of clips that are tied."""
-        import torch
-
-        ratings = self.column(gen.rows(self.output))
-        counts = torch.tensor(gen.counts(self.output), dtype=torch.int64, device=ratings.device)
-        if len(counts) < 2:
-            raise InsufficientDataError("one clip has no spread", fix="Score more clips")
-        sums = torch.stack([part.sum() for part in ratings.split(counts.tolist())])
-        return (sums.sum() - sums) / (counts.sum() - counts)
-
-    def scorer(self, pool: Pool) -> Callable[[Places, Places], float]:
-        """Return the mean of some clips of a pool."""
-        ratings = self.column(pool.rows).cpu().numpy()
-        return lambda gen, _: float(ratings[gen].mean())
-
-    def contest(self, rivals: Rivals) -> Callable[[Places, Places], float]:
-        """Return the mean difference over its standard error."""
-        ratings = self.column(rivals.pool.rows).cpu().numpy()
-
-        def studentised(a: Places, b: Places) -> float:
-            parts = [ratings[a] - ratings[b]] if rivals.paired else [ratings[a], ratings[b]]
-            error = math.hypot(*(float(part.std(ddof=1)) / math.sqrt(len(part)) for part in parts))
-            difference = float(ratings[a].mean() - ratings[b].mean())
-            return difference / error if error > 0 else 0.0
-
-        return studentised
+    citation: ClassVar[Citation | None] = TJANDRA
 
     def explain(self, score: Reported) -> str:
         """Say whose ratings these are."""

@@ -155,6 +155,19 @@ class Range:
     meaning: str
 
 
+@dataclass(frozen=True)
+class Choice:
+    """Names that an option may have, and its meaning."""
+
+    names: tuple[str, ...]
+    meaning: str
+
+
+def choice(default: str, *others: str, meaning: str) -> Any:
+    """Declare a field of a metric that has one of a few names."""
+    return field(default=default, metadata={"option": Choice((default, *others), meaning)})
+
+
 def option(default: T, least: float, most: float = math.inf, *, meaning: str) -> T:
     """Declare a field of a metric that a protocol or a user may set."""
     return field(default=default, metadata={"option": Range(least, most, meaning)})
@@ -179,6 +192,8 @@ class Metric(ABC):
         One line for people.
     output
         Which output of a backbone it is computed on.
+    window_logits
+        Whether it takes windows that are class logits; other metrics on windows take embeddings.
     higher_is_better
         Direction.
     sides
@@ -189,6 +204,8 @@ class Metric(ABC):
         Least and largest value that there can be; intervals end there.
     worst
         Value of a generator that gets everything wrong, where there is a bound; else None.
+    prompted
+        Whether it needs the prompts of the generated clips, and a backbone that reads texts.
     unbiased
         Whether it is 0 on average between two draws of one distribution, however small.
     on_request
@@ -207,11 +224,13 @@ class Metric(ABC):
     title: ClassVar[str]
     reading: ClassVar[str]
     output: ClassVar[Output]
+    window_logits: ClassVar[bool] = False
     higher_is_better: ClassVar[bool]
     sides: ClassVar[tuple[Side, ...]] = ("gen", "ref")
     needs: ClassVar[Needs] = "rows"
     span: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
     worst: ClassVar[float | None] = None
+    prompted: ClassVar[bool] = False
     unbiased: ClassVar[bool] = False
     on_request: ClassVar[bool] = True
     home: ClassVar[str] = ""
@@ -228,6 +247,10 @@ class Metric(ABC):
             value, allowed = getattr(self, entry.name), entry.metadata["option"]
             if value is None and entry.default is None:
                 continue
+            if isinstance(allowed, Choice):
+                if value not in allowed.names:
+                    raise UsageError(f"{self.name} {entry.name}={value}", fix=f"Use {' or '.join(allowed.names)}")
+                continue
             kind, word = (Real, "number") if isinstance(entry.default, float) else (Integral, "whole number")
             number = isinstance(value, kind) and not isinstance(value, bool)
             if not number or not allowed.least <= value <= allowed.most:
@@ -235,7 +258,7 @@ class Metric(ABC):
                 raise UsageError(f"{self.name} {entry.name}={value}", fix=f"Use a {word} from {allowed.least:g}{upto}")
 
     @property
-    def options(self) -> dict[str, int | float | None]:
+    def options(self) -> dict[str, int | float | str | None]:
         """The options by name."""
         return {entry.name: getattr(self, entry.name) for entry in fields(self)}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -11,7 +11,16 @@ from audiogen_metrics.audio.pairing import pair, suggest_pairs
 from audiogen_metrics.citations import Citation
 from audiogen_metrics.errors import InsufficientDataError
 from audiogen_metrics.errors import option as option_named
-from audiogen_metrics.metrics.definition import FeatureSource, Interval, Measurement, Metric, Needs, Reported, option
+from audiogen_metrics.metrics.definition import (
+    FeatureSource,
+    Interval,
+    Measurement,
+    Metric,
+    Needs,
+    Reported,
+    Side,
+    option,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +44,10 @@ KULLBACK = Citation(
 class ByPairs(Metric):
     """The mean over pairs of one divergence, whatever turns logits into probabilities."""
 
-    eps: float = option(1e-6, 0.0, meaning="added to the generated probability inside the logarithm")
+    eps: float = option(1e-6, 0.0, meaning="added inside the logarithm to the probability that is divided by")
+
+    ways: ClassVar[tuple[Side, ...]] = ("ref",)
+    """Whose probabilities the log ratio is averaged over: ``ref`` is KL(ref ‖ gen); with both, the two are added."""
 
     activation: ClassVar[Literal["softmax", "sigmoid_positive"]]
     output: ClassVar[Output] = "logits"
@@ -45,8 +57,6 @@ class ByPairs(Metric):
 
     def compute(self, gen: FeatureSource, ref: FeatureSource) -> Measurement:
         """Return the mean over the clip ids that both sets have."""
-        from audiogen_metrics.functional import kl_divergence
-
         pairs = pair(gen.clip_ids, ref.clip_ids)
         common = pairs.paired
         if not common:
@@ -56,9 +66,23 @@ class ByPairs(Metric):
             if pattern is not None:
                 fix = f"Several clips of one reference: {option_named('pairs', pattern)}"
             raise InsufficientDataError(f"no clip id is in both sets ({shown})", fix=fix)
-        result = kl_divergence(gen.logits(common), ref.logits(common), activation=self.activation, eps=self.eps)
-        by_clip = dict(zip(common, result.per_pair.tolist(), strict=True))
-        return Measurement(result.mean, details={"pairs": len(common), "eps": self.eps}, by_clip=by_clip)
+        return self.of_pairs(common, gen, ref)
+
+    def of_pairs(self, common: tuple[str, ...], gen: FeatureSource, ref: FeatureSource) -> Measurement:
+        """Return the mean over these clips, which both sets have."""
+        found = self.between(gen.logits(common), ref.logits(common))
+        by_clip = dict(zip(common, found.tolist(), strict=True))
+        return Measurement(float(found.mean()), details={"pairs": len(common), "eps": self.eps}, by_clip=by_clip)
+
+    def between(self, gen: torch.Tensor, ref: torch.Tensor) -> torch.Tensor:
+        """Return the divergence of each row of logits ``(n, classes)`` from the same one of the other set."""
+        import torch
+
+        from audiogen_metrics.functional import kl_divergence
+
+        sets = {"ref": (gen, ref), "gen": (ref, gen)}
+        ways = [kl_divergence(*sets[way], activation=self.activation, eps=self.eps).per_pair for way in self.ways]
+        return torch.stack(ways).sum(0)
 
     def interval(self, measured: Measured) -> Interval:
         """Return the interval of a mean over pairs, by the studentised bootstrap: divergences are skewed."""
@@ -116,6 +140,110 @@ class KLDivergence(ByPairs):
         degree = next((word for bound, word in words if (score.value or 0.0) < bound), "mostly not those")
         return f"Lower is better, 0 is the least. On average the classes heard in a clip are {degree} of its reference."
 
+    def variants(self) -> Mapping[str, Metric]:
+        """Return what evaluators call KL too: without epsilon, in the other direction, and both directions added."""
+        directions = {"KL(gen ‖ ref)": KLReverse(self.eps), "both directions": _Both(self.eps)}
+        return {**super().variants(), **(directions if type(self) is KLDivergence else {})}
+
+
+@dataclass(frozen=True)
+class KLReverse(KLDivergence):
+    """The same in the other direction, KL(gen ‖ ref), as stable-audio-metrics and TangoFlux report it."""
+
+    name = "kl_reverse"
+    symbol = "KLReverse"
+    title = "Kullback-Leibler divergence, reversed"
+    reading = "how far the classes heard in a reference are from those in its generated clip; needs pairs"
+    ways: ClassVar[tuple[Side, ...]] = ("gen",)
+
+
+@dataclass(frozen=True)
+class _Both(KLDivergence):
+    """The sum of both directions, which nobody reports of whole clips."""
+
+    ways: ClassVar[tuple[Side, ...]] = ("ref", "gen")
+
+
+@dataclass(frozen=True)
+class Segmented(KLDivergence):
+    """The mean over segments of clips: the windows of a network are class logits, one row a segment.
+
+    Of a pair of unequal length, the segments that both have are compared.
+    """
+
+    output: ClassVar[Output] = "windows"
+    window_logits = True
+    on_request = False
+
+    def of_pairs(self, common: tuple[str, ...], gen: FeatureSource, ref: FeatureSource) -> Measurement:
+        """Return the mean over all segments of these clips; a clip's own number is the mean over its segments."""
+        import torch
+
+        ours, theirs = (dict(zip(each.clip_ids, _blocks(each, self.output), strict=True)) for each in (gen, ref))
+        lengths = {clip: min(len(ours[clip]), len(theirs[clip])) for clip in common}
+        parts = [[side[clip][:length] for clip, length in lengths.items()] for side in (ours, theirs)]
+        found = self.between(*map(torch.cat, parts))
+        means = [float(part.mean()) for part in found.split([*lengths.values()])]
+        details = {
+            "pairs": len(common),
+            "eps": self.eps,
+            "segments": len(found),
+            "fewest_segments": min(lengths.values()),
+            "most_segments": max(lengths.values()),
+            "unequal_pairs": sum(len(ours[clip]) != len(theirs[clip]) for clip in common),
+        }
+        return Measurement(float(found.mean()), details=details, by_clip=dict(zip(common, means, strict=True)))
+
+    def interval(self, measured: Measured) -> Interval:
+        """Return the interval of a mean over pairs; InsufficientDataError where clips have different weights in it."""
+        details = measured.measurement.details
+        if details["fewest_segments"] != details["most_segments"]:
+            raise InsufficientDataError("no interval is known where clips differ in their number of segments")
+        return super().interval(measured)
+
+    def difference_interval(self, rivals: Rivals) -> Interval:
+        """Return the interval of the difference, as `interval`."""
+        for system in (rivals.a, rivals.b):
+            self.interval(system)
+        return super().difference_interval(rivals)
+
+    def warnings(self, score: Reported) -> Sequence[str]:
+        """Return which pairs were compared in part only."""
+        cut = score.details["unequal_pairs"]
+        return [f"{cut} pairs differ in length by a segment or more: those that both have are compared"] * bool(cut)
+
+
+@dataclass(frozen=True)
+class KLSegments(Segmented):
+    """KL(ref ‖ gen) of segments: AudioCraft's ``kld``."""
+
+    name = "kl_segments"
+    symbol = "KLSegments"
+    title = "Kullback-Leibler divergence of segments"
+    reading = "KL of segments of at most ten seconds, each a row, as AudioCraft reports it; needs pairs"
+
+
+@dataclass(frozen=True)
+class KLSegmentsReverse(Segmented):
+    """KL(gen ‖ ref) of segments: AudioCraft's ``kld_qp``."""
+
+    name = "kl_segments_reverse"
+    symbol = "KLSegmentsReverse"
+    title = "Kullback-Leibler divergence of segments, reversed"
+    reading = "the same in the other direction, AudioCraft's kld_qp; needs pairs"
+    ways: ClassVar[tuple[Side, ...]] = ("gen",)
+
+
+@dataclass(frozen=True)
+class KLSegmentsBoth(Segmented):
+    """The sum of both directions: AudioCraft's ``kld_both``."""
+
+    name = "kl_segments_both"
+    symbol = "KLSegmentsBoth"
+    title = "Kullback-Leibler divergence of segments, both directions"
+    reading = "the sum of both directions, AudioCraft's kld_both; needs pairs"
+    ways: ClassVar[tuple[Side, ...]] = ("ref", "gen")
+
 
 @dataclass(frozen=True)
 class KLSigmoid(ByPairs):
@@ -148,6 +276,11 @@ def _by_unit(measured: Measured) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.stack([group.sum() for group in groups]), torch.tensor(
         [len(group) for group in groups], dtype=torch.float64, device="cpu"
     )
+
+
+def _blocks(source: FeatureSource, output: Output) -> tuple[torch.Tensor, ...]:
+    blocks: tuple[torch.Tensor, ...] = source.rows(output).split(source.counts(output))
+    return blocks
 
 
 def _first_id(name: str, source: FeatureSource) -> str:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from audiogen_metrics.citations import Citation
-from audiogen_metrics.metrics.definition import FeatureSource, Measurement, Metric, Side, option
+from audiogen_metrics.errors import InsufficientDataError
+from audiogen_metrics.metrics.definition import FeatureSource, Interval, Measurement, Metric, Side, choice, option
 
 if TYPE_CHECKING:
     import torch
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from audiogen_metrics.backbones.base import Output
     from audiogen_metrics.functional.kernel import Kernel
     from audiogen_metrics.functional.pooled import Places
+    from audiogen_metrics.metrics.measuring.measured import Measured
     from audiogen_metrics.metrics.measuring.pool import Pool
     from audiogen_metrics.metrics.measuring.rivals import Rivals
 
@@ -46,15 +48,15 @@ class Discrepancy(Metric):
     scale: ClassVar[float] = 1.0
 
     @abstractmethod
-    def kernel(self, ref: torch.Tensor) -> Kernel:
-        """Return the kernel as the rows of the reference set its width."""
+    def kernel(self, gen: torch.Tensor, ref: torch.Tensor) -> Kernel:
+        """Return the kernel as the rows of both sets make it."""
 
     def leave_one_out(self, gen: FeatureSource, ref: FeatureSource, side: Side) -> torch.Tensor:
         """Return the score of all rows without each clip, in closed form; the kernel stays that of all."""
         from audiogen_metrics.functional.kernel import discrepancy_leave_one_out
 
         rows = {"gen": gen.rows(self.output), "ref": ref.rows(self.output)}
-        kernel, other = self.kernel(rows["ref"]), "ref" if side == "gen" else "gen"
+        kernel, other = self.kernel(rows["gen"], rows["ref"]), "ref" if side == "gen" else "gen"
         counts = (gen if side == "gen" else ref).counts(self.output)
         return self.scale * discrepancy_leave_one_out(rows[side], rows[other], kernel, counts)
 
@@ -65,7 +67,7 @@ class Discrepancy(Metric):
 
         rows, start = rivals.pool.rows, sum(rivals.pool.sizes[:2])
         systems, ref = rows[:start], rows[start:]
-        kernel = self.kernel(ref)
+        kernel = self.kernel(systems, ref)
         pooled, to_ref = PooledKernel(kernel(systems, systems)), mean_kernel(systems, ref, kernel).cpu().numpy()
 
         def part(clips: Places) -> float:
@@ -100,8 +102,8 @@ class KernelDistance(Discrepancy):
         """Return the mean over a hundred subsets of a thousand clips, as evaluators of images take it."""
         return {"subsets 100": replace(self, subsets=100)}
 
-    def kernel(self, ref: torch.Tensor) -> Kernel:
-        """Return the cubic kernel, whose width the reference does not set."""
+    def kernel(self, gen: torch.Tensor, ref: torch.Tensor) -> Kernel:
+        """Return the cubic kernel, which does not depend on them."""
         from audiogen_metrics.functional.kernel import cubic
 
         return cubic
@@ -118,8 +120,11 @@ class KernelDistance(Discrepancy):
         return 1e-12 * float((pool.rows.square().mean(1) + 1).pow(3).max())
 
 
+@dataclass(frozen=True)
 class KernelAudioDistance(Discrepancy):
     """KAD: a Gaussian kernel as wide as the reference, times 100."""
+
+    bandwidth: str = choice("ref", "gen", meaning="the set whose median distance is the kernel's width; gen in kadtk")
 
     name = "kad"
     symbol = "KAD"
@@ -132,17 +137,74 @@ class KernelAudioDistance(Discrepancy):
         """Return the distance of all clips."""
         from audiogen_metrics.functional import kernel_audio_distance
 
-        return Measurement(kernel_audio_distance(gen.rows(self.output), ref.rows(self.output)).value)
+        rows = gen.rows(self.output), ref.rows(self.output)
+        return Measurement(kernel_audio_distance(*rows, bandwidth=self.bandwidth).value)  # type: ignore[arg-type]
 
-    def kernel(self, ref: torch.Tensor) -> Kernel:
-        """Return the Gaussian kernel as wide as the median distance in the reference."""
+    def kernel(self, gen: torch.Tensor, ref: torch.Tensor) -> Kernel:
+        """Return the Gaussian kernel as wide as the median distance in one of the sets."""
         from audiogen_metrics.functional.kernel import gaussian
 
-        return gaussian(ref)
+        return gaussian(ref) if self.bandwidth == "ref" else gaussian(gen, "gen")
+
+    def interval(self, measured: Measured) -> Interval:
+        """Return the interval; InsufficientDataError for kadtk's bandwidth, with which none has been shown to hold."""
+        self._require_known()
+        return super().interval(measured)
+
+    def difference_interval(self, rivals: Rivals) -> Interval:
+        """Return the interval of the difference, as `interval`."""
+        self._require_known()
+        return super().difference_interval(rivals)
+
+    def _require_known(self) -> None:
+        if self.bandwidth != "ref":
+            raise InsufficientDataError("no interval is known of KAD whose bandwidth is that of gen")
+
+    def contest(self, rivals: Rivals) -> Callable[[Places, Places], float]:
+        """Return the difference; where each system has a kernel of its own, both are computed anew."""
+        return super().contest(rivals) if self.bandwidth == "ref" else Metric.contest(self, rivals)
+
+    def whole(self) -> Metric:
+        """Return the distance with the reference's width: copies of one clip, by which a study scales, have none."""
+        return replace(self, bandwidth="ref")
+
+    def variants(self) -> Mapping[str, Metric]:
+        """Return the distance with the width that kadtk takes."""
+        return {"bandwidth gen": replace(self, bandwidth="gen")}
 
     def scorer(self, pool: Pool) -> Callable[[Places, Places], float]:
-        """Return the score of parts of a pool, whose distances are computed once; each reference has its bandwidth."""
+        """Return the score of parts of a pool, whose distances are computed once; each has a bandwidth of its own."""
         from audiogen_metrics.functional.pooled import PooledGaussian
 
         pooled = PooledGaussian(pool.rows)
-        return lambda gen, ref: self.scale * pooled.value(gen, ref)
+        # Which set is which changes nothing but the width.
+        order = 1 if self.bandwidth == "ref" else -1
+        return lambda gen, ref: self.scale * pooled.value(*(gen, ref)[::order])
+
+
+class WindowedKernelAudioDistance(KernelAudioDistance):
+    """KAD over windows, pooled over all clips, as kadtk takes it on networks that give windows."""
+
+    output: ClassVar[Output] = "windows"
+    on_request = False
+
+    name = "kad_windows"
+    symbol = "WindowedKAD"
+    title = "Kernel audio distance of windows"
+    reading = "KAD over windows, pooled over all clips, as FAD is of FD"
+
+    def scorer(self, pool: Pool) -> Callable[[Places, Places], float]:
+        """Return the score of parts of a pool, each computed anew: a clip has several rows."""
+        return Metric.scorer(self, pool)
+
+    def contest(self, rivals: Rivals) -> Callable[[Places, Places], float]:
+        """Return the difference, each part computed anew."""
+        return Metric.contest(self, rivals)
+
+    def interval(self, measured: Measured) -> Interval:
+        """Raise InsufficientDataError: no interval has been shown to hold."""
+        raise InsufficientDataError("no interval is known of KAD over windows")
+
+    def difference_interval(self, rivals: Rivals) -> Interval:
+        """Raise InsufficientDataError, as `interval`."""
+        raise InsufficientDataError("no interval is known of KAD over windows")

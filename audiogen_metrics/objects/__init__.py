@@ -23,6 +23,7 @@ from audiogen_metrics.objects.embeddings import (
 )
 from audiogen_metrics.objects.logits import IS, KL, LogitMetric
 from audiogen_metrics.objects.ratings import RatingMetric
+from audiogen_metrics.objects.similarity import CLAPScore, SimilarityMetric
 from audiogen_metrics.objects.suite import MetricSuite
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ __all__ = [
     "KID",
     "KL",
     "AudioMetric",
+    "CLAPScore",
     "Coverage",
     "Density",
     "MetricSuite",
@@ -44,7 +46,7 @@ __all__ = [
     "object_of",
 ]
 
-_WRITTEN = (FD, FAD, IS, KL, KID, KAD, Precision, Recall, Density, Coverage)
+_WRITTEN = (FD, FAD, IS, KL, KID, KAD, Precision, Recall, Density, Coverage, CLAPScore)
 
 _DERIVED: dict[str, type[AudioMetric]] = {}
 
@@ -71,7 +73,11 @@ def _derived(definition: type[Metric]) -> type[AudioMetric]:
     """Return the class of a metric, one each; `__getattr__` finds it under its symbol, so it can be pickled."""
     if definition.name in _DERIVED:
         return _DERIVED[definition.name]
-    bases: dict[str, type[AudioMetric]] = {"logits": LogitMetric, "ratings": RatingMetric}
+    bases: dict[str, type[AudioMetric]] = {
+        "logits": LogitMetric,
+        "ratings": RatingMetric,
+        "similarity": SimilarityMetric,
+    }
     base = bases.get(definition.output, EmbeddingMetric)
     direction = "Higher" if definition.higher_is_better else "Lower"
     content = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import math
 import sys
 import warnings
@@ -18,7 +19,7 @@ from audiogen_metrics import distributed
 from audiogen_metrics.backbones import BACKBONES
 from audiogen_metrics.backbones.base import Backbone, Output
 from audiogen_metrics.backbones.pretrained import PretrainedBackbone
-from audiogen_metrics.backbones.weights import WEIGHTS, sha256_of, weights_name
+from audiogen_metrics.backbones.weights import WEIGHTS, beside, weights_name
 from audiogen_metrics.embedding.reference import MACHINE_SETTINGS, GivenFeatures, ReferenceStatistics
 from audiogen_metrics.embedding.sides import FolderSide
 from audiogen_metrics.errors import DataError, InsufficientDataError, MissingWeightsError, NumericsError, UsageError
@@ -38,6 +39,7 @@ from audiogen_metrics.results import InputSummary, Score
 
 if TYPE_CHECKING:
     from audiogen_metrics.audio.files import AudioFolder
+    from audiogen_metrics.embedding.cache import ClipFeatures
     from audiogen_metrics.evaluation.run import ScoreOptions
 
 Reference = str | Path | Array | Mapping[str, Array] | GaussianStatistics
@@ -47,8 +49,11 @@ Missing = Literal["raise", "omit", "nan"]
 
 MISSING: tuple[Missing, ...] = ("raise", "omit", "nan")
 
-Ready = Literal["embeddings", "logits", "ratings"]
+Ready = Literal["embeddings", "logits", "ratings", "similarity"]
 """What ``update`` takes in place of waveforms."""
+
+Texts = Sequence[str | Sequence[str]]
+"""The prompt of each clip, or its captions."""
 
 BadClip = Literal["raise", "omit"]
 """What ``update`` does about a clip that cannot be scored."""
@@ -313,6 +318,7 @@ class AudioMetric(Accumulating):
         DataError, InsufficientDataError, MissingWeightsError, UsageError
             As in `audiogen_metrics.score`. Files that had to be skipped are a warning.
         """
+        from audiogen_metrics.evaluation.networks import Networks
         from audiogen_metrics.evaluation.run import score_recipes
 
         needs_ref = "ref" in self._sides
@@ -324,7 +330,7 @@ class AudioMetric(Accumulating):
             gen,
             chosen,
             [self.recipe],
-            lambda: {self.recipe.backbone: self.runner.backbone},
+            lambda: Networks({self.recipe.backbone: self.runner.backbone}),
             get_protocol(self.protocol),
             by_name=self.missing == "raise",
             weights=self.given_weights,
@@ -387,9 +393,10 @@ class AudioMetric(Accumulating):
         ready: Mapping[Side, Array | None],
         sample_rate: int | None,
         ids: Sequence[str] | str | None,
+        prompts: Texts | None = None,
     ) -> None:
         """Add what is given to each side; nothing is added unless all of it is sound."""
-        for side, batch in self.sound(waveforms, ready, sample_rate, ids).items():
+        for side, batch in self.sound(waveforms, ready, sample_rate, ids, prompts).items():
             self._append(side, batch)
 
     def sound(
@@ -398,6 +405,7 @@ class AudioMetric(Accumulating):
         ready: Mapping[Side, Array | None],
         sample_rate: int | None,
         ids: Sequence[str] | str | None,
+        prompts: Texts | None = None,
     ) -> dict[Side, Clips]:
         """Return what ``update`` would add to each side, adding nothing; the errors are those of ``update``."""
         batches: dict[Side, Clips] = {}
@@ -411,7 +419,7 @@ class AudioMetric(Accumulating):
             if side not in self._sides:
                 continue
             if given is not None:
-                batches[side], bad[side] = self._from_waveforms(side, given, sample_rate, ids)
+                batches[side], bad[side] = self._from_waveforms(side, given, sample_rate, ids, prompts)
             elif rows is not None:
                 batches[side], bad[side] = self._own_rows(side, rows, ids)
         if all(value is None for value in (*waveforms.values(), *ready.values())):
@@ -424,7 +432,7 @@ class AudioMetric(Accumulating):
         return batches
 
     def _from_waveforms(
-        self, side: Side, waveforms: Waveforms | Batch, sample_rate: int | None, ids: Any
+        self, side: Side, waveforms: Waveforms | Batch, sample_rate: int | None, ids: Any, prompts: Texts | None
     ) -> tuple[Clips, set[int]]:
         """Return the rows of a batch, and the places of clips that cannot be scored, which have none."""
         batch = waveforms if isinstance(waveforms, Batch) else Batch(waveforms, sample_rate, side, remembered=True)
@@ -435,9 +443,17 @@ class AudioMetric(Accumulating):
             raise next(iter(bad.values()))
         if bad:
             batch.warn_left_out(len(bad), next(iter(bad.values())).what)
-        rows = [None if isinstance(found, Exception) else found[self._output] for found in features]
+        rows = self._rows([None if isinstance(found, Exception) else found for found in features], prompts)
         blocks = [row if row is None or self._output == "windows" else row[None] for row in rows]
         return Clips.of(blocks, names), {*bad}
+
+    def _rows(
+        self,
+        features: Sequence[ClipFeatures | None],
+        prompts: Texts | None,  # noqa: ARG002  # for metrics that ask what clips should sound like
+    ) -> list[torch.Tensor | None]:
+        """Return the rows of each clip that has features."""
+        return [None if found is None else found[self._output] for found in features]
 
     def _own_rows(self, side: Side, rows: Array, ids: Any) -> tuple[Clips, set[int]]:
         """Read ready rows into memory of this metric's own, and find those that cannot be scored.
@@ -596,40 +612,30 @@ def warn_of_skipped(inputs: Mapping[str, InputSummary]) -> None:
 
 def _recipe(protocol: str, metric: str, backbone: str | Backbone | None, options: Mapping[str, Any]) -> Recipe:
     """Return the protocol's recipe for a metric with its options, moved to another backbone if one is given."""
-    from audiogen_metrics.evaluation import require_output
-
-    recipe = get_protocol(protocol).select([metric])[0]
-    recipe = replace(recipe, definition=replace(recipe.definition, **options))
-    name = recipe.backbone if backbone is None else backbone
+    recipes = get_protocol(protocol).select([metric])
+    name = recipes[0].backbone if backbone is None else backbone
     kind = BACKBONES.get(name) if isinstance(name, str) else name
-    if kind.name != recipe.backbone:
-        audio = recipe.preprocessing
-        shortest = audio.minimum_samples * kind.sample_rate // audio.sample_rate
-        # A protocol that does not pad leaves short clips out; another backbone does not change that.
-        shortest = max(shortest, kind.minimum_samples) if audio.minimum_samples else 0
-        recipe = replace(
-            recipe,
-            score_id=f"{metric}_{kind.name.replace('-', '_')}",
-            backbone=kind.name,
-            preprocessing=replace(audio, sample_rate=kind.sample_rate, minimum_samples=shortest),
-        )
-    require_output(recipe, kind)
-    return recipe
+    recipe = next((each for each in recipes if each.backbone == kind.name), recipes[0])
+    return replace(recipe, definition=replace(recipe.definition, **options)).on(kind)
 
 
 def _weights(backbone: str | Backbone, given: str | Path | Mapping[str, str | Path] | None) -> Path | None:
     """Return the file given for a backbone; UsageError where it takes none, MissingWeightsError where there is none."""
     if isinstance(given, Mapping):
         for name in given:
-            WEIGHTS.get(name)
+            if name not in BACKBONES.names():
+                WEIGHTS.get(name)
+        if isinstance(backbone, str) and (others := sorted({*beside(weights_name(backbone))} & {*given})):
+            fix = "Leave it out and put it beside the weights file, or score folders with audiogen_metrics.score"
+            raise UsageError(f"{others[0]} cannot be given to an object", where="weights", fix=fix)
         given = given.get(weights_name(backbone)) if isinstance(backbone, str) else None
     if given is None:
         return None
-    if not isinstance(backbone, str) or not issubclass(BACKBONES.get(backbone), PretrainedBackbone):
+    if not isinstance(backbone, str) or "weights" not in inspect.signature(BACKBONES.get(backbone)).parameters:
         name = backbone if isinstance(backbone, str) else backbone.name
         raise UsageError(f"{name} takes no weights file", where="weights", fix="Leave it out")
     path = as_path(given).absolute()
-    if not path.is_file():
+    if not path.is_file() and (issubclass(BACKBONES.get(backbone), PretrainedBackbone) or not path.is_dir()):
         raise MissingWeightsError("there is no such weights file", where=path)
     return path
 
@@ -637,7 +643,8 @@ def _weights(backbone: str | Backbone, given: str | Path | Mapping[str, str | Pa
 def _told(backbone: str | Backbone, weights: Path | None) -> str:
     """Return what tells a backbone from others of its name, on any machine; nothing where its weights are not here."""
     if isinstance(backbone, str):
-        return "" if weights is None else sha256_of(weights)
+        kind: Any = BACKBONES.get(backbone)
+        return "" if weights is None else str(kind("cpu", weights=weights).weights_sha256)
     try:
         settings = backbone.settings
     except MissingWeightsError:

@@ -145,10 +145,12 @@ def shared_runner(
     if isinstance(backbone, str):
         options = {} if weights is None else {"weights": weights}
         wanted = BACKBONES.get(backbone)(device, **options)  # type: ignore[arg-type]
+        wanted.require()
         which = (f"{type(wanted).__module__}.{type(wanted).__qualname__}", str(device), wanted.fingerprint)
     else:
         # A backbone of one's own is shared by instance: whatever its settings do not say cannot mix two of them up.
         wanted = on_device(backbone, device)
+        wanted.require()
         which = (wanted.instance, str(device), wanted.fingerprint)
     runner = _RUNNERS.get((*which, batch_size))
     if runner is None:

@@ -12,7 +12,7 @@ from torchmetrics import MetricCollection
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.functional.validation import Array
 from audiogen_metrics.metrics.definition import Side
-from audiogen_metrics.objects.base import MISSING, AudioMetric, Missing
+from audiogen_metrics.objects.base import MISSING, AudioMetric, Missing, Texts
 from audiogen_metrics.objects.batch import Batch, Waveforms
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.registry import unknown_name
@@ -123,6 +123,8 @@ class MetricSuite(MetricCollection):
         ref_logits: Array | None = None,
         gen_ratings: Array | None = None,
         ref_ratings: Array | None = None,
+        prompts: Texts | None = None,
+        gen_similarity: Array | None = None,
     ) -> None:
         """Add clips to one or both sets of all members, or to none where one of them cannot take them.
 
@@ -134,6 +136,8 @@ class MetricSuite(MetricCollection):
             As in `FD.update`.
         gen_embeddings, ref_embeddings, gen_logits, ref_logits, gen_ratings, ref_ratings
             Ready features instead of waveforms, for the members that take them.
+        prompts, gen_similarity
+            As in ``CLAPScore.update``, for the members that ask what clips should sound like.
 
         Raises
         ------
@@ -147,15 +151,16 @@ class MetricSuite(MetricCollection):
             "ref_logits": ref_logits,
             "gen_ratings": gen_ratings,
             "ref_ratings": ref_ratings,
+            "gen_similarity": gen_similarity,
         }
         batches: dict[Side, Batch | None] = {
             "gen": None if gen is None else Batch(gen, sample_rate, "gen"),
             "ref": None if ref is None else Batch(ref, sample_rate, "ref"),
         }
         for metric in self.members.values():
-            own = {side: ready[f"{side}_{metric.ready_as}"] for side in batches}
-            metric.sound(batches, own, sample_rate, ids)
-        super().update(**batches, sample_rate=sample_rate, ids=ids, **ready)
+            own = {side: ready.get(f"{side}_{metric.ready_as}") for side in batches}
+            metric.sound(batches, own, sample_rate, ids, prompts)
+        super().update(**batches, sample_rate=sample_rate, ids=ids, prompts=prompts, **ready)
 
     def compute(self) -> dict[str, torch.Tensor]:
         """Return the scores of everything added so far, on all processes together, by score id.
@@ -199,8 +204,10 @@ class MetricSuite(MetricCollection):
         UsageError
             Metrics of several protocols: a report has one. Without ``ref``, members that need a reference.
         DataError, InsufficientDataError, MissingWeightsError
-            As in `audiogen_metrics.score`. A score that cannot be computed is one with ``on_missing="raise"`` only.
+            As in `audiogen_metrics.score`. A score that cannot be computed is one with ``on_missing="raise"`` only; the
+            members are named, so a missing network always is.
         """
+        from audiogen_metrics.evaluation.networks import Networks
         from audiogen_metrics.evaluation.run import score_recipes
 
         members = self.members.values()
@@ -221,14 +228,14 @@ class MetricSuite(MetricCollection):
             gen,
             chosen,
             [metric.recipe for metric in members],
-            self._networks,
+            lambda: Networks(self._backbones()),
             get_protocol(protocols.pop()),
             by_name=self.on_missing == "raise",
             weights={name: path for metric in members for name, path in metric.given_weights.items()},
             **options,
         )
 
-    def _networks(self) -> dict[str, Backbone]:
+    def _backbones(self) -> dict[str, Backbone]:
         """Return the members' backbones by name; UsageError where two of one name are not the same."""
         users: dict[str, AudioMetric] = {}
         for metric in self.members.values():

@@ -18,7 +18,7 @@ from audiogen_metrics.report.html import (
     provenance_of,
     size_of,
 )
-from audiogen_metrics.report.reading import title_of
+from audiogen_metrics.report.reading import chances, title_of
 
 if TYPE_CHECKING:
     from audiogen_metrics.evaluation import Evaluation
@@ -113,8 +113,7 @@ def _pairs(found: Ranking) -> str:
     return table("Each pair of systems in each score", header, map(_pair, found.differences), kinds) + (
         "<p>p is corrected for the number of pairs, and so is the level of the interval. A system is better if p is "
         "below 0.05 <em>and</em> the interval does not hold 0, the dashed mark in the drawing. n is the number of "
-        f"clips of each system that are compared. {len(found.score_ids)} scores are {len(found.score_ids)} chances: do "
-        "not pick the one that suits.</p>"
+        f"clips of each system that are compared.{chances(len(found.score_ids))}</p>"
     )
 
 

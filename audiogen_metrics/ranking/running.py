@@ -152,7 +152,7 @@ def rank(reports: Mapping[str, ScoreReport], evaluations: Sequence[Evaluation], 
         )
     differences: list[PairDifference] = []
     groups = {}
-    for recipe in first.recipes:
+    for recipe in first.listed:
         matches: list[Match | PairDifference] = []
         for a, b in pairs:
             matches.append(_match(recipe, sides[a], sides[b], reports, evaluations, prompts))

@@ -18,6 +18,7 @@ from audiogen_metrics.evaluation.evaluation import Evaluation
 from audiogen_metrics.functional.statistics import GaussianStatistics
 from audiogen_metrics.metrics.recipe import Recipe
 from audiogen_metrics.report.chance import LEVEL, Variety, class_chances, variety
+from audiogen_metrics.report.reading import in_sentence
 
 MAX_POINTS = 1500
 """Points of one set in the projection, so that the page stays light; axes are fitted to all clips."""
@@ -109,7 +110,7 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class ClipDiagnosis:
-    """One generated clip: what the classifier hears in it and in its reference, how far it is off, what it does."""
+    """One generated clip: what is heard in it and in its reference, how far it is off, what it does, its prompts."""
 
     clip_id: str
     path: Path
@@ -119,6 +120,7 @@ class ClipDiagnosis:
     ref_classes: tuple[tuple[str, float], ...]
     nearest: Neighbour | None
     influence: float | None
+    captions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -205,7 +207,7 @@ def diagnose(evaluation: Evaluation, clips: int = 20) -> Diagnosis:
             recipe, values = evaluation.rating
             order, rated_by = "rating", recipe.definition.title
             sign = 1 if recipe.definition.higher_is_better else -1
-            lacking += f" Clips are ordered by {rated_by.lower()}."
+            lacking += f" Clips are ordered by {in_sentence(rated_by)}."
         else:
             values = {clip_id: neighbour.distance for clip_id, neighbour in (nearest or {}).items()}
             order = "distance" if values else None
@@ -385,6 +387,7 @@ class _Describer:
     ) -> None:
         self.values, self.nearest = values, nearest
         self.influence = {} if influence is None else influence.by_clip
+        self.captions = {} if evaluation.asked.captions is None else evaluation.asked.captions.by_clip
         self.gen_paths = _paths(evaluation.gen)
         self.ref_paths = _paths(evaluation.ref) if isinstance(evaluation.ref, FolderSide) else {}
         self.paired = set(evaluation.paired)
@@ -403,6 +406,7 @@ class _Describer:
             self.heard("ref", partner) if clip_id in self.paired else (),
             self.nearest.get(clip_id),
             self.influence.get(clip_id),
+            self.captions.get(clip_id, ()),
         )
 
     def heard(self, name: Literal["gen", "ref"], clip_id: str) -> tuple[tuple[str, float], ...]:

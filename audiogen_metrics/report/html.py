@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from audiogen_metrics.report import drawings
 from audiogen_metrics.report.document import Section, document, listed, table
-from audiogen_metrics.report.reading import interval_of, reading, title_of, value_of
+from audiogen_metrics.report.reading import in_sentence, interval_of, reading, title_of, value_of
 from audiogen_metrics.results import InputSummary, ScoreReport
 from audiogen_metrics.writing import written
 
@@ -274,7 +274,7 @@ def clip_lists(diagnosis: Diagnosis, album: Album, heading: str = "h3") -> str:
     """Return the worst and the best clips to hear, without what goes before all such lists of a page."""
     if not diagnosis.worst:
         return ""
-    units = {"divergence": "KL to its reference", "rating": diagnosis.rated_by.lower()}
+    units = {"divergence": "KL to its reference", "rating": in_sentence(diagnosis.rated_by)}
     unit = units.get(diagnosis.order or "", "distance to the nearest reference clip")
     # Generated clips first: they are what the page is about, should the space for audio run out.
     for clip in diagnosis.worst + diagnosis.best:
@@ -297,7 +297,7 @@ def clip_filter(album: Album) -> str:
     return (
         f"<p>Players hold MP3 copies for listening: mono, the first {PLAYED_SECONDS} s. Scores are of the files."
         f"{left_out}</p>"
-        '<div class="filter"><label for="filter">Filter clips by name or class</label>'
+        '<div class="filter"><label for="filter">Filter clips by name, prompt or class</label>'
         '<input id="filter" type="search" autocomplete="off"><output id="count" for="filter"></output></div>'
     )
 
@@ -307,7 +307,7 @@ def _card(clip: ClipDiagnosis, rank: int, unit: str, influenced: str, album: Alb
     if clip.ref_path is not None:
         sides += media_of("ref", clip.ref_path.stem, album.of(clip.ref_path), clip.ref_classes)
     nearest = clip.nearest
-    words = [clip.clip_id, *(label for label, _ in clip.gen_classes + clip.ref_classes)]
+    words = [clip.clip_id, *clip.captions, *(label for label, _ in clip.gen_classes + clip.ref_classes)]
     if nearest is not None:
         words.append(nearest.clip_id)
         if nearest.path == clip.ref_path:
@@ -318,9 +318,14 @@ def _card(clip: ClipDiagnosis, rank: int, unit: str, influenced: str, album: Alb
             )
     influence = "" if clip.influence is None else f"; adds <b>{clip.influence:+.3g}</b> to {escape(influenced)}"
     return (
-        f'<li data-text="{escape(" ".join(words))}"><h4>{rank}. {escape(clip.clip_id)}</h4>'
+        f'<li data-text="{escape(" ".join(words))}"><h4>{rank}. {escape(clip.clip_id)}</h4>{quoted(clip.captions)}'
         f"<p>{unit}: <b>{clip.value:.4g}</b>{influence}</p>{sides}</li>"
     )
+
+
+def quoted(captions: Sequence[str]) -> str:
+    """Return what a clip should sound like, in quotation marks; nothing where that is not known."""
+    return f"<p>{' '.join(f'<q>{escape(caption)}</q>' for caption in captions)}</p>" if captions else ""
 
 
 def media_of(name: str, clip_id: str, media: Media, classes: Sequence[tuple[str, float]], remark: str = "") -> str:

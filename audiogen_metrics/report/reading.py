@@ -12,6 +12,22 @@ def title_of(score: Score) -> str:
     return score.metric if kind is None else kind.title
 
 
+def in_sentence(title: str) -> str:
+    """Return a title as it stands within a sentence.
+
+    Examples
+    --------
+    >>> in_sentence("Production quality"), in_sentence("CLAP score")
+    ('production quality', 'CLAP score')
+    """
+    return title if title[1:2].isupper() else title[:1].lower() + title[1:]
+
+
+def chances(scores: int) -> str:
+    """Return what several scores of one comparison mean for its verdicts; nothing of one."""
+    return f" {scores} scores are {scores} chances: do not pick the one that suits." if scores > 1 else ""
+
+
 def value_of(score: Score) -> str:
     """Return the number for people, with what is known of its uncertainty; a dash where there is none."""
     if score.value is None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import html
 import io
+import json
 import re
 from collections.abc import Mapping, Sequence
 
+from audiogen_metrics.errors import UsageError, option
 from audiogen_metrics.results import EXACT, ScoreReport
 from audiogen_metrics.text import escaped
 
@@ -15,6 +17,42 @@ COLUMNS = (
     *("score", "value", "std", "ci95_low", "ci95_high", "n_gen", "n_ref"),
     *("better", "metric", "backbone", "protocol", "reason", "ci95_ref", "remarks", "p"),
 )
+
+
+AV_BENCHMARK: Mapping[str, tuple[str, str]] = {
+    "fad_vggish": ("FD-VGG", ""),
+    "fd_panns": ("FD-PANN", ""),
+    "fd_passt": ("FD-PASST", ""),
+    "kl_panns": ("KL-PANNS-softmax", ""),
+    "kl_passt": ("KL-PASST-softmax", ""),
+    "is_panns": ("ISC-PANNS-mean", "ISC-PANNS-std"),
+    "is_passt": ("ISC-PASST-mean", "ISC-PASST-std"),
+    "clap_laion_music_speech": ("LAION-CLAP-Score", ""),
+}
+"""What av-benchmark calls each score, and its standard deviation where it gives one; in its order."""
+
+
+def to_av_benchmark(report: ScoreReport) -> str:
+    """Return the scores as av-benchmark's ``output_metrics.json`` holds them, null where there is no value.
+
+    Raises
+    ------
+    UsageError
+        A report of another protocol, whose numbers do not belong under these names.
+    """
+    if report.protocol != "av-benchmark":
+        raise UsageError(
+            f"{report.protocol} is not av-benchmark's recipe, so its scores have no names there",
+            fix=f"Score with {option('protocol', 'av-benchmark')}",
+        )
+    content: dict[str, float | None] = {}
+    for score_id, (name, spread) in AV_BENCHMARK.items():
+        if score_id in report.scores:
+            score = report.scores[score_id]
+            content[name] = score.value
+            if spread:
+                content[spread] = score.std
+    return json.dumps(content, indent=4, allow_nan=False) + "\n"
 
 
 def to_csv(*reports: ScoreReport) -> str:

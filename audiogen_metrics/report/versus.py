@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +10,8 @@ from audiogen_metrics.citations import citations
 from audiogen_metrics.metrics import METRICS
 from audiogen_metrics.report import drawings
 from audiogen_metrics.report.document import document, listed, table
-from audiogen_metrics.report.html import AUDIO_BYTES, PLAYED_SECONDS, media_of, provenance_of, size_of
+from audiogen_metrics.report.html import AUDIO_BYTES, PLAYED_SECONDS, media_of, provenance_of, quoted, size_of
+from audiogen_metrics.report.reading import chances
 from audiogen_metrics.writing import written
 
 if TYPE_CHECKING:
@@ -20,25 +20,28 @@ if TYPE_CHECKING:
 
 PROMPTS_SHOWN = 10
 
-_NO_PROMPTS = "<p>No prompts: KL by clip needs logits, and clips of the same names in all three sets.</p>"
+_NO_PROMPTS = (
+    "<p>No prompts: they are ranked by a score that each clip has by itself, such as KL, and need clips of the same "
+    "names in all sets.</p>"
+)
 
 
 def write_comparison(found: Comparison, systems: Systems, path: str | Path) -> None:
     """Write the page about a comparison and what stands behind it; UsageError if it cannot be written."""
     from audiogen_metrics.report.media import Album
 
-    written(comparison_page(found, systems.prompts(), Album(AUDIO_BYTES, PLAYED_SECONDS)), path)
+    written(comparison_page(found, systems, Album(AUDIO_BYTES, PLAYED_SECONDS)), path)
 
 
-def comparison_page(found: Comparison, prompts: Sequence[Prompt], album: Album) -> str:
-    """Return the page as text; ``prompts`` with their clips, those where A is ahead first."""
-    names = {"A": found.a, "B": found.b, "ref": found.ref}
+def comparison_page(found: Comparison, systems: Systems, album: Album) -> str:
+    """Return the page as text."""
+    names, prompts = found.inputs(), _prompts(systems, album)
     lead = "; ".join(f"<b>{name}</b>: {size_of(summary)}" for name, summary in names.items())
     used = [(METRICS.get(difference.metric).citation, difference.backbone) for difference in found.differences]
     works = citations(used, found.protocol, found.versions.get("audiogen-metrics", "unknown"))
     sections = (
         ("scores", "Verdicts", _verdicts(found)),
-        ("clips", "Where they differ most", _prompts(prompts, album)),
+        ("clips", "Where they differ most", prompts),
         ("not-shown", "Not shown", "" if prompts else _NO_PROMPTS),
         ("provenance", "Provenance", provenance_of(names, found.backbones, found.versions)),
         ("cite", "Cite", listed(map(str, works))),
@@ -76,30 +79,39 @@ def _verdicts(found: Comparison) -> str:
     )
     return table("Each score of both systems, and their difference", header, rows, kinds) + (
         f"<p>{how} A system is better if p is below 0.05 <em>and</em> the interval does not hold 0, the dashed mark in "
-        "the drawing. n is the number of clips of each system that are compared. "
-        f"{len(rows)} scores are {len(rows)} chances: do not pick the one that suits.</p>"
+        f"the drawing. n is the number of clips of each system that are compared.{chances(len(rows))}</p>"
     )
 
 
-def _prompts(prompts: Sequence[Prompt], album: Album) -> str:
+def _prompts(systems: Systems, album: Album) -> str:
+    if systems.telling is None:
+        return ""
+    kind, prompts = systems.telling[0].metric, systems.prompts()
     count = min(PROMPTS_SHOWN, len(prompts) // 2)
     text = ""
     for name, part in (("A", prompts[:count]), ("B", prompts[::-1][:count])):
-        cards = "".join(_card(prompt, rank, album) for rank, prompt in enumerate(part, 1))
+        cards = "".join(_card(prompt, kind.symbol, rank, album) for rank, prompt in enumerate(part, 1))
         if cards:
-            text += f'<h3>{name} is ahead by KL to the reference</h3><ol class="clips">{cards}</ol>'
+            against = " to the reference" * ("ref" in kind.sides)
+            text += f'<h3>{name} is ahead by {escape(kind.symbol)}{against}</h3><ol class="clips">{cards}</ol>'
     if not text:
         return ""
     return (
         f"<p>Players hold MP3 copies: mono, the first {PLAYED_SECONDS} s.</p>"
-        '<div class="filter"><label for="filter">Filter clips by name</label>'
+        '<div class="filter"><label for="filter">Filter clips by name or prompt</label>'
         '<input id="filter" type="search" autocomplete="off"><output id="count" for="filter"></output></div>' + text
     )
 
 
-def _card(prompt: Prompt, rank: int, album: Album) -> str:
+def _card(prompt: Prompt, symbol: str, rank: int, album: Album) -> str:
     sides = "".join(
-        media_of(name, prompt.clip_id, album.of(path), (), "" if value is None else f"KL {value:.3g}")
-        for name, path, value in (("A", prompt.a, prompt.kl_a), ("B", prompt.b, prompt.kl_b), ("ref", prompt.ref, None))
+        media_of(name, prompt.clip_id, album.of(path), (), "" if value is None else f"{symbol} {value:.3g}")
+        for name, path, value in (
+            ("A", prompt.a, prompt.value_a),
+            ("B", prompt.b, prompt.value_b),
+            ("ref", prompt.ref, None),
+        )
+        if path is not None
     )
-    return f'<li data-text="{escape(prompt.clip_id)}"><h4>{rank}. {escape(prompt.clip_id)}</h4>{sides}</li>'
+    words, title = " ".join([prompt.clip_id, *prompt.captions]), f"{rank}. {escape(prompt.clip_id)}"
+    return f'<li data-text="{escape(words)}"><h4>{title}</h4>{quoted(prompt.captions)}{sides}</li>'

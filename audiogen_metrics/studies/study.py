@@ -19,7 +19,9 @@ from audiogen_metrics.audio.files import AudioFolder, scan
 from audiogen_metrics.embedding.extraction import EmbeddingSet, ExtractionOptions
 from audiogen_metrics.embedding.sides import FolderSide
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
-from audiogen_metrics.evaluation import create_backbones, require_weights, tool_versions
+from audiogen_metrics.evaluation import added, find_networks, tool_versions
+from audiogen_metrics.evaluation.evaluation import backbone_settings
+from audiogen_metrics.evaluation.run import computable
 from audiogen_metrics.metrics.recipe import Recipe
 from audiogen_metrics.probes import PROBES
 from audiogen_metrics.probes.base import Clip, clip_rng
@@ -28,9 +30,9 @@ from audiogen_metrics.probes.copying import write_clip
 from audiogen_metrics.probes.corruption import Corruption
 from audiogen_metrics.probes.pool import Pool, folder_labels, read_labels
 from audiogen_metrics.probes.sequences import event_sequences
+from audiogen_metrics.prompts import Captions, Prompts, captions_of
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.results import InputSummary
-from audiogen_metrics.settings import resolve_device
 from audiogen_metrics.studies.verdicts import Verdict, judge
 
 if TYPE_CHECKING:
@@ -225,6 +227,7 @@ def sanity(
     probes: Sequence[str] | None = None,
     metrics: str | Sequence[str] | None = None,
     protocol: str = "audioldm",
+    backbone: str | None = None,
     fractions: Sequence[float] = FRACTIONS,
     severities: Sequence[float] = (),
     repeats: int = 5,
@@ -233,6 +236,7 @@ def sanity(
     settings: Mapping[str, Mapping[str, str]] | None = None,
     labels: str | Path | None = None,
     events: int | None = None,
+    prompts: Prompts | None = None,
     limit: int | None = None,
     suffixes: str | Iterable[str] = (),
     device: str | torch.device = "auto",
@@ -258,7 +262,7 @@ def sanity(
     probes
         Names from ``agm list probes``. None takes the paper's four and the control `CONTROL`, without those that
         the set is not fit for; one asked for by name raises instead.
-    metrics, protocol
+    metrics, protocol, backbone
         As in `audiogen_metrics.score`.
     fractions
         Shares of the set to corrupt at severity 1, in [0, 1]; 0 is added. Empty leaves this axis out.
@@ -276,6 +280,8 @@ def sanity(
         CSV file with the columns ``clip_id`` and ``label``.
     events
         Events a sequence, for probes that need sequences; None takes 4.
+    prompts
+        What the recordings sound like, for CLAP, as in `audiogen_metrics.score`. Clips without are left out of all.
     limit
         Take the first ``limit`` clips only.
     suffixes, device, weights, batch_size, workers, cache, verify, progress
@@ -296,14 +302,13 @@ def sanity(
     'responds'
     """
     chosen = get_protocol(protocol)
-    recipes = chosen.select(metrics)
-    require_weights(recipes, weights or {})
-    backbones = create_backbones(recipes, resolve_device(device), weights)
+    recipes = computable(chosen, metrics, ref=True, prompts=prompts is not None, backbone=backbone)
+    networks = find_networks(recipes, device, weights, added(recipes) if metrics is None else ())
     folder = scan(ref, suffixes)
-    return run_study(
+    study = run_study(
         replace(folder, clips=folder.clips[:limit]),
-        [Measure.of(recipe) for recipe in recipes],
-        backbones,
+        [Measure.of(recipe) for recipe in recipes if recipe.backbone in networks.backbones],
+        networks.backbones,
         Plan(
             probes=tuple(probes) if probes is not None else (*PAPER_PROBES, CONTROL),
             by_name=probes is not None,
@@ -315,17 +320,24 @@ def sanity(
             settings=settings or {},
             labels=labels,
             events=events,
+            captions=None if prompts is None else captions_of(prompts, folder.clip_ids, name="ref"),
         ),
         ExtractionOptions(batch_size, workers, cache, verify, progress),
         protocol=chosen.name,
         caveat=chosen.caveat,
         effort=effort,
     )
+    gone = [recipe for recipe in recipes if recipe.backbone in networks.missing]
+    warnings = [f"{recipe.score_id} is not studied: {networks.missing[recipe.backbone]}" for recipe in gone]
+    return replace(study, warnings=(*study.warnings, *warnings))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a study does; the fields are those of `sanity`. ``by_name``: a probe that cannot run is an error."""
+    """What a study does; the fields are those of `sanity`. ``by_name``: a probe that cannot run is an error.
+
+    ``captions`` are the prompts, joined to the clips.
+    """
 
     probes: tuple[str, ...]
     by_name: bool = False
@@ -337,6 +349,7 @@ class Plan:
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     labels: str | Path | None = None
     events: int | None = None
+    captions: Captions | None = None
 
     def __post_init__(self) -> None:
         for name in self.probes:
@@ -387,7 +400,7 @@ def run_study(
         protocol=protocol,
         caveat=caveat,
         ref=clean.summary(),
-        backbones={name: backbone.settings for name, backbone in backbones.items()},
+        backbones=backbone_settings(run.recipes, backbones),
         fractions=plan.fractions,
         severities=plan.severities,
         repeats=plan.repeats,
@@ -421,7 +434,8 @@ class _Run:
 
     def extract(self, name: str, folder: AudioFolder, corruption: Corruption | None = None) -> FolderSide:
         """Embed a folder, corrupted or as it is."""
-        side = FolderSide.extract(name, folder, self.recipes, self.backbones, self.options, corruption)
+        captions = self.plan.captions
+        side = FolderSide.extract(name, folder, self.recipes, self.backbones, self.options, corruption, captions)
         self.effort.add(side, [*self.backbones])
         return side
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class Links:
     prompts
         The reference of each generated clip, where several may share one; None pairs equal ids.
     contents
-        By side, labels of clips, such as the hash of a file: clips with equal labels are copies.
+        By side, labels of clips, such as the hash of a file: clips with equal labels are copies, or as good as.
     """
 
     paired: bool = True
@@ -58,6 +58,11 @@ class Links:
         names = [self.partner(clip) for clip in gen_ids] + list(ref_ids)
         place = {name: number for number, name in enumerate(sorted(known), 1)}
         return np.array([place.get(name, 0) for name in names], dtype=np.int64)
+
+    def told(self, captions: Mapping[str, Sequence[str]]) -> Links:
+        """Return the links where generated clips with equal captions leave together too: samples of one prompt."""
+        labels = {clip: repr(sorted(texts)) for clip, texts in captions.items()}
+        return replace(self, contents={**self.contents, "gen": (*self._of("gen"), labels)})
 
     def copies(self, side: Side, ids: Sequence[str]) -> int:
         """Return how many clips of a set are copies of others."""

@@ -301,10 +301,15 @@ class _Prompted:
         return self.source.statistics(output)
 
     def rows(self, output: Output) -> torch.Tensor:
-        return self.source.rows(output)
+        import torch
+
+        blocks = self.source.rows(output).split(self.source.counts(output))
+        own = dict(zip(self.source.clip_ids, blocks, strict=True))
+        return torch.cat([own[self.prompts[clip]] for clip in self.clip_ids])
 
     def counts(self, output: Output) -> list[int]:
-        return self.source.counts(output)
+        counts = dict(zip(self.source.clip_ids, self.source.counts(output), strict=True))
+        return [counts[self.prompts[clip]] for clip in self.clip_ids]
 
     def logits(self, clip_ids: Iterable[str] | None = None) -> torch.Tensor:
         partners = [self.prompts[clip] for clip in (self.clip_ids if clip_ids is None else clip_ids)]
