@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import warnings
 from pathlib import Path
 
 import pytest
 
+from audiogen_metrics.audio.files import scan
+from audiogen_metrics.audioldm.tiny import write_tiny
 from audiogen_metrics.backbones.yamnet import YAMNet
 from audiogen_metrics.comparison import compare_protocols, variants
 from audiogen_metrics.errors import MissingWeightsError, UsageError
@@ -25,7 +28,9 @@ def test_each_option_changes_one_field_of_the_recipe() -> None:
         found = dict(variants(recipe))
         for name, changed in found.items():
             differing = {key for key, value in changed.options().items() if value != recipe.options()[key]}
-            assert len(differing) == (3 if name == "32 kHz" else 1), name
+            directions = ("KL(gen ‖ ref)", "both directions")
+            assert len(differing) == (3 if name == "32 kHz" else 0 if name in directions else 1), name
+            assert changed != recipe
         assert ("eps 0" in found) == (recipe.metric == "kl")
         assert ("splits 1" in found) == (recipe.metric == "is")
         assert ("32 kHz" in found) == (recipe.metric != "fad")
@@ -50,6 +55,23 @@ def test_base_scores_changes_and_shares_fit_together(small: Folders) -> None:
         assert sum(row.share or 0 for row in options) == pytest.approx(1)
     assert set(comparison.missing) >= {"panns-cnn14-16k", "vggish"}
     assert "not computed on vggish" in str(comparison)
+
+
+def test_one_name_has_three_directions(small: Folders) -> None:
+    rows = {row.name: row.score.value for row in compare_protocols(*small, base="yamnet").by_score()["kl_yamnet"]}
+    other = score(*small, protocol="yamnet", metrics="kl_reverse")["kl_reverse"].value
+    assert rows["KL(gen ‖ ref)"] == other != rows["yamnet"]
+    assert rows["both directions"] == pytest.approx(rows["yamnet"] + other)
+
+
+def test_scores_that_need_prompts_are_computed_with_them(small: Folders, tmp_path: Path) -> None:
+    with warnings.catch_warnings(action="ignore"):
+        weights = {"clap": write_tiny(tmp_path / "tiny") / "clap"}
+    prompts = dict.fromkeys(scan(small[0]).clip_ids, "a tone")
+    assert "clap_htsat_unfused" not in compare_protocols(*small, base="clap", weights=weights).by_score()
+    found = compare_protocols(*small, base="clap", weights=weights, prompts=prompts).by_score()
+    known = score(small[0], protocol="clap", weights=weights, prompts=prompts)["clap"].value
+    assert found["clap_htsat_unfused"][0].score.value == known
 
 
 def test_each_network_runs_once_per_distinct_preprocessing(small: Folders, monkeypatch: pytest.MonkeyPatch) -> None:

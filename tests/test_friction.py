@@ -156,9 +156,8 @@ def test_doctor_says_what_can_be_scored_and_fetches_nothing(tmp_path, monkeypatc
     monkeypatch.setattr(socket.socket, "connect", refuse)
     assert main(["doctor"]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
-    names = "audiobox-aesthetics audiobox-aesthetics-config clap-laion-music panns-cnn14-16k vggish"
-    fetch = f"agm weights fetch {names}"
-    assert last == f"What can be scored now: --protocol yamnet; for the others: {fetch}."
+    fetch = "for audioldm, the default: agm weights fetch panns-cnn14-16k vggish"
+    assert last == f"What can be scored now: --protocol yamnet; {fetch}."
 
 
 def test_one_broken_plugin_leaves_list_and_doctor_alone(monkeypatch, capsys):

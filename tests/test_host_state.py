@@ -15,11 +15,12 @@ import pytest
 import torch
 
 import audiogen_metrics
-from audiogen_metrics import FD, score
+from audiogen_metrics import FD
 from audiogen_metrics.backbones.yamnet import YAMNet
+from audiogen_metrics.evaluation.run import score_named
 from audiogen_metrics.precision import full_precision
 from audiogen_metrics.protocols import PROTOCOLS
-from tests.golden.write import WEIGHED, write_weights
+from tests.golden.write import WEIGHED, recipes, write_weights
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore:.*random weights", "ignore::UserWarning:torch.*"
@@ -82,9 +83,12 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def values(small: tuple[Path, Path], protocol: str, weights: dict[str, Path], **options: Any) -> dict[str, Any]:
     from audiogen_metrics.backbones.weights import weights_name
 
-    needed = {weights_name(recipe.backbone) for recipe in PROTOCOLS[protocol].recipes.values()}
+    chosen = [recipe for recipe in recipes(protocol) if not recipe.definition.prompted]
+    needed = {weights_name(recipe.backbone) for recipe in chosen}
     given = {name: path for name, path in weights.items() if name in needed}
-    report = score(*small, protocol=protocol, weights=given, limit=4, device="cpu", ci=True, **options)
+    names = [PROTOCOLS[protocol].name_of(recipe) for recipe in chosen]
+    known = {"protocol": protocol, "weights": given, "limit": 4, "device": "cpu", "ci": True}
+    report = score_named(*small, names, by_name=False, **known, **options)
     return {name: (found.value, found.std, found.ci95) for name, found in report.scores.items()}
 
 
@@ -147,6 +151,7 @@ SETTERS = [
 PROBE = """
 import torch
 from audiogen_metrics.backbones.yamnet import YAMNet
+from audiogen_metrics.evaluation.run import score_named
 from audiogen_metrics.precision import full_precision
 b = torch.backends
 cuda, cpu = (b.cuda.matmul, b.cudnn.conv, b.cudnn.rnn), (b.mkldnn.matmul, b.mkldnn.conv)

@@ -70,7 +70,7 @@ LAYERS = [
     {"functional", "audio"},
     {"backbones"},
     {"metrics"},
-    {"results", "protocols"},
+    {"results", "protocols", "prompts"},
     {"embedding", "schema"},
     {"evaluation"},
     {"systems"},

@@ -53,6 +53,22 @@ if os.environ["RANK"] == "1":
 """
 
 
+GROWN = f"""
+import os
+from audiogen_metrics import protocols
+from audiogen_metrics.audio.preparation import Preprocessing
+from audiogen_metrics.metrics import catalogue
+from audiogen_metrics.metrics.recipe import Recipe
+own = protocols.PROTOCOLS["yamnet"]
+more = Recipe("kid_clap", catalogue()["kid"](), "clap-laion-630k-fusion", Preprocessing(48_000, "mean"), added=True)
+grown = protocols.Protocol("grown", "", "", {{**own.recipes, "kid": more}})
+protocols.PROTOCOLS = {{**protocols.PROTOCOLS, "grown": grown}}
+if os.environ["RANK"] == "HAS":
+    os.environ["AGM_WEIGHTS_DIR"] = "there"
+{RUN}
+"""
+"""One process has another network's file, which would not load, and the others do not."""
+
 TRAINING = """
 import json, subprocess, sys, time
 import torch
@@ -173,6 +189,21 @@ def test_a_process_with_nothing_to_do_takes_part(sets: tuple[Path, Path], tmp_pa
     assert [done.returncode for done in found] == [0, 0, 0], [done.stderr for done in found]
     (alone,) = start(1, arguments, tmp_path)
     assert same(found[0].stdout, alone.stdout)
+
+
+@pytest.mark.parametrize("has", [0, 1])
+def test_a_network_that_one_process_lacks_is_missing_in_all(sets: tuple[Path, Path], tmp_path: Path, has: int) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "630k-audioset-fusion-best.pt").write_bytes(b"not loaded")
+    arguments = ["score", *sets, "--protocol", "grown", "--format", "json"]
+    first, second = start(2, arguments, tmp_path, GROWN.replace("HAS", str(has)))
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    report = json.loads(first.stdout)
+    assert [*report["missing"]] == ["clap-laion-630k-fusion"]
+    assert report["scores"]["kid_clap"]["value"] is None
+    assert report["scores"]["kl_yamnet"]["value"] is not None
+    assert "warning: " in first.stderr
+    assert "clap-laion-630k-fusion" in first.stderr
 
 
 def test_a_process_that_dies_is_an_error_in_the_others(sets: tuple[Path, Path], tmp_path: Path) -> None:

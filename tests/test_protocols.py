@@ -10,9 +10,13 @@ import pytest
 import soundfile
 import torch
 
+from audiogen_metrics import FD
 from audiogen_metrics.audio.decoding import Audio
 from audiogen_metrics.audio.preparation import Preprocessing, prepare
+from audiogen_metrics.backbones import BACKBONES
 from audiogen_metrics.backbones.vggish import Float16VGGish, Network, OverlappingVGGish
+from audiogen_metrics.comparison import variants
+from audiogen_metrics.errors import UsageError
 from audiogen_metrics.evaluation import score
 from audiogen_metrics.functional import kl_divergence
 from audiogen_metrics.protocols import PROTOCOLS, get_protocol
@@ -37,8 +41,9 @@ def test_what_differs_from_the_default() -> None:
     assert differs["kl_panns"] == "eps 0.0, channel mean, minimum_samples 0, maximum_samples 128000"
     assert set(PROTOCOLS["audioldm-0.0.3"].differences(default)) == {"fad_vggish"}
     assert [*PROTOCOLS] == [
-        "audioldm", "audioldm-0.0.3", "audioldm-2023-02", "av-benchmark", "google-fad", "fadtk", "fadtk-clap", "clap",
-        "audiobox-aesthetics", "yamnet",
+        "audioldm", "audioldm-0.0.3", "audioldm-2023-02", "av-benchmark", "google-fad", "fadtk", "fadtk-clap",
+        "clap-laion", "stable-audio", "audiocraft", "kadtk", "tango", "musegauge", "clap", "audiobox-aesthetics",
+        "yamnet",
     ]  # fmt: skip
 
 
@@ -138,3 +143,29 @@ def test_the_positive_term_is_not_a_divergence() -> None:
     positive = kl_divergence(gen, ref, activation="sigmoid_positive", eps=1e-6).mean
     assert positive == pytest.approx(float((p * (p.log() - (q + 1e-6).log())).sum(1).mean()), rel=1e-9)
     assert positive < 0 < kl_divergence(gen, ref, activation="sigmoid").mean
+
+
+def test_a_recipe_cuts_clips_at_the_same_second_on_another_backbone() -> None:
+    kind = BACKBONES.get("yamnet")
+    (recipe,) = get_protocol("clap").select(["fd@yamnet"])
+    assert recipe == FD(protocol="clap", backbone="yamnet").recipe == get_protocol("clap").select("fd")[0].on(kind)
+    assert recipe.preprocessing.maximum_samples == 10 * kind.sample_rate
+    fd = get_protocol("av-benchmark").recipes["fd"]
+    assert dict(variants(fd))["32 kHz"].preprocessing.maximum_samples == 8 * 32_000
+
+
+def test_metrics_on_backbones_of_their_own() -> None:
+    yamnet = get_protocol("yamnet")
+    ids = [recipe.score_id for recipe in yamnet.select("KL, fd@panns-cnn14-16k, fd, fd@yamnet")]
+    assert ids == ["fd_panns_cnn14_16k", "fd_yamnet", "kl_yamnet"]
+    assert [recipe.score_id for recipe in yamnet.select(None, "vggish")] == ["fad_vggish"]
+    assert [recipe.backbone for recipe in yamnet.select("fd@yamnet,kl", "panns-cnn14-32k")] == [
+        "yamnet",
+        "panns-cnn14-32k",
+    ]
+    with pytest.raises(UsageError, match="fd needs embeddings, which vggish does not give"):
+        yamnet.select("fd", "vggish")
+    with pytest.raises(UsageError, match=r"protocol fadtk needs windows, and clap gives embeddings"):
+        get_protocol("fadtk").select(None, "clap")
+    with pytest.raises(UsageError, match="unknown metric 'fq'"):
+        yamnet.select("fq@vggish")

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from audiogen_metrics import score
 from audiogen_metrics.audioldm.clap import CLAP, clap_score
@@ -44,8 +45,22 @@ def test_the_backbone_hears_ten_seconds(clap: str) -> None:
 
 
 def test_equals_the_towers_of_the_audio_condition(clap: str, model: AudioLDM) -> None:
-    waveforms = 0.1 * torch.randn(2, 48_000, generator=torch.Generator().manual_seed(0))
+    """Beyond five seconds, below which this one repeats clips, as published, and the condition does not."""
+    waveforms = 0.1 * torch.randn(2, 6 * 48_000, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(CLAP("cpu", weights=clap)(waveforms).embeddings, model.clap.embed(waveforms))
+
+
+def test_short_clips_are_repeated(clap: str) -> None:
+    backbone = CLAP("cpu", weights=clap)
+    short = 0.1 * torch.randn(1, 3 * 48_000, generator=torch.Generator().manual_seed(0))
+    repeated = F.pad(short.repeat(1, 3), (0, 48_000))
+    torch.testing.assert_close(backbone(short).embeddings, backbone(repeated).embeddings)
+
+
+def test_texts_equal_the_text_condition(clap: str, model: AudioLDM) -> None:
+    texts = ["a dog barks", "rain"]
+    rows = CLAP("cpu", weights=clap).embed_text(texts)
+    torch.testing.assert_close(rows, model.text.embed(texts).cpu())
 
 
 def test_fd_on_clap(clap: str) -> None:
@@ -79,9 +94,9 @@ def test_the_score_is_the_mean_cosine_of_pairs(
     assert main(["clap", str(REF), str(prompts), "--clap", clap, "--format", "json"]) == 0
     shown = capsys.readouterr()
     assert json.loads(shown.out)["value"] == pytest.approx(found.value, abs=1e-6)
-    assert "prompts without a clip: none" in shown.err
+    assert "1 has no clip: 'none'" in shown.err
     prompts.write_text("clip_id,prompt\nx,y\n")
-    with pytest.raises(DataError, match="0 clips have a prompt"):
+    with pytest.raises(DataError, match="no clip of gen has a prompt"):
         clap_score(REF, prompts, clap=clap, device="cpu")
 
 
@@ -93,7 +108,8 @@ def test_ids_in_other_forms_pair_and_in_other_case_are_named(clap: str, tmp_path
     prompts.write_text("clip_id,prompt\ncafe\u0301,a machine\nb,rain\ndog,a dog\n", encoding="utf-8")
     found = clap_score(tmp_path / "gen", prompts, clap=clap, device="cpu", suffixes=".flac")
     assert (found.n, found.gen_only) == (2, ("Dog",))
-    assert found.warnings == ("clips and prompts do not pair: 1 differs only in case (gen 'Dog', prompts 'dog')",)
+    note = "prompts: 1 differs only in case (gen 'Dog', prompts 'dog'); 1 of 3 clips of gen has none: 'Dog'; "
+    assert f"{note}1 has no clip: 'dog'" in found.warnings
     with pytest.raises(DataError, match="choose: suffixes="):
         clap_score(tmp_path / "gen", prompts, clap=clap, device="cpu")
     assert main(["clap", str(tmp_path / "gen"), str(prompts), "--clap", clap, "--suffix", "flac"]) == 0

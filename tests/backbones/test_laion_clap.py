@@ -28,10 +28,19 @@ from audiogen_metrics.backbones.laion_clap import (
     SoundsFusion,
     _middles,
 )
-from audiogen_metrics.backbones.weights import WEIGHTS, WeightsEntry, examine, find, trust_note, weights_name
+from audiogen_metrics.backbones.weights import (
+    WEIGHTS,
+    WeightsEntry,
+    examine,
+    find,
+    parse_weights,
+    trust_note,
+    weights_name,
+)
 from audiogen_metrics.cli.main import main
-from audiogen_metrics.errors import DataError, MissingWeightsError
-from audiogen_metrics.protocols import CLAP_RECIPES, PROTOCOLS
+from audiogen_metrics.errors import DataError, MissingWeightsError, UsageError
+from audiogen_metrics.evaluation import create_backbones, require_weights
+from audiogen_metrics.protocols import PROTOCOLS, get_protocol
 from audiogen_metrics.testing import check_backbone
 from tests.checkpoints import write_laion_clap, write_tokenizer
 
@@ -280,8 +289,6 @@ def test_names_and_weights() -> None:
     for kind in kinds:
         assert BACKBONES.get(kind.name) is kind
         assert weights_name(kind.name) in WEIGHTS.names()
-    for backbone, _ in CLAP_RECIPES.values():
-        assert backbone in BACKBONES.names()
     assert PROTOCOLS["fadtk-clap"].recipes["fad"].backbone == MusicSeconds.name
 
 
@@ -321,3 +328,21 @@ def test_a_file_without_a_published_digest_is_trusted_once(
     shown = capsys.readouterr().out
     assert "no published digest: the first file is trusted" in shown
     assert "e2da8e2f811d1448a5b465c236feacd80ffbac7b/merges.txt" in shown
+
+
+def test_its_tokenizer_is_given_by_name(sounds: LaionCLAP, tmp_path: Path) -> None:
+    write_tokenizer(tmp_path)
+    recipes = get_protocol("clap").select(["fd@clap-laion-630k"])
+    vocabulary, merges = tmp_path / "vocab.json", tmp_path / "merges.txt"
+    arguments = [f"clap-laion-630k={sounds.weights_file}", f"roberta-base-vocab={vocabulary}"]
+    files = parse_weights(arguments)
+    require_weights(recipes, files)
+    (backbone,) = create_backbones(recipes, torch.device("cpu"), files).values()
+    with pytest.raises(MissingWeightsError, match="agm weights fetch roberta-base-merges"):
+        _ = backbone.tokenizer_files
+    files = parse_weights([*arguments, f"roberta-base-merges={merges}"])
+    (backbone,) = create_backbones(recipes, torch.device("cpu"), files).values()
+    assert backbone.tokenizer_files == (vocabulary, merges)
+    assert torch.equal(backbone.embed_text(TEXTS), sounds.embed_text(TEXTS))
+    with pytest.raises(UsageError, match=r"roberta-base-vocab.*not used here"):
+        require_weights(get_protocol("yamnet").select(None), {"roberta-base-vocab": vocabulary})

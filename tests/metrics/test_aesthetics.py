@@ -191,6 +191,83 @@ def test_systems_are_compared_clip_by_clip(weights: dict[str, Path], tmp_path: P
         f"{axis}_audiobox" for axis in ("pq", "pc", "ce", "cu")
     ]
     assert all(difference.p is not None and difference.ci95 is not None for difference in found.differences)
+    alone = compare(tmp_path / "a", tmp_path / "b", protocol="audiobox-aesthetics", weights=weights, permutations=19)
+    assert alone.ref is None
+    assert alone.differences == found.differences
+
+
+@pytest.fixture
+def rated(tmp_path: Path) -> list[str]:
+    """Two systems of tones that differ from clip to clip."""
+    for folder in "ab":
+        for number in range(6):
+            write_tone(tmp_path / f"{folder}{number}.wav", 0.3)
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / f"{folder}{number}.wav").rename(tmp_path / folder / f"{number}.wav")
+    return [str(tmp_path / "a"), str(tmp_path / "b")]
+
+
+def test_systems_are_compared_without_a_reference(
+    weights: dict[str, Path], rated: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Prompts are ranked by who is ahead, whose rating is higher: not as a divergence would be."""
+    page = tmp_path / "page.html"
+    command = ["compare", *rated, "--weights", f"audiobox-aesthetics={weights['audiobox-aesthetics']}"]
+    command += ["--permutations", "0"]
+    assert main([*command, "--protocol", "audiobox-aesthetics", "-m", "pq", "--html", str(page)]) == 0
+    shown = capsys.readouterr()
+    assert "pq_audiobox" in shown.out
+    assert "ref  none: only what looks at the generated sets alone is compared" in shown.out
+    assert "no reference: what looks at generated audio alone is computed" in shown.err
+    assert main([*command, "-m", "pq", "--format", "json"]) == 0
+    shown = capsys.readouterr()
+    content = json.loads(shown.out)
+    assert (content["ref"], content["differences"][0]["paired"]) == (None, True)
+    assert "fd_panns, fad_vggish, kl_panns would need one" in shown.err
+    ahead, behind = page.read_text().split("<h3>")[1:]
+    assert ahead.startswith("A is ahead by PQ</h3>")
+    assert behind.startswith("B is ahead by PQ</h3>")
+    options = {"protocol": "audiobox-aesthetics", "metrics": "pq", "weights": weights, "cache": False}
+    rows: list[dict[str, float]] = []
+    for folder in rated:
+        score(folder, observe=lambda found: rows.append(dict(found.rating[1])), **options)  # type: ignore[arg-type,index]
+    order = sorted(rows[0], key=lambda clip: rows[1][clip] - rows[0][clip])
+    shown_in = [[part.split(". ")[1].split("<")[0] for part in text.split("<h4>")[1:]] for text in (ahead, behind)]
+    assert shown_in == [order[:3], order[::-1][:3]]
+    assert page.read_text().count("<audio") == 2 * 6
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["-m", "fd,pq"], "fd_yamnet: no reference is given"),
+        (["--protocol", "google-fad"], "all scores of google-fad need a reference"),
+        (["-m", "pq", "--pairs", "{ref}_{sample}"], "--pairs: clips have no partners without a reference"),
+    ],
+)
+def test_what_needs_a_reference_says_so_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], said: str
+) -> None:
+    (tmp_path / "empty").mkdir()  # would be an error of another kind
+    sets = [str(tmp_path / "empty")] * 2
+    assert main(["compare", *sets, "--protocol", "yamnet", *options]) == UsageError.exit_code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_folders_of_scores_that_need_no_reference(
+    weights: dict[str, Path], rated: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["--weights", f"audiobox-aesthetics={weights['audiobox-aesthetics']}", "-m", "pq", "--permutations", "0"]
+    assert main(["score", *rated, rated[0], *common, "--format", "json"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["systems"] == ["a", "b", "a (2)"]
+    assert "no reference" in shown.err
+    assert main(["score", *rated, rated[0], "-m", "all", "--protocol", "yamnet"]) == UsageError.exit_code
+    assert f"--ref {rated[0]}" in capsys.readouterr().err
+    assert main(["score", *rated, *common[:-2], "--format", "json"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["inputs"]["ref"]["path"] == rated[1]
+    assert "is taken as the reference, which no score here looks at" in shown.err
 
 
 def test_beside_another_metric_in_one_run(weights: dict[str, Path], small: tuple[Path, Path]) -> None:

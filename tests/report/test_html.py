@@ -254,6 +254,17 @@ def test_page_of_systems_with_other_prompts(folders, tmp_path):
     assert "p comes from the standard error" in page.text
 
 
+def test_page_of_a_comparison_by_pairs(tmp_path):
+    """A prompt's reference is the one that its pair says, whatever the clip is called."""
+    for number in range(4):
+        for name in (f"a/{number}_0", f"b/{number}_0", f"ref/{number}"):
+            write_tone(tmp_path / f"{name}.wav")
+    command = ["compare", *(str(tmp_path / name) for name in ("a", "b", "ref")), "--protocol", "yamnet", "-m", "kl"]
+    command += ["--pairs", "{ref}_{sample}", "--html", str(tmp_path / "page.html")]
+    assert main([*command, "-o", str(tmp_path / "out")]) == 0
+    assert len(outline(tmp_path / "page.html").all("audio")) == 4 * 3
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None or shutil.which("bash") is None, reason="no Chromium here")
 def test_in_a_browser(made, compared, tmp_path):
