@@ -52,7 +52,7 @@ USES = {
     ),
     "transformers": (
         "from transformers import ClapModel",
-        "CLAP with its tokenizer, and the HiFi-GAN vocoder",
+        "CLAP with its tokenizer, the HiFi-GAN vocoder, and every network named `hf:…`",
     ),
     "accelerate": ("from accelerate import Accelerator", "training on several devices, mixed precision"),
     "peft": ("from peft import LoraConfig", "LoRA"),

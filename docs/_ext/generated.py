@@ -15,7 +15,7 @@ from pathlib import Path
 from gallery import gallery
 from sphinx.application import Sphinx
 
-from audiogen_metrics.audio.preparation import Preprocessing
+from audiogen_metrics.audio.preparation import PeakPreprocessing, Preprocessing
 from audiogen_metrics.cli.main import EXIT_CODES, build_parser
 from audiogen_metrics.metrics import catalogue
 from audiogen_metrics.metrics.recipe import Recipe
@@ -72,10 +72,11 @@ def metrics() -> Iterator[str]:
     pages = {page.stem for page in (Path(__file__).parents[1] / "metrics").glob("*.md")}
     for name, kind in catalogue().items():
         family = [other for other, it in catalogue().items() if it.__module__ == kind.__module__]
-        page = next((each for each in [name, *family] if each in pages), None)
+        page = next((each for each in [name, *family, kind.__module__.rpartition(".")[2]] if each in pages), None)
         title = f"{kind.title} (`{name}`)" if page is None else f"[{kind.title}](metrics/{page}.md) (`{name}`)"
         better = "higher" if kind.higher_is_better else "lower"
         needs = {"pairs": "pairs"}.get(kind.needs, "a reference set") if "ref" in kind.sides else "*gen* only"
+        needs = "*gen* and prompts" if kind.prompted else needs
         yield f"| {title} | {kind.reading} | {better} | {needs} |"
 
 
@@ -97,6 +98,8 @@ def protocols() -> Iterator[str]:
             output = recipe.definition.output
             yield f"| `{recipe.score_id}` | {_statistic(recipe)} | `{recipe.backbone}` | {output} |"
         yield ""
+        if later := [f"`{recipe.score_id}`" for recipe in protocol.recipes.values() if recipe.added]:
+            yield from (f"Added, so null with the reason where their network is missing: {', '.join(later)}.", "")
         shared: dict[Preprocessing, list[str]] = {}
         for recipe in protocol.recipes.values():
             shared.setdefault(recipe.preprocessing, []).append(f"`{recipe.score_id}`")
@@ -106,13 +109,28 @@ def protocols() -> Iterator[str]:
 
 
 def _statistic(recipe: Recipe) -> str:
-    words = {"splits": "{:g} splits", "seed": "seed {:g}", "eps": "ε = {:g}"}
-    options = [words.get(name, name + " {:g}").format(value) for name, value in recipe.definition.options.items()]
-    return ", ".join([recipe.definition.title, *options]).replace("e-0", "e-")
+    words = {
+        "splits": "{} splits",
+        "seed": "seed {}",
+        "eps": "ε = {}",
+        "bandwidth": "kernel as wide as *{}*",
+    }
+    options = [
+        words.get(name, name + " {}").format(f"{value:g}".replace("e-0", "e-") if isinstance(value, float) else value)
+        for name, value in recipe.definition.options.items()
+    ]
+    return ", ".join([recipe.definition.title, *options])
 
 
 def _audio(preprocessing: Preprocessing) -> str:
     """Return a preprocessing in words; a field that has no words here is named with its value."""
+    depths = {
+        "file": ("read as 16-bit integers", ""),
+        "resampled": ("", "rounded to 16 bits"),
+        "truncated": ("", "cut off to 16 bits towards zero, full scale 32 767"),
+        "resampled-truncated": ("", "rounded to 16 bits, then cut off to 16 bits towards zero, full scale 32 767"),
+        None: ("", ""),
+    }
     resamplers = {
         "torchaudio-kaiser": "a Kaiser-windowed sinc of torchaudio's (width 64, rolloff 0.9476, β 14.77)",
         "decimate": "taking every third sample of 48 kHz, every second of 32 kHz and then half of those, and else the"
@@ -125,8 +143,13 @@ def _audio(preprocessing: Preprocessing) -> str:
     rate, shortest = preprocessing.sample_rate, preprocessing.minimum_samples
     padding = f"zero-padded on the right to {shortest} samples ({shortest / rate:g} s)" if shortest else "not padded"
     depth, longest, floor = preprocessing.sixteen_bit, preprocessing.maximum_samples, preprocessing.peak_floor
+    before, after = depths.get(depth, ("", f"to 16 bits: {depth}"))
+    peak = ""
+    if isinstance(preprocessing, PeakPreprocessing):
+        peak = f"brought to a peak of {preprocessing.peak_dbfs:g} dBFS".replace("-", "−")
     words = {
-        "sixteen_bit": {"file": "read as 16-bit integers", "resampled": "rounded to 16 bits"}.get(str(depth), ""),
+        "sixteen_bit": before or after,
+        "peak_dbfs": peak,
         "peak_floor": f"divided by its largest sample (at least {floor:g})" if floor else "",
         "maximum_samples": f"cut to {longest} samples ({longest / rate:g} s)" if longest else "",
         "channel": channels.get(preprocessing.channel, preprocessing.channel),
@@ -136,9 +159,8 @@ def _audio(preprocessing: Preprocessing) -> str:
         "minimum_samples": padding,
     }
     others = [f"{field.name} {getattr(preprocessing, field.name)}" for field in fields(preprocessing)]
-    before, after = ("", words["sixteen_bit"]) if depth == "resampled" else (words["sixteen_bit"], "")
     steps = [before, words["channel"], words["peak_floor"], words["remove_dc"]]
-    steps += [f"{words['sample_rate']} {words['resampler']}", after, words["maximum_samples"], padding]
+    steps += [f"{words['sample_rate']} {words['resampler']}", peak, after, words["maximum_samples"], padding]
     return ", ".join([*filter(None, steps), *(text for text in others if text.split()[0] not in words)])
 
 
