@@ -109,7 +109,7 @@ class CLAP(Backbone):
 
     def cut_texts(self, texts: Sequence[str]) -> list[bool]:
         """Tell which texts have more tokens than the network takes."""
-        return [len(self.tokenizer(text)["input_ids"]) > self._longest for text in texts]
+        return [len(self.tokenizer(text, verbose=False)["input_ids"]) > self._longest for text in texts]
 
     @property
     def _longest(self) -> int:

@@ -21,6 +21,7 @@ from audiogen_metrics.cli.main import main
 from audiogen_metrics.embedding.similarity import read_texts
 from audiogen_metrics.errors import DataError, NumericsError, UsageError
 from audiogen_metrics.evaluation import Evaluation
+from audiogen_metrics.evaluation.evaluation import of_reference
 from audiogen_metrics.objects import object_of
 from audiogen_metrics.objects.similarity import SimilarityMetric
 from audiogen_metrics.prompts import captions_of
@@ -301,3 +302,35 @@ def test_captions_by_id() -> None:
     for wrong in ({"a": []}, {"a": [1]}, {"a": None}, {1: "x"}):
         with pytest.raises(DataError, match="is no prompt of"):
             captions_of(wrong, ["a"])  # type: ignore[arg-type]
+
+
+def test_prompts_that_are_cut_are_said_also_from_the_cache(gen, weights, monkeypatch) -> None:
+    assert not any("longer" in text for text in scored(gen, weights, prompts=PROMPTS).warnings)
+    long = " ".join(["rain"] * 600)
+    for _ in range(2):
+        warnings_found = scored(gen, weights, prompts=PROMPTS | {"c1": long}).warnings
+        (said,) = [text for text in warnings_found if "longer" in text]
+        assert said == "prompts: 1 of gen are longer than clap reads, which takes their beginning"
+        monkeypatch.setattr(CLAP, "load", lambda _: pytest.fail("loaded the network"))
+
+
+def test_an_object_says_which_prompts_are_cut(weights) -> None:
+    metric = CLAPScore("clap", weights=weights["clap"])
+    clip = 0.1 * torch.randn(RATE, generator=torch.Generator().manual_seed(0))
+    with pytest.warns(UserWarning, match="1 prompts are longer than clap reads"):
+        metric.update(gen=[clip], sample_rate=RATE, prompts=[" ".join(["rain"] * 600)])
+
+
+def test_the_reference_is_embedded_for_scores_that_look_at_it(gen, weights) -> None:
+    seen: list[Evaluation] = []
+    options = {"protocol": "yamnet", "weights": weights, "device": "cpu", "prompts": PROMPTS, "observe": seen.append}
+    home = PROTOCOLS["clap"].recipes["clap"]
+    fd = PROTOCOLS["yamnet"].recipes["fd"]
+    found = of_reference([fd, home])
+    assert found == [fd]
+    assert of_reference([home]) == [home]
+    report = score(gen, gen, metrics=["fd", "clap"], **{**options, "protocol": "clap"})
+    assert {recipe.score_id for recipe in seen[0].ref.sets} == {"fd_clap"}
+    assert report["clap"].value == scored(gen, weights, prompts=PROMPTS)["clap"].value
+    alone = score(gen, gen, metrics="clap", **{**options, "protocol": "clap"})
+    assert not any("ref" in text for text in alone.warnings)
