@@ -25,7 +25,7 @@ from audiogen_metrics.schema import score_report_schema
 from audiogen_metrics.studies import sanity
 from audiogen_metrics.systems import compare
 from audiogen_metrics.verification import verify
-from tests.checkpoints import write_audiobox
+from tests.checkpoints import write_audiobox, write_tokenizer
 from tests.conftest import write_tone
 
 FUSION = "clap-laion-630k-fusion"
@@ -225,6 +225,17 @@ def test_lists_and_docs_say_which_scores_were_added(capsys: pytest.CaptureFixtur
     grown = [name for name, each in PROTOCOLS.items() if any(recipe.added for recipe in each.recipes.values())]
     assert text.count("added, so null where their network is missing: ") == len(grown) + 3
     assert "added, so null where their network is missing: kid_clap, pq_audiobox\n" in text
+
+
+def test_files_that_are_given_beside_a_spared_network_are_taken(fetched: Path, tmp_path: Path) -> None:
+    fetched.write_bytes(b"not loaded")
+    (tmp_path / "tokenizer").mkdir()
+    folder = write_tokenizer(tmp_path / "tokenizer")
+    given = {"roberta-base-vocab": folder / "vocab.json", "roberta-base-merges": folder / "merges.txt"}
+    recipe = Recipe("clap_fusion", catalogue()["clap"](), FUSION, Preprocessing(48_000, "mean"), added=True)
+    found = find_networks([PROTOCOLS["yamnet"].recipes["is"], recipe], "cpu", given, [FUSION])
+    assert not found.missing
+    assert found.backbones[FUSION].tokenizer_files == (*given.values(),)  # type: ignore[attr-defined]
 
 
 def test_a_missing_package_is_treated_alike(sets: list[str], fetched: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,8 +77,8 @@ def find_networks(
     device, weights
         As in `audiogen_metrics.score`.
     spared
-        Backbones that the run can do without, as long as one network is here: see `added`. One whose weights are given
-        is none of them.
+        Backbones that the run can do without, as long as one network is here: see `added`. One of which a file is
+        given is none of them.
 
     Raises
     ------
@@ -87,14 +87,15 @@ def find_networks(
     UsageError
         Weights that no recipe needs, or a backbone without the output that a recipe needs.
     """
-    from audiogen_metrics.backbones.weights import weights_name
+    from audiogen_metrics.backbones.weights import beside, weights_name
 
     given = weights or {}
     check_weights_names(recipes, given)
     on: dict[str, list[Recipe]] = {}
     for recipe in recipes:
         on.setdefault(recipe.backbone, []).append(recipe)
-    spare = [name for name in on if name in spared and weights_name(name) not in given]
+    asked = {name for name in on if given.keys() & {weights_name(name), *beside(weights_name(name))}}
+    spare = [name for name in on if name in spared and name not in asked]
     required = [recipe for recipe in recipes if recipe.backbone not in spare]
     require_weights(required, given)
     chosen = resolve_device(device)
