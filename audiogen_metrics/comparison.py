@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from audiogen_metrics.audio.files import AudioFolder, scan
+from audiogen_metrics.audio.files import AudioFolder, ClipSet, open_clips
 from audiogen_metrics.audio.pairing import pair
 from audiogen_metrics.errors import MissingDependencyError, MissingWeightsError
 from audiogen_metrics.evaluation import added, check_weights_names, compute, create_backbones, tool_versions
@@ -123,12 +123,13 @@ class ProtocolComparison:
 
 
 def compare_protocols(
-    gen: str | Path,
-    ref: str | Path,
+    gen: ClipSet,
+    ref: ClipSet,
     *,
     base: str = "audioldm",
     prompts: Prompts | None = None,
     suffixes: str | Iterable[str] = (),
+    sample_rate: int | None = None,
     device: str | torch.device = "auto",
     weights: Mapping[str, str | Path] | None = None,
     batch_size: int = 16,
@@ -150,7 +151,7 @@ def compare_protocols(
         backbones are left out, with the reason, where theirs are not.
     prompts
         As in `audiogen_metrics.score`; without them, scores that need some are left out.
-    suffixes, device, weights, batch_size, workers, cache, verify, progress
+    suffixes, sample_rate, device, weights, batch_size, workers, cache, verify, progress
         As in `audiogen_metrics.score`.
 
     Raises
@@ -168,7 +169,9 @@ def compare_protocols(
     recipes = [("protocol", p.name, recipe) for p in _base_first(base) for recipe in p.recipes.values()]
     recipes += [("option", name, changed) for recipe in chosen.select(None) for name, changed in variants(recipe)]
     recipes = [each for each in recipes if prompts is not None or not each[2].definition.prompted]
-    gen_set, ref_set = scan(gen, suffixes), scan(ref, suffixes)
+    gen_set, ref_set = (
+        open_clips(given, suffixes, sample_rate=sample_rate, name=name) for name, given in (("gen", gen), ("ref", ref))
+    )
     captions = None if prompts is None else captions_of(prompts, gen_set.clip_ids)
     check_weights_names([recipe for _, _, recipe in recipes], weights or {})
     own = [recipe for kind, name, recipe in recipes if (kind, name) == ("protocol", base)]

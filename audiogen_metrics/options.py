@@ -77,7 +77,7 @@ def as_path(value: Any, where: str | None = None) -> Path:
         raise UsageError(
             f"a path belongs here, not a {type(value).__name__}",
             where=where,
-            fix="Pass a folder or file; clips in memory go through update() of a metric such as audiogen_metrics.FD",
+            fix="Pass a folder or file",
         ) from error
     if not text:
         raise UsageError("a path is empty", where=where, fix="Pass '.' for the current folder")

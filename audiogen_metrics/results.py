@@ -127,6 +127,10 @@ class Manifest:
     ----------
     gen, ref
         As given: folders, or a statistics file for ``ref``; None where there was no reference.
+    given
+        Which of the two were given clip by clip, so that their places are only descriptions.
+    sample_rate
+        Of arrays that came without their own, in Hz.
     metrics
         Names of the metrics that were computed.
     limit
@@ -165,6 +169,8 @@ class Manifest:
     draws: int | None = field(default=None, metadata=LATER)
     pairs: Mapping[str, str] = field(default_factory=dict, metadata=LATER)
     prompts: Mapping[str, tuple[str, ...]] = field(default_factory=dict, metadata=LATER)
+    given: tuple[str, ...] = field(default=(), metadata=LATER)
+    sample_rate: int | None = field(default=None, metadata=LATER)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from audiogen_metrics.audio.files import scan
+from audiogen_metrics.audio.files import AudioFile, ClipSet, is_shard, open_clips
 from audiogen_metrics.audio.pairing import pair, read_pairs
 from audiogen_metrics.embedding.extraction import EmbeddingSet, ExtractionOptions
 from audiogen_metrics.embedding.sides import FolderSide, Side, between, mixed_forms
@@ -61,7 +62,7 @@ class Difference:
     a, b, difference
         Both values on ``n`` clips each, and ``a − b``.
     n
-        Clips of each system: those that both have, or as many of the larger system as the smaller one has.
+        ClipSet of each system: those that both have, or as many of the larger system as the smaller one has.
     paired
         Whether these are clips of the same ids.
     subsamples
@@ -173,9 +174,9 @@ class Prompt:
     """One clip id that both systems have, the clips, and what each scores; ``ref`` is None without a reference."""
 
     clip_id: str
-    a: Path
-    b: Path
-    ref: Path | None
+    a: AudioFile
+    b: AudioFile
+    ref: AudioFile | None
     value_a: float
     value_b: float
     captions: tuple[str, ...] = ()
@@ -202,16 +203,16 @@ class Systems:
         kind, links = self.telling[0].metric, self.telling[0].links
         a, b = (measured.measurement.by_clip or {} for measured in self.telling)
         sides = (self.a, self.b, *([] if self.ref is None else [self.ref]))
-        paths = [{clip.clip_id: clip.path for clip in side.folder.clips} for side in sides]
-        references = paths[2] if len(paths) > 2 else {}
+        files = [{clip.clip_id: clip for clip in side.folder.clips} for side in sides]
+        references = files[2] if len(files) > 2 else {}
         captions = {} if self.a.captions is None else self.a.captions.by_clip
         sign = -1 if kind.higher_is_better else 1
         common = sorted(a.keys() & b.keys(), key=lambda clip: (sign * (a[clip] - b[clip]), clip))
         return [
             Prompt(
                 clip,
-                paths[0][clip],
-                paths[1][clip],
+                files[0][clip],
+                files[1][clip],
                 references.get(links.partner(clip)),
                 a[clip],
                 b[clip],
@@ -222,9 +223,9 @@ class Systems:
 
 
 def compare(
-    gen_a: str | Path,
-    gen_b: str | Path,
-    ref: str | Path | None = None,
+    gen_a: ClipSet,
+    gen_b: ClipSet,
+    ref: ClipSet | None = None,
     *,
     metrics: str | Sequence[str] | None = None,
     protocol: str = "audioldm",
@@ -234,6 +235,7 @@ def compare(
     prompts: Prompts | None = None,
     seed: int = 0,
     suffixes: str | Iterable[str] = (),
+    sample_rate: int | None = None,
     device: str | torch.device = "auto",
     weights: Mapping[str, str | Path] | None = None,
     batch_size: int = 16,
@@ -263,7 +265,7 @@ def compare(
         As in `score`: what the clips of both systems should sound like.
     seed
         Of the permutations, and of the parts of a larger system.
-    protocol, backbone, suffixes, device, weights, batch_size, workers, cache, verify, progress
+    protocol, backbone, suffixes, sample_rate, device, weights, batch_size, workers, cache, verify, progress
         As in `score`.
     observe
         Called with the sets and their features when all is computed.
@@ -283,7 +285,7 @@ def compare(
     >>> found.differences[0].verdict  # doctest: +SKIP
     'A better, p = 0.005'
     """
-    if ref is not None and as_path(ref).is_file():
+    if isinstance(ref, (str, os.PathLike)) and as_path(ref).is_file() and not is_shard(ref):
         raise UsageError(
             "a comparison needs the reference's clips, not statistics of them", where=ref, fix="Pass the folder"
         )
@@ -293,7 +295,10 @@ def compare(
         raise UsageError("clips have no partners without a reference", where=where, fix="Pass ref, or leave it out")
     chosen = get_protocol(protocol)
     recipes = computable(chosen, metrics, ref=ref is not None, prompts=prompts is not None, backbone=backbone)
-    folders = [scan(folder, suffixes) for folder in (gen_a, gen_b, *([] if ref is None else [ref]))]
+    folders = [
+        open_clips(given, suffixes, sample_rate=sample_rate, name=name)
+        for name, given in {"A": gen_a, "B": gen_b, **({} if ref is None else {"ref": ref})}.items()
+    ]
     ids = [{*folder.clip_ids} for folder in folders]
     partners = None if pairs is None else read_pairs(pairs, ids[0] | ids[1], ids[2])
     captions: list[Captions | None] = [None, None, None]

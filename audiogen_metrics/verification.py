@@ -15,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
+from audiogen_metrics.audio.files import ClipSet
 from audiogen_metrics.backbones import BACKBONES
 from audiogen_metrics.backbones.weights import weights_name
 from audiogen_metrics.errors import HELPS, DataError, MissingDependencyError, MissingWeightsError, UsageError, option
@@ -121,8 +122,8 @@ class Verification:
 def verify(
     path: str | Path,
     *,
-    gen: str | Path | None = None,
-    ref: str | Path | None = None,
+    gen: ClipSet | None = None,
+    ref: ClipSet | None = None,
     weights: Mapping[str, str | Path] | None = None,
     device: str | torch.device = "auto",
     workers: int | None = None,
@@ -231,8 +232,8 @@ def _verified(
     content: Any,
     path: str | Path,
     *,
-    gen: str | Path | None = None,
-    ref: str | Path | None = None,
+    gen: ClipSet | None = None,
+    ref: ClipSet | None = None,
     weights: Mapping[str, str | Path] | None = None,
     device: str | torch.device = "auto",
     workers: int | None = None,
@@ -261,6 +262,7 @@ def _verified(
         device=device,
         weights={**manifest.weights, **given},
         batch_size=manifest.batch_size,
+        sample_rate=manifest.sample_rate,
         workers=workers,
         pairing=recorded.pairing.get("mode", "auto"),
         pairs=manifest.pairs or None,
@@ -341,11 +343,14 @@ def _require_recipes(manifest: Manifest, protocol: str) -> None:
 
 
 def _require_inputs(
-    manifest: Manifest, report: Path, places: Mapping[str, str | Path | None], weights: Mapping[str, str | Path]
+    manifest: Manifest, report: Path, places: Mapping[str, ClipSet | None], weights: Mapping[str, str | Path]
 ) -> None:
     """Raise unless the sets and weights are where the report says, or where the caller says; names the option."""
     for name, place in places.items():
         stated = getattr(manifest, name)
+        if place is None and name in manifest.given:
+            fix = f"Pass them again: {option(name, 'PATH')}"
+            raise UsageError(f"{name} was given clip by clip, not as a folder", where=stated, fix=fix)
         if place is None and stated is not None and not as_path(stated).exists():
             beside = as_path(report).parent / stated
             raise DataError(

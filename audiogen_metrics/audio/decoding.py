@@ -14,7 +14,7 @@ import numpy.typing as npt
 import soundfile
 
 from audiogen_metrics.audio import mp3, ogg, tags
-from audiogen_metrics.audio.files import UNDECODABLE
+from audiogen_metrics.audio.files import UNDECODABLE, AudioFile
 from audiogen_metrics.audio.signatures import names_content
 from audiogen_metrics.audio.unfinished import completed
 from audiogen_metrics.errors import AudioFileError
@@ -112,17 +112,43 @@ def decode(path: Path, content: bytes, *, integers: bool = False) -> Audio:
         room = MAX_SAMPLES - sum(part.samples.size for part in parts)
         parts.append(_decode(path, piece, frames, room, integers=integers))
     audio = _joined(path, parts)
-    if audio.samples.size == 0:
-        raise AudioFileError("the file has no samples", path)
     if audio.sample_rate < LOWEST_RATE:
         what = f"its header says {audio.sample_rate} Hz, which is no rate of sound (kHz for Hz?)"
         raise AudioFileError(what, path, "Write it again with its rate in Hz")
-    extremes = np.array([audio.samples.min(), audio.samples.max()])  # NaN passes through both
-    if not np.isfinite(extremes).all():
-        raise AudioFileError("the file has NaN or infinite samples", path)
-    if np.abs(extremes).max() > MAX_LEVEL:
-        raise AudioFileError(f"the file has samples beyond {MAX_LEVEL:g} times full scale", path)
+    require_sound(audio.samples, path, "the file")
     return audio
+
+
+def require_sound(samples: npt.NDArray[np.float32], path: Path, what: str) -> None:
+    """Raise AudioFileError for samples that are none of sound; ``what`` has them."""
+    if samples.size == 0:
+        raise AudioFileError(f"{what} has no samples", path)
+    extremes = np.array([samples.min(), samples.max()])  # NaN passes through both
+    if not np.isfinite(extremes).all():
+        raise AudioFileError(f"{what} has NaN or infinite samples", path)
+    if np.abs(extremes).max() > MAX_LEVEL:
+        raise AudioFileError(f"{what} has samples beyond {MAX_LEVEL:g} times full scale", path)
+
+
+def decoded(clip: AudioFile, *, integers: bool = False) -> Audio:
+    """Return the samples of a clip, wherever it lies.
+
+    Parameters
+    ----------
+    clip
+        The clip.
+    integers
+        As in `decode`.
+
+    Raises
+    ------
+    OSError
+        It cannot be read.
+    AudioFileError
+        As in `decode`.
+    """
+    content = clip.fetch()
+    return content if isinstance(content, Audio) else decode(clip.path, content, integers=integers)
 
 
 def claimed_samples(content: bytes) -> int:

@@ -8,11 +8,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from audiogen_metrics.audio import signatures
 from audiogen_metrics.errors import DataError, option
-from audiogen_metrics.options import as_path
+from audiogen_metrics.options import as_path, at_home
 from audiogen_metrics.registry import unknown_name
+
+if TYPE_CHECKING:
+    from audiogen_metrics.audio.decoding import Audio
 
 
 def _suffixes(names: str) -> frozenset[str]:
@@ -33,6 +37,9 @@ AMBIGUOUS = frozenset([".ts", ".mts", ".dts", ".asf"])
 
 AUDIO = DECODABLE | UNDECODABLE | AMBIGUOUS
 
+SHARDS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+"""How names of archives end that stand for a folder."""
+
 MAX_REPEATED = 1_000_000
 """Files and folders that links may list a second time: links into each other multiply without end."""
 
@@ -43,6 +50,27 @@ class AudioFile:
 
     clip_id: str
     path: Path
+
+    @property
+    def is_file(self) -> bool:
+        """Whether ``path`` can be opened; else it says where the clip lies."""
+        return True
+
+    def fetch(self) -> bytes | Audio:
+        """Return the bytes of the file, or of a clip that came decoded its samples.
+
+        Raises
+        ------
+        OSError
+            It cannot be read.
+        AudioFileError
+            What lies there is no clip.
+        """
+        return self.path.read_bytes()
+
+    def spelt(self, root: Path) -> str:
+        """Return the clip id as the file's name spells it: they differ where a name is not in NFC."""
+        return _spelt(self.path, root)
 
 
 @dataclass(frozen=True)
@@ -74,7 +102,45 @@ class AudioFolder:
     @property
     def written(self) -> dict[str, str]:
         """Clip ids as the files' names spell them, by clip id: they differ where a name is not in NFC."""
-        return {clip.clip_id: _spelt(clip.path, self.root) for clip in self.clips}
+        return {clip.clip_id: clip.spelt(self.root) for clip in self.clips}
+
+
+ClipSet: TypeAlias = "str | Path | Iterable[Any]"
+"""A set of clips: a folder or tar shard, or the clips themselves; see `audiogen_metrics.score`."""
+
+
+def open_clips(
+    given: ClipSet, suffixes: str | Iterable[str] = (), *, sample_rate: int | None = None, name: str = "gen"
+) -> AudioFolder:
+    """Return a set of clips, however it is given.
+
+    Parameters
+    ----------
+    given
+        A folder, or what `audiogen_metrics.score` takes in its place.
+    suffixes
+        As in `scan`; for tar shards, too.
+    sample_rate
+        Of arrays that come without their own, in Hz.
+    name
+        What errors call the set.
+
+    Raises
+    ------
+    DataError, UsageError
+        As `scan`; what is no clip, or two clips of one id.
+    """
+    if isinstance(given, (str, os.PathLike)) and not is_shard(given):
+        return scan(given, suffixes)
+    from audiogen_metrics.audio.given import collect  # numpy is not needed for folders
+
+    return collect(given, suffixes, sample_rate, name)
+
+
+def is_shard(given: object) -> bool:
+    """Tell whether something is the path of an archive that stands for a folder."""
+    text = os.fsdecode(given) if isinstance(given, (str, os.PathLike)) else ""
+    return text.lower().endswith(SHARDS) and not at_home(text).is_dir()
 
 
 def scan(folder: str | Path, suffixes: str | Iterable[str] = ()) -> AudioFolder:

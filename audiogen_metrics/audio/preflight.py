@@ -177,7 +177,7 @@ def probe_copies(folder: AudioFolder, clip_ids: Collection[str]) -> set[str]:
     found = set()
     known: dict[Path, frozenset[str]] = {}
     for clip in folder.clips:
-        if clip.clip_id in clip_ids:
+        if clip.clip_id in clip_ids and clip.path.is_relative_to(folder.root):
             for parent in clip.path.relative_to(folder.root).parents:
                 place = folder.root / parent
                 if place not in known:

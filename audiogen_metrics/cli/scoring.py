@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audiogen_metrics import distributed
-from audiogen_metrics.audio.files import printable, scan
+from audiogen_metrics.audio.files import open_clips, printable
 from audiogen_metrics.backbones.licences import not_commercial
 from audiogen_metrics.backbones.weights import parse_weights
 from audiogen_metrics.cli.common import (
@@ -88,8 +88,9 @@ def add_parser(subparsers: Subparsers) -> None:
         "folders",
         nargs="+",
         metavar="GEN",
-        help="folder of generated audio; a second one is the reference, if --ref does not name it: a folder, or a file "
-        "made by agm stats build. Without a reference, only metrics that need none are computed",
+        help="folder or tar shard of generated audio; a second one is the reference, if --ref does not name it: a "
+        "folder, a shard, or a file made by agm stats build. Without a reference, only metrics that need none are "
+        "computed",
     )
     parser.add_argument(
         "--ref", metavar="REF", help="the reference; every GEN is then a folder of generated audio, scored against it"
@@ -208,7 +209,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("leaves out what tells systems apart", where="--no-ci", fix=f"Leave out it or {other}")
     if len(systems) > 1:
         for gen in systems:  # a mistake in the last one shows before the first one is scored
-            scan(gen, arguments.suffix)
+            open_clips(gen, arguments.suffix)
     several = check_processes(arguments)
     options = {
         "metrics": metrics,

@@ -24,7 +24,7 @@ from audiogen_metrics.audio.resampling import RESAMPLING_VERSION
 from audiogen_metrics.backbones.base import Backbone, Output
 from audiogen_metrics.embedding.admission import Admission
 from audiogen_metrics.embedding.cache import CachedClip, ClipFeatures, EmbeddingCache
-from audiogen_metrics.embedding.memo import HashMemo, digest_of, identity_of, memo_folder
+from audiogen_metrics.embedding.memo import HashMemo, digest_of, digest_of_samples, identity_of, memo_folder
 from audiogen_metrics.embedding.passes import Arriving, Passes, too_long
 from audiogen_metrics.errors import (
     NO_MEMORY,
@@ -336,26 +336,26 @@ class _Run:
     def load(self, clip: AudioFile) -> _Loaded:
         """Read, hash and decode one clip, as far as its features are not cached."""
         try:
-            if self.memo is not None and not self.options.verify:
+            if self.memo is not None and clip.is_file and not self.options.verify:
                 digest = self.memo.recall(clip.path)
                 if digest is not None and self.cached(key := self.key(clip, digest)):
                     return _Loaded(clip, digest, key)
-            identity = identity_of(clip.path)
-            if identity[0] > MAX_BYTES:
-                return _failed(clip, f"larger than {MAX_BYTES} bytes: cut it into clips")
-            content = clip.path.read_bytes()
+            digest, content = self.read(clip)
         except OSError as error:
             return _failed(clip, f"cannot be read ({error.strerror})")
-        digest = digest_of(content)
-        if self.memo is not None:
-            self.memo.remember(clip.path, identity, digest)
+        except AudioFileError as error:
+            return _failed(clip, error.what, error.fix or "")
         key = self.key(clip, digest)
         if self.cached(key):
             return _Loaded(clip, digest, key)
         try:
-            self.admission.enter(clip.clip_id, claimed_samples(content))
-            as_integers = any(preprocessing.sixteen_bit == "file" for preprocessing in self.groups)
-            decoded = decode(clip.path, content, integers=as_integers)
+            if isinstance(content, Audio):
+                self.admission.enter(clip.clip_id, content.samples.size)
+                decoded = content
+            else:
+                self.admission.enter(clip.clip_id, claimed_samples(content))
+                as_integers = any(preprocessing.sixteen_bit == "file" for preprocessing in self.groups)
+                decoded = decode(clip.path, content, integers=as_integers)
             del content  # it may be larger than what was in it
             waveforms, facts = {}, {}
             for preprocessing, lanes in self.groups.items():
@@ -373,6 +373,20 @@ class _Run:
             if not is_out_of_memory(error):
                 raise
             return _failed(clip, NO_MEMORY)
+
+    def read(self, clip: AudioFile) -> tuple[str, bytes | Audio]:
+        """Return the content of a clip, and its hash; files' hashes are remembered."""
+        if not clip.is_file:
+            content = clip.fetch()
+            return digest_of_samples(content) if isinstance(content, Audio) else digest_of(content), content
+        identity = identity_of(clip.path)
+        if identity[0] > MAX_BYTES:
+            raise AudioFileError(f"larger than {MAX_BYTES} bytes: cut it into clips")
+        content = clip.path.read_bytes()
+        digest = digest_of(content)
+        if self.memo is not None:
+            self.memo.remember(clip.path, identity, digest)
+        return digest, content
 
     def key(self, clip: AudioFile, digest: str) -> str:
         """Return what the features of a clip are cached under."""

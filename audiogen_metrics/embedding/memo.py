@@ -11,6 +11,9 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
+
+from audiogen_metrics.audio.decoding import Audio
 from audiogen_metrics.filesystems import RACY_NS, Volume
 from audiogen_metrics.settings import cache_dir, cache_trouble
 from audiogen_metrics.writing import write_atomically
@@ -28,6 +31,14 @@ Stamp = tuple[int, int, int, int, str]
 def digest_of(content: bytes) -> str:
     """Return the content hash under which a clip is cached."""
     return hashlib.blake2b(content, digest_size=20).hexdigest()
+
+
+def digest_of_samples(audio: Audio) -> str:
+    """Return the content hash of a clip that came decoded: of its samples, their layout and rate."""
+    digest = hashlib.blake2b(digest_size=20)
+    digest.update(f"samples {audio.samples.dtype.str} {audio.samples.shape} {audio.sample_rate} Hz\n".encode())
+    digest.update(np.ascontiguousarray(audio.samples).data)
+    return digest.hexdigest()
 
 
 class HashMemo:

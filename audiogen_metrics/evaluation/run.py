@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeAlias, TypedDict, Unpack
+from typing import TYPE_CHECKING, TypeAlias, TypedDict, TypeGuard, Unpack
 
 from audiogen_metrics import distributed as processes
-from audiogen_metrics.audio.files import AudioFile, AudioFolder, parse_suffixes, printable, scan
+from audiogen_metrics.audio.files import (
+    AudioFile,
+    AudioFolder,
+    ClipSet,
+    is_shard,
+    open_clips,
+    parse_suffixes,
+    printable,
+)
 from audiogen_metrics.audio.pairing import Pairing, PairingMode, pair, read_pairs
 from audiogen_metrics.errors import DataError, UsageError, option, spoken
 from audiogen_metrics.evaluation.evaluation import DEFAULTS, Asked, Evaluation, of_reference
@@ -43,6 +52,7 @@ class RunOptions(TypedDict, total=False):
     prompts: Prompts | None
     limit: int | None
     suffixes: str | Iterable[str]
+    sample_rate: int | None
     strict: bool
     ci: bool
     draws: int | None
@@ -71,8 +81,8 @@ class SystemOptions(RunOptions, total=False):
 
 
 def score(
-    gen: str | Path,
-    ref: str | Path | None = None,
+    gen: ClipSet,
+    ref: ClipSet | None = None,
     *,
     metrics: str | Sequence[str] | None = None,
     protocol: str = "audioldm",
@@ -86,6 +96,7 @@ def score(
     prompts: Prompts | None = None,
     limit: int | None = None,
     suffixes: str | Iterable[str] = (),
+    sample_rate: int | None = None,
     strict: bool = False,
     ci: bool = True,
     draws: int | None = None,
@@ -98,13 +109,19 @@ def score(
     observe: Callable[[Evaluation], None] | None = None,
     beside: Sequence[Evaluation] = (),
 ) -> ScoreReport:
-    """Score a folder of generated audio against a folder of references, or their statistics.
+    """Score a set of generated audio against a set of references, or their statistics.
 
     Parameters
     ----------
     gen, ref
-        Folders of audio files, searched recursively. Clips pair by clip id: the path below the folder without
+        Folders of audio files, searched recursively. ClipSet pair by clip id: the path below the folder without
         its suffix. ``ref`` may be a statistics file; None leaves the metrics that look at gen only.
+
+        In place of a folder, with the same report: a tar shard in WebDataset's form, or a range of them
+        (``"clips-{000..012}.tar"``); a list of files; a dict of arrays, files or files' bytes by clip id; an iterable
+        of ``(clip_id, array, sample_rate)``, of files or of WebDataset's samples; a dataset of Hugging Face with an
+        Audio column. Arrays are ``(time,)`` or ``(channels, time)``, floats of full scale ±1. An iterable is read to
+        its end first, into a temporary file where it is large.
     metrics
         Names such as ``["fd", "kl"]``. None computes all of the protocol; one that cannot be computed is then
         None with its reason, where a metric asked for by name raises. The same holds for scores that were added to the
@@ -122,7 +139,7 @@ def score(
         Files to use for backbones by name, in the published format; whatever their digest, it goes into the report.
         By default the published files, found on this machine and verified.
     batch_size
-        Clips per forward pass, at most.
+        ClipSet per forward pass, at most.
     workers
         Decoding threads; None chooses, 0 decodes in the calling thread.
     pairing
@@ -139,6 +156,8 @@ def score(
     suffixes
         Take files with one of these suffixes only, such as ``".flac"``, from folders where one clip is there in
         several formats; empty takes all audio. A folder must have one of them, not all.
+    sample_rate
+        Of arrays that come without their own, in Hz.
     strict
         Raise if any file must be skipped.
     ci
@@ -209,6 +228,7 @@ def score(
         prompts=prompts,
         limit=limit,
         suffixes=suffixes,
+        sample_rate=sample_rate,
         strict=strict,
         ci=ci,
         draws=draws,
@@ -224,8 +244,8 @@ def score(
 
 
 def score_named(
-    gen: str | Path,
-    ref: str | Path | None,
+    gen: ClipSet,
+    ref: ClipSet | None,
     metrics: str | Sequence[str] | None,
     protocol: str,
     *,
@@ -261,8 +281,8 @@ def score_named(
 
 
 def score_recipes(
-    gen: str | Path,
-    ref: str | Path | GivenFeatures | None,
+    gen: ClipSet,
+    ref: ClipSet | GivenFeatures | None,
     recipes: Sequence[Recipe],
     networks: Callable[[], Networks],
     protocol: Protocol,
@@ -298,7 +318,7 @@ def score_recipes(
     ci, draws, observe = options["ci"], options["draws"], options["observe"]
     _check_options(batch_size=batch_size, workers=workers, limit=limit, pairing=pairing)
     for name, place in (("gen", gen), ("ref", ref)):
-        if isinstance(place, (str, Path)):
+        if _is_path(place):
             as_path(place, name)
     if ref is None and (pairing == "id" or pairs is not None):
         where = spoken("pairing", "--pairing") if pairs is None else spoken("pairs", "--pairs")
@@ -311,7 +331,9 @@ def score_recipes(
         where = spoken("pairs", "--pairs")
         raise UsageError("they are given, and pairing is none", where=where, fix="Leave out one of them")
     _require_given(recipes, ref=ref is not None, prompts=options["prompts"] is not None)
-    gen_set, ref_set = scan(gen, suffixes), None if ref is None else _opened(ref, suffixes)
+    rate = options["sample_rate"]
+    gen_set = open_clips(gen, suffixes, sample_rate=rate)
+    ref_set = None if ref is None else _opened(ref, suffixes, rate)
     partners = None
     if pairs is not None and ref_set is not None:
         partners = read_pairs(pairs, {*_found_ids(gen_set)}, {*_found_ids(ref_set)})
@@ -358,7 +380,18 @@ def score_recipes(
         protocol,
         ExtractionOptions(batch_size, workers, asked.cache, options["verify"], options["progress"], asked.distributed),
         asked,
-        manifest(gen, ref, recipes, protocol, asked, batch_size, limit=limit, suffixes=suffixes, weights=weights or {}),
+        manifest(
+            gen if _is_path(gen) else gen_set,
+            ref if _is_path(ref) else ref_set,
+            recipes,
+            protocol,
+            asked,
+            batch_size,
+            limit=limit,
+            suffixes=suffixes,
+            sample_rate=rate,
+            weights=weights or {},
+        ),
         beside,
         found.missing,
     )
@@ -440,8 +473,8 @@ def evaluate(
 
 
 def manifest(
-    gen: str | Path,
-    ref: str | Path | GivenFeatures | None,
+    gen: str | Path | AudioFolder,
+    ref: str | Path | Known | None,
     recipes: Sequence[Recipe],
     protocol: Protocol,
     asked: Asked,
@@ -449,14 +482,22 @@ def manifest(
     *,
     limit: int | None = None,
     suffixes: str | Iterable[str] = (),
+    sample_rate: int | None = None,
     weights: Mapping[str, str | Path] = MappingProxyType({}),
 ) -> Manifest:
-    """Return how to run a run again."""
+    """Return how to run a run again; of sets that were given clip by clip it can only say so."""
+    places = {
+        name: place.root if isinstance(place, AudioFolder) else place
+        for name, place in (("gen", gen), ("ref", ref))
+        if isinstance(place, (str, Path, AudioFolder))
+    }
     return Manifest(
-        gen=printable(gen),
-        ref=printable(ref) if isinstance(ref, (str, Path)) else None,
+        gen=printable(places["gen"]),
+        ref=printable(places["ref"]) if "ref" in places else None,
         metrics=tuple(map(protocol.name_of, recipes)),
         limit=limit,
+        given=tuple(name for name, place in (("gen", gen), ("ref", ref)) if isinstance(place, AudioFolder)),
+        sample_rate=sample_rate,
         suffixes=parse_suffixes(suffixes),
         weights={name: printable(path) for name, path in weights.items()},
         batch_size=batch_size,
@@ -471,7 +512,7 @@ def manifest(
 
 
 def reference_statistics(
-    folder: str | Path,
+    folder: ClipSet,
     *,
     metrics: str | Sequence[str] | None = None,
     protocol: str = "audioldm",
@@ -482,6 +523,7 @@ def reference_statistics(
     workers: int | None = None,
     limit: int | None = None,
     suffixes: str | Iterable[str] = (),
+    sample_rate: int | None = None,
     strict: bool = False,
     cache: bool = True,
     verify: bool = False,
@@ -492,8 +534,10 @@ def reference_statistics(
     Parameters
     ----------
     folder
-        Folder of audio files.
-    metrics, protocol, backbone, device, weights, batch_size, workers, limit, suffixes, strict, cache, verify, progress
+        Folder of audio files, or what `score` takes in its place.
+    metrics, protocol, backbone, device, weights, batch_size, workers, limit
+        As in `score`.
+    suffixes, sample_rate, strict, cache, verify, progress
         As in `score`. IS looks at the generated set only, so it leaves nothing in the file.
 
     Raises
@@ -529,6 +573,7 @@ def reference_statistics(
         workers=workers,
         limit=limit,
         suffixes=suffixes,
+        sample_rate=sample_rate,
         strict=strict,
         cache=cache,
         verify=verify,
@@ -546,7 +591,7 @@ def reference_statistics(
 
 
 def embed_folder(
-    folder: str | Path,
+    folder: ClipSet,
     *,
     name: str = "set",
     metrics: str | Sequence[str] | None = None,
@@ -558,6 +603,7 @@ def embed_folder(
     workers: int | None = None,
     limit: int | None = None,
     suffixes: str | Iterable[str] = (),
+    sample_rate: int | None = None,
     strict: bool = False,
     cache: bool = True,
     verify: bool = False,
@@ -569,7 +615,7 @@ def embed_folder(
     """
     recipes = get_protocol(protocol).select(metrics, backbone)
     _check_options(batch_size=batch_size, workers=workers, limit=limit, pairing="auto")
-    found = scan(folder, suffixes)
+    found = open_clips(folder, suffixes, sample_rate=sample_rate, name=name)
     found = replace(found, clips=found.clips[:limit])
     backbones = find_networks(recipes, device, weights, added(recipes) if metrics is None else ()).backbones
     recipes = [recipe for recipe in recipes if recipe.backbone in backbones]
@@ -584,22 +630,28 @@ def embed_folder(
     return side, backbones
 
 
-def open_reference(ref: str | Path, suffixes: str | Iterable[str] = ()) -> AudioFolder | ReferenceStatistics:
-    """Return the reference set behind a path: the clips of a folder, or the content of a statistics file."""
-    if not as_path(ref).is_file():
-        return scan(ref, suffixes)
+def open_reference(
+    ref: ClipSet, suffixes: str | Iterable[str] = (), sample_rate: int | None = None
+) -> AudioFolder | ReferenceStatistics:
+    """Return a reference set: the clips of a folder or what is given in its place, or a statistics file's content."""
+    if not _is_path(ref) or is_shard(ref) or not as_path(ref).is_file():
+        return open_clips(ref, suffixes, sample_rate=sample_rate, name="ref")
     from audiogen_metrics.embedding.reference import ReferenceStatistics
 
     return ReferenceStatistics.load(ref)
 
 
-def _opened(ref: str | Path | GivenFeatures, suffixes: str | Iterable[str]) -> Known:
-    if isinstance(ref, (str, Path)):
+def _opened(ref: ClipSet | GivenFeatures, suffixes: str | Iterable[str], sample_rate: int | None) -> Known:
+    if _is_path(ref):
         return open_reference(ref, suffixes)  # of a folder without importing torch
     from audiogen_metrics.embedding.reference import GivenFeatures
     from audiogen_metrics.embedding.sides import GivenSide
 
-    return GivenSide(ref) if isinstance(ref, GivenFeatures) else open_reference(ref, suffixes)
+    return GivenSide(ref) if isinstance(ref, GivenFeatures) else open_reference(ref, suffixes, sample_rate)
+
+
+def _is_path(given: object) -> TypeGuard[str | Path]:
+    return isinstance(given, (str, os.PathLike))
 
 
 def computable(

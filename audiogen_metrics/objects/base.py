@@ -38,7 +38,7 @@ from audiogen_metrics.registry import unknown_name
 from audiogen_metrics.results import InputSummary, Score
 
 if TYPE_CHECKING:
-    from audiogen_metrics.audio.files import AudioFolder
+    from audiogen_metrics.audio.files import AudioFolder, ClipSet
     from audiogen_metrics.embedding.cache import ClipFeatures
     from audiogen_metrics.evaluation.run import ScoreOptions
 
@@ -301,15 +301,13 @@ class AudioMetric(Accumulating):
             reason=reason,
         )
 
-    def score(self, gen: str | Path, ref: str | Path | None = None, **options: Unpack[ScoreOptions]) -> Score:
+    def score(self, gen: ClipSet, ref: ClipSet | None = None, **options: Unpack[ScoreOptions]) -> Score:
         """Score a folder as `audiogen_metrics.score` does; what ``update`` has accumulated is left alone.
 
         Parameters
         ----------
-        gen
-            Folder of generated audio.
-        ref
-            Folder of references or statistics file; None takes the ``ref`` of the constructor.
+        gen, ref
+            As in `audiogen_metrics.score`; without ``ref``, that of the constructor.
         **options
             As in `audiogen_metrics.score`: ``ci``, ``draws``, ``pairs``, ``limit``, ``cache``, ``progress``, …
 
@@ -323,7 +321,8 @@ class AudioMetric(Accumulating):
 
         needs_ref = "ref" in self._sides
         ready = self._ref if isinstance(self._ref, GivenFeatures) else None
-        chosen = (ref or self._ref_path or ready) if needs_ref else None
+        known = self._ref_path or ready if ref is None else ref
+        chosen = known if needs_ref else None
         if needs_ref and chosen is None:
             raise UsageError(f"{self.score_id} needs a reference", fix="Pass ref to score or to the constructor")
         report = score_recipes(

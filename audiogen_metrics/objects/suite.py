@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack, cast
 
 import torch
@@ -19,6 +18,7 @@ from audiogen_metrics.registry import unknown_name
 from audiogen_metrics.results import Score, ScoreReport
 
 if TYPE_CHECKING:
+    from audiogen_metrics.audio.files import ClipSet
     from audiogen_metrics.backbones.base import Backbone
     from audiogen_metrics.evaluation.run import ScoreOptions
 
@@ -187,15 +187,13 @@ class MetricSuite(MetricCollection):
         asked = {"ci": ci, "draws": draws, "extrapolate": extrapolate, "seed": seed}
         return {self._set_name(name): metric._score(asked, tolerant=True) for name, metric in self.members.items()}
 
-    def score(self, gen: str | Path, ref: str | Path | None = None, **options: Unpack[ScoreOptions]) -> ScoreReport:
+    def score(self, gen: ClipSet, ref: ClipSet | None = None, **options: Unpack[ScoreOptions]) -> ScoreReport:
         """Score a folder as `audiogen_metrics.score` does; what ``update`` has accumulated is left alone.
 
         Parameters
         ----------
-        gen
-            Folder of generated audio.
-        ref
-            Folder of references or statistics file; None takes the one that all members were constructed with.
+        gen, ref
+            As in `audiogen_metrics.score`; without ``ref``, the one that all members were constructed with.
         **options
             As in `audiogen_metrics.score`: ``ci``, ``draws``, ``pairs``, ``limit``, ``cache``, ``progress``, …
 

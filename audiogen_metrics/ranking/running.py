@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from audiogen_metrics import distributed as processes
-from audiogen_metrics.audio.files import printable
+from audiogen_metrics.audio.files import ClipSet, printable
 from audiogen_metrics.errors import InsufficientDataError, UsageError
 from audiogen_metrics.evaluation import Evaluation, score
 from audiogen_metrics.evaluation.run import SystemOptions, check_names
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 
 def score_systems(
-    systems: Iterable[str | Path] | Mapping[str, str | Path],
-    ref: str | Path | None = None,
+    systems: Iterable[str | Path] | Mapping[str, ClipSet],
+    ref: ClipSet | None = None,
     *,
     permutations: int | None = None,
     observe: Callable[[Evaluation], None] | None = None,
@@ -44,8 +44,9 @@ def score_systems(
     Parameters
     ----------
     systems
-        Folders of generated audio; with labels where they are a mapping. Without, a label is the shortest end of the
-        path that tells a folder from the others.
+        Folders of generated audio; with labels where they are a mapping, whose values may be whatever
+        `audiogen_metrics.score` takes. Without, a label is the shortest end of the path that tells a folder from the
+        others.
     ref
         As in `audiogen_metrics.score`.
     permutations
@@ -103,7 +104,7 @@ def score_systems(
     return replace(found, _evaluations=tuple(seen))
 
 
-def _named(systems: Iterable[str | Path] | Mapping[str, str | Path]) -> dict[str, str | Path]:
+def _named(systems: Iterable[str | Path] | Mapping[str, ClipSet]) -> dict[str, ClipSet]:
     """Return the systems by label; UsageError for fewer than two, or where one could not tell which is which."""
     if isinstance(systems, Set):
         raise UsageError("a set has no order", where="systems", fix="Pass a list, or a mapping from labels to folders")
@@ -121,7 +122,8 @@ def _named(systems: Iterable[str | Path] | Mapping[str, str | Path]) -> dict[str
             other = shown[printed]
             raise UsageError(f"{label!r} and {other!r} print as one label", where="systems", fix="Rename one")
         shown[printed] = label
-        as_path(folder, f"systems[{label!r}]")
+        if isinstance(folder, (str, os.PathLike)):
+            as_path(folder, f"systems[{label!r}]")
     return {**given}
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, cast
 
 import torch
 
+from audiogen_metrics.audio.files import AudioFile
 from audiogen_metrics.backbones.base import Output
 from audiogen_metrics.embedding.extraction import EmbeddingSet
 from audiogen_metrics.embedding.reference import GivenFeatures
@@ -105,7 +105,7 @@ class Neighbour:
 
     clip_id: str
     distance: float
-    path: Path
+    file: AudioFile
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,8 @@ class ClipDiagnosis:
     """One generated clip: what is heard in it and in its reference, how far it is off, what it does, its prompts."""
 
     clip_id: str
-    path: Path
-    ref_path: Path | None
+    file: AudioFile
+    ref_file: AudioFile | None
     value: float
     gen_classes: tuple[tuple[str, float], ...]
     ref_classes: tuple[tuple[str, float], ...]
@@ -344,7 +344,7 @@ def _nearest(evaluation: Evaluation) -> dict[str, Neighbour] | None:
         gen_rows, ref_rows = _clip_rows(gen), _clip_rows(ref)
     except InsufficientDataError:
         return None
-    paths = _paths(evaluation.ref)
+    files = _files(evaluation.ref)
     found = {}
     for start in range(0, len(gen_rows), ROWS_AT_ONCE):
         part = gen_rows[start : start + ROWS_AT_ONCE]
@@ -353,7 +353,7 @@ def _nearest(evaluation: Evaluation) -> dict[str, Neighbour] | None:
         distances = (part - ref_rows[places]).norm(dim=1)
         for offset, (place, distance) in enumerate(zip(places.tolist(), distances.tolist(), strict=True)):
             ref_id = ref.clip_ids[place]
-            found[gen.clip_ids[start + offset]] = Neighbour(ref_id, distance, paths[ref_id])
+            found[gen.clip_ids[start + offset]] = Neighbour(ref_id, distance, files[ref_id])
     return found
 
 
@@ -388,8 +388,8 @@ class _Describer:
         self.values, self.nearest = values, nearest
         self.influence = {} if influence is None else influence.by_clip
         self.captions = {} if evaluation.asked.captions is None else evaluation.asked.captions.by_clip
-        self.gen_paths = _paths(evaluation.gen)
-        self.ref_paths = _paths(evaluation.ref) if isinstance(evaluation.ref, FolderSide) else {}
+        self.gen_files = _files(evaluation.gen)
+        self.ref_files = _files(evaluation.ref) if isinstance(evaluation.ref, FolderSide) else {}
         self.paired = set(evaluation.paired)
         self.recipe = evaluation.recipe("logits")
         self.evaluation = evaluation
@@ -399,8 +399,8 @@ class _Describer:
         partner = self.evaluation.links.partner(clip_id)
         return ClipDiagnosis(
             clip_id,
-            self.gen_paths[clip_id],
-            self.ref_paths.get(partner) if clip_id in self.paired else None,
+            self.gen_files[clip_id],
+            self.ref_files.get(partner) if clip_id in self.paired else None,
             self.values[clip_id],
             self.heard("gen", clip_id),
             self.heard("ref", partner) if clip_id in self.paired else (),
@@ -425,5 +425,5 @@ class _Describer:
         )
 
 
-def _paths(side: FolderSide) -> dict[str, Path]:
-    return {clip.clip_id: clip.path for clip in side.folder.clips}
+def _files(side: FolderSide) -> dict[str, AudioFile]:
+    return {clip.clip_id: clip for clip in side.folder.clips}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from audiogen_metrics.report import drawings
@@ -14,6 +14,7 @@ from audiogen_metrics.results import InputSummary, ScoreReport
 from audiogen_metrics.writing import written
 
 if TYPE_CHECKING:
+    from audiogen_metrics.audio.files import ClipSet
     from audiogen_metrics.evaluation.evaluation import Evaluation
     from audiogen_metrics.report.chance import Variety
     from audiogen_metrics.report.diagnosis import Classes, ClipDiagnosis, Diagnosis, Influence, Projection
@@ -29,7 +30,7 @@ PLAYED_SECONDS = 10
 """Longest copy of a clip in a page."""
 
 
-def score_html(gen: str | Path, ref: str | Path | None, path: str | Path, **options: Any) -> ScoreReport:
+def score_html(gen: ClipSet, ref: ClipSet | None, path: str | Path, **options: Any) -> ScoreReport:
     """Score two sets as `audiogen_metrics.score` does, and write the page about it.
 
     Parameters
@@ -278,7 +279,7 @@ def clip_lists(diagnosis: Diagnosis, album: Album, heading: str = "h3") -> str:
     unit = units.get(diagnosis.order or "", "distance to the nearest reference clip")
     # Generated clips first: they are what the page is about, should the space for audio run out.
     for clip in diagnosis.worst + diagnosis.best:
-        album.of(clip.path)
+        album.of(clip.file)
     influenced = "" if diagnosis.influence is None else diagnosis.influence.score_id
     lists = ""
     for name, clips in (("Worst", diagnosis.worst), ("Best", diagnosis.best)):
@@ -303,18 +304,18 @@ def clip_filter(album: Album) -> str:
 
 
 def _card(clip: ClipDiagnosis, rank: int, unit: str, influenced: str, album: Album) -> str:
-    sides = media_of("gen", clip.clip_id, album.of(clip.path), clip.gen_classes)
-    if clip.ref_path is not None:
-        sides += media_of("ref", clip.ref_path.stem, album.of(clip.ref_path), clip.ref_classes)
+    sides = media_of("gen", clip.clip_id, album.of(clip.file), clip.gen_classes)
+    if clip.ref_file is not None:
+        sides += media_of("ref", PurePosixPath(clip.ref_file.clip_id).name, album.of(clip.ref_file), clip.ref_classes)
     nearest = clip.nearest
     words = [clip.clip_id, *clip.captions, *(label for label, _ in clip.gen_classes + clip.ref_classes)]
     if nearest is not None:
         words.append(nearest.clip_id)
-        if nearest.path == clip.ref_path:
+        if nearest.file == clip.ref_file:
             sides += f"<p>Nearest reference clip: its own, distance {nearest.distance:.3g}.</p>"
         else:
             sides += media_of(
-                "nearest ref", nearest.clip_id, album.of(nearest.path), (), f"distance {nearest.distance:.3g}"
+                "nearest ref", nearest.clip_id, album.of(nearest.file), (), f"distance {nearest.distance:.3g}"
             )
     influence = "" if clip.influence is None else f"; adds <b>{clip.influence:+.3g}</b> to {escape(influenced)}"
     return (

@@ -7,14 +7,14 @@ import io
 import struct
 import zlib
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
 import torch
 
-from audiogen_metrics.audio.decoding import decode
+from audiogen_metrics.audio.decoding import decoded
+from audiogen_metrics.audio.files import AudioFile
 from audiogen_metrics.audio.resampling import resample
 from audiogen_metrics.backbones.frontend import power_spectrogram
 from audiogen_metrics.backbones.mel import htk_mel_filterbank
@@ -56,17 +56,17 @@ class Album:
     seconds: int
     used: int = 0
     left_out: int = 0
-    _known: dict[Path, Media] = field(default_factory=dict)
+    _known: dict[AudioFile, Media] = field(default_factory=dict)
 
-    def of(self, path: Path) -> Media:
+    def of(self, clip: AudioFile) -> Media:
         """Return the media of a clip."""
-        if path not in self._known:
-            self._known[path] = self._make(path)
-        return self._known[path]
+        if clip not in self._known:
+            self._known[clip] = self._make(clip)
+        return self._known[clip]
 
-    def _make(self, path: Path) -> Media:
+    def _make(self, clip: AudioFile) -> Media:
         try:
-            audio = decode(path, path.read_bytes())
+            audio = decoded(clip)
             mono = torch.from_numpy(audio.samples.mean(axis=1))
             seconds = len(mono) / audio.sample_rate
             mono = mono[: self.seconds * audio.sample_rate]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from audiogen_metrics.audio.decoding import decode
+from audiogen_metrics.audio.decoding import decoded
 from audiogen_metrics.audio.files import AudioFolder, scan
 from audiogen_metrics.embedding.extraction import EmbeddingSet, ExtractionOptions
 from audiogen_metrics.embedding.sides import FolderSide
@@ -581,8 +581,8 @@ class _Loader:
     folder: AudioFolder
 
     def __call__(self, clip_id: str) -> Clip:
-        path = next(clip.path for clip in self.folder.clips if clip.clip_id == clip_id)
-        return Clip.from_audio(clip_id, decode(path, path.read_bytes()))
+        file = next(clip for clip in self.folder.clips if clip.clip_id == clip_id)
+        return Clip.from_audio(clip_id, decoded(file))
 
 
 def _company(clean: FolderSide, pool: Pool) -> str:
