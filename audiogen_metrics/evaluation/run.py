@@ -491,13 +491,14 @@ def manifest(
         for name, place in (("gen", gen), ("ref", ref))
         if isinstance(place, (str, Path, AudioFolder))
     }
+    given = tuple(name for name, place in (("gen", gen), ("ref", ref)) if isinstance(place, AudioFolder))
     return Manifest(
         gen=printable(places["gen"]),
         ref=printable(places["ref"]) if "ref" in places else None,
         metrics=tuple(map(protocol.name_of, recipes)),
         limit=limit,
-        given=tuple(name for name, place in (("gen", gen), ("ref", ref)) if isinstance(place, AudioFolder)),
-        sample_rate=sample_rate,
+        given=given,
+        sample_rate=sample_rate if given else None,
         suffixes=parse_suffixes(suffixes),
         weights={name: printable(path) for name, path in weights.items()},
         batch_size=batch_size,
