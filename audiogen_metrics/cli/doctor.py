@@ -37,7 +37,7 @@ def run(_arguments: argparse.Namespace) -> int:
     works = all(found for found, _ in core)
     verdict = _verdict({name for name, (found, _) in backbones.items() if found}) if works else "Nothing can be scored"
     lines = [line for _, line in [*core, *backbones.values()]] + faults
-    write_result("".join(map(_one_line, lines)) + f"{verdict}.\n{_NEXT}\n", None)
+    write_result("".join(map(_one_line, lines)) + f"{_NEXT}\n{verdict}.\n", None)
     return 0 if works else 4
 
 

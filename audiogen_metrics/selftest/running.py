@@ -54,7 +54,7 @@ class Found:
 
     @property
     def relative(self) -> float:
-        """|value − known value| over |known value|."""
+        """Difference from the known value over the magnitude of that."""
         return abs(self.value - self.answer.value) / abs(self.answer.value)
 
     @property
