@@ -64,7 +64,10 @@ USES = {
 """By package: how it is imported, if it is, and what for."""
 
 ORACLES = {
-    "torchaudio": ("import torchaudio", "golden resampled samples were made with it; the tests of the self-test look at it where it is"),
+    "torchaudio": (
+        "import torchaudio",
+        "golden resampled samples were made with it; the tests of the self-test look at it where it is",
+    ),
     "resampy": ("import resampy", "resampling as audioldm_eval does it, beside ours"),
     "torchlibrosa": ("import torchlibrosa", "CNN14's own front end, beside ours"),
     "onnxruntime": ("import onnxruntime", "YAMNet as its file defines it, beside ours"),

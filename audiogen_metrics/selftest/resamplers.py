@@ -141,8 +141,8 @@ def check_resamplers(folder: AudioFolder) -> ResamplerCheck:
             if target == rate or package not in packages:
                 continue
             try:
-                theirs = _THEIRS[resampler](packages[package], waveforms, rate, target)
                 ours = resample(waveforms, rate, target, resampler)
+                theirs = _THEIRS[resampler](packages[package], waveforms, rate, target)
             except AudioFileError as error:
                 skipped[f"{printable(clip.path)}, {CALLS[resampler][1]} to {target} Hz"] = error.what
                 continue

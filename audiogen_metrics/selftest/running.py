@@ -239,7 +239,7 @@ def _compute(
         try:
             backbones = create_backbones(recipes, device, weights)
         except (MissingWeightsError, MissingDependencyError) as error:
-            needs = f"needs more: {error}"
+            needs = str(error)
     if needs:
         return [], [NotRun(answer, needs) for answer in group]
     able = [answer for answer in group if fma_pop is not None or not answer.fma_pop]
