@@ -482,7 +482,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                 caveat=_CLAP_CAVEAT,
                 defects=(
                     "the last window of a clip has zeros behind its sound, and counts by its length",
-                    "libsoxr resamples there; here torchaudio's longest filter, which is within 0.001 dB of it to 14 kHz",
+                    "libsoxr resamples there; here a filter of torchaudio's that is within 0.001 dB of it to 14 kHz",
                 ),
             ),
             Protocol(
