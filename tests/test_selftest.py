@@ -265,6 +265,12 @@ def test_packages_that_cannot_be_imported(
     assert "neither torchaudio nor resampy can be imported" in capsys.readouterr().err
 
 
+def test_no_temporary_folder(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere/at/all")
+    assert main(["selftest"]) == 2
+    assert "no temporary folder for the clips (No such file or directory)" in capsys.readouterr().err
+
+
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(running, "ANSWERS", ANSWERS[:1])
     monkeypatch.setattr("importlib.metadata.files", absent)

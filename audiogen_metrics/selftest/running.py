@@ -20,7 +20,7 @@ from audiogen_metrics.backbones.weights import (
     weights_name,
     with_what_is_beside,
 )
-from audiogen_metrics.errors import MissingDependencyError, MissingWeightsError, NumericsError, option
+from audiogen_metrics.errors import MissingDependencyError, MissingWeightsError, NumericsError, UsageError, option
 from audiogen_metrics.evaluation import check_weights_names, create_backbones, evaluate, tool_versions
 from audiogen_metrics.evaluation.evaluation import Asked
 from audiogen_metrics.options import as_path
@@ -195,7 +195,7 @@ def selftest(
     clips = dict(make_clips())
     found: list[Found] = []
     not_run = [NotRun(each, "this library has no recipe for it") for each in ANSWERS if each.recipe is None]
-    with tempfile.TemporaryDirectory(prefix="agm-selftest-") as root:
+    with _temporary() as root:
         folders = write_clips(clips, Path(root))
         for group in _by_backbone():
             computed, lacking = _compute(group, folders, statistics, chosen, given, workers, progress)
@@ -211,6 +211,14 @@ def selftest(
         device=str(chosen),
         versions=tool_versions(),
     )
+
+
+def _temporary() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="agm-selftest-")
+    except OSError as error:
+        fix = "Set TMPDIR to a folder with 16 MB of room"
+        raise UsageError(f"there is no temporary folder for the clips ({error.strerror})", fix=fix) from error
 
 
 def _by_backbone() -> list[list[Answer]]:
