@@ -141,6 +141,7 @@ def check_resamplers(folder: AudioFolder) -> ResamplerCheck:
             if target == rate or package not in packages:
                 continue
             try:
+                _require_room(resampler, rate, target)
                 ours = resample(waveforms, rate, target, resampler)
                 theirs = _THEIRS[resampler](packages[package], waveforms, rate, target)
             except AudioFileError as error:
@@ -189,10 +190,14 @@ def _decoded(clip: AudioFile) -> tuple[torch.Tensor, int]:
     return torch.from_numpy(audio.samples).T.contiguous(), audio.sample_rate
 
 
-def _torchaudio(package: ModuleType, waveforms: torch.Tensor, rate: int, target: int, **options: Any) -> torch.Tensor:
+def _require_room(resampler: Resampler, rate: int, target: int) -> None:
+    """Raise AudioFileError where the other package would need gigabytes of memory."""
     common = math.gcd(rate, target)
-    if (rate // common) * (target // common) > MAX_TAPS:
+    if CALLS[resampler][0] == "torchaudio" and (rate // common) * (target // common) > MAX_TAPS:
         raise AudioFileError(f"torchaudio would need gigabytes of memory from {rate} to {target} Hz")
+
+
+def _torchaudio(package: ModuleType, waveforms: torch.Tensor, rate: int, target: int, **options: Any) -> torch.Tensor:
     found: torch.Tensor = package.resample(waveforms, rate, target, **options)
     return found
 
