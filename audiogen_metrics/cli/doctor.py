@@ -37,7 +37,7 @@ def run(_arguments: argparse.Namespace) -> int:
     works = all(found for found, _ in core)
     verdict = _verdict({name for name, (found, _) in backbones.items() if found}) if works else "Nothing can be scored"
     lines = [line for _, line in [*core, *backbones.values()]] + faults
-    write_result("".join(map(_one_line, lines)) + f"{verdict}.\n", None)
+    write_result("".join(map(_one_line, lines)) + f"{_NEXT}\n{verdict}.\n", None)
     return 0 if works else 4
 
 
@@ -124,6 +124,8 @@ def _backbone(name: str) -> str:
 
     return f"weights sha256 {BACKBONES.get(name)().weights_sha256[:16]}…"
 
+
+_NEXT = "Whether its numbers are the published ones: agm selftest"
 
 _CORE: dict[str, Callable[[], str]] = {
     "python": platform.python_version,

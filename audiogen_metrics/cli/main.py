@@ -24,6 +24,7 @@ from audiogen_metrics.cli import (
     probe,
     protocols,
     scoring,
+    selftest,
     stats,
     study,
     verify,
@@ -52,7 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     models = (generate, finetune, data, bench)
     measures = (scoring, verify, importing, compare, clap, embed, stats, protocols, probe, study)
-    for command in (*measures, *models, listing, weights, cache, doctor, completion):
+    for command in (*measures, *models, listing, weights, cache, doctor, selftest, completion):
         command.add_parser(subparsers)
     return parser
 

@@ -1,0 +1,75 @@
+"""``agm selftest``: are the numbers of this installation those that others have published?"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from audiogen_metrics.backbones.weights import parse_weights
+from audiogen_metrics.cli.common import Subparsers, add_format_options, write_result
+from audiogen_metrics.cli.parsing import at_least
+from audiogen_metrics.errors import CheckFailedError, MissingDependencyError, MissingWeightsError
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "selftest",
+        help="compare the numbers of this installation with published ones",
+        description="Make 24 seeded clips, score them on every network whose weights are on this machine, and compare "
+        "with the values that others have published for these clips, within 3e-4 of each. What cannot be computed is "
+        "listed with what it needs; nothing is downloaded. Exits with 5 if anything differs.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, … (default: %(default)s)")
+    parser.add_argument("--workers", type=at_least(0), metavar="N", help="decoding threads; 0: none")
+    parser.add_argument(
+        "--weights",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="use this file for a network; answers hold with the published one alone (repeatable)",
+    )
+    parser.add_argument(
+        "--fma-pop",
+        metavar="FILE",
+        help="stats/fma_pop.npz of fadtk 1.1.0, the reference of one answer (default: that of an installed fadtk)",
+    )
+    parser.add_argument(
+        "--audio",
+        metavar="FOLDER",
+        help="also resample the files of this folder by this library and by torchaudio and resampy, and compare every "
+        "sample; those come with the extra reference",
+    )
+    add_format_options(parser, ["table", "json"])
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write what was found; raise where something differs, or where nothing could be compared."""
+    from audiogen_metrics.selftest import selftest
+
+    found = selftest(
+        weights=parse_weights(arguments.weights),
+        fma_pop=arguments.fma_pop,
+        audio=arguments.audio,
+        device=arguments.device,
+        workers=arguments.workers,
+        progress=sys.stderr.isatty(),
+    )
+    write_result(found.to_json() if arguments.format == "json" else f"{found}\n", arguments.output, arguments.format)
+    if found.differences:
+        count = len(found.differences)
+        raise CheckFailedError(f"{count} difference{'s' * (count > 1)}: {'; '.join(found.differences)}")
+    if not found.found:
+        raise MissingWeightsError(
+            "no known answer can be computed on this machine",
+            fix="Install the network that comes with pip: pip install 'audiogen-metrics[yamnet]'",
+        )
+    if found.resamplers is not None and not found.resamplers.rows:
+        raise MissingDependencyError(
+            "neither torchaudio nor resampy can be imported",
+            where="--audio",
+            fix="Install them: pip install 'audiogen-metrics[reference]'",
+        )
+    return 0
