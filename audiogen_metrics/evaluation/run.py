@@ -19,18 +19,19 @@ from audiogen_metrics.options import as_path, whole
 from audiogen_metrics.prompts import Captions, Prompts, captions_of
 from audiogen_metrics.protocols import Protocol, get_protocol
 from audiogen_metrics.registry import unknown_name
-from audiogen_metrics.results import Manifest, ScoreReport
+from audiogen_metrics.results import InputSummary, Manifest, ScoreReport
 
 if TYPE_CHECKING:
     import torch
 
     from audiogen_metrics.backbones.base import Backbone
     from audiogen_metrics.embedding.extraction import ExtractionOptions
+    from audiogen_metrics.embedding.foreign import ForeignStatistics
     from audiogen_metrics.embedding.reference import GivenFeatures, ReferenceStatistics
     from audiogen_metrics.embedding.sides import FolderSide, GivenSide, Side
     from audiogen_metrics.metrics.recipe import Recipe
 
-    Known: TypeAlias = AudioFolder | ReferenceStatistics | GivenSide
+    Known: TypeAlias = AudioFolder | ReferenceStatistics | ForeignStatistics | GivenSide
 
 
 class RunOptions(TypedDict, total=False):
@@ -41,6 +42,7 @@ class RunOptions(TypedDict, total=False):
     pairing: PairingMode
     pairs: str | Path | Mapping[str, str] | None
     prompts: Prompts | None
+    trust_reference: bool
     limit: int | None
     suffixes: str | Iterable[str]
     strict: bool
@@ -84,6 +86,7 @@ def score(
     pairing: PairingMode = "auto",
     pairs: str | Path | Mapping[str, str] | None = None,
     prompts: Prompts | None = None,
+    trust_reference: bool = False,
     limit: int | None = None,
     suffixes: str | Iterable[str] = (),
     strict: bool = False,
@@ -104,7 +107,9 @@ def score(
     ----------
     gen, ref
         Folders of audio files, searched recursively. Clips pair by clip id: the path below the folder without
-        its suffix. ``ref`` may be a statistics file; None leaves the metrics that look at gen only.
+        its suffix. ``ref`` may be a statistics file, of ``agm stats build`` or of others: an ``.npz`` with mean and
+        covariance, or fadtk's folder of them, with ``::NAME`` behind it for one of several networks. None leaves the
+        metrics that look at gen only.
     metrics
         Names such as ``["fd", "kl"]``. None computes all of the protocol; one that cannot be computed is then
         None with its reason, where a metric asked for by name raises. The same holds for scores that were added to the
@@ -134,6 +139,8 @@ def score(
         What the generated clips should sound like, for CLAP and for the page: a file with the columns ``clip_id`` and
         ``prompt``, as `audiogen_metrics.generation.requests_from_file` takes it, or a text or several by clip id. With
         ``pairs``, a clip without a prompt of its own has that of its reference.
+    trust_reference
+        Take others' statistics that do not say their network, or whose audio was prepared otherwise: you vouch for it.
     limit
         Score the first ``limit`` clips of each set only, paired ones first.
     suffixes
@@ -207,6 +214,7 @@ def score(
         pairing=pairing,
         pairs=pairs,
         prompts=prompts,
+        trust_reference=trust_reference,
         limit=limit,
         suffixes=suffixes,
         strict=strict,
@@ -311,7 +319,9 @@ def score_recipes(
         where = spoken("pairs", "--pairs")
         raise UsageError("they are given, and pairing is none", where=where, fix="Leave out one of them")
     _require_given(recipes, ref=ref is not None, prompts=options["prompts"] is not None)
-    gen_set, ref_set = scan(gen, suffixes), None if ref is None else _opened(ref, suffixes)
+    gen_set = scan(gen, suffixes)
+    ref_set = None if ref is None else _opened(ref, suffixes, options["trust_reference"])
+    _require_named(ref_set, pairing, pairs)
     partners = None
     if pairs is not None and ref_set is not None:
         partners = read_pairs(pairs, {*_found_ids(gen_set)}, {*_found_ids(ref_set)})
@@ -323,9 +333,9 @@ def score_recipes(
         fix = f"Leave it out, or give the first clips of gen prompts: {next(iter(gen_set.clip_ids))!r}, …"
         raise DataError(f"none of the first {limit} clips has a prompt", where=spoken("limit", "--limit"), fix=fix)
     if ref_set is not None and not isinstance(ref_set, AudioFolder):
-        from audiogen_metrics.embedding.reference import ReferenceStatistics
+        from audiogen_metrics.embedding.sides import GivenSide
 
-        if isinstance(ref_set, ReferenceStatistics):
+        if not isinstance(ref_set, GivenSide):
             ref_set.check(recipes, protocol.name)
             for recipe in recipes if by_name else ():
                 ref_set.require(recipe)
@@ -341,6 +351,7 @@ def score_recipes(
         seed=whole("seed", options["seed"], 0),
         cache=options["cache"],
         distributed=options["distributed"],
+        trust_reference=options["trust_reference"],
     )
     if asked.extrapolate and any(recipe.definition.extrapolates for recipe in recipes):
         from audiogen_metrics.functional.extrapolation import require_clips
@@ -407,7 +418,6 @@ def evaluate(
     DataError, NumericsError
         As in `score`; the rest when the report is asked for.
     """
-    from audiogen_metrics.embedding.reference import ReferenceStatistics
     from audiogen_metrics.embedding.sides import FolderSide, GivenSide, StatisticsSide
 
     gone = {recipe: missing[recipe.backbone] for recipe in recipes if recipe.backbone in missing}
@@ -416,7 +426,7 @@ def evaluate(
         _require_partners(pair(_found_ids(gen), _found_ids(ref), asked.prompts))
     settings = {name: backbone.settings for name, backbone in backbones.items()}
     ref_side: Side | None = ref if isinstance(ref, GivenSide) else None
-    if isinstance(ref, ReferenceStatistics):
+    if ref is not None and not isinstance(ref, (AudioFolder, GivenSide)):
         ref.check(recipes, protocol.name, settings)
         ref_side = StatisticsSide(ref, protocol.name, settings)
     known = [
@@ -436,6 +446,8 @@ def evaluate(
     gen_side = embedded("gen", gen, recipes, asked.captions)
     if isinstance(ref, AudioFolder):
         ref_side = embedded("ref", ref, of_reference(recipes))
+    if isinstance(ref_side, StatisticsSide):
+        ref_side.require_width(gen_side)
     return Evaluation(gen_side, ref_side, tuple(recipes), backbones, protocol, asked, manifest, gone)
 
 
@@ -467,6 +479,7 @@ def manifest(
         prompts={} if asked.captions is None else {**asked.captions.by_clip, **asked.captions.unused},
         extrapolate=asked.extrapolate,
         seed=asked.seed,
+        trust_reference=asked.trust_reference,
     )
 
 
@@ -584,8 +597,18 @@ def embed_folder(
     return side, backbones
 
 
-def open_reference(ref: str | Path, suffixes: str | Iterable[str] = ()) -> AudioFolder | ReferenceStatistics:
-    """Return the reference set behind a path: the clips of a folder, or the content of a statistics file."""
+def open_reference(
+    ref: str | Path, suffixes: str | Iterable[str] = (), trust_reference: bool = False
+) -> AudioFolder | ReferenceStatistics | ForeignStatistics:
+    """Return the reference set behind a path: the clips of a folder, or statistics, this library's or others'."""
+    from audiogen_metrics.embedding.foreign import open_foreign
+
+    foreign = open_foreign(ref, trust_reference)
+    if foreign is not None:
+        return foreign
+    if trust_reference:
+        fix = "Leave it out"
+        raise UsageError("it is for others' statistics", where=spoken("trust_reference", "--trust-reference"), fix=fix)
     if not as_path(ref).is_file():
         return scan(ref, suffixes)
     from audiogen_metrics.embedding.reference import ReferenceStatistics
@@ -593,13 +616,13 @@ def open_reference(ref: str | Path, suffixes: str | Iterable[str] = ()) -> Audio
     return ReferenceStatistics.load(ref)
 
 
-def _opened(ref: str | Path | GivenFeatures, suffixes: str | Iterable[str]) -> Known:
+def _opened(ref: str | Path | GivenFeatures, suffixes: str | Iterable[str], trust_reference: bool) -> Known:
     if isinstance(ref, (str, Path)):
-        return open_reference(ref, suffixes)  # of a folder without importing torch
+        return open_reference(ref, suffixes, trust_reference)  # of a folder without importing torch
     from audiogen_metrics.embedding.reference import GivenFeatures
     from audiogen_metrics.embedding.sides import GivenSide
 
-    return GivenSide(ref) if isinstance(ref, GivenFeatures) else open_reference(ref, suffixes)
+    return GivenSide(ref) if isinstance(ref, GivenFeatures) else open_reference(ref, suffixes, trust_reference)
 
 
 def computable(
@@ -698,8 +721,20 @@ def _found_ids(known: Known) -> list[str]:
     """Return the ids of all clips that are there, whether they can be used or not."""
     if isinstance(known, AudioFolder):
         return [*known.clip_ids]
-    summary = known.summary() if callable(known.summary) else known.summary
-    return [*known.clip_ids, *(entry["clip"] for entry in summary.skipped)]
+    return [*known.clip_ids, *(entry["clip"] for entry in _summary(known).skipped)]
+
+
+def _summary(known: ReferenceStatistics | ForeignStatistics | GivenSide) -> InputSummary:
+    return known.summary() if callable(known.summary) else known.summary
+
+
+def _require_named(ref: Known | None, pairing: str, pairs: object) -> None:
+    """Raise UsageError where clips are to pair with those of statistics that name none."""
+    if ref is None or isinstance(ref, AudioFolder) or _summary(ref).scored is not None:
+        return
+    if pairing == "id" or pairs is not None:
+        where = spoken("pairing", "--pairing") if pairs is None else spoken("pairs", "--pairs")
+        raise UsageError("the reference's statistics do not name clips to pair with", where=where, fix="Leave it out")
 
 
 def _require_partners(pairs: Pairing) -> None:

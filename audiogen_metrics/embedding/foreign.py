@@ -1,0 +1,453 @@
+"""Others' Gaussian statistics as a reference: mean and covariance of a set whose audio and n are not known here."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from audiogen_metrics.audio.files import printable
+from audiogen_metrics.embedding.foreign_networks import Standing, known, standing
+from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError, option
+from audiogen_metrics.options import as_path
+from audiogen_metrics.registry import unknown_name
+from audiogen_metrics.results import InputSummary
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from audiogen_metrics.embedding.reference import GivenFeatures
+    from audiogen_metrics.functional.statistics import GaussianStatistics
+    from audiogen_metrics.metrics.recipe import Recipe
+
+SEPARATOR = "::"
+"""Between a file and which of its statistics is meant."""
+
+UNNAMED: Mapping[tuple[str, str], str] = {
+    ("mu", "sigma"): "mu and sigma (pytorch-fid, torch-fidelity)",
+    ("mu_ref", "sigma_ref"): "mu_ref and sigma_ref (stable-audio-metrics)",
+}
+"""Names of the two arrays in files that do not name their network, and what such a file is called."""
+
+NAMED = "NAME.mu and NAME.cov (fadtk)"
+FOLDER = "NAME/mu.npy and NAME/cov.npy (fadtk, kadtk)"
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Where a mean and a covariance are kept.
+
+    Parameters
+    ----------
+    name
+        Of the network, as the file has it; empty where it has none.
+    mean, covariance
+        Names of the two arrays.
+    """
+
+    name: str
+    mean: str
+    covariance: str
+
+    @property
+    def arrays(self) -> str:
+        """Both names, for people."""
+        return f"{self.mean}, {self.covariance}"
+
+
+@dataclass(frozen=True, eq=False)
+class ForeignStatistics:
+    """Statistics that another tool has written: which there are, which a recipe may take, and on what terms.
+
+    They say neither n nor which clips, weights and audio are behind them. A score against them has no n of the
+    reference, no p, and an interval of gen's sampling alone.
+
+    Parameters
+    ----------
+    given
+        The path as it was given.
+    path
+        The file or folder.
+    layout
+        What such a file is called.
+    moments
+        What it holds, by the name of the network; one under an empty name where it has none.
+    digests
+        SHA-256 by file name.
+    trusted
+        Whether the user vouches for what the file does not say.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> np.savez("others.npz", mu=np.zeros(2), sigma=np.eye(2))  # doctest: +SKIP
+    >>> open_foreign("others.npz").summary.statistics["layout"]  # doctest: +SKIP
+    'mu and sigma (pytorch-fid, torch-fidelity)'
+    """
+
+    given: str | Path
+    path: Path
+    layout: str
+    moments: Mapping[str, Moments]
+    digests: Mapping[str, str]
+    trusted: bool = False
+    _served: dict[str, tuple[Moments, Standing]] = field(default_factory=dict, init=False, repr=False)
+    _loaded: dict[str, GaussianStatistics] = field(default_factory=dict, init=False, repr=False)
+
+    clip_ids: tuple[str, ...] = ()
+    """No clip is known."""
+
+    @cached_property
+    def _digest(self) -> str:
+        if len(self.digests) == 1:
+            return next(iter(self.digests.values()))
+        listing = "\n".join(f"{digest} {name}" for name, digest in self.digests.items())
+        return hashlib.sha256(listing.encode()).hexdigest()
+
+    @property
+    def summary(self) -> InputSummary:
+        """What is known of the set: nothing but where its statistics come from."""
+        arrays = {f"arrays of {score_id}": moments.arrays for score_id, (moments, _) in self._served.items()}
+        sums = {f"SHA-256 of {name}": digest for name, digest in self.digests.items()}
+        return InputSummary(
+            printable(self.given),
+            None,
+            None,
+            0,
+            0.0,
+            self._digest,
+            statistics={"layout": self.layout, **arrays, **sums},
+        )
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was taken on trust, for the recipes that were served."""
+        return tuple(f"ref: {score_id}: {said.warning}" for score_id, (_, said) in self._served.items() if said.warning)
+
+    def check(
+        self, recipes: Iterable[Recipe], protocol: str, settings: Mapping[str, Mapping[str, str | int]] | None = None
+    ) -> None:
+        """Raise unless at least one recipe may take these statistics, and it is clear which.
+
+        Raises
+        ------
+        UsageError
+            It is not clear which recipe or statistics is meant, or the user must vouch for them.
+        DataError
+            Statistics of other networks only, or ones that are no mean and covariance.
+        """
+        needy = [recipe for recipe in recipes if "ref" in recipe.definition.sides]
+        served = {recipe.score_id: recipe for recipe in needy if self._candidates(recipe)}
+        if needy and not served:
+            raise DataError(self._lacking(needy[0]), where=printable(self.given), fix=_FIX)
+        self._require_one_kind([*served.values()])
+        for recipe in served.values():
+            self.select(recipe, protocol, None if settings is None else settings[recipe.backbone])
+
+    def require(self, recipe: Recipe) -> None:
+        """Raise InsufficientDataError for a recipe whose metric looks at the reference and cannot take these."""
+        if "ref" in recipe.definition.sides and not self._candidates(recipe):
+            raise InsufficientDataError(
+                f"{recipe.score_id}: {self._lacking(recipe)}", where=printable(self.given), fix=_FIX
+            )
+
+    def select(self, recipe: Recipe, protocol: str, settings: Mapping[str, str | int] | None = None) -> GivenFeatures:
+        """Return mean and covariance for a recipe, or why there are none for its metric.
+
+        Parameters
+        ----------
+        recipe, protocol
+            What is to be computed.
+        settings
+            Not compared: others' statistics do not say what they were made with.
+
+        Raises
+        ------
+        UsageError, DataError
+            As `check` does.
+        """
+        from audiogen_metrics.embedding.reference import GivenFeatures
+
+        del settings
+        if "ref" not in recipe.definition.sides or not self._candidates(recipe):
+            return GivenFeatures((), counted=False, lacking=self._lacking(recipe))
+        moments = self._chosen(recipe)
+        found = standing(moments.name, recipe, protocol)
+        if found.needs_trust and not self.trusted:
+            raise UsageError(
+                f"{found.fact}. To take them for {recipe.score_id} is to trust that {found.trust}",
+                where=printable(self.given),
+                fix=f"{found.fix}If you do: {option('trust_reference')}",
+            )
+        gaussian = self._gaussian(moments)
+        self._served[recipe.score_id] = moments, found
+        return GivenFeatures((), gaussian=gaussian, counted=False)
+
+    def require_width(self, recipe: Recipe, width: int) -> None:
+        """Raise DataError where a recipe was served statistics of another width than its network's rows."""
+        if recipe.score_id in self._served:
+            moments = self._served[recipe.score_id][0]
+            held = self._gaussian(moments).dimension
+            if held != width:
+                raise DataError(
+                    f"{moments.arrays} are {held} wide, and rows of {recipe.backbone} {width}: another network's",
+                    where=printable(self.given),
+                    fix=_FIX,
+                )
+
+    def machine_differences(self, settings: Iterable[Mapping[str, Any]]) -> list[str]:
+        """Return nothing: where they were made is not known."""
+        del settings
+        return []
+
+    def gaussians(self) -> dict[str, GaussianStatistics]:
+        """Return all that the file holds, by the name of the network, each checked."""
+        return {name: self._gaussian(moments) for name, moments in self.moments.items()}
+
+    def _candidates(self, recipe: Recipe) -> list[Moments]:
+        """Return what a recipe may take: of its network, or of one that is not named."""
+        if recipe.definition.needs != "moments":
+            return []
+        return [each for each in self.moments.values() if not standing(each.name, recipe).other]
+
+    def _chosen(self, recipe: Recipe) -> Moments:
+        found = self._candidates(recipe)
+        if len(found) > 1:
+            names = [each.name for each in found]
+            raise UsageError(
+                f"{recipe.score_id} could take {' or '.join(names)}",
+                where=printable(self.given),
+                fix=f"Say which: {printable(self.path)}{SEPARATOR}{names[0]}",
+            )
+        return found[0]
+
+    def _require_one_kind(self, recipes: Sequence[Recipe]) -> None:
+        """Raise UsageError where statistics that do not say what their rows are could be those of several recipes."""
+        takers: dict[str, list[Recipe]] = defaultdict(list)
+        for recipe in recipes:
+            moments = self._chosen(recipe)
+            if known(moments.name) is None:
+                takers[moments.name].append(recipe)
+        for name, several in takers.items():
+            if len({(each.backbone, each.definition.output) for each in several}) > 1:
+                ids = [each.score_id for each in several]
+                raise UsageError(
+                    f"{self.moments[name].arrays} do not say of which network and rows they are, and "
+                    f"{' and '.join(ids)} could each take them",
+                    where=printable(self.given),
+                    fix=f"Name one: {option('metrics', ids[0])}",
+                )
+
+    def _lacking(self, recipe: Recipe) -> str:
+        if recipe.definition.needs != "moments":
+            return f"others' statistics are mean and covariance, and {recipe.metric} needs clips of the reference"
+        held = ", ".join(self.moments)
+        return f"the reference has statistics of {held}, and {recipe.score_id} is on {recipe.backbone}"
+
+    def _gaussian(self, moments: Moments) -> GaussianStatistics:
+        if moments.name not in self._loaded:
+            self._loaded[moments.name] = _read(self.path, moments)
+        return self._loaded[moments.name]
+
+
+_FIX = "Pass statistics of that network, or the folder of the reference"
+
+
+def place_of(ref: str | Path) -> Path:
+    """Return the file or folder that a reference names, without which of its statistics is meant."""
+    return _split(ref)[0]
+
+
+def open_foreign(ref: str | Path, trusted: bool = False) -> ForeignStatistics | None:
+    """Return others' statistics behind a path, or None where it is something else.
+
+    Parameters
+    ----------
+    ref
+        An ``.npz``, a folder with ``mu.npy`` and ``cov.npy``, or a folder of such folders; with ``::NAME`` behind it,
+        that network's statistics alone.
+    trusted
+        Whether the user vouches for what the file does not say.
+
+    Raises
+    ------
+    DataError
+        An archive without statistics that are known here, or one that cannot be read.
+    UsageError
+        A name that is not in it.
+    """
+    path, name = _split(ref)
+    if path.is_dir():
+        layout, moments = FOLDER, _in_folder(path)
+    elif _is_archive(path):
+        layout, moments = _in_archive(path)
+    else:
+        layout, moments = "", {}
+    if not moments:
+        if name is not None:
+            raise UsageError(f"holds no statistics to choose {name!r} from", where=printable(path), fix="Leave it out")
+        return None
+    if name is not None and name not in moments:
+        if "" in moments:
+            raise UsageError(
+                f"does not name its network, {name!r} or another", where=printable(path), fix="Leave it out"
+            )
+        raise unknown_name("network in this reference", name, [*moments])
+    chosen = moments if name is None else {name: moments[name]}
+    return ForeignStatistics(ref, path, layout, chosen, _digests(path, layout, chosen.values()), trusted)
+
+
+def _split(ref: str | Path) -> tuple[Path, str | None]:
+    """Return the path and the name behind it; a path that exists as it stands has none."""
+    whole = as_path(ref)
+    head, separator, name = str(whole).rpartition(SEPARATOR)
+    if not separator or whole.exists() or not Path(head).exists():
+        return whole, None
+    return Path(head), name
+
+
+def _is_archive(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    if path.suffix == ".npz":
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(4) == b"PK\x03\x04"
+    except OSError:
+        return False  # whoever reads it says why
+
+
+def _in_archive(path: Path) -> tuple[str, dict[str, Moments]]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise DataError(f"cannot be read ({error})", where=printable(path), fix="Copy or download it again") from error
+    if "description" in names:
+        raise DataError(
+            "holds features of agm embed, not statistics", where=printable(path), fix="Score them: agm import GEN REF"
+        )
+    bare = [pair for pair in UNNAMED if {*pair} & {*names}]
+    ends = (".mu", ".cov")
+    stems = {name.removesuffix(end) for name in names for end in ends if name.endswith(end) and name != end}
+    if len(bare) + bool(stems) > 1:
+        raise DataError(
+            f"holds statistics of several kinds: {_some(names)}", where=printable(path), fix="Keep one kind"
+        )
+    if bare:
+        found = {"": Moments("", *bare[0])}
+    else:
+        found = {stem: Moments(stem, f"{stem}.mu", f"{stem}.cov") for stem in sorted(stems)}
+    if not found:
+        raise DataError(
+            f"holds {_some(names) or 'no arrays'}, and no statistics that are known here",
+            where=printable(path),
+            fix=f"Known are {'; '.join(UNNAMED.values())}; {NAMED}",
+        )
+    for moments in found.values():
+        _require_both(path, moments, {*names})
+    return (UNNAMED[bare[0]] if bare else NAMED), found
+
+
+def _in_folder(path: Path) -> dict[str, Moments]:
+    """Return what a folder holds: itself the statistics of one network, or folders of such; empty for another one."""
+    own = {name for name in ("mu.npy", "cov.npy") if (path / name).is_file()}
+    if own:
+        name = path.resolve().name
+        _require_both(path, Moments(name, "mu.npy", "cov.npy"), own)
+        return {name: Moments(name, "mu.npy", "cov.npy")}
+    found = {}
+    for child in sorted(path.iterdir()):
+        held = {name for name in ("mu.npy", "cov.npy") if (child / name).is_file()}
+        if held:
+            moments = Moments(child.name, f"{child.name}/mu.npy", f"{child.name}/cov.npy")
+            _require_both(path, moments, {f"{child.name}/{name}" for name in held})
+            found[child.name] = moments
+    return found
+
+
+def _require_both(path: Path, moments: Moments, names: set[str]) -> None:
+    missing = [name for name in (moments.mean, moments.covariance) if name not in names]
+    if missing:
+        raise DataError(
+            f"has no {missing[0]}, without which the other of {moments.arrays} says nothing",
+            where=printable(path),
+            fix="Copy or download it again",
+        )
+
+
+def _digests(path: Path, layout: str, moments: Iterable[Moments]) -> dict[str, str]:
+    """Return the SHA-256 of the archive, or of the files that are read in a folder."""
+    files = [path] if layout != FOLDER else [path / name for each in moments for name in (each.mean, each.covariance)]
+    found = {}
+    for file in files:
+        try:
+            with file.open("rb") as content:
+                digest = hashlib.file_digest(content, "sha256").hexdigest()
+        except OSError as error:
+            raise DataError(f"cannot be read ({error.strerror})", where=printable(file)) from error
+        found[file.name if file == path else file.relative_to(path).as_posix()] = digest
+    return found
+
+
+def _read(path: Path, moments: Moments) -> GaussianStatistics:
+    """Return a mean and covariance, checked."""
+    from audiogen_metrics.functional.statistics import GaussianStatistics
+
+    arrays = [_array(path, name) for name in (moments.mean, moments.covariance)]
+    for name, array in zip((moments.mean, moments.covariance), arrays, strict=True):
+        if array.dtype.kind != "f" or array.dtype.itemsize < 4:
+            raise DataError(
+                f"{name} is of type {array.dtype}", where=printable(path), fix="Statistics are of float64 or float32"
+            )
+    network = known(moments.name)
+    if network is not None and arrays[0].shape != (network.width,):
+        raise DataError(
+            f"{moments.mean} has shape {arrays[0].shape}, and {moments.name} gives rows of {network.width} numbers",
+            where=printable(path),
+            fix="Pass statistics of that network",
+        )
+    try:
+        return GaussianStatistics.from_covariance(arrays[0], arrays[1], None)
+    except DataError as error:
+        raise DataError(f"{moments.arrays}: {error.what}", where=printable(path), fix=error.fix) from error
+
+
+def _array(path: Path, name: str) -> npt.NDArray[np.generic]:
+    import numpy as np
+
+    try:
+        if path.is_dir():
+            # A map is as long as the file, whatever shape its header promises.
+            return np.array(np.lib.format.open_memmap(path / name, mode="r"))
+        with np.load(path, allow_pickle=False) as archive:
+            array: npt.NDArray[np.generic] = archive[name]
+            return array
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        KeyError,
+        MemoryError,
+        OverflowError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        # numpy names the switch that would run what is in the file.
+        reason = "it holds pickled objects, which are not run" if "pickle" in reason or "Object" in reason else reason
+        raise DataError(
+            f"{name} cannot be read ({reason})", where=printable(path), fix="Copy or download it again"
+        ) from error
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
