@@ -147,7 +147,7 @@ class ForeignStatistics:
         served = {recipe.score_id: recipe for recipe in needy if self._candidates(recipe)}
         if needy and not served:
             raise DataError(self._lacking(needy[0]), where=printable(self.given), fix=_FIX)
-        self._require_one_kind([*served.values()])
+        self.require_one_kind([*served.values()])
         for recipe in served.values():
             self.select(recipe, protocol, None if settings is None else settings[recipe.backbone])
 
@@ -186,15 +186,28 @@ class ForeignStatistics:
                 where=printable(self.given),
                 fix=f"{found.fix}If you do: {option('trust_reference')}",
             )
-        gaussian = self._gaussian(moments)
+        gaussian = self.gaussian(moments.name)
         self._served[recipe.score_id] = moments, found
+        return GivenFeatures((), gaussian=gaussian, counted=False)
+
+    def is_of(self, tool: str, recipe: Recipe) -> bool:
+        """Tell whether features of a tool, under the name of a recipe's backbone, are of the network of these."""
+        return tool == "fadtk" and recipe.backbone in self.moments and recipe.definition.needs == "moments"
+
+    def of_same_tool(self, recipe: Recipe) -> GivenFeatures:
+        """Return mean and covariance for features that the same tool has written, under one name of the network."""
+        from audiogen_metrics.embedding.reference import GivenFeatures
+
+        moments = self.moments[recipe.backbone]
+        gaussian = self.gaussian(moments.name)
+        self._served[recipe.score_id] = moments, Standing()
         return GivenFeatures((), gaussian=gaussian, counted=False)
 
     def require_width(self, recipe: Recipe, width: int) -> None:
         """Raise DataError where a recipe was served statistics of another width than its network's rows."""
         if recipe.score_id in self._served:
             moments = self._served[recipe.score_id][0]
-            held = self._gaussian(moments).dimension
+            held = self.gaussian(moments.name).dimension
             if held != width:
                 raise DataError(
                     f"{moments.arrays} are {held} wide, and rows of {recipe.backbone} {width}: another network's",
@@ -207,9 +220,18 @@ class ForeignStatistics:
         del settings
         return []
 
-    def gaussians(self) -> dict[str, GaussianStatistics]:
-        """Return all that the file holds, by the name of the network, each checked."""
-        return {name: self._gaussian(moments) for name, moments in self.moments.items()}
+    def gaussian(self, name: str) -> GaussianStatistics:
+        """Return the mean and covariance under a name of `moments`.
+
+        Raises
+        ------
+        DataError
+            They cannot be read, or are no mean and covariance: shapes, types, NaN or infinity, not symmetric, or with
+            an eigenvalue further below 0 than rounding brings it.
+        """
+        if name not in self._loaded:
+            self._loaded[name] = _read(self.path, self.moments[name])
+        return self._loaded[name]
 
     def _candidates(self, recipe: Recipe) -> list[Moments]:
         """Return what a recipe may take: of its network, or of one that is not named."""
@@ -228,10 +250,12 @@ class ForeignStatistics:
             )
         return found[0]
 
-    def _require_one_kind(self, recipes: Sequence[Recipe]) -> None:
+    def require_one_kind(self, recipes: Sequence[Recipe]) -> None:
         """Raise UsageError where statistics that do not say what their rows are could be those of several recipes."""
         takers: dict[str, list[Recipe]] = defaultdict(list)
         for recipe in recipes:
+            if not self._candidates(recipe):
+                continue
             moments = self._chosen(recipe)
             if known(moments.name) is None:
                 takers[moments.name].append(recipe)
@@ -250,11 +274,6 @@ class ForeignStatistics:
             return f"others' statistics are mean and covariance, and {recipe.metric} needs clips of the reference"
         held = ", ".join(self.moments)
         return f"the reference has statistics of {held}, and {recipe.score_id} is on {recipe.backbone}"
-
-    def _gaussian(self, moments: Moments) -> GaussianStatistics:
-        if moments.name not in self._loaded:
-            self._loaded[moments.name] = _read(self.path, moments)
-        return self._loaded[moments.name]
 
 
 _FIX = "Pass statistics of that network, or the folder of the reference"

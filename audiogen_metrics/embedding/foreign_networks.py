@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from audiogen_metrics.backbones.weights import weights_name
 from audiogen_metrics.errors import option
-from audiogen_metrics.protocols import get_protocol
+from audiogen_metrics.protocols import PROTOCOLS, get_protocol
 
 if TYPE_CHECKING:
     from audiogen_metrics.backbones.base import Output
@@ -122,7 +122,8 @@ def standing(name: str, recipe: Recipe, protocol: str = "") -> Standing:
         What is to be computed, and whose recipe it is.
     """
     rows = {"embeddings": "clip embeddings", "windows": "windows"}.get(recipe.definition.output, "rows")
-    trust = f"they are of {rows} of {recipe.backbone}, and of audio prepared as protocol {protocol} prepares it"
+    prepared = f"protocol {protocol} prepares it" if protocol in PROTOCOLS else "that of gen"
+    trust = f"they are of {rows} of {recipe.backbone}, and of audio prepared as {prepared}"
     if not name:
         fact = "the reference's statistics do not say of which network they are, nor how their audio was prepared"
         return Standing(needs_trust=True, fact=fact, trust=trust)
@@ -137,6 +138,9 @@ def standing(name: str, recipe: Recipe, protocol: str = "") -> Standing:
 
 def _of_known(name: str, theirs: Known, recipe: Recipe, protocol: str) -> Standing:
     """Return on what terms a recipe may take statistics of its own network, by the tool that has named it."""
+    if protocol and protocol not in PROTOCOLS:
+        fact = "how the audio behind the features of gen was prepared is not known here"
+        return Standing(needs_trust=True, fact=fact, trust=f"it was as that behind {name}")
     if not theirs.protocol:
         fact = f"no protocol here is shown to give the rows that fadtk and kadtk call {name}"
         return Standing(needs_trust=True, fact=fact, trust="they are like those of this run")
