@@ -1,8 +1,8 @@
 """Distances between the statistics in fadtk's FMA-Pop file: ``python -m benchmarks.others_references FILE``.
 
-FILE is ``fma_pop.npz``, or the wheel of fadtk 1.1.0 that holds it (``pip download fadtk==1.1.0 --no-deps``). Prints each
-distance beside the one by a matrix square root of scipy, and the distance of every network's statistics from themselves.
-Two minutes on one core.
+FILE is ``fma_pop.npz``, or the wheel of fadtk 1.1.0 that holds it (``pip download fadtk==1.1.0 --no-deps``). Prints
+distances beside those by a matrix square root of scipy, and those of every network's statistics from themselves. Half a
+minute on one core.
 """
 
 from __future__ import annotations

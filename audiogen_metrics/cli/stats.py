@@ -133,9 +133,8 @@ def _told(foreign: ForeignStatistics, name: str) -> dict[str, Any]:
     eigenvalues = gaussian.factor.square().sum(1)
     here = "not known here by name" if network is None else f"the network {network.network}"
     if network is not None and network.protocol:
-        fad = "fad" if network.output == "windows" else "fd"
-        on = f"{fad}@{network.backbone}" if network.backbone.startswith("hf:") else fad
-        here += f": --protocol {network.protocol} -m {on}"
+        metric = "fad" if network.output == "windows" else "fd"
+        here += f": --protocol {network.protocol} -m {metric}@{network.backbone}"
     return {
         "arrays": foreign.moments[name].arrays,
         "dimension": gaussian.dimension,

@@ -8,7 +8,6 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,8 +78,6 @@ class ForeignStatistics:
         What such a file is called.
     moments
         What it holds, by the name of the network; one under an empty name where it has none.
-    digests
-        SHA-256 by file name.
     trusted
         Whether the user vouches for what the file does not say.
 
@@ -96,34 +93,33 @@ class ForeignStatistics:
     path: Path
     layout: str
     moments: Mapping[str, Moments]
-    digests: Mapping[str, str]
     trusted: bool = False
     _served: dict[str, tuple[Moments, Standing]] = field(default_factory=dict, init=False, repr=False)
     _loaded: dict[str, GaussianStatistics] = field(default_factory=dict, init=False, repr=False)
+    _hashed: dict[Path, str] = field(default_factory=dict, init=False, repr=False)
 
     clip_ids: tuple[str, ...] = ()
     """No clip is known."""
 
-    @cached_property
-    def _digest(self) -> str:
-        if len(self.digests) == 1:
-            return next(iter(self.digests.values()))
-        listing = "\n".join(f"{digest} {name}" for name, digest in self.digests.items())
-        return hashlib.sha256(listing.encode()).hexdigest()
-
     @property
     def summary(self) -> InputSummary:
-        """What is known of the set: nothing but where its statistics come from."""
-        arrays = {f"arrays of {score_id}": moments.arrays for score_id, (moments, _) in self._served.items()}
-        sums = {f"SHA-256 of {name}": digest for name, digest in self.digests.items()}
+        """What is known of the set: nothing but where its statistics come from, those that were served if any were."""
+        served = {score_id: moments for score_id, (moments, _) in self._served.items()}
+        used = {moments.name: moments for moments in served.values()} or self.moments
+        sums = self._digests([*used.values()])
+        listing = "\n".join(f"{digest} {name}" for name, digest in sums.items())
         return InputSummary(
-            printable(self.given),
-            None,
-            None,
-            0,
-            0.0,
-            self._digest,
-            statistics={"layout": self.layout, **arrays, **sums},
+            path=printable(self.given),
+            found=None,
+            scored=None,
+            ignored=0,
+            seconds=0.0,
+            digest=sums.get("SHA-256") or hashlib.sha256(listing.encode()).hexdigest(),
+            statistics={
+                "layout": self.layout,
+                **{f"arrays of {score_id}": moments.arrays for score_id, moments in served.items()},
+                **sums,
+            },
         )
 
     @property
@@ -166,7 +162,8 @@ class ForeignStatistics:
         recipe, protocol
             What is to be computed.
         settings
-            Not compared: others' statistics do not say what they were made with.
+            Settings of the backbone of gen, whose weights are compared with the published ones; None before they are
+            known.
 
         Raises
         ------
@@ -175,11 +172,11 @@ class ForeignStatistics:
         """
         from audiogen_metrics.embedding.reference import GivenFeatures
 
-        del settings
         if "ref" not in recipe.definition.sides or not self._candidates(recipe):
             return GivenFeatures((), counted=False, lacking=self._lacking(recipe))
         moments = self._chosen(recipe)
-        found = standing(moments.name, recipe, protocol)
+        weights = None if settings is None else str(settings["weights_sha256"])
+        found = standing(moments.name, recipe, protocol, weights)
         if found.needs_trust and not self.trusted:
             raise UsageError(
                 f"{found.fact}. To take them for {recipe.score_id} is to trust that {found.trust}",
@@ -232,6 +229,26 @@ class ForeignStatistics:
         if name not in self._loaded:
             self._loaded[name] = _read(self.path, self.moments[name])
         return self._loaded[name]
+
+    def _digests(self, used: Sequence[Moments]) -> dict[str, str]:
+        """Return the SHA-256 of the archive, or of each file that is read in a folder; no name of another place."""
+        if self.layout != FOLDER:
+            return {"SHA-256": self._digest(self.path)}
+        names = [(each, Path(name)) for each in used for name in (each.mean, each.covariance)]
+        alone = len(used) == 1
+        return {
+            f"SHA-256 of {name.name if alone else f'{each.name}/{name.name}'}": self._digest(self.path / name)
+            for each, name in names
+        }
+
+    def _digest(self, file: Path) -> str:
+        if file not in self._hashed:
+            try:
+                with file.open("rb") as content:
+                    self._hashed[file] = hashlib.file_digest(content, "sha256").hexdigest()
+            except OSError as error:
+                raise DataError(f"cannot be read ({error.strerror})", where=printable(file)) from error
+        return self._hashed[file]
 
     def _candidates(self, recipe: Recipe) -> list[Moments]:
         """Return what a recipe may take: of its network, or of one that is not named."""
@@ -320,7 +337,7 @@ def open_foreign(ref: str | Path, trusted: bool = False) -> ForeignStatistics | 
             )
         raise unknown_name("network in this reference", name, [*moments])
     chosen = moments if name is None else {name: moments[name]}
-    return ForeignStatistics(ref, path, layout, chosen, _digests(path, layout, chosen.values()), trusted)
+    return ForeignStatistics(ref, path, layout, chosen, trusted)
 
 
 def _split(ref: str | Path) -> tuple[Path, str | None]:
@@ -401,20 +418,6 @@ def _require_both(path: Path, moments: Moments, names: set[str]) -> None:
             where=printable(path),
             fix="Copy or download it again",
         )
-
-
-def _digests(path: Path, layout: str, moments: Iterable[Moments]) -> dict[str, str]:
-    """Return the SHA-256 of the archive, or of the files that are read in a folder."""
-    files = [path] if layout != FOLDER else [path / name for each in moments for name in (each.mean, each.covariance)]
-    found = {}
-    for file in files:
-        try:
-            with file.open("rb") as content:
-                digest = hashlib.file_digest(content, "sha256").hexdigest()
-        except OSError as error:
-            raise DataError(f"cannot be read ({error.strerror})", where=printable(file)) from error
-        found[file.name if file == path else file.relative_to(path).as_posix()] = digest
-    return found
 
 
 def _read(path: Path, moments: Moments) -> GaussianStatistics:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from audiogen_metrics.backbones.weights import weights_name
+from audiogen_metrics.backbones.weights import WEIGHTS, weights_name
 from audiogen_metrics.errors import option
 from audiogen_metrics.protocols import PROTOCOLS, get_protocol
 
@@ -111,7 +111,7 @@ def known(name: str) -> Known | None:
     return Known(network, width, "windows", "fadtk", f"{network}@frames@float16", f"{network}@frames")
 
 
-def standing(name: str, recipe: Recipe, protocol: str = "") -> Standing:
+def standing(name: str, recipe: Recipe, protocol: str = "", weights_sha256: str | None = None) -> Standing:
     """Return on what terms a recipe may take statistics of a network.
 
     Parameters
@@ -120,6 +120,8 @@ def standing(name: str, recipe: Recipe, protocol: str = "") -> Standing:
         As the other tool has it; empty where the file does not say it.
     recipe, protocol
         What is to be computed, and whose recipe it is.
+    weights_sha256
+        Digest of the weights of the run, once it is known.
     """
     rows = {"embeddings": "clip embeddings", "windows": "windows"}.get(recipe.definition.output, "rows")
     prepared = f"protocol {protocol} prepares it" if protocol in PROTOCOLS else "that of gen"
@@ -133,7 +135,17 @@ def standing(name: str, recipe: Recipe, protocol: str = "") -> Standing:
         return Standing(needs_trust=True, fact=fact, trust=trust)
     if theirs is None or theirs.network != _network(recipe.backbone):
         return Standing(other=True)
-    return _of_known(name, theirs, recipe, protocol)
+    found = _of_known(name, theirs, recipe, protocol)
+    published = WEIGHTS.get(theirs.network).sha256 if theirs.network in WEIGHTS.names() else None
+    if weights_sha256 is None or published in (None, weights_sha256):
+        return found
+    facts = [found.fact, f"gen is heard with other weights than the published ones, which are behind {name}"]
+    return replace(
+        found,
+        needs_trust=True,
+        fact="; ".join(filter(None, facts)),
+        trust=found.trust or "they are of these weights too",
+    )
 
 
 def _of_known(name: str, theirs: Known, recipe: Recipe, protocol: str) -> Standing:

@@ -111,6 +111,8 @@ class GaussianStatistics:
             eigenvalues, eigenvectors = torch.linalg.eigh((covariance + covariance.T) / 2)
         except RuntimeError as error:
             raise NumericsError(f"eigenvalues did not converge ({error})", fix="Check the covariance") from error
+        if not bool(eigenvalues.isfinite().all()):
+            raise NumericsError("the covariance exceeds float64", fix="Check the scale of the embeddings")
         if float(eigenvalues[0]) < -1e-6 * max(float(eigenvalues[-1]), 0.0):
             raise DataError(
                 f"covariance has the eigenvalue {float(eigenvalues[0]):.3g}",

@@ -179,7 +179,7 @@ def _against(
         except InsufficientDataError as error:
             if by_name:
                 raise
-            lacking = error
+            lacking = lacking or error
             continue
         found[recipe] = _selected(gen, ref, recipe, like, protocol or IMPORTED)
     if lacking is not None and not any("ref" in recipe.definition.sides for recipe in found):
