@@ -108,7 +108,7 @@ class GaussianStatistics:
         if not torch.allclose(covariance, covariance.T, rtol=1e-6, atol=1e-6 * scale):
             raise DataError("covariance is not symmetric", fix="Pass the covariance, not a factor of it")
         try:
-            eigenvalues, eigenvectors = torch.linalg.eigh((covariance + covariance.T) / 2)
+            eigenvalues, eigenvectors = torch.linalg.eigh(covariance / 2 + covariance.T / 2)
         except RuntimeError as error:
             raise NumericsError(f"eigenvalues did not converge ({error})", fix="Check the covariance") from error
         if not bool(eigenvalues.isfinite().all()):

@@ -171,7 +171,7 @@ def _against(
             found[recipe] = gen.sources[recipe.backbone]
             continue
         protocol, like = made_like(gen, recipe)
-        _require_told(gen, ref, recipe, protocol)
+        _require_told(gen, ref, recipe, like, protocol)
         same_tool = isinstance(ref, ForeignStatistics) and ref.is_of(gen.tool, recipe)
         try:
             if not same_tool:
@@ -197,9 +197,11 @@ def _selected(gen: ImportedFeatures, ref: Statistics, recipe: Recipe, like: Reci
     return found
 
 
-def _require_told(gen: ImportedFeatures, ref: Statistics, recipe: Recipe, protocol: str) -> None:
-    """Raise DataError where statistics say how they were made, and features do not."""
-    if isinstance(ref, ReferenceStatistics) and not protocol:
+def _require_told(gen: ImportedFeatures, ref: Statistics, recipe: Recipe, like: Recipe, protocol: str) -> None:
+    """Raise DataError where statistics say how they were made, and features do not, or were made otherwise."""
+    if isinstance(ref, ReferenceStatistics) and protocol:
+        ref.check([like], protocol)
+    elif isinstance(ref, ReferenceStatistics):
         raise DataError(
             f"these statistics say how they were made, and features of {recipe.backbone} by {gen.tool} do not",
             where=ref.path,
