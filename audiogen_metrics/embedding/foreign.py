@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
-import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiogen_metrics.audio.files import printable
+from audiogen_metrics.embedding.foreign_files import FOLDER, Moments, held_by, read
 from audiogen_metrics.embedding.foreign_networks import Standing, known, standing
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError, option
 from audiogen_metrics.options import as_path
@@ -19,46 +18,12 @@ from audiogen_metrics.registry import unknown_name
 from audiogen_metrics.results import InputSummary
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from audiogen_metrics.embedding.reference import GivenFeatures
     from audiogen_metrics.functional.statistics import GaussianStatistics
     from audiogen_metrics.metrics.recipe import Recipe
 
 SEPARATOR = "::"
 """Between a file and which of its statistics is meant."""
-
-UNNAMED: Mapping[tuple[str, str], str] = {
-    ("mu", "sigma"): "mu and sigma (pytorch-fid, torch-fidelity)",
-    ("mu_ref", "sigma_ref"): "mu_ref and sigma_ref (stable-audio-metrics)",
-}
-"""Names of the two arrays in files that do not name their network, and what such a file is called."""
-
-NAMED = "NAME.mu and NAME.cov (fadtk)"
-FOLDER = "NAME/mu.npy and NAME/cov.npy (fadtk, kadtk)"
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Where a mean and a covariance are kept.
-
-    Parameters
-    ----------
-    name
-        Of the network, as the file has it; empty where it has none.
-    mean, covariance
-        Names of the two arrays.
-    """
-
-    name: str
-    mean: str
-    covariance: str
-
-    @property
-    def arrays(self) -> str:
-        """Both names, for people."""
-        return f"{self.mean}, {self.covariance}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,7 +192,7 @@ class ForeignStatistics:
             an eigenvalue further below 0 than rounding brings it.
         """
         if name not in self._loaded:
-            self._loaded[name] = _read(self.path, self.moments[name])
+            self._loaded[name] = read(self.path, self.moments[name])
         return self._loaded[name]
 
     def _digests(self, used: Sequence[Moments]) -> dict[str, str]:
@@ -320,12 +285,7 @@ def open_foreign(ref: str | Path, trusted: bool = False) -> ForeignStatistics | 
         A name that is not in it.
     """
     path, name = _split(ref)
-    if path.is_dir():
-        layout, moments = FOLDER, _in_folder(path)
-    elif _is_archive(path):
-        layout, moments = _in_archive(path)
-    else:
-        layout, moments = "", {}
+    layout, moments = held_by(path)
     if not moments:
         if name is not None:
             raise UsageError(f"holds no statistics to choose {name!r} from", where=printable(path), fix="Leave it out")
@@ -347,129 +307,3 @@ def _split(ref: str | Path) -> tuple[Path, str | None]:
     if not separator or whole.exists() or not Path(head).exists():
         return whole, None
     return Path(head), name
-
-
-def _is_archive(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    if path.suffix == ".npz":
-        return True
-    try:
-        with path.open("rb") as file:
-            return file.read(4) == b"PK\x03\x04"
-    except OSError:
-        return False  # whoever reads it says why
-
-
-def _in_archive(path: Path) -> tuple[str, dict[str, Moments]]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise DataError(f"cannot be read ({error})", where=printable(path), fix="Copy or download it again") from error
-    if "description" in names:
-        raise DataError(
-            "holds features of agm embed, not statistics", where=printable(path), fix="Score them: agm import GEN REF"
-        )
-    bare = [pair for pair in UNNAMED if {*pair} & {*names}]
-    ends = (".mu", ".cov")
-    stems = {name.removesuffix(end) for name in names for end in ends if name.endswith(end) and name != end}
-    if len(bare) + bool(stems) > 1:
-        raise DataError(
-            f"holds statistics of several kinds: {_some(names)}", where=printable(path), fix="Keep one kind"
-        )
-    if bare:
-        found = {"": Moments("", *bare[0])}
-    else:
-        found = {stem: Moments(stem, f"{stem}.mu", f"{stem}.cov") for stem in sorted(stems)}
-    if not found:
-        raise DataError(
-            f"holds {_some(names) or 'no arrays'}, and no statistics that are known here",
-            where=printable(path),
-            fix=f"Known are {'; '.join(UNNAMED.values())}; {NAMED}",
-        )
-    for moments in found.values():
-        _require_both(path, moments, {*names})
-    return (UNNAMED[bare[0]] if bare else NAMED), found
-
-
-def _in_folder(path: Path) -> dict[str, Moments]:
-    """Return what a folder holds: itself the statistics of one network, or folders of such; empty for another one."""
-    own = {name for name in ("mu.npy", "cov.npy") if (path / name).is_file()}
-    if own:
-        name = path.resolve().name
-        _require_both(path, Moments(name, "mu.npy", "cov.npy"), own)
-        return {name: Moments(name, "mu.npy", "cov.npy")}
-    found = {}
-    for child in sorted(path.iterdir()):
-        held = {name for name in ("mu.npy", "cov.npy") if (child / name).is_file()}
-        if held:
-            moments = Moments(child.name, f"{child.name}/mu.npy", f"{child.name}/cov.npy")
-            _require_both(path, moments, {f"{child.name}/{name}" for name in held})
-            found[child.name] = moments
-    return found
-
-
-def _require_both(path: Path, moments: Moments, names: set[str]) -> None:
-    missing = [name for name in (moments.mean, moments.covariance) if name not in names]
-    if missing:
-        raise DataError(
-            f"has no {missing[0]}, without which the other of {moments.arrays} says nothing",
-            where=printable(path),
-            fix="Copy or download it again",
-        )
-
-
-def _read(path: Path, moments: Moments) -> GaussianStatistics:
-    """Return a mean and covariance, checked."""
-    from audiogen_metrics.functional.statistics import GaussianStatistics
-
-    arrays = [_array(path, name) for name in (moments.mean, moments.covariance)]
-    for name, array in zip((moments.mean, moments.covariance), arrays, strict=True):
-        if array.dtype.kind != "f" or array.dtype.itemsize < 4:
-            raise DataError(
-                f"{name} is of type {array.dtype}", where=printable(path), fix="Statistics are of float64 or float32"
-            )
-    network = known(moments.name)
-    if network is not None and arrays[0].shape != (network.width,):
-        raise DataError(
-            f"{moments.mean} has shape {arrays[0].shape}, and {moments.name} gives rows of {network.width} numbers",
-            where=printable(path),
-            fix="Pass statistics of that network",
-        )
-    try:
-        return GaussianStatistics.from_covariance(arrays[0], arrays[1], None)
-    except DataError as error:
-        raise DataError(f"{moments.arrays}: {error.what}", where=printable(path), fix=error.fix) from error
-
-
-def _array(path: Path, name: str) -> npt.NDArray[np.generic]:
-    import numpy as np
-
-    try:
-        if path.is_dir():
-            # A map is as long as the file, whatever shape its header promises.
-            return np.array(np.lib.format.open_memmap(path / name, mode="r"))
-        with np.load(path, allow_pickle=False) as archive:
-            array: npt.NDArray[np.generic] = archive[name]
-            return array
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        KeyError,
-        MemoryError,
-        OverflowError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        # numpy names the switch that would run what is in the file.
-        reason = "it holds pickled objects, which are not run" if "pickle" in reason or "Object" in reason else reason
-        raise DataError(
-            f"{name} cannot be read ({reason})", where=printable(path), fix="Copy or download it again"
-        ) from error
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,24 +10,14 @@ import pytest
 from audiogen_metrics.functional import frechet_distance
 from benchmarks.others_references import opened
 
+WHEEL = os.environ.get("AGM_FADTK_WHEEL")
+
 pytestmark = [pytest.mark.peers, pytest.mark.slow]
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
-    given = os.environ.get("AGM_FADTK_WHEEL")
-    if given is not None:
-        return Path(given)
-    folder = tmp_path_factory.mktemp("fadtk")
-    command = [sys.executable, "-m", "pip", "download", "fadtk==1.1.0", "--no-deps", "-q", "-d", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"fadtk 1.1.0 cannot be downloaded: {done.stderr[-200:]}")
-    return next(folder.glob("*.whl"))
-
-
-def test_fma_pop(wheel, tmp_path):
-    held = opened(wheel, tmp_path)
+@pytest.mark.skipif(WHEEL is None, reason="needs the wheel: pip download fadtk==1.1.0 --no-deps")
+def test_fma_pop(tmp_path):
+    held = opened(Path(str(WHEEL)), tmp_path)
     assert len(held.moments) == 21
 
     def between(gen: str, ref: str) -> float:
