@@ -31,6 +31,9 @@ SIGNIFICANT = 0.05
 EXACT = "reference taken as exact"
 """What must stand beside an interval without the reference's own sampling."""
 
+UNCOUNTED = "n of the reference is not known"
+"""What must stand beside a score against statistics that do not say how many clips are behind them."""
+
 
 @dataclass(frozen=True)
 class Score:
@@ -47,7 +50,8 @@ class Score:
     higher_is_better
         Direction.
     n_gen, n_ref
-        Clips it was computed on; ``n_ref`` is None for a metric that looks at the generated set only.
+        Clips it was computed on; ``n_ref`` is None for a metric that looks at the generated set only, and of statistics
+        that do not say how many clips are behind them; `remarks` then say so.
     std
         Standard deviation (ddof 0) over the splits of an IS, or the subsets of a KID that has some; else None. It is no
         error of measurement: that is ``standard_error`` in `details`.
@@ -88,30 +92,46 @@ class InputSummary:
     path
         The folder as given.
     found, scored
-        Audio files below it, and those that were scored.
+        Audio files below it, and those that were scored; None for statistics that do not say how many clips are behind
+        them.
     ignored
         Files without an audio suffix, or without one of those that were asked for.
     seconds
         Length of the scored audio; 0 where it is not known.
     digest
-        Hash over clip ids and file contents: equal for equal sets, whatever the order and place of the files.
+        Hash over clip ids and file contents: equal for equal sets, whatever the order and place of the files. Of
+        others' statistics the SHA-256 of their file, or over those of their files.
     skipped
         The files that could not be scored: ``{"clip", "path", "reason"}``, and ``"fix"`` where one is known.
     left_out
         By backbone, clips that only this backbone could not take; same fields.
     files
         Content hash (BLAKE2b, 20 bytes) of each scored clip by id.
+    statistics
+        Where others' statistics come from: the layout of the file, the arrays that were read for each score, the
+        SHA-256 of each file. Empty for clips.
     """
 
     path: str
-    found: int
-    scored: int
+    found: int | None
+    scored: int | None
     ignored: int
     seconds: float
     digest: str
     skipped: tuple[dict[str, str], ...] = ()
     left_out: Mapping[str, tuple[dict[str, str], ...]] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    statistics: Mapping[str, str] = field(default_factory=dict, metadata=LATER)
+
+    @property
+    def clips(self) -> str:
+        """How many clips were scored, in words."""
+        return "statistics of an unknown number of clips" if self.scored is None else f"{self.scored} clips"
+
+    @property
+    def share(self) -> str:
+        """How many of the clips that were found were scored, in words."""
+        return self.clips if self.scored is None else f"{self.scored} of {self.found} clips"
 
     @property
     def length(self) -> str:
@@ -153,6 +173,8 @@ class Manifest:
         Of all that is drawn.
     prompts
         What generated clips should sound like, one or several texts by clip id; empty where that was not given.
+    trust_reference
+        Whether statistics were taken that do not say how they were made.
     """
 
     gen: str
@@ -171,6 +193,7 @@ class Manifest:
     prompts: Mapping[str, tuple[str, ...]] = field(default_factory=dict, metadata=LATER)
     given: tuple[str, ...] = field(default=(), metadata=LATER)
     sample_rate: int | None = field(default=None, metadata=LATER)
+    trust_reference: bool = field(default=False, metadata=LATER)
 
 
 @dataclass(frozen=True)
@@ -344,7 +367,7 @@ class ScoreReport:
     def __str__(self) -> str:
         lines = [f"protocol {self.protocol} on {self.device}"]
         for name, summary in self.inputs().items():
-            lines.append(f"{name}  {summary.path}: {summary.scored} of {summary.found} clips{summary.length}")
+            lines.append(f"{name}  {summary.path}: {summary.share}{summary.length}")
         if self.ref is None:
             lines.append("ref  none: only what looks at gen alone is computed")
         rows = [tuple(map(escaped, row)) for row in self.rows()]
@@ -388,7 +411,7 @@ class ScoreReport:
         body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
         listed = "".join(f"<li>{escape(note)}</li>" for note in self.notes())
         sets = "<br>".join(
-            f"{name}: {escape(summary.path)}, {summary.scored} of {summary.found} clips{summary.length}"
+            f"{name}: {escape(summary.path)}, {summary.share}{summary.length}"
             for name, summary in self.inputs().items()
         )
         return (
@@ -418,9 +441,15 @@ def _row(score: Score) -> tuple[str, ...]:
         value += f" ± {score.std:.2g}"
     if score.ci95 is not None:
         value += " [{:.4g}, {:.4g}]".format(*score.ci95)
-    n_ref = "-" if score.n_ref is None else str(score.n_ref)
     better = "higher" if score.higher_is_better else "lower"
-    return score.id, value, str(score.n_gen), n_ref, better, score.backbone, score.reason or _remark(score)
+    return score.id, value, str(score.n_gen), n_ref_of(score), better, score.backbone, score.reason or _remark(score)
+
+
+def n_ref_of(score: Score, none: str = "-") -> str:
+    """Return the clips of the reference as text: ``?`` where they are not known, ``none`` where it plays no part."""
+    if score.n_ref is None:
+        return "?" if UNCOUNTED in score.remarks else none
+    return str(score.n_ref)
 
 
 def _remark(score: Score) -> str:
@@ -460,5 +489,6 @@ def _counts(score: Score) -> str:
     if "pairs" in details:
         return f"{details['pairs']} pairs of {score.n_gen} clips"
     if details.get("rows_gen", score.n_gen) != score.n_gen:
-        return f"{details['rows_gen']} and {details['rows_ref']} windows"
+        ref = f" and {details['rows_ref']}" if "rows_ref" in details else ""
+        return f"{details['rows_gen']}{ref} windows"
     return ""

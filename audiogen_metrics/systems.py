@@ -3,37 +3,37 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import combinations
 from pathlib import Path
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from audiogen_metrics.audio.files import AudioFile, ClipSet, is_shard, open_clips
+from audiogen_metrics.audio.files import AudioFile, AudioFolder, ClipSet, open_clips
 from audiogen_metrics.audio.pairing import pair, read_pairs
 from audiogen_metrics.embedding.extraction import EmbeddingSet, ExtractionOptions
-from audiogen_metrics.embedding.sides import FolderSide, Side, between, mixed_forms
+from audiogen_metrics.embedding.sides import FolderSide, Side, StatisticsSide, between, mixed_forms
 from audiogen_metrics.errors import InsufficientDataError, UsageError, spoken
 from audiogen_metrics.evaluation import added, find_networks, tool_versions
 from audiogen_metrics.evaluation.evaluation import backbone_settings
-from audiogen_metrics.evaluation.run import computable
+from audiogen_metrics.evaluation.run import computable, open_reference
 from audiogen_metrics.metrics.measuring.chance import rows_apart
 from audiogen_metrics.metrics.measuring.links import Links
 from audiogen_metrics.metrics.measuring.measured import Measured
 from audiogen_metrics.metrics.measuring.rivals import Rivals
-from audiogen_metrics.options import as_path, whole
+from audiogen_metrics.options import whole
 from audiogen_metrics.prompts import Captions, Prompts, captions_of
 from audiogen_metrics.protocols import get_protocol
-from audiogen_metrics.results import InputSummary
+from audiogen_metrics.results import EXACT, InputSummary
 from audiogen_metrics.text import escaped
 
 if TYPE_CHECKING:
     import torch
 
+    from audiogen_metrics.embedding.foreign import ForeignStatistics
+    from audiogen_metrics.embedding.reference import ReferenceStatistics
     from audiogen_metrics.metrics.recipe import Recipe
 
 SIGNIFICANT = 0.05
@@ -156,10 +156,7 @@ class Comparison:
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         head = [
             f"protocol {self.protocol}",
-            *(
-                f"{name:4} {summary.path}: {summary.scored} of {summary.found} clips{summary.length}"
-                for name, summary in self.inputs().items()
-            ),
+            *(f"{name:4} {summary.path}: {summary.share}{summary.length}" for name, summary in self.inputs().items()),
             *["ref  none: only what looks at the generated sets alone is compared"] * (self.ref is None),
             "",
         ]
@@ -188,7 +185,7 @@ class Systems:
 
     a: FolderSide
     b: FolderSide
-    ref: FolderSide | None
+    ref: FolderSide | StatisticsSide | None
     measured: tuple[tuple[Measured, Measured], ...]
 
     @property
@@ -202,7 +199,7 @@ class Systems:
             return []
         kind, links = self.telling[0].metric, self.telling[0].links
         a, b = (measured.measurement.by_clip or {} for measured in self.telling)
-        sides = (self.a, self.b, *([] if self.ref is None else [self.ref]))
+        sides = (self.a, self.b, *([self.ref] if isinstance(self.ref, FolderSide) else []))
         files = [{clip.clip_id: clip for clip in side.folder.clips} for side in sides]
         references = files[2] if len(files) > 2 else {}
         captions = {} if self.a.captions is None else self.a.captions.by_clip
@@ -233,6 +230,7 @@ def compare(
     permutations: int = 199,
     pairs: str | Path | Mapping[str, str] | None = None,
     prompts: Prompts | None = None,
+    trust_reference: bool = False,
     seed: int = 0,
     suffixes: str | Iterable[str] = (),
     sample_rate: int | None = None,
@@ -254,7 +252,8 @@ def compare(
     Parameters
     ----------
     gen_a, gen_b, ref
-        Folders; without ``ref``, metrics that look at the generated sets alone are compared.
+        Folders; without ``ref``, metrics that look at the generated sets alone are compared. ``ref`` may be statistics,
+        as in `score`: it is then taken as exact, its own sampling is not in the intervals.
     metrics
         Names; None takes those of the protocol for which there are enough clips and pairs.
     permutations
@@ -263,6 +262,8 @@ def compare(
         As in `score`, where several clips of a system were made for one reference.
     prompts
         As in `score`: what the clips of both systems should sound like.
+    trust_reference
+        As in `score`, for others' statistics.
     seed
         Of the permutations, and of the parts of a larger system.
     protocol, backbone, suffixes, sample_rate, device, weights, batch_size, workers, cache, verify, progress
@@ -273,8 +274,7 @@ def compare(
     Raises
     ------
     UsageError
-        A statistics file as reference, whose sampling the interval could not have; a metric asked for by name that
-        needs a reference, or ``pairs``, without one.
+        A metric asked for by name that needs a reference, or ``pairs``, without one.
     DataError, InsufficientDataError
         As in `score`.
 
@@ -285,10 +285,6 @@ def compare(
     >>> found.differences[0].verdict  # doctest: +SKIP
     'A better, p = 0.005'
     """
-    if isinstance(ref, (str, os.PathLike)) and as_path(ref).is_file() and not is_shard(ref):
-        raise UsageError(
-            "a comparison needs the reference's clips, not statistics of them", where=ref, fix="Pass the folder"
-        )
     permutations, seed = whole("permutations", permutations, 0), whole("seed", seed, 0)
     if ref is None and pairs is not None:
         where = spoken("pairs", "--pairs")
@@ -296,26 +292,37 @@ def compare(
     chosen = get_protocol(protocol)
     recipes = computable(chosen, metrics, ref=ref is not None, prompts=prompts is not None, backbone=backbone)
     folders = [
-        open_clips(given, suffixes, sample_rate=sample_rate, name=name)
-        for name, given in {"A": gen_a, "B": gen_b, **({} if ref is None else {"ref": ref})}.items()
+        open_clips(given, suffixes, sample_rate=sample_rate, name=name) for name, given in (("A", gen_a), ("B", gen_b))
     ]
-    ids = [{*folder.clip_ids} for folder in folders]
+    opened = None if ref is None else open_reference(ref, suffixes, sample_rate, trust_reference=trust_reference)
+    ids = [{*known.clip_ids} for known in (*folders, *([] if opened is None else [opened]))]
+    if opened is not None and not isinstance(opened, AudioFolder):
+        _check(opened, recipes, protocol, by_name=metrics is not None, pairs=pairs)
     partners = None if pairs is None else read_pairs(pairs, ids[0] | ids[1], ids[2])
-    captions: list[Captions | None] = [None, None, None]
+    captions: list[Captions | None] = [None, None]
     if prompts is not None:
-        captions[:2] = [captions_of(prompts, own, partners, name) for own, name in zip(ids, "AB", strict=False)]
+        captions = [captions_of(prompts, own, partners, name) for own, name in zip(ids, "AB", strict=False)]
     networks = find_networks(recipes, device, weights, added(recipes) if metrics is None else ())
     backbones, gone = networks.backbones, [recipe for recipe in recipes if recipe.backbone in networks.missing]
     recipes = [recipe for recipe in recipes if recipe not in gone]
     options = ExtractionOptions(batch_size, workers, cache, verify, progress)
-    sides = [
+    a, b = (
         FolderSide.extract(name, folder, recipes, backbones, options, captions=own)
-        for name, folder, own in zip(("A", "B", "ref"), folders, captions, strict=False)
-    ]
-    a, b, reference = sides[0], sides[1], sides[2] if len(sides) > 2 else None
-    warnings = [
-        warning for one, other in combinations(sides, 2) for warning in _together(one, other, recipes, partners)
-    ]
+        for name, folder, own in zip("AB", folders, captions, strict=True)
+    )
+    reference: FolderSide | StatisticsSide | None = None
+    if isinstance(opened, AudioFolder):
+        reference = FolderSide.extract("ref", opened, recipes, backbones, options)
+    elif opened is not None:
+        settings = {name: backbone.settings for name, backbone in backbones.items()}
+        opened.check(recipes, protocol, settings)
+        reference = StatisticsSide(opened, protocol, settings)
+        reference.require_width(a)
+    sides = (a, b) if reference is None else (a, b, reference)
+    couples: list[tuple[FolderSide, Side]] = [(a, b)]
+    if reference is not None:
+        couples += [(a, reference), (b, reference)]
+    warnings = [warning for couple in couples for warning in _together(*couple, recipes, partners)]
     warnings = [*dict.fromkeys(warnings)]  # what both systems lack of the reference is said once
     warnings += [warning for side in sides for warning in side.warnings()]
     if 0 < permutations < FEWEST_PERMUTATIONS:
@@ -351,8 +358,20 @@ def compare(
     )
 
 
+def _check(
+    ref: ReferenceStatistics | ForeignStatistics, recipes: Sequence[Recipe], protocol: str, *, by_name: bool, pairs: Any
+) -> None:
+    """Raise where statistics cannot be the reference of these recipes, before anything is embedded."""
+    if pairs is not None and ref.summary.scored is None:
+        where = spoken("pairs", "--pairs")
+        raise UsageError("the reference's statistics do not name clips to pair with", where=where, fix="Leave it out")
+    ref.check(recipes, protocol)
+    for recipe in recipes if by_name else ():
+        ref.require(recipe)
+
+
 def _together(
-    first: FolderSide, second: FolderSide, recipes: Sequence[Recipe], prompts: Mapping[str, str] | None
+    first: FolderSide, second: Side, recipes: Sequence[Recipe], prompts: Mapping[str, str] | None
 ) -> list[str]:
     """Return what to know of two of the three sets together."""
     if second.name == "ref" and any(recipe.definition.needs == "pairs" for recipe in recipes):
@@ -361,7 +380,7 @@ def _together(
     return abreast(first, second)
 
 
-def abreast(first: FolderSide, second: FolderSide) -> list[str]:
+def abreast(first: FolderSide, second: Side) -> list[str]:
     """Return what to know of two sets together before they are compared clip by clip."""
     near = pair(first.clip_ids, second.clip_ids).near_misses(first.name, second.name)
     unpaired = [f"clips of {first.name} and {second.name} do not pair: {near}"] * bool(near)
@@ -514,6 +533,8 @@ def matched(
         return Measured(recipe.definition, part, reference, links=links[number], seed=seed)
 
     rivals = tuple(Rivals(measured(0, first), measured(1, second), paired) for first, second in parts)
+    if ref is not None and rivals[0].exact is not None:
+        notes.append(f"{recipe.score_id}: {EXACT}: its own sampling is not in the intervals of differences")
     return Match(recipe, (a.name, b.name), rivals, tuple(notes))
 
 

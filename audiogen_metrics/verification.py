@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from audiogen_metrics.audio.files import ClipSet
 from audiogen_metrics.backbones import BACKBONES
 from audiogen_metrics.backbones.weights import weights_name
+from audiogen_metrics.embedding.foreign import place_of
 from audiogen_metrics.errors import HELPS, DataError, MissingDependencyError, MissingWeightsError, UsageError, option
 from audiogen_metrics.evaluation import find_networks
 from audiogen_metrics.evaluation.run import score_named
@@ -267,6 +268,7 @@ def _verified(
         pairing=recorded.pairing.get("mode", "auto"),
         pairs=manifest.pairs or None,
         prompts=manifest.prompts or None,
+        trust_reference=manifest.trust_reference,
         limit=manifest.limit,
         suffixes=manifest.suffixes,
         ci=_asked(manifest.ci, any(map(_has_uncertainty, recorded.scores.values()))),
@@ -351,7 +353,7 @@ def _require_inputs(
         if place is None and name in manifest.given:
             fix = f"Pass them again: {option(name, 'PATH')}"
             raise UsageError(f"{name} was given clip by clip, not as a folder", where=stated, fix=fix)
-        if place is None and stated is not None and not as_path(stated).exists():
+        if place is None and stated is not None and not place_of(stated).exists():
             beside = as_path(report).parent / stated
             raise DataError(
                 f"{name} does not exist{_looked(stated)}",

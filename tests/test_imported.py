@@ -14,10 +14,13 @@ from safetensors.torch import load_file, save_file
 from scipy import linalg
 
 from audiogen_metrics import score
+from audiogen_metrics.backbones.panns import Cnn14At16k
 from audiogen_metrics.cli.main import main
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
+from audiogen_metrics.evaluation import reference_statistics
 from audiogen_metrics.functional import inception_score, kl_divergence
 from audiogen_metrics.imported import read_features, score_features
+from tests.checkpoints import write_panns, write_vggish
 
 CLIPS = 12
 
@@ -206,3 +209,112 @@ def test_sets_that_do_not_belong_together(fadtk, tmp_path):
         score_features(*fadtk, metrics=["fad"])
     with pytest.raises(UsageError, match="needs logits"):
         score_features(*fadtk, metrics=["is"])
+
+
+@pytest.fixture
+def embedded(small, tmp_path):
+    """Both sets as ``agm embed`` writes them, in both formats."""
+    for side, folder in zip(("gen", "ref"), small, strict=True):
+        for suffix in (".npz", ".safetensors"):
+            assert main(["embed", str(folder), "--protocol", "yamnet", "-o", str(tmp_path / f"{side}{suffix}")]) == 0
+    return tmp_path
+
+
+def test_archives_of_agm_embed(embedded):
+    """Both formats hold the same, and may be mixed."""
+    found = [
+        score_features(embedded / f"gen{one}", embedded / f"ref{other}")
+        for one, other in ((".npz", ".npz"), (".npz", ".safetensors"), (".safetensors", ".safetensors"))
+    ]
+    assert found[0].scores == found[1].scores == found[2].scores
+    assert found[0].gen.files == found[2].gen.files
+    assert found[0].backbones["yamnet"]["name"] == "yamnet"
+
+
+def test_score_ids_are_those_of_score(small, tmp_path):
+    """And so are the options of metrics: KL of av-benchmark has no epsilon."""
+    weights = {
+        "panns-cnn14-16k": write_panns(tmp_path / "panns.pth", Cnn14At16k),
+        "vggish": write_vggish(tmp_path / "v"),
+    }
+    flags = [part for name, file in weights.items() for part in ("--weights", f"{name}={file}")]
+    for side, folder in zip(("gen", "ref"), small, strict=True):
+        command = ["embed", str(folder), "--protocol", "av-benchmark", "-o", str(tmp_path / f"{side}.npz")]
+        assert main([*command, *flags]) == 0
+    direct = score(*small, protocol="av-benchmark", weights=weights)
+    found = score_features(tmp_path / "gen.npz", tmp_path / "ref.npz")
+    known = {name: each.value for name, each in direct.scores.items() if each.value is not None}
+    assert {"fd_panns", "fad_vggish", "is_panns", "kl_panns"} <= known.keys()
+    assert {name: each.value for name, each in found.scores.items()} == pytest.approx(known, rel=1e-12)
+    asked = score_features(tmp_path / "gen.npz", tmp_path / "ref.npz", metrics=["fd_panns", "kid"])
+    assert [*asked.scores] == ["fd_panns", "kid_panns"]
+    assert found["kl_panns"].details["eps"] == 0
+
+
+def test_another_backbone_of_agm_embed(small, tmp_path):
+    for side, folder in zip(("gen", "ref"), small, strict=True):
+        assert main(["embed", str(folder), "--backbone", "yamnet", "-o", str(tmp_path / f"{side}.npz")]) == 0
+    found, direct = score_features(tmp_path / "gen.npz", tmp_path / "ref.npz"), score(*small, backbone="yamnet")
+    assert found.scores.keys() == direct.scores.keys()
+    assert found["fad_yamnet"].value == direct["fad_yamnet"].value
+
+
+def test_statistics_of_ours_as_reference(small, embedded):
+    reference_statistics(small[1], protocol="yamnet").save(embedded / "ref.stats")
+    found = score_features(embedded / "gen.npz", embedded / "ref.stats")
+    direct = score(small[0], embedded / "ref.stats", protocol="yamnet")
+    assert {name: (each.value, each.ci95_ref) for name, each in found.scores.items()} == {
+        name: (each.value, each.ci95_ref) for name, each in direct.scores.items()
+    }
+    with pytest.raises(InsufficientDataError, match="kid_yamnet needs the reference's clips"):
+        score_features(embedded / "gen.npz", embedded / "ref.stats", metrics=["kid"])
+
+
+def test_statistics_of_ours_need_to_know_how_features_were_made(fadtk, small, tmp_path):
+    reference_statistics(small[1], protocol="yamnet").save(tmp_path / "ref.stats")
+    with pytest.raises(DataError, match="made with protocol yamnet, and this run has fadtk"):
+        score_features(fadtk[0], tmp_path / "ref.stats")
+    with pytest.raises(DataError, match="say how they were made, and features of own by fadtk do not"):
+        score_features(fadtk[0], tmp_path / "ref.stats", backbone="own")
+
+
+@pytest.mark.parametrize("name", ["vggish", "encodec-emb"])
+def test_statistics_of_fadtk_as_reference(tmp_path, name):
+    """Its folders of features and of statistics belong together by the name of the network."""
+    rng = np.random.default_rng(0)
+    for side, shift in (("gen", 0.2), ("ref", 0.0)):
+        place = tmp_path / side / "embeddings" / name
+        place.mkdir(parents=True)
+        for clip in range(CLIPS):
+            np.save(place / f"{clip}.npy", rng.normal(shift, 1, (40, 128)).astype(np.float16))
+    every = np.float64(rows(tmp_path / "ref" / "embeddings" / name))
+    stats = tmp_path / "ref" / "stats" / name
+    stats.mkdir(parents=True)
+    np.save(stats / "mu.npy", every.mean(0))
+    np.save(stats / "cov.npy", np.cov(every, rowvar=False))
+    gen, ref = (tmp_path / side / "embeddings" / name for side in ("gen", "ref"))
+    whole, found = score_features(gen, ref), score_features(gen, stats)
+    score_id = f"fad_{name.replace('-', '_')}"
+    assert found[score_id].value == pytest.approx(whole[score_id].value, rel=1e-9)
+    assert (found[score_id].n_ref, found[score_id].ci95_ref) == (None, "exact")
+    assert not any("trust" in warning for warning in found.warnings)
+    with pytest.raises(DataError, match="holds no features of clips"):
+        score_features(stats, stats)
+    np.savez(tmp_path / "unnamed.npz", mu=every.mean(0), sigma=np.cov(every, rowvar=False))
+    with pytest.raises(UsageError, match="is to trust that they are of windows"):
+        score_features(gen, tmp_path / "unnamed.npz")
+    command = ["import", str(gen), str(tmp_path / "unnamed.npz"), "--trust-reference", "--format", "json"]
+    assert main([*command, "-o", str(tmp_path / "out.json")]) == 0
+    assert json.loads((tmp_path / "out.json").read_text())["scores"][score_id]["value"] == found[score_id].value
+    with pytest.raises(DataError, match="holds no features of clips"):
+        score_features(tmp_path / "unnamed.npz", gen)
+
+
+def test_archives_that_are_none(tmp_path):
+    np.savez(tmp_path / "evil.npz", **{"description": np.array("{}"), "a.embeddings": np.array([Evil()], dtype=object)})
+    for content in ({"description": np.array("{}")}, {"description": np.array("{"), "a.ids": np.array(["x"])}):
+        np.savez(tmp_path / f"{len(content)}.npz", **content)
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "1.npz").read_bytes()[:60])
+    for name in ("evil", "1", "2", "cut"):
+        with pytest.raises(DataError, match="not what agm embed writes"):
+            read_features(tmp_path / f"{name}.npz")

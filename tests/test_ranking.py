@@ -326,14 +326,13 @@ def test_systems_of_unequal_size_and_a_score_without_a_value(folders: list[Path]
     assert {each.n for each in found.differences if "few" in (each.system_a, each.system_b)} == {12}
 
 
-def test_statistics_as_reference_give_no_verdict_and_say_why(folders: list[Path], tmp_path: Path) -> None:
+def test_statistics_as_reference_are_taken_as_exact_and_it_is_said(folders: list[Path], tmp_path: Path) -> None:
     reference_statistics(REF, protocol="yamnet").save(tmp_path / "ref.stats")
     systems = [folders[0], folders[2]]
     found = score_systems(systems, tmp_path / "ref.stats", protocol="yamnet", metrics=["fd", "is"], permutations=20)
     fd, is_ = found.differences
-    assert fd.verdict.startswith("none: only statistics")
-    assert "fd_yamnet, no verdict on any pair: only statistics" in str(found)
-    assert found.groups["fd_yamnet"] == {}
+    assert fd.better == found.best("fd_yamnet")[0] == "generated"
+    assert "fd_yamnet: reference taken as exact" in " ".join(str(found).split())
     assert is_.interval is not None
     precision = score_systems(systems, REF, protocol="yamnet", metrics=["precision"], permutations=20)
     assert precision.differences[0].verdict.startswith("none: no interval of precision that holds is known")

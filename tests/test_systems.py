@@ -11,7 +11,7 @@ import pytest
 from audiogen_metrics import FD, KAD, KID, score
 from audiogen_metrics.cli.main import main
 from audiogen_metrics.embedding.reference import ReferenceStatistics
-from audiogen_metrics.errors import UsageError
+from audiogen_metrics.errors import InsufficientDataError, UsageError
 from audiogen_metrics.evaluation import reference_statistics
 from audiogen_metrics.probes.copying import CopyOptions, corrupt_folder
 from audiogen_metrics.report.html import score_html
@@ -123,9 +123,26 @@ def test_why_there_is_no_interval_or_p(tmp_path: Path) -> None:
     assert "leave out groups" in " ".join(str(found).split())
 
 
-def test_a_comparison_needs_the_clips_of_the_reference(statistics: Path) -> None:
-    with pytest.raises(UsageError, match="needs the reference's clips, not statistics of them"):
-        compare(GEN, GEN, statistics, protocol="yamnet")
+def test_a_comparison_against_statistics_takes_them_as_exact(statistics: Path, noisy: Path) -> None:
+    """The same scores as against the folder, an interval without the reference's own sampling, and a word on it."""
+    whole, fixed = (
+        compare(GEN, noisy, ref, protocol="yamnet", metrics=["fd", "fad", "kl"], permutations=59)
+        for ref in (REF, statistics)
+    )
+    for one, other in zip(whole.differences, fixed.differences, strict=True):
+        assert (one.a, one.b) == pytest.approx((other.a, other.b), rel=1e-9)
+        assert (one.verdict[:8], other.verdict[:8]) == ("A better", "A better")
+        assert one.standard_error is not None
+        assert other.standard_error is not None
+        if one.id == "kl_yamnet":  # its pairs are in the file
+            assert other.ci95 == one.ci95
+        else:
+            assert 0 < other.standard_error < one.standard_error
+    said = [warning for warning in fixed.warnings if "reference taken as exact" in warning]
+    assert [warning.partition(":")[0] for warning in said] == ["fd_yamnet", "fad_yamnet"]
+    assert not any("reference taken as exact" in warning for warning in whole.warnings)
+    with pytest.raises(InsufficientDataError, match="kid_yamnet needs the reference's clips"):
+        compare(GEN, noisy, statistics, protocol="yamnet", metrics=["kid"])
 
 
 def test_an_interval_against_statistics_says_so(statistics: Path) -> None:

@@ -97,6 +97,16 @@ def add_prompts_option(parser: argparse.ArgumentParser, which: str = "the genera
     )
 
 
+def add_trust_reference_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--trust-reference``."""
+    parser.add_argument(
+        "--trust-reference",
+        action="store_true",
+        help="take others' statistics as REF that do not say their network, or whose audio was prepared otherwise: you "
+        "vouch for it",
+    )
+
+
 def add_processes_option(parser: argparse.ArgumentParser) -> None:
     """Add ``--processes``."""
     parser.add_argument(

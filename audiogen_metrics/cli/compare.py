@@ -16,6 +16,7 @@ from audiogen_metrics.cli.common import (
     add_pairs_option,
     add_prompts_option,
     add_protocol_option,
+    add_trust_reference_option,
     extraction_arguments,
     page_as_result,
     say_what_is_lacking,
@@ -57,7 +58,8 @@ def add_parser(subparsers: Subparsers) -> None:
         "ref",
         nargs="?",
         metavar="REF",
-        help="folder of reference audio; without it, only metrics that need none are compared",
+        help="folder of reference audio, or statistics as agm score takes them; without it, only metrics that need "
+        "none are compared",
     )
     add_metrics_option(parser, " (default: those of the protocol that can be compared)")
     parser.add_argument(
@@ -68,6 +70,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     add_pairs_option(parser)
     add_prompts_option(parser)
+    add_trust_reference_option(parser)
     add_protocol_option(parser)
     add_backbone_options(parser)
     add_extraction_options(parser)
@@ -98,6 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
         permutations=arguments.permutations,
         pairs=arguments.pairs,
         prompts=arguments.prompts,
+        trust_reference=arguments.trust_reference,
         seed=arguments.seed,
         observe=seen.append,
         **extraction_arguments(arguments),

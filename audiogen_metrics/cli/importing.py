@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from audiogen_metrics.cli.common import Subparsers, add_format_options, add_metrics_option, say_warning, write_result
+from audiogen_metrics.cli.common import (
+    Subparsers,
+    add_format_options,
+    add_metrics_option,
+    add_trust_reference_option,
+    say_warning,
+    write_result,
+)
 from audiogen_metrics.cli.scoring import FORMATS, WARN_ON_STDERR
 
 
@@ -14,12 +21,17 @@ def add_parser(subparsers: Subparsers) -> None:
         "import",
         help="score features that other tools have written",
         description="Score features without their audio: a folder of .npy files, one per clip (fadtk), one .npy of "
-        "rows (audioldm_eval, frechet-audio-distance), an av-benchmark cache folder, or a .safetensors of agm embed. "
-        "No code in them is run.",
+        "rows (audioldm_eval, frechet-audio-distance), an av-benchmark cache folder, or a .safetensors or .npz of agm "
+        "embed. No code in them is run.",
         allow_abbrev=False,
     )
     parser.add_argument("gen", metavar="GEN", help="features of the generated set")
-    parser.add_argument("ref", metavar="REF", help="features of the reference set, written by the same tool")
+    parser.add_argument(
+        "ref",
+        metavar="REF",
+        help="features of the reference set, written by the same tool, or its statistics as agm score takes them",
+    )
+    add_trust_reference_option(parser)
     add_metrics_option(parser, " (default: what can be computed)")
     parser.add_argument(
         "--backbone", metavar="NAME", help="what to call the network behind .npy files (default: the folder's name)"
@@ -40,6 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.ref,
         metrics=arguments.metrics,
         backbone=arguments.backbone,
+        trust_reference=arguments.trust_reference,
         ci=not arguments.no_ci,
     )
     if arguments.format in WARN_ON_STDERR:

@@ -24,6 +24,7 @@ from audiogen_metrics.cli.common import (
     add_processes_option,
     add_prompts_option,
     add_protocol_option,
+    add_trust_reference_option,
     check_processes,
     extraction_arguments,
     note_said,
@@ -89,8 +90,8 @@ def add_parser(subparsers: Subparsers) -> None:
         nargs="+",
         metavar="GEN",
         help="folder or tar shard of generated audio; a second one is the reference, if --ref does not name it: a "
-        "folder, a shard, or a file made by agm stats build. Without a reference, only metrics that need none are "
-        "computed",
+        "folder, a shard, a file of agm stats build, or others' statistics: an .npz or fadtk's stats folder, with "
+        "::NAME behind it for one of several. Without a reference, only metrics that need none are computed",
     )
     parser.add_argument(
         "--ref", metavar="REF", help="the reference; every GEN is then a folder of generated audio, scored against it"
@@ -112,6 +113,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     add_pairs_option(parser)
     add_prompts_option(parser)
+    add_trust_reference_option(parser)
     parser.add_argument(
         "--limit", type=at_least(1), metavar="N", help="score the first N clips of each set only, paired ones first"
     )
@@ -218,6 +220,7 @@ def run(arguments: argparse.Namespace) -> int:
         "pairing": arguments.pairing,
         "pairs": arguments.pairs,
         "prompts": arguments.prompts,
+        "trust_reference": arguments.trust_reference,
         "limit": arguments.limit,
         "strict": arguments.strict,
         "ci": not arguments.no_ci,
@@ -303,7 +306,7 @@ def _sets(folders: Sequence[str], ref: str | None, alone: bool) -> tuple[list[st
 def show(report: ScoreReport, arguments: argparse.Namespace, seen: Evaluation) -> None:
     """Write a report where it was asked for, and what to know of it on stderr."""
     for name, summary in report.inputs().items():
-        say(f"{name}: scored {summary.scored} of {summary.found} clips in {summary.path}")
+        say(f"{name}: {'scored ' * (summary.scored is not None)}{summary.share} in {summary.path}")
     _warn(report.warnings, report.problems, arguments)
     files: list[Callable[[], object]] = []
     if arguments.html is not None:
@@ -321,7 +324,7 @@ def _show_several(ranking: Ranking, arguments: argparse.Namespace) -> None:
     inputs = {label: report.gen for label, report in ranking.reports.items()}
     inputs |= {"ref": ranking.first.ref} if ranking.first.ref is not None and "ref" not in inputs else {}
     for name, summary in inputs.items():
-        say(f"{name}: scored {summary.scored} of {summary.found} clips in {summary.path}")
+        say(f"{name}: {'scored ' * (summary.scored is not None)}{summary.share} in {summary.path}")
     problems = [problem for report in ranking.reports.values() for problem in report.problems]
     _warn(warnings_of(ranking), problems, arguments)
     files: list[Callable[[], object]] = []

@@ -25,6 +25,7 @@ from audiogen_metrics.evaluation import reference_statistics
 from audiogen_metrics.text import escaped
 
 if TYPE_CHECKING:
+    from audiogen_metrics.embedding.foreign import ForeignStatistics
     from audiogen_metrics.embedding.reference import ReferenceStatistics
 
 
@@ -51,7 +52,7 @@ def add_parser(subparsers: Subparsers) -> None:
     build.add_argument("--strict", action="store_true", help="a file that must be skipped is an error")
     build.set_defaults(run=run_build)
     show = actions.add_parser("show", help="say what a statistics file holds", allow_abbrev=False)
-    show.add_argument("file", metavar="FILE", help="a statistics file")
+    show.add_argument("file", metavar="FILE", help="a statistics file, or others' statistics as REF of agm score")
     add_format_options(show, ["table", "json"])
     show.set_defaults(run=run_show)
 
@@ -79,9 +80,14 @@ def run_build(arguments: argparse.Namespace) -> int:
 
 
 def run_show(arguments: argparse.Namespace) -> int:
-    """Print protocol, origin, recipes and versions of a file."""
+    """Print protocol, origin, recipes and versions of a file; of others' statistics what they hold, each checked."""
+    from audiogen_metrics.embedding.foreign import open_foreign
     from audiogen_metrics.embedding.reference import ReferenceStatistics
 
+    foreign = open_foreign(arguments.file)
+    if foreign is not None:
+        _show_foreign(foreign, arguments)
+        return 0
     content = _content(ReferenceStatistics.load(arguments.file))
     if arguments.format == "json":
         write_result(json.dumps(content, indent=2, ensure_ascii=False) + "\n", arguments.output, "json")
@@ -100,6 +106,42 @@ def run_show(arguments: argparse.Namespace) -> int:
     lines.append("made with " + ", ".join(f"{name} {version}" for name, version in content["versions"].items()))
     write_result("\n".join(map(escaped, lines)) + "\n", arguments.output)
     return 0
+
+
+def _show_foreign(foreign: ForeignStatistics, arguments: argparse.Namespace) -> None:
+    """Print where others' statistics come from, and of each mean and covariance what can be told."""
+    summary = foreign.summary
+    found = {name: _told(foreign, name) for name in foreign.moments}
+    content = {"path": summary.path, "n": None, **summary.statistics, "statistics": found}
+    if arguments.format == "json":
+        write_result(json.dumps(content, indent=2, ensure_ascii=False) + "\n", arguments.output, "json")
+        return
+    lines = [f"others' statistics: {summary.statistics['layout']}; n is not known"]
+    lines += [f"{what} {said}" for what, said in summary.statistics.items() if what != "layout"]
+    for told in found.values():
+        spread = "eigenvalues {:.3g} to {:.3g}".format(*told["eigenvalues"])
+        lines.append(
+            f"    {told['arrays']}: {told['dimension']} wide, variance {told['variance']:.4g}, {spread}; {told['here']}"
+        )
+    write_result("\n".join(map(escaped, lines)) + "\n", arguments.output)
+
+
+def _told(foreign: ForeignStatistics, name: str) -> dict[str, Any]:
+    from audiogen_metrics.embedding.foreign_networks import known
+
+    gaussian, network = foreign.gaussian(name), known(name)
+    eigenvalues = gaussian.factor.square().sum(1)
+    here = "not known here by name" if network is None else f"the network {network.network}"
+    if network is not None and network.protocol:
+        metric = "fad" if network.output == "windows" else "fd"
+        here += f": --protocol {network.protocol} -m {metric}@{network.backbone}"
+    return {
+        "arrays": foreign.moments[name].arrays,
+        "dimension": gaussian.dimension,
+        "variance": float(eigenvalues.sum()),
+        "eigenvalues": [float(eigenvalues.min()), float(eigenvalues.max())],
+        "here": here,
+    }
 
 
 def _content(statistics: ReferenceStatistics) -> dict[str, Any]:

@@ -56,6 +56,10 @@ class GivenFeatures:
         Whether the ids are the clips' own; else they say in which order the clips came.
     row_counts
         How many of the rows each clip has; None if that is not known.
+    counted
+        Whether the number of clips is known; others' statistics do not say it.
+    lacking
+        Why nothing is known for a metric, where there is a better reason than that it was not built.
     """
 
     clip_ids: tuple[str, ...]
@@ -65,14 +69,19 @@ class GivenFeatures:
     embeddings: torch.Tensor | None = None
     named: bool = True
     row_counts: tuple[int, ...] | None = None
+    counted: bool = True
+    lacking: str = ""
 
     def __len__(self) -> int:
+        """Return the number of clips; InsufficientDataError if it is not known."""
+        if not self.counted:
+            raise InsufficientDataError("how many clips are behind the reference is not known")
         return len(self.clip_ids) if self.size is None else self.size
 
     def statistics(self, output: Output) -> GaussianStatistics:
         """Return mean and covariance; InsufficientDataError if they are not known."""
         if self.gaussian is None:
-            raise InsufficientDataError(f"there are no statistics of {output}", fix="Build them for this metric too")
+            raise self._missing(f"there are no statistics of {output}", "Build them for this metric too")
         return self.gaussian
 
     def rows(self, output: Output) -> torch.Tensor:
@@ -80,9 +89,9 @@ class GivenFeatures:
         if output == "logits":
             return self.logits()
         if self.embeddings is None:
-            raise InsufficientDataError(
+            raise self._missing(
                 f"only statistics of the {output} are known, not the rows themselves",
-                fix="Pass the folder of the reference; a metric object must not stream",
+                "Pass the folder of the reference; a metric object must not stream",
             )
         return self.embeddings
 
@@ -97,11 +106,14 @@ class GivenFeatures:
     def logits(self, clip_ids: Iterable[str] | None = None) -> torch.Tensor:
         """Return the logits of these clips; InsufficientDataError if they are not known."""
         if self.class_logits is None:
-            raise InsufficientDataError("there are no logits", fix="Build the statistics for this metric too")
+            raise self._missing("there are no logits", "Build the statistics for this metric too")
         if clip_ids is None:
             return self.class_logits
         place = {clip_id: row for row, clip_id in enumerate(self.clip_ids)}
         return self.class_logits[[place[clip_id] for clip_id in clip_ids]]
+
+    def _missing(self, what: str, fix: str) -> InsufficientDataError:
+        return InsufficientDataError(self.lacking) if self.lacking else InsufficientDataError(what, fix=fix)
 
 
 @dataclass(frozen=True)
@@ -306,7 +318,7 @@ class ReferenceStatistics:
             raise DataError(
                 "is a file, but not one of reference statistics",
                 where=path,
-                fix="Pass a folder of audio, or a file made by: agm stats build FOLDER -o FILE",
+                fix="Pass a folder of audio, others' statistics as .npz, or a file of: agm stats build FOLDER -o FILE",
             )
         if metadata.get("format_version") != str(FORMAT_VERSION):
             raise DataError(

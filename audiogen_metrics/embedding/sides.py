@@ -20,6 +20,7 @@ from audiogen_metrics.embedding.extraction import (
     ExtractionOptions,
     extract_each,
 )
+from audiogen_metrics.embedding.foreign import ForeignStatistics
 from audiogen_metrics.embedding.reference import GivenFeatures, ReferenceStatistics
 from audiogen_metrics.embedding.similarity import with_similarity
 from audiogen_metrics.errors import DataError, remedies
@@ -190,19 +191,19 @@ class FolderSide:
 
 @dataclass(frozen=True)
 class StatisticsSide:
-    """A reference set that is known by a statistics file, checked against the recipes of this run.
+    """A reference set that is known by statistics, this library's or others', checked against this run's recipes.
 
     Parameters
     ----------
     statistics
-        The file.
+        What the file holds.
     protocol
         Name of the protocol of this run.
     settings
         By backbone name, the settings of this run.
     """
 
-    statistics: ReferenceStatistics
+    statistics: ReferenceStatistics | ForeignStatistics
     protocol: str
     settings: Mapping[str, Mapping[str, str | int]]
     name: str = "ref"
@@ -227,6 +228,14 @@ class StatisticsSide:
     def features(self, recipe: Recipe) -> GivenFeatures:
         """Return the features for a recipe; DataError if they were made in another way."""
         return self.statistics.select(recipe, self.protocol, self.settings[recipe.backbone])
+
+    def require_width(self, gen: FolderSide) -> None:
+        """Raise DataError where others' statistics are of another width than the rows of the generated clips."""
+        if isinstance(self.statistics, ForeignStatistics):
+            for recipe, embedded in gen.sets.items():
+                if recipe.definition.needs == "moments" and len(embedded):
+                    output = recipe.definition.output
+                    self.statistics.require_width(recipe, next(iter(embedded.features.values()))[output].shape[-1])
 
     def require_all(self) -> None:
         """Raise DataError if files were skipped when the statistics were made."""
@@ -288,7 +297,7 @@ class GivenSide:
 
     def summary(self) -> InputSummary:
         """Return the number of clips; nothing else is known."""
-        count = len(self.given)
+        count = len(self.given) if self.given.counted else None
         digest = hashlib.sha256("\n".join(self.given.clip_ids).encode()).hexdigest()
         return InputSummary("ready features", count, count, 0, 0.0, digest)
 
@@ -308,7 +317,7 @@ def between(first: FolderSide, second: Side) -> list[str]:
     """Return what to know of two sets together before they are compared."""
     summaries = first.summary(), second.summary()
     found = shared_content(first.name, summaries[0].files, second.name, summaries[1].files)
-    return found + _length_gap(first, second, *(summary.seconds / max(1, summary.scored) for summary in summaries))
+    return found + _length_gap(first, second, *(summary.seconds / (summary.scored or 1) for summary in summaries))
 
 
 def mixed_forms(first: Side, second: Side) -> list[str]:

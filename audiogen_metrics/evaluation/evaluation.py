@@ -14,7 +14,7 @@ from audiogen_metrics.evaluation.versions import tool_versions
 from audiogen_metrics.metrics.kl import KLDivergence
 from audiogen_metrics.metrics.measuring.links import Links
 from audiogen_metrics.metrics.measuring.measured import Measured
-from audiogen_metrics.results import Manifest, Score, ScoreReport
+from audiogen_metrics.results import UNCOUNTED, Manifest, Score, ScoreReport
 
 if TYPE_CHECKING:
     from audiogen_metrics.backbones.base import Backbone, Output
@@ -51,6 +51,8 @@ class Asked:
         Whether draws that take long are kept in the cache folder.
     distributed
         Whether all processes of the process group are in this run together.
+    trust_reference
+        Whether the user vouches for what others' statistics do not say.
     """
 
     pairing: PairingMode = "auto"
@@ -64,6 +66,7 @@ class Asked:
     seed: int = 0
     cache: bool = True
     distributed: bool = False
+    trust_reference: bool = False
 
 
 DEFAULTS = Asked()
@@ -111,6 +114,11 @@ class Evaluation:
     def pairs(self) -> Pairing:
         """Which clips have a partner."""
         return pair(self.gen.clip_ids, () if self.ref is None else self.ref.clip_ids, self.asked.prompts)
+
+    @property
+    def clips_of_ref_known(self) -> bool:
+        """Whether there is a reference, and how many clips are behind it is known."""
+        return self.ref is not None and self.ref.summary().scored is not None
 
     @property
     def paired(self) -> tuple[str, ...]:
@@ -231,7 +239,7 @@ class Evaluation:
             pairing={
                 "mode": self.asked.pairing,
                 "paired": len(self.pairs.paired),
-                "gen_only": list(self.pairs.gen_only) if self.ref is not None else [],
+                "gen_only": list(self.pairs.gen_only) if self.clips_of_ref_known else [],
                 "ref_only": list(self.pairs.ref_only),
             },
             backbones=backbone_settings(self.recipes, self.backbones),
@@ -252,6 +260,8 @@ class Evaluation:
         if not any("ref" in recipe.definition.sides for recipe in self.recipes):
             return self.gen.warnings() + problems + self._about_scores()
         found = between(self.gen, self.ref) + self.gen.warnings() + self.ref.warnings() + problems
+        if not self.clips_of_ref_known:
+            return found + self._about_scores()
         n_gen, n_ref = len(self.gen.clip_ids), len(self.ref.clip_ids)
         if n_gen != n_ref:
             found.append(f"gen has {n_gen} clips and ref {n_ref}: Fréchet distances depend on both")
@@ -321,7 +331,7 @@ def scored(recipe: Recipe, measured: Measured, *, ci: bool = False, extrapolate:
         found = measured.measurement
     except InsufficientDataError as error:
         return replace(blank, reason=str(error))
-    details, remarks = dict(found.details), []
+    details, remarks = dict(found.details), [UNCOUNTED] * measured.uncounted
     lacking: dict[str, list[str]] = {}
     score = replace(blank, value=found.value, std=found.std)
     if ci:

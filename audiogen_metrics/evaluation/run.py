@@ -28,18 +28,19 @@ from audiogen_metrics.options import as_path, whole
 from audiogen_metrics.prompts import Captions, Prompts, captions_of
 from audiogen_metrics.protocols import Protocol, get_protocol
 from audiogen_metrics.registry import unknown_name
-from audiogen_metrics.results import Manifest, ScoreReport
+from audiogen_metrics.results import InputSummary, Manifest, ScoreReport
 
 if TYPE_CHECKING:
     import torch
 
     from audiogen_metrics.backbones.base import Backbone
     from audiogen_metrics.embedding.extraction import ExtractionOptions
+    from audiogen_metrics.embedding.foreign import ForeignStatistics
     from audiogen_metrics.embedding.reference import GivenFeatures, ReferenceStatistics
     from audiogen_metrics.embedding.sides import FolderSide, GivenSide, Side
     from audiogen_metrics.metrics.recipe import Recipe
 
-    Known: TypeAlias = AudioFolder | ReferenceStatistics | GivenSide
+    Known: TypeAlias = AudioFolder | ReferenceStatistics | ForeignStatistics | GivenSide
 
 
 class RunOptions(TypedDict, total=False):
@@ -50,6 +51,7 @@ class RunOptions(TypedDict, total=False):
     pairing: PairingMode
     pairs: str | Path | Mapping[str, str] | None
     prompts: Prompts | None
+    trust_reference: bool
     limit: int | None
     suffixes: str | Iterable[str]
     sample_rate: int | None
@@ -94,6 +96,7 @@ def score(
     pairing: PairingMode = "auto",
     pairs: str | Path | Mapping[str, str] | None = None,
     prompts: Prompts | None = None,
+    trust_reference: bool = False,
     limit: int | None = None,
     suffixes: str | Iterable[str] = (),
     sample_rate: int | None = None,
@@ -114,8 +117,10 @@ def score(
     Parameters
     ----------
     gen, ref
-        Folders of audio files, searched recursively. ClipSet pair by clip id: the path below the folder without
-        its suffix. ``ref`` may be a statistics file; None leaves the metrics that look at gen only.
+        Folders of audio files, searched recursively. Clips pair by clip id: the path below the folder without
+        its suffix. ``ref`` may be a statistics file, of ``agm stats build`` or of others: an ``.npz`` with mean and
+        covariance, or fadtk's folder of them, with ``::NAME`` behind it for one of several networks. None leaves the
+        metrics that look at gen only.
 
         In place of a folder, with the same report: a tar shard in WebDataset's form, or a range of them
         (``"clips-{000..012}.tar"``); a list of files; a dict of arrays, files or files' bytes by clip id; an iterable
@@ -139,7 +144,7 @@ def score(
         Files to use for backbones by name, in the published format; whatever their digest, it goes into the report.
         By default the published files, found on this machine and verified.
     batch_size
-        ClipSet per forward pass, at most.
+        Clips per forward pass, at most.
     workers
         Decoding threads; None chooses, 0 decodes in the calling thread.
     pairing
@@ -151,6 +156,8 @@ def score(
         What the generated clips should sound like, for CLAP and for the page: a file with the columns ``clip_id`` and
         ``prompt``, as `audiogen_metrics.generation.requests_from_file` takes it, or a text or several by clip id. With
         ``pairs``, a clip without a prompt of its own has that of its reference.
+    trust_reference
+        Take others' statistics that do not say their network, or whose audio was prepared otherwise: you vouch for it.
     limit
         Score the first ``limit`` clips of each set only, paired ones first.
     suffixes
@@ -226,6 +233,7 @@ def score(
         pairing=pairing,
         pairs=pairs,
         prompts=prompts,
+        trust_reference=trust_reference,
         limit=limit,
         suffixes=suffixes,
         sample_rate=sample_rate,
@@ -333,7 +341,8 @@ def score_recipes(
     _require_given(recipes, ref=ref is not None, prompts=options["prompts"] is not None)
     rate = options["sample_rate"]
     gen_set = open_clips(gen, suffixes, sample_rate=rate)
-    ref_set = None if ref is None else _opened(ref, suffixes, rate)
+    ref_set = None if ref is None else _opened(ref, suffixes, rate, trust_reference=options["trust_reference"])
+    _require_named(ref_set, pairing, pairs)
     partners = None
     if pairs is not None and ref_set is not None:
         partners = read_pairs(pairs, {*_found_ids(gen_set)}, {*_found_ids(ref_set)})
@@ -345,9 +354,9 @@ def score_recipes(
         fix = f"Leave it out, or give the first clips of gen prompts: {next(iter(gen_set.clip_ids))!r}, …"
         raise DataError(f"none of the first {limit} clips has a prompt", where=spoken("limit", "--limit"), fix=fix)
     if ref_set is not None and not isinstance(ref_set, AudioFolder):
-        from audiogen_metrics.embedding.reference import ReferenceStatistics
+        from audiogen_metrics.embedding.sides import GivenSide
 
-        if isinstance(ref_set, ReferenceStatistics):
+        if not isinstance(ref_set, GivenSide):
             ref_set.check(recipes, protocol.name)
             for recipe in recipes if by_name else ():
                 ref_set.require(recipe)
@@ -363,6 +372,7 @@ def score_recipes(
         seed=whole("seed", options["seed"], 0),
         cache=options["cache"],
         distributed=options["distributed"],
+        trust_reference=options["trust_reference"],
     )
     if asked.extrapolate and any(recipe.definition.extrapolates for recipe in recipes):
         from audiogen_metrics.functional.extrapolation import require_clips
@@ -440,7 +450,6 @@ def evaluate(
     DataError, NumericsError
         As in `score`; the rest when the report is asked for.
     """
-    from audiogen_metrics.embedding.reference import ReferenceStatistics
     from audiogen_metrics.embedding.sides import FolderSide, GivenSide, StatisticsSide
 
     gone = {recipe: missing[recipe.backbone] for recipe in recipes if recipe.backbone in missing}
@@ -449,7 +458,7 @@ def evaluate(
         _require_partners(pair(_found_ids(gen), _found_ids(ref), asked.prompts))
     settings = {name: backbone.settings for name, backbone in backbones.items()}
     ref_side: Side | None = ref if isinstance(ref, GivenSide) else None
-    if isinstance(ref, ReferenceStatistics):
+    if ref is not None and not isinstance(ref, (AudioFolder, GivenSide)):
         ref.check(recipes, protocol.name, settings)
         ref_side = StatisticsSide(ref, protocol.name, settings)
     known = [
@@ -469,6 +478,8 @@ def evaluate(
     gen_side = embedded("gen", gen, recipes, asked.captions)
     if isinstance(ref, AudioFolder):
         ref_side = embedded("ref", ref, of_reference(recipes))
+    if isinstance(ref_side, StatisticsSide):
+        ref_side.require_width(gen_side)
     return Evaluation(gen_side, ref_side, tuple(recipes), backbones, protocol, asked, manifest, gone)
 
 
@@ -509,6 +520,7 @@ def manifest(
         prompts={} if asked.captions is None else {**asked.captions.by_clip, **asked.captions.unused},
         extrapolate=asked.extrapolate,
         seed=asked.seed,
+        trust_reference=asked.trust_reference,
     )
 
 
@@ -632,9 +644,22 @@ def embed_folder(
 
 
 def open_reference(
-    ref: ClipSet, suffixes: str | Iterable[str] = (), sample_rate: int | None = None
-) -> AudioFolder | ReferenceStatistics:
-    """Return a reference set: the clips of a folder or what is given in its place, or a statistics file's content."""
+    ref: ClipSet,
+    suffixes: str | Iterable[str] = (),
+    sample_rate: int | None = None,
+    *,
+    trust_reference: bool = False,
+) -> AudioFolder | ReferenceStatistics | ForeignStatistics:
+    """Return a reference set: the clips of a folder or what is given in its place, or statistics, ours or others'."""
+    if _is_path(ref):
+        from audiogen_metrics.embedding.foreign import open_foreign
+
+        foreign = open_foreign(ref, trust_reference)
+        if foreign is not None:
+            return foreign
+    if trust_reference:
+        fix = "Leave it out"
+        raise UsageError("it is for others' statistics", where=spoken("trust_reference", "--trust-reference"), fix=fix)
     if not _is_path(ref) or is_shard(ref) or not as_path(ref).is_file():
         return open_clips(ref, suffixes, sample_rate=sample_rate, name="ref")
     from audiogen_metrics.embedding.reference import ReferenceStatistics
@@ -642,13 +667,20 @@ def open_reference(
     return ReferenceStatistics.load(ref)
 
 
-def _opened(ref: ClipSet | GivenFeatures, suffixes: str | Iterable[str], sample_rate: int | None) -> Known:
-    if _is_path(ref):
-        return open_reference(ref, suffixes)  # of a folder without importing torch
-    from audiogen_metrics.embedding.reference import GivenFeatures
-    from audiogen_metrics.embedding.sides import GivenSide
+def _opened(
+    ref: ClipSet | GivenFeatures,
+    suffixes: str | Iterable[str],
+    sample_rate: int | None,
+    *,
+    trust_reference: bool,
+) -> Known:
+    if not _is_path(ref):
+        from audiogen_metrics.embedding.reference import GivenFeatures
+        from audiogen_metrics.embedding.sides import GivenSide
 
-    return GivenSide(ref) if isinstance(ref, GivenFeatures) else open_reference(ref, suffixes, sample_rate)
+        if isinstance(ref, GivenFeatures):
+            return GivenSide(ref)
+    return open_reference(ref, suffixes, sample_rate, trust_reference=trust_reference)  # a folder needs no torch
 
 
 def _is_path(given: object) -> TypeGuard[str | Path]:
@@ -751,8 +783,20 @@ def _found_ids(known: Known) -> list[str]:
     """Return the ids of all clips that are there, whether they can be used or not."""
     if isinstance(known, AudioFolder):
         return [*known.clip_ids]
-    summary = known.summary() if callable(known.summary) else known.summary
-    return [*known.clip_ids, *(entry["clip"] for entry in summary.skipped)]
+    return [*known.clip_ids, *(entry["clip"] for entry in _summary(known).skipped)]
+
+
+def _summary(known: ReferenceStatistics | ForeignStatistics | GivenSide) -> InputSummary:
+    return known.summary() if callable(known.summary) else known.summary
+
+
+def _require_named(ref: Known | None, pairing: str, pairs: object) -> None:
+    """Raise UsageError where clips are to pair with those of statistics that name none."""
+    if ref is None or isinstance(ref, AudioFolder) or _summary(ref).scored is not None:
+        return
+    if pairing == "id" or pairs is not None:
+        where = spoken("pairing", "--pairing") if pairs is None else spoken("pairs", "--pairs")
+        raise UsageError("the reference's statistics do not name clips to pair with", where=where, fix="Leave it out")
 
 
 def _require_partners(pairs: Pairing) -> None:

@@ -9,8 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from audiogen_metrics.errors import DataError
 from audiogen_metrics.functional.distances import squared_distance_blocks
 from audiogen_metrics.functional.kernel import median_squared
+from audiogen_metrics.functional.statistics import GaussianStatistics
 from audiogen_metrics.functional.validation import Array, float64_tensor
 
 Places = npt.NDArray[np.int64]
@@ -112,6 +114,80 @@ class PooledFrechet:
             changes = torch.zeros(len(clips), dtype=torch.float64, device=changes.device).index_add_(0, owner, changes)
         scaled: torch.Tensor = changes / float(counts.mean())
         return scaled
+
+
+class AgainstStatistics:
+    """Fréchet distances from parts of one pool to a reference of which only the statistics are known: a fixed one.
+
+    The square root is that of the parts as the reference's factor sees them, on the principal axes of the whole pool;
+    those that hold less than a thousandth of the variance are left out, as in `PooledFrechet`.
+
+    Parameters
+    ----------
+    rows
+        ``(n, d)``, those of one clip together.
+    counts
+        Rows of each clip.
+    ref
+        Statistics of the reference.
+
+    Examples
+    --------
+    >>> from audiogen_metrics.functional import GaussianStatistics, frechet_distance
+    >>> rows = torch.randn(40, 6, generator=torch.Generator().manual_seed(0)).double()
+    >>> gen, ref = map(GaussianStatistics.from_embeddings, (rows[:20], rows[20:]))
+    >>> pooled = AgainstStatistics(rows[:20], [1] * 20, ref)
+    >>> abs(pooled.value(np.arange(20)) - frechet_distance(gen, ref).value) < 1e-6
+    True
+    """
+
+    def __init__(self, rows: Array, counts: Sequence[int], ref: GaussianStatistics) -> None:
+        checked = float64_tensor(rows, "rows", ndim=2)
+        if checked.shape[1] != ref.dimension:
+            raise DataError(f"dimensions {checked.shape[1]} and {ref.dimension} differ", fix="Use one backbone")
+        self.rows: torch.Tensor = checked - ref.mean.to(checked.device)
+        self.turned: torch.Tensor = _principal(self.rows @ ref.factor.to(checked.device).T)
+        self.counts: npt.NDArray[np.int64] = np.asarray(counts, dtype=np.int64)
+        self.variance = float(ref.factor.square().sum())
+        self._starts = np.concatenate([[0], np.cumsum(self.counts)])
+
+    def value(self, gen: Places) -> float:
+        """Return the distance of a part."""
+        ours, turned = self._part(gen)
+        shift, spread = ours.mean(0), ours - ours.mean(0)
+        turned = turned - turned.mean(0)
+        squares = turned @ turned.T if len(turned) <= turned.shape[1] else turned.T @ turned
+        norm = float(torch.linalg.eigvalsh(squares).clamp(min=0).sqrt().sum())
+        left = len(ours) - 1
+        return (
+            float(shift.square().sum())
+            + float(spread.square().sum()) / left
+            + self.variance
+            - 2 * norm / math.sqrt(left)
+        )
+
+    def influences(self, gen: Places) -> torch.Tensor:
+        """Return how the distance changes with the weight of each clip of a part, as `PooledFrechet` does."""
+        ours, turned = self._part(gen)
+        shift, spread = ours.mean(0), ours - ours.mean(0)
+        turned = turned - turned.mean(0)
+        n = len(ours)
+        inner, basis = torch.linalg.eigh(turned.T @ turned / n)
+        known = inner > float(inner[-1]) * 1e-12
+        scales, basis = inner[known].sqrt(), basis[:, known]
+        root = ((turned @ basis).square() / scales).sum(1)
+        lengths = spread.square().sum(1)
+        changes = 2 * spread @ shift + lengths - lengths.mean() - (root - float(scales.sum()))
+        counts = self.counts[gen]
+        blocks = changes.split(counts.tolist())
+        return torch.stack([block.sum() for block in blocks]) / float(counts.mean())
+
+    def _part(self, clips: Places) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the rows of some clips, in the clips' order, as they are and as the reference sees them."""
+        places = torch.from_numpy(
+            np.concatenate([np.arange(self._starts[clip], self._starts[clip + 1]) for clip in clips])
+        ).to(self.rows.device)
+        return self.rows[places], self.turned[places]
 
 
 def _factor(scatter: torch.Tensor) -> torch.Tensor:

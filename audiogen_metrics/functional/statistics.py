@@ -29,7 +29,8 @@ class GaussianStatistics:
     factor
         ``(k, d)`` with ``k ≤ d``, float64. ``k = 0`` for a single embedding, whose covariance is undefined.
     count
-        Number of embeddings (rows), at least 1.
+        Number of embeddings (rows), at least 1; None if it is not known, as of most published statistics, whose
+        covariance is given.
 
     Examples
     --------
@@ -41,10 +42,10 @@ class GaussianStatistics:
 
     mean: torch.Tensor
     factor: torch.Tensor
-    count: int
+    count: int | None
 
     def __post_init__(self) -> None:
-        if self.count < 1:
+        if self.count is not None and self.count < 1:
             raise InsufficientDataError("statistics of no embeddings", fix="Pass at least one row")
         if self.mean.ndim != 1 or self.factor.ndim != 2 or self.factor.shape[1] != self.mean.shape[0]:
             raise DataError(
@@ -76,11 +77,19 @@ class GaussianStatistics:
         return cls(mean, _scaled(rows[:0] if count == 1 else rows - mean, count), count)
 
     @classmethod
-    def from_covariance(cls, mean: Array, covariance: Array, count: int) -> GaussianStatistics:
+    def from_covariance(cls, mean: Array, covariance: Array, count: int | None) -> GaussianStatistics:
         """Take over statistics of which only mean ``(d,)`` and covariance ``(d, d)`` are known.
 
         The factor comes from an eigendecomposition, so a rank-deficient covariance costs accuracy that
-        `from_embeddings` would keep: prefer embeddings where they exist.
+        `from_embeddings` would keep: prefer embeddings where they exist. Eigenvalues down to −1e-6 of the largest are
+        taken as 0: a covariance that was kept in float32, where each entry is off by up to 6e-8 of it, has such.
+
+        Parameters
+        ----------
+        mean, covariance
+            Floats; the covariance with ddof 1, whole and not one of its triangles.
+        count
+            Number of embeddings behind them; None if it is not known.
 
         Raises
         ------
@@ -98,7 +107,12 @@ class GaussianStatistics:
         scale = float(covariance.abs().max()) if covariance.numel() else 0.0
         if not torch.allclose(covariance, covariance.T, rtol=1e-6, atol=1e-6 * scale):
             raise DataError("covariance is not symmetric", fix="Pass the covariance, not a factor of it")
-        eigenvalues, eigenvectors = torch.linalg.eigh((covariance + covariance.T) / 2)
+        try:
+            eigenvalues, eigenvectors = torch.linalg.eigh(covariance / 2 + covariance.T / 2)
+        except RuntimeError as error:
+            raise NumericsError(f"eigenvalues did not converge ({error})", fix="Check the covariance") from error
+        if not bool(eigenvalues.isfinite().all()):
+            raise NumericsError("the covariance exceeds float64", fix="Check the scale of the embeddings")
         if float(eigenvalues[0]) < -1e-6 * max(float(eigenvalues[-1]), 0.0):
             raise DataError(
                 f"covariance has the eigenvalue {float(eigenvalues[0]):.3g}",
@@ -145,7 +159,7 @@ class GaussianStatistics:
 
     def require_covariance(self) -> None:
         """Raise InsufficientDataError unless there are the two embeddings that a covariance needs."""
-        if self.count < 2:
+        if self.count is not None and self.count < 2:
             raise InsufficientDataError(
                 "the covariance of one embedding is undefined", fix="Score at least two clips or windows"
             )
@@ -166,6 +180,10 @@ class GaussianStatistics:
             raise DataError(
                 f"statistics of dimension {self.dimension} and {other.dimension} cannot be merged",
                 fix="Both must come from one backbone",
+            )
+        if self.count is None or other.count is None:
+            raise InsufficientDataError(
+                "how many embeddings are behind the statistics is not known", fix="Merge sets whose n is known"
             )
         count = self.count + other.count
         shift = other.mean.to(self.mean.device) - self.mean

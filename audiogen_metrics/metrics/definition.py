@@ -349,9 +349,10 @@ class Metric(ABC):
 
         a, b = rivals.a, rivals.b
         if rivals.paired:
-            parts = [a.spread(self.sides, b)]
+            parts = [a.spread(["gen"] if rivals.exact is not None else self.sides, b)]
         else:
-            parts = [a.spread(["gen"]), b.spread(["gen"]), *([a.spread(["ref"], b)] if "ref" in self.sides else [])]
+            with_ref = "ref" in self.sides and rivals.exact is None
+            parts = [a.spread(["gen"]), b.spread(["gen"]), *([a.spread(["ref"], b)] if with_ref else [])]
         found = interval(rivals.difference, *parts, level=rivals.level)
         return Interval(found.standard_error, found.low, found.high, level=rivals.level)
 
@@ -361,8 +362,12 @@ class Metric(ABC):
         The permutation test of `agm compare` asks it. It should be studentised, the difference over its standard error,
         so that it tests for one expected score and not for one distribution; here it is the difference itself.
         """
-        score = self.scorer(rivals.pool)
-        ref = rivals.pool.places(2) if "ref" in self.sides else None
+        pool = rivals.pool
+        if rivals.exact is not None:
+            fixed = rivals.a.ref
+            return lambda a, b: self.compute(pool.part(a), fixed).value - self.compute(pool.part(b), fixed).value
+        score = self.scorer(pool)
+        ref = pool.places(2) if "ref" in self.sides else None
 
         def difference(a: Places, b: Places) -> float:
             return score(a, a if ref is None else ref) - score(b, b if ref is None else ref)

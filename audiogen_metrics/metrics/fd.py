@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from audiogen_metrics.citations import Citation
 from audiogen_metrics.metrics.definition import FeatureSource, Interval, Measurement, Metric, Needs, Reported, Side
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from audiogen_metrics.functional.pooled import Places
     from audiogen_metrics.metrics.measuring.pool import Pool
     from audiogen_metrics.metrics.measuring.rivals import Rivals
+
+    _Difference: TypeAlias = Callable[[Places, Places], float]
+    _Influences: TypeAlias = Callable[[Places, Places], tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]
 
 UNBIASED = 10
 """Clips per dimension above which the bias of a distance is small beside its value."""
@@ -53,9 +56,9 @@ class Frechet(Metric):
 
         gen_statistics, ref_statistics = gen.statistics(self.output), ref.statistics(self.output)
         distance = frechet_distance(gen_statistics, ref_statistics)
+        rows = {"rows_gen": gen_statistics.count, "rows_ref": ref_statistics.count}
         details = {
-            "rows_gen": gen_statistics.count,
-            "rows_ref": ref_statistics.count,
+            **{name: count for name, count in rows.items() if count is not None},
             "dimension": gen_statistics.dimension,
             "mean_term": distance.mean_term,
             "covariance_term": distance.covariance_term,
@@ -85,28 +88,21 @@ class Frechet(Metric):
 
         Both systems have the same bias, so that these hold where they would be too small for one score.
         """
-        from audiogen_metrics.functional.pooled import PooledFrechet
         from audiogen_metrics.functional.uncertainty import interval
 
-        pool = rivals.pool
-        places = [pool.places(number) for number in range(3)]
-        (gen_a, ref_a), (gen_b, ref_b) = (
-            PooledFrechet(pool.rows, pool.counts).influences(places[number], places[2]) for number in (0, 1)
-        )
-        found = interval(rivals.difference, *rivals.spreads(gen_a, gen_b, ref_a - ref_b), level=rivals.level)
+        _, influences = _two(rivals)
+        places = [rivals.pool.places(number) for number in range(2)]
+        found = interval(rivals.difference, *rivals.spreads(*influences(*places)), level=rivals.level)
         return Interval(found.standard_error, found.low, found.high, level=rivals.level)
 
     def contest(self, rivals: Rivals) -> Callable[[Places, Places], float]:
         """Return the difference over its standard error, as the influence functions of the clips give it."""
-        from audiogen_metrics.functional.pooled import PooledFrechet
-
-        pooled, ref = PooledFrechet(rivals.pool.rows, rivals.pool.counts), rivals.pool.places(2)
+        difference, influences = _two(rivals)
 
         def studentised(a: Places, b: Places) -> float:
-            difference = pooled.value(a, ref) - pooled.value(b, ref)
-            (gen_a, ref_a), (gen_b, ref_b) = pooled.influences(a, ref), pooled.influences(b, ref)
-            error = math.hypot(*(part.standard_error for part in rivals.spreads(gen_a, gen_b, ref_a - ref_b)))
-            return difference / error if error > 0 else 0.0
+            parts = rivals.spreads(*influences(a, b))
+            error = math.hypot(*(part.standard_error for part in parts))
+            return difference(a, b) / error if error > 0 else 0.0
 
         return studentised
 
@@ -164,6 +160,30 @@ class FrechetAudioDistance(Frechet):
     reading = "the same distance over short windows, pooled over all clips; depends on n"
     output: ClassVar[Output] = "windows"
     citation: ClassVar[Citation | None] = KILGOUR
+
+
+def _two(rivals: Rivals) -> tuple[_Difference, _Influences]:
+    """Return the difference of two systems, and what each clip of A, of B and of the reference does to it.
+
+    Both are functions of which clips of the pool are whose. A reference of which only statistics are known is taken as
+    exact: its clips do nothing.
+    """
+    from audiogen_metrics.functional.pooled import AgainstStatistics, PooledFrechet
+
+    pool = rivals.pool
+    if rivals.exact is not None:
+        fixed = AgainstStatistics(pool.rows, pool.counts, rivals.exact)
+        return (
+            lambda a, b: fixed.value(a) - fixed.value(b),
+            lambda a, b: (fixed.influences(a), fixed.influences(b), None),
+        )
+    pooled, ref = PooledFrechet(pool.rows, pool.counts), pool.places(2)
+
+    def influences(a: Places, b: Places) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        (gen_a, ref_a), (gen_b, ref_b) = pooled.influences(a, ref), pooled.influences(b, ref)
+        return gen_a, gen_b, ref_a - ref_b
+
+    return lambda a, b: pooled.value(a, ref) - pooled.value(b, ref), influences
 
 
 def _clips(score: Reported) -> int:

@@ -65,7 +65,7 @@ class Recipe:
         shortest = max(shortest, kind.minimum_samples) if audio.minimum_samples else 0
         return replace(
             self,
-            score_id=f"{self.metric}_{_spelled(kind.name)}",
+            score_id=f"{self.metric}_{spelled(kind.name)}",
             backbone=kind.name,
             preprocessing=replace(
                 audio,
@@ -103,7 +103,7 @@ def require_output(recipe: Recipe, backbone: Backbone | type[Backbone]) -> None:
     raise UsageError(f"{recipe.metric} needs {output}, which {backbone.name} does not give", where=where, fix=fix)
 
 
-def _spelled(name: str) -> str:
+def spelled(name: str) -> str:
     """Return a backbone's name as score ids have it."""
     if not name.startswith("hf:"):
         return name.replace("-", "_")

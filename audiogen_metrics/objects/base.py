@@ -20,6 +20,7 @@ from audiogen_metrics.backbones import BACKBONES
 from audiogen_metrics.backbones.base import Backbone, Output
 from audiogen_metrics.backbones.pretrained import PretrainedBackbone
 from audiogen_metrics.backbones.weights import WEIGHTS, beside, weights_name
+from audiogen_metrics.embedding.foreign import ForeignStatistics
 from audiogen_metrics.embedding.reference import MACHINE_SETTINGS, GivenFeatures, ReferenceStatistics
 from audiogen_metrics.embedding.sides import FolderSide
 from audiogen_metrics.errors import DataError, InsufficientDataError, MissingWeightsError, NumericsError, UsageError
@@ -84,9 +85,10 @@ class AudioMetric(Accumulating):
         Another backbone than the protocol's: a registered name, or a `Backbone`
         (see `audiogen_metrics.backbones.from_callable`). The score id then ends in its name.
     ref
-        The reference set, which survives ``reset``: a folder, a statistics file, ready embeddings or logits
-        ``(n, d)``, the same by clip id, or `GaussianStatistics`. None takes it from ``update(ref=…)``. A folder is
-        embedded at the first ``compute``, by all processes together, each a share, through the cache.
+        The reference set, which survives ``reset``: a folder, a statistics file of this library or of others, ready
+        embeddings or logits ``(n, d)``, the same by clip id, or `GaussianStatistics`. None takes it from
+        ``update(ref=…)``. A folder is embedded at the first ``compute``, by all processes together, each a share,
+        through the cache.
     streaming
         Keep a factor of the scatter matrix, at most ``(1 + d)²`` numbers, instead of all rows. Same numbers to
         1e-11. Only Fréchet distances can; by default `FAD` does.
@@ -100,6 +102,8 @@ class AudioMetric(Accumulating):
         clips than splits: ``"raise"`` its reason, ``"omit"`` it with a warning (``compute`` returns None), or return
         ``"nan"`` with a warning. None is ``"omit"`` in a `MetricSuite`, unless that says otherwise, else ``"raise"``.
         In a plain `MetricCollection`, whose values are logged as they are, take ``"nan"``.
+    trust_reference
+        Take others' statistics that do not say their network, or whose audio was prepared otherwise: you vouch for it.
     on_bad_clip
         What ``update`` does about a clip that cannot be scored, since its samples or features are NaN or infinite or
         it is too short: ``"raise"``, adding nothing of the batch, or ``"omit"`` this clip with a warning; scores then
@@ -135,6 +139,7 @@ class AudioMetric(Accumulating):
         batch_size: int | None = None,
         on_missing: Missing | None = None,
         on_bad_clip: BadClip = "raise",
+        trust_reference: bool = False,
         **kwargs: Any,
     ) -> None:
         known = get_protocol(protocol).select([self.metric_name])[0].definition.options
@@ -174,6 +179,9 @@ class AudioMetric(Accumulating):
         )
         self._embedded: FeatureSource | None = None
         self._ref_path = ref if isinstance(ref, (str, Path)) else None
+        if trust_reference and not isinstance(ref, (str, Path)):
+            raise UsageError("it is for a file of others' statistics", where="trust_reference", fix="Leave it out")
+        self.trust_reference: bool = trust_reference
         self._ref = None if ref is None or "ref" not in self._sides else self._open(ref)
 
     @property
@@ -191,7 +199,7 @@ class AudioMetric(Accumulating):
         """The backbone on this metric's device, shared with other metrics."""
         if self._runner is None:
             self._runner = shared_runner(self._backbone, self.device, self.batch_size, self._weights)
-            if isinstance(self._ref, ReferenceStatistics):
+            if isinstance(self._ref, ReferenceStatistics | ForeignStatistics):
                 settings = self._runner.backbone.settings
                 self._ref.select(self.recipe, self.protocol, settings)
                 for difference in self._ref.machine_differences([settings]):
@@ -333,7 +341,7 @@ class AudioMetric(Accumulating):
             get_protocol(self.protocol),
             by_name=self.missing == "raise",
             weights=self.given_weights,
-            **self.score_options(options),
+            **self.score_options(options, own_reference=not ref),
         )
         warn_of_skipped(report.inputs())
         return report[self.score_id]
@@ -376,15 +384,18 @@ class AudioMetric(Accumulating):
         """The weights file given to this metric, by backbone name; empty for the published one."""
         return {} if self._weights is None else {weights_name(self.recipe.backbone): self._weights}
 
-    def score_options(self, options: ScoreOptions) -> ScoreOptions:
-        """Return options of ``score`` with this metric's batch size; UsageError for one that belongs elsewhere."""
+    def score_options(self, options: ScoreOptions, *, own_reference: bool) -> ScoreOptions:
+        """Return options of ``score`` with this metric's own; UsageError for one that belongs elsewhere."""
         from audiogen_metrics.evaluation.run import ScoreOptions, check_names
 
         for name in options:
             if name in ELSEWHERE:
                 raise UsageError(f"score of an object takes no {name}", fix=ELSEWHERE[name])
         check_names(options, ScoreOptions)
-        return options if self.batch_size is None else {"batch_size": self.batch_size, **options}
+        own: ScoreOptions = {} if self.batch_size is None else {"batch_size": self.batch_size}
+        if own_reference and self.trust_reference:
+            own["trust_reference"] = True
+        return {**own, **options}
 
     def _add(
         self,
@@ -518,22 +529,25 @@ class AudioMetric(Accumulating):
                 fix=f"Pass ids to every update; clips without a partner are then left out of {self.definition.symbol}",
             )
 
-    def _open(self, ref: Reference) -> AudioFolder | ReferenceStatistics | GivenFeatures:
+    def _open(self, ref: Reference) -> AudioFolder | ReferenceStatistics | ForeignStatistics | GivenFeatures:
         """Look at a reference as far as that is cheap, so that a mistake shows at once."""
         from audiogen_metrics import evaluation
 
         if isinstance(ref, (str, Path)):
-            opened = evaluation.open_reference(ref)
-            if isinstance(opened, ReferenceStatistics):
+            opened = evaluation.open_reference(ref, trust_reference=self.trust_reference)
+            if isinstance(opened, ReferenceStatistics | ForeignStatistics):
                 opened.select(self.recipe, self.protocol)
                 opened.require(self.recipe)
+            if isinstance(opened, ForeignStatistics):
+                for warning in opened.warnings:
+                    warnings.warn(warning, stacklevel=4)
             return opened
         if isinstance(ref, GaussianStatistics):
             if self.definition.needs != "moments":
                 raise UsageError(
                     f"{self.score_id} needs {self._output}, not statistics", fix=f"Pass the reference's {self._output}"
                 )
-            return GivenFeatures((), gaussian=ref, size=ref.count)
+            return GivenFeatures((), gaussian=ref, size=ref.count, counted=ref.count is not None)
         ids = list(ref) if isinstance(ref, Mapping) else None
         rows = np.stack([np.asarray(row) for row in ref.values()]) if isinstance(ref, Mapping) else ref
         clips, bad = self._own_rows("ref", rows, ids)
@@ -553,7 +567,7 @@ class AudioMetric(Accumulating):
             if self._embedded is None or (several and self._unprepared):
                 self._embedded = self._embed(self._ref, together=several)
             return self._embedded
-        if isinstance(self._ref, ReferenceStatistics):
+        if isinstance(self._ref, ReferenceStatistics | ForeignStatistics):
             settings = None if self._runner is None else self._runner.backbone.settings
             return self._ref.select(self.recipe, self.protocol, settings)
         return self._collect("ref") if self._ref is None else self._ref

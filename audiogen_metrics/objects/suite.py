@@ -221,7 +221,7 @@ class MetricSuite(MetricCollection):
                 fix="Pass ref, or give all members one folder or statistics file as theirs",
             )
         for metric in members:
-            options = metric.score_options(options)
+            options = metric.score_options(options, own_reference=ref is None)
         return score_recipes(
             gen,
             chosen,

@@ -56,10 +56,10 @@ def _head(found: Ranking) -> list[str]:
     lines = [f"protocol {found.first.protocol} on {found.first.device}"]
     for label, report in found.reports.items():
         gen = report.gen
-        lines.append(f"{label}: {gen.path}, {gen.scored} of {gen.found} clips{gen.length}")
+        lines.append(f"{label}: {gen.path}, {gen.share}{gen.length}")
     if ref is None:
         return [*lines, "ref: none; only what looks at gen alone is computed"]
-    return [*lines, f"ref: {ref.path}, {ref.scored} of {ref.found} clips{ref.length}"]
+    return [*lines, f"ref: {ref.path}, {ref.share}{ref.length}"]
 
 
 def _columns(found: Ranking, score_id: str) -> list[str]:
@@ -278,7 +278,7 @@ def to_latex(found: Ranking) -> str:
 
 def _caption(found: Ranking) -> str:
     report, keys = found.first, ",".join(work.key for work in found.first.citations())
-    against = "" if report.ref is None else f" against {report.ref.scored} reference clips"
+    against = "" if report.ref is None else f" against {report.ref.clips.replace('clips', 'reference clips')}"
     text = f"Scores of $n$ clips of each system{against}, protocol {tex(report.protocol)}" + rf"~\cite{{{keys}}}."
     if any(found.best(score_id) for score_id in found.score_ids):
         text += " Bold: best value."

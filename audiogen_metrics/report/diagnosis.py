@@ -45,14 +45,14 @@ class Cloud:
     axes
         Half-axes of the ellipse as two vectors.
     total
-        Clips or rows that mean and ellipse stand for.
+        Clips or rows that mean and ellipse stand for; None if that is not known.
     """
 
     clip_ids: tuple[str, ...]
     points: tuple[tuple[float, float], ...]
     centre: tuple[float, float]
     axes: tuple[tuple[float, float], tuple[float, float]]
-    total: int
+    total: int | None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from audiogen_metrics.report import drawings
 from audiogen_metrics.report.document import Section, document, listed, table
 from audiogen_metrics.report.reading import in_sentence, interval_of, reading, title_of, value_of
-from audiogen_metrics.results import InputSummary, ScoreReport
+from audiogen_metrics.results import InputSummary, ScoreReport, n_ref_of
 from audiogen_metrics.writing import written
 
 if TYPE_CHECKING:
@@ -113,7 +113,8 @@ def _name(summary: InputSummary) -> str:
 
 def size_of(summary: InputSummary) -> str:
     """Return how many clips of which folder, and how long they are, as HTML."""
-    return f"{summary.scored} clips ({_duration(summary.seconds)}) of {escape(summary.path)}"
+    length = f" ({_duration(summary.seconds)})" if summary.seconds else ""
+    return f"{summary.clips}{length} of {escape(summary.path)}"
 
 
 def _duration(seconds: float) -> str:
@@ -129,7 +130,7 @@ def _scores(report: ScoreReport) -> str:
             f"{escape(title_of(score))}<br><code>{escape(score.id)}</code>",
             escape(value_of(score)),
             escape(interval_of(score)),
-            f"{score.n_gen}" + ("" if score.n_ref is None else f" / {score.n_ref}"),
+            f"{score.n_gen}" + (f" / {n_ref}" if (n_ref := n_ref_of(score, "")) else ""),
             escape(reading(score)),
         )
         for score in scores
@@ -142,7 +143,9 @@ def _scores(report: ScoreReport) -> str:
             f"{score.value:.4g}",
             f"{score.details['mean_term']:.4g}",
             f"{score.details['covariance_term']:.4g}",
-            f"{int(score.details['rows_gen'])} / {int(score.details['rows_ref'])}",
+            " / ".join(
+                str(int(rows)) if (rows := score.details.get(name)) else "?" for name in ("rows_gen", "rows_ref")
+            ),
             f"{int(score.details['dimension'])}",
         )
         for score in scores
@@ -353,7 +356,7 @@ def provenance_of(
         (
             name,
             escape(summary.path),
-            f"{summary.scored} of {summary.found}",
+            summary.share.removesuffix(" clips"),
             str(summary.ignored),
             _duration(summary.seconds),
             summary.digest,
@@ -362,6 +365,11 @@ def provenance_of(
     ]
     header = ("set", "folder", "clips scored", "other files", "length", "list SHA-256")
     text = table("The sets", header, found, ("", "number", "number", "number", "hash"))
+    origins = [
+        (name, escape(what), escape(said)) for name, each in sets.items() for what, said in each.statistics.items()
+    ]
+    if origins:
+        text += table("Where others' statistics come from", ("set", "what", "as found"), origins, ("", "hash"))
     skipped = [
         (name, escape(entry["clip"]), escape(entry["reason"]), escape(entry.get("fix", "")))
         for name, summary in sets.items()

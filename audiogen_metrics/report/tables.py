@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from audiogen_metrics.errors import UsageError, option
-from audiogen_metrics.results import EXACT, ScoreReport
+from audiogen_metrics.results import EXACT, ScoreReport, n_ref_of
 from audiogen_metrics.text import escaped
 
 COLUMNS = (
@@ -100,7 +100,7 @@ def to_markdown(report: ScoreReport) -> str:
     """
     header, *rows = (_line(row) for row in report.rows())
     rule = "|" + "---|" * len(report.rows()[0]) + "\n"
-    sets = "; ".join(f"{name}: {summary.scored} clips{summary.length}" for name, summary in report.inputs().items())
+    sets = "; ".join(f"{name}: {summary.clips}{summary.length}" for name, summary in report.inputs().items())
     notes = "".join(f"- {markdown(note)}\n" for note in report.notes())
     text = f"{header}{rule}{''.join(rows)}\nProtocol {report.protocol}; {sets}.\n"
     return f"{text}\n{notes}" if notes else text
@@ -146,16 +146,22 @@ def to_latex(report: ScoreReport) -> str:
         interval = "--" if score.ci95 is None else "[{:.4g}, {:.4g}]".format(*score.ci95)
         interval += "$^*$" * (score.ci95_ref == "exact")
         arrow = r"$\uparrow$" if score.higher_is_better else r"$\downarrow$"
-        n_ref = "--" if score.n_ref is None else str(score.n_ref)
         p = f"{score.details['chance_p']:.2g}" if "chance_p" in score.details else "--"
-        cells = [f"{tex(score.id)} {arrow}", value, interval, *([p] if with_p else []), str(score.n_gen), n_ref]
+        cells = [
+            f"{tex(score.id)} {arrow}",
+            value,
+            interval,
+            *([p] if with_p else []),
+            str(score.n_gen),
+            n_ref_of(score, "--"),
+        ]
         rows.append(" & ".join(cells) + r" \\")
     works = report.citations()
     notes = "".join(f"% {escaped(note)}\n" for note in report.notes())
     entries = "".join(f"% {line}\n" for work in works for line in work.bibtex().splitlines())
     head = rf"score & value & 95\,\% interval & {'$p$ & ' * with_p}$n$ gen & $n$ ref \\"
     caption = (
-        " against ".join(f"{tex(summary.path)} ({summary.scored} clips)" for summary in report.inputs().values())
+        " against ".join(f"{tex(summary.path)} ({summary.clips})" for summary in report.inputs().values())
         + f", protocol {tex(report.protocol)}"
         rf"~\cite{{{','.join(work.key for work in works)}}}."
     )

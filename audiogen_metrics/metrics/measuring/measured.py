@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -79,8 +80,17 @@ class Measured:
 
     @property
     def n_ref(self) -> int | None:
-        """Clips of the reference; None if it plays no part."""
-        return None if "ref" not in self.metric.sides or self._ref is None else len(self._ref)
+        """Clips of the reference; None if it plays no part, or if they are not known."""
+        if "ref" not in self.metric.sides or self._ref is None:
+            return None
+        with suppress(InsufficientDataError):
+            return len(self._ref)
+        return None
+
+    @property
+    def uncounted(self) -> bool:
+        """Whether the reference plays a part, and how many clips are behind it is not known."""
+        return "ref" in self.metric.sides and self._ref is not None and self.n_ref is None
 
     @cached_property
     def measurement(self) -> Measurement:
@@ -90,6 +100,11 @@ class Measured:
         if not self.links.paired:
             raise InsufficientDataError(
                 f"{self.metric.symbol} compares pairs, and pairing is off", fix="Use pairing auto or id"
+            )
+        if self.uncounted:
+            raise InsufficientDataError(
+                f"{self.metric.symbol} compares pairs, and which clips are in the reference is not known",
+                fix="Pass the folder of the reference",
             )
         if self.links.prompts is None:
             return self.metric.compute(self.gen, self.ref)

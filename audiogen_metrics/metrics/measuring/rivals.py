@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
     from audiogen_metrics.functional.pooled import Places
+    from audiogen_metrics.functional.statistics import GaussianStatistics
     from audiogen_metrics.functional.uncertainty import Spread
     from audiogen_metrics.metrics.definition import Interval
     from audiogen_metrics.metrics.measuring.measured import Measured
@@ -59,12 +60,26 @@ class Rivals:
         return found
 
     @cached_property
-    def pool(self) -> Pool:
-        """The clips of A, then of B, then of the reference where the metric looks at it."""
+    def exact(self) -> GaussianStatistics | None:
+        """Statistics of the reference where nothing else of it is known: it is taken as exact. None elsewhere."""
         metric = self.a.metric
-        return Pool(metric.output, self.a.gen, self.b.gen, *([self.a.ref] if "ref" in metric.sides else []))
+        if "ref" not in metric.sides or metric.needs != "moments":
+            return None
+        try:
+            self.a.ref.rows(metric.output)
+            self.a.ref.counts(metric.output)
+        except InsufficientDataError:
+            return self.a.ref.statistics(metric.output)
+        return None
 
-    def spreads(self, gen_a: torch.Tensor, gen_b: torch.Tensor, ref: torch.Tensor) -> list[Spread]:
+    @cached_property
+    def pool(self) -> Pool:
+        """The clips of A, then of B, then of the reference where the metric looks at it and they are known."""
+        metric = self.a.metric
+        with_ref = "ref" in metric.sides and self.exact is None
+        return Pool(metric.output, self.a.gen, self.b.gen, *([self.a.ref] if with_ref else []))
+
+    def spreads(self, gen_a: torch.Tensor, gen_b: torch.Tensor, ref: torch.Tensor | None) -> list[Spread]:
         """Return the independent parts of the standard error of the difference, from what each clip does to it.
 
         Parameters
@@ -72,12 +87,13 @@ class Rivals:
         gen_a, gen_b
             What each clip of A does to the score of A, and each clip of B to that of B.
         ref
-            What each clip of the reference does to the difference.
+            What each clip of the reference does to the difference; None where it is taken as exact.
         """
         ties = self.a.ties["gen"], self.b.ties["gen"], self.a.ties["ref"]
+        of_ref = [] if ref is None else [(ref, ties[2])]
         if self.paired:
-            return [_spread((gen_a - gen_b, ties[0]), (ref, ties[2]))]
-        return [_spread((gen_a, ties[0])), _spread((gen_b, ties[1])), _spread((ref, ties[2]))]
+            return [_spread((gen_a - gen_b, ties[0]), *of_ref)]
+        return [_spread(each) for each in ((gen_a, ties[0]), (gen_b, ties[1]), *of_ref)]
 
     def permutation(self, permutations: int, seed: int) -> tuple[float, int]:
         """Return p of a permutation test, and how many permutations were made: fewer where p is far above 0.05.

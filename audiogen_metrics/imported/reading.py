@@ -1,9 +1,11 @@
-"""Features that other tools have written, scored by this library's statistics: old runs can be scored again."""
+"""Features that other tools have written: what they look like, and nothing in them is run."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,37 +17,24 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from audiogen_metrics.audio.files import canonical_id, printable
-from audiogen_metrics.audio.pairing import pair
-from audiogen_metrics.audio.preparation import Preprocessing
-from audiogen_metrics.backbones import BACKBONES
 from audiogen_metrics.backbones.base import Output
 from audiogen_metrics.backbones.pretrained import load_tensors
 from audiogen_metrics.embedding.cache import ClipFeatures
 from audiogen_metrics.embedding.extraction import EmbeddingSet
 from audiogen_metrics.embedding.memo import digest_of
-from audiogen_metrics.embedding.reference import MACHINE_SETTINGS, GivenFeatures, machine_differences
-from audiogen_metrics.embedding.sides import shared_content
-from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError, option
-from audiogen_metrics.evaluation import scored, tool_versions
-from audiogen_metrics.evaluation.evaluation import score_warnings
+from audiogen_metrics.embedding.reference import GivenFeatures
+from audiogen_metrics.errors import DataError
 from audiogen_metrics.functional import GaussianStatistics
-from audiogen_metrics.metrics import Metric, catalogue, metric_names
 from audiogen_metrics.metrics.definition import FeatureSource
-from audiogen_metrics.metrics.kl import ByPairs
-from audiogen_metrics.metrics.measuring.measured import Measured
-from audiogen_metrics.metrics.recipe import Recipe
 from audiogen_metrics.options import as_path
-from audiogen_metrics.protocols import get_protocol
-from audiogen_metrics.results import InputSummary, ScoreReport
-
-CAVEAT = "the features were computed by another run or tool: their preprocessing and weights are not known here"
+from audiogen_metrics.results import InputSummary
 
 AV_BENCHMARK: Mapping[str, tuple[str, tuple[tuple[str | None, Output], ...]]] = {
     "pann_features.pth": ("panns", (("2048", "embeddings"), ("logits", "logits"))),
     "vggish_features.pth": ("vggish", ((None, "windows"),)),
     "passt_features_embed.pth": ("passt", ((None, "embeddings"),)),
     "passt_logits.pth": ("passt", ((None, "logits"),)),
-    "clap_laion_audio.pth": ("clap-laion", ((None, "embeddings"),)),
+    "clap_laion_audio.pth": ("clap-laion-music-speech", ((None, "embeddings"),)),
     "clap_ms_audio.pth": ("clap-ms", ((None, "embeddings"),)),
     "imagebind_audio.pth": ("imagebind", ((None, "embeddings"),)),
 }
@@ -75,6 +64,8 @@ class ImportedFeatures:
         What to know about them.
     stamps
         By backbone name, ``preprocessing`` and ``settings`` behind the features; only ``agm embed`` says them.
+    protocol
+        That the features were embedded for; only ``agm embed`` says it.
     """
 
     path: Path
@@ -84,6 +75,7 @@ class ImportedFeatures:
     files: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     stamps: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    protocol: str = ""
 
     def summary(self) -> InputSummary:
         """Return what was read, for a report; the length of the audio is not known and stands as 0."""
@@ -96,7 +88,7 @@ class ImportedFeatures:
 def read_features(path: str | Path, backbone: str | None = None) -> ImportedFeatures:
     """Read features by what they look like; nothing in them is run.
 
-    - a file of ``agm embed`` (``.safetensors``): all outputs of its backbones;
+    - a file of ``agm embed`` (``.safetensors``, ``.npz``): all outputs of its backbones;
     - a folder of ``.npy``, one per clip, ``(rows, d)`` (fadtk's ``embeddings/MODEL``): window rows;
     - one ``.npy`` of rows ``(n, d)`` (audioldm_eval's ``embds_*.npy``, frechet-audio-distance): window rows whose
       clips are not known;
@@ -119,147 +111,21 @@ def read_features(path: str | Path, backbone: str | None = None) -> ImportedFeat
         if any((path / name).is_file() for name in AV_BENCHMARK):
             return _av_benchmark(path)
         files = sorted(path.glob("*.npy"))
+        if {"mu.npy", "cov.npy"} & {file.name for file in files}:
+            raise _statistics(path)
         if files:
             return _array_per_clip(path, files, backbone or path.name)
     elif path.suffix == ".npy":
         return _rows_alone(path, backbone or "features")
     elif path.suffix == ".safetensors":
         return _own(path)
+    elif path.suffix == ".npz":
+        return _own_archive(path)
     raise DataError(
         "has no features that are known here" if path.exists() else "does not exist",
         where=path,
         fix="Pass a folder of .npy files, an av-benchmark cache, one .npy of rows, or what agm embed has written",
     )
-
-
-def score_features(
-    gen: str | Path,
-    ref: str | Path,
-    *,
-    metrics: str | Sequence[str] | None = None,
-    backbone: str | None = None,
-    ci: bool = True,
-) -> ScoreReport:
-    """Score features that are there already; see `read_features` for what can be read.
-
-    Parameters
-    ----------
-    gen, ref
-        Features of the generated and of the reference set.
-    metrics
-        Names; None takes FD, FAD, IS and KL where the outputs that they need are there.
-    backbone
-        As in `read_features`.
-    ci
-        With standard errors, intervals and what chance alone gives (p).
-
-    Returns
-    -------
-    ScoreReport
-        Of the protocol ``imported``: which audio, network and weights are behind it, only the other tool knows.
-
-    Raises
-    ------
-    DataError
-        As `read_features`; sets without a backbone in common, or of one with other weights or preprocessing.
-    UsageError
-        A metric that does not exist, or whose features are not there.
-    InsufficientDataError
-        A metric that was asked for and has too little data.
-
-    Examples
-    --------
-    >>> from audiogen_metrics.imported import score_features
-    >>> score_features("gen/embeddings/vggish", "ref/embeddings/vggish")["fad_vggish"].value  # doctest: +SKIP
-    5.12
-    """
-    sides = read_features(gen, backbone), read_features(ref, backbone)
-    _require_same_making(*sides)
-    recipes = _recipes(*sides, metrics)
-    scores = {}
-    for recipe in recipes:
-        features = (side.sources[recipe.backbone] for side in sides)
-        computed = scored(recipe, Measured(recipe.definition, *features), ci=ci)
-        if computed.reason is not None and metrics is not None:
-            raise InsufficientDataError(computed.reason, where=recipe.score_id)
-        scores[recipe.score_id] = computed
-    pairs = pair(*(side.files for side in sides))
-    found = shared_content("gen", sides[0].files, "ref", sides[1].files, what="features")
-    found += [f"{name}: {note}" for name, side in zip(("gen", "ref"), sides, strict=True) for note in side.notes]
-    if any(recipe.definition.needs == "pairs" for recipe in recipes):
-        found += pairs.warnings()
-    common = sides[0].stamps.keys() & sides[1].stamps.keys()
-    gen_made, ref_made = ([side.stamps[name]["settings"] for name in sorted(common)] for side in sides)
-    found += machine_differences(gen_made, ref_made, "gen was embedded", "ref")
-    return ScoreReport(
-        scores=scores,
-        protocol="imported",
-        gen=sides[0].summary(),
-        ref=sides[1].summary(),
-        caveat=CAVEAT,
-        pairing={
-            "mode": "auto",
-            "paired": len(pairs.paired),
-            "gen_only": list(pairs.gen_only),
-            "ref_only": list(pairs.ref_only),
-        },
-        backbones={name: stamp["settings"] for name, stamp in sides[0].stamps.items()},
-        device=", ".join(sorted({str(settings["device_type"]) for settings in gen_made + ref_made})) or "unknown",
-        warnings=(*found, *(text for recipe in recipes for text in score_warnings(recipe, scores[recipe.score_id]))),
-        versions=tool_versions(),
-    )
-
-
-def _require_same_making(gen: ImportedFeatures, ref: ImportedFeatures) -> None:
-    """Raise DataError where both sides say how they were made, and differ."""
-    for name in gen.stamps.keys() & ref.stamps.keys():
-        for part, made in gen.stamps[name].items():
-            other = ref.stamps[name].get(part, {})
-            for key in sorted({*made, *other} - MACHINE_SETTINGS):
-                if made.get(key) != other.get(key):
-                    raise DataError(
-                        f"gen was embedded with {name} {key} {made.get(key)}, ref with {other.get(key)}",
-                        fix="Embed both with one protocol and the same weights",
-                    )
-
-
-def _recipes(gen: ImportedFeatures, ref: ImportedFeatures, metrics: str | Sequence[str] | None) -> list[Recipe]:
-    """Return what can be computed, or what was asked for."""
-    common = [name for name in gen.sources if name in ref.sources]
-    if not common:
-        raise DataError(
-            f"gen has features of {', '.join(gen.sources)}, ref of {', '.join(ref.sources)}",
-            fix=f"Import two sets of one backbone; name the network of .npy files with {option('backbone', 'NAME')}",
-        )
-    known = catalogue()
-    names = [*get_protocol("audioldm").recipes] if metrics is None else metric_names(metrics, known)
-    recipes = []
-    for metric, kind in known.items():
-        if metric not in names:
-            continue
-        both = [
-            name
-            for name in common
-            if kind.output in gen.outputs[name] & ref.outputs[name]
-            and (kind.output != "windows" or kind.window_logits == _gives_window_logits(name))
-        ]
-        if metrics is not None and not both:
-            needed = "windows that are class logits" if kind.window_logits else kind.output
-            raise UsageError(f"{metric} needs {needed}, which both sets must have", where="metrics")
-        recipes += [_recipe(kind(), name, gen.tool) for name in both]
-    return recipes
-
-
-def _gives_window_logits(backbone: str) -> bool:
-    """Tell whether windows of this name are class logits; those of networks that are not known here are embeddings."""
-    return backbone in BACKBONES.names() and BACKBONES.get(backbone).window_logits
-
-
-def _recipe(metric: Metric, backbone: str, tool: str) -> Recipe:
-    # What was done to the audio is over; the preprocessing here is nobody's and enters no number.
-    if tool == "av-benchmark" and isinstance(metric, ByPairs):
-        metric = replace(metric, eps=0.0)
-    return Recipe(f"{metric.name}_{backbone.replace('-', '_')}", metric, backbone, Preprocessing(sample_rate=16_000))
 
 
 def _collect(path: Path, tool: str, written: Mapping[str, Mapping[str, ClipFeatures]]) -> ImportedFeatures:
@@ -336,36 +202,77 @@ def _av_benchmark(path: Path) -> ImportedFeatures:
 
 
 def _own(path: Path) -> ImportedFeatures:
-    """Read what ``agm embed`` has written."""
+    """Read what ``agm embed`` has written as safetensors."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        ids: dict[str, list[str]] = json.loads(metadata["ids"])
-        stamps = {
-            str(name): {part: dict(stamp[part]) for part in ("preprocessing", "settings")}
-            for name, stamp in json.loads(metadata["description"])["backbones"].items()
-        }
-        sets: dict[str, dict[str, ClipFeatures]] = {}
-        for backbone, clips in ids.items():
-            columns: dict[Output, Sequence[torch.Tensor]] = {}
-            outputs: tuple[Output, ...] = ("embeddings", "logits", "ratings")
-            for output in outputs:
-                if f"{backbone}.{output}" in arrays:
-                    columns[output] = _rows(arrays[f"{backbone}.{output}"], path).unbind()
-            if f"{backbone}.windows" in arrays:
-                counts = arrays[f"{backbone}.window_counts"].tolist()
-                columns["windows"] = _rows(arrays[f"{backbone}.windows"], path).split(counts)
-            if any(len(column) != len(clips) for column in columns.values()):
-                raise ValueError(f"{backbone} has other rows than clips")
-            if len(set(map(str, clips))) < len(clips):
-                raise ValueError(f"{backbone} has two clips of one id")
-            sets[backbone] = {
-                str(clip): {output: column[row] for output, column in columns.items()} for row, clip in enumerate(clips)
-            }
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        return _embedded(path, arrays, json.loads(metadata["ids"]), json.loads(metadata["description"]))
+    except (OSError, SafetensorError, *_MALFORMED) as error:
         raise DataError(f"is not what agm embed writes ({error})", where=path, fix="Write it anew") from error
-    return replace(_collect(path, OWN_TOOL, sets), stamps=stamps)
+
+
+def _own_archive(path: Path) -> ImportedFeatures:
+    """Read what ``agm embed`` has written as an archive of numpy."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if "description" not in archive.files:
+                raise _statistics(path)
+            content = {name: archive[name] for name in archive.files}
+        description = json.loads(str(content.pop("description")))
+        ids = {
+            name.removesuffix(".ids"): [str(clip) for clip in content.pop(name).tolist()]
+            for name in [*content]
+            if name.endswith(".ids")
+        }
+        arrays = {name: torch.from_numpy(array) for name, array in content.items()}
+        return _embedded(path, arrays, ids, description)
+    except (OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error, *_MALFORMED) as error:
+        if isinstance(error, DataError):
+            raise
+        reason = "it holds pickled objects" if "pickle" in str(error) else error
+        raise DataError(f"is not what agm embed writes ({reason})", where=path, fix="Write it anew") from error
+
+
+_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RuntimeError)
+
+
+def _statistics(path: Path) -> DataError:
+    """Return what to say of statistics where features belong."""
+    return DataError(
+        "holds no features of clips; statistics may stand for the reference only",
+        where=path,
+        fix="Pass a folder of .npy files, an av-benchmark cache, one .npy of rows, or what agm embed has written",
+    )
+
+
+def _embedded(
+    path: Path, arrays: Mapping[str, torch.Tensor], ids: Mapping[str, Sequence[str]], description: Mapping[str, Any]
+) -> ImportedFeatures:
+    """Return the features of ``agm embed`` by backbone and clip."""
+    stamps = {
+        str(name): {part: dict(stamp[part]) for part in ("preprocessing", "settings")}
+        for name, stamp in description["backbones"].items()
+    }
+    sets: dict[str, dict[str, ClipFeatures]] = {}
+    for backbone, clips in ids.items():
+        columns: dict[Output, Sequence[torch.Tensor]] = {}
+        outputs: tuple[Output, ...] = ("embeddings", "logits", "ratings")
+        for output in outputs:
+            if f"{backbone}.{output}" in arrays:
+                columns[output] = _rows(arrays[f"{backbone}.{output}"], path).unbind()
+        if f"{backbone}.windows" in arrays:
+            counts = arrays[f"{backbone}.window_counts"].tolist()
+            columns["windows"] = _rows(arrays[f"{backbone}.windows"], path).split(counts)
+        if any(len(column) != len(clips) for column in columns.values()):
+            raise ValueError(f"{backbone} has other rows than clips")
+        if len(set(map(str, clips))) < len(clips):
+            raise ValueError(f"{backbone} has two clips of one id")
+        sets[backbone] = {
+            str(clip): {output: column[row] for output, column in columns.items()} for row, clip in enumerate(clips)
+        }
+    found = _collect(path, OWN_TOOL, sets)
+    return replace(found, stamps=stamps, protocol=str(description.get("protocol", "")))
 
 
 def _array(path: Path) -> torch.Tensor:
