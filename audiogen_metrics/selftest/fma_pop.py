@@ -7,6 +7,7 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from audiogen_metrics.embedding.foreign import open_foreign
 from audiogen_metrics.errors import DataError, option
 from audiogen_metrics.options import as_path
 from audiogen_metrics.selftest.answers import FMA_POP, FMA_POP_SHA256
@@ -57,14 +58,9 @@ def _is_fma_pop(file: Path) -> bool:
 
 
 def _read(file: Path) -> GaussianStatistics:
-    import numpy as np
-
-    from audiogen_metrics.functional import GaussianStatistics
-
-    with np.load(file) as found:
-        mean, covariance = found["vggish.mu"], found["vggish.cov"]
-    # The file does not say of how many windows it is; a distance does not depend on that.
-    return GaussianStatistics.from_covariance(mean, covariance, count=2)
+    found = open_foreign(f"{file}::vggish")
+    assert found is not None, file
+    return found.gaussian("vggish")
 
 
 def distance_to_fma_pop(gen: FeatureSource, recipe: Recipe, ref: GaussianStatistics) -> float:
