@@ -27,7 +27,7 @@ class Noise(nn.Module):
         super().__init__()
         self.gain = nn.Parameter(torch.tensor(0.01))
         self.dropout = nn.Dropout(0.1)
-        self.frozen = nn.BatchNorm1d(1).eval()
+        self.frozen = nn.BatchNorm1d(1, affine=False).eval()
 
     def forward(self, noise: torch.Tensor) -> torch.Tensor:
         return self.dropout(self.gain * noise)
