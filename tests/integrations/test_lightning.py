@@ -14,15 +14,6 @@ import torch
 from tests.integrations.lightning_run import train
 from tests.integrations.training import Noise, assert_logged, evaluation, events, folders, history, references
 
-pytestmark = pytest.mark.filterwarnings(  # of Lightning: its own caution, and what PyTorch tells it
-    "ignore::UserWarning:lightning.*",
-    "ignore::UserWarning:pytorch_lightning.*",
-    "ignore::FutureWarning:lightning.*",
-    "ignore::FutureWarning:pytorch_lightning.*",
-    "ignore::DeprecationWarning",
-)
-
-
 @pytest.fixture(scope="module")
 def ref(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return references(tmp_path_factory.mktemp("lightning") / "ref")
@@ -50,7 +41,15 @@ def test_one_process(package: str, ref: Path, tmp_path: Path) -> None:
 
 
 def run(ref: Path, output: Path, *more: str) -> list[dict[str, Any]]:
-    command = [sys.executable, "-m", "tests.integrations.lightning_run", "lightning.pytorch", str(ref), str(output), "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.integrations.lightning_run",
+        "lightning.pytorch",
+        str(ref),
+        str(output),
+        "2",
+    ]
     done = subprocess.run([*command, *more], capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     return [json.loads((output / f"rank{rank}.json").read_text()) for rank in range(2)]

@@ -47,10 +47,15 @@ class TestUndisturbed:
     def test_modes_gradients_and_errors(self) -> None:
         model = Noise().train()
         model.frozen.eval()
-        with pytest.raises(ZeroDivisionError), undisturbed(model):
-            assert not any(module.training for module in model.modules())
-            assert not torch.is_grad_enabled()
-            _ = 1 / 0
+
+        def fail() -> None:
+            with undisturbed(model):
+                assert not any(module.training for module in model.modules())
+                assert not torch.is_grad_enabled()
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            fail()
         assert torch.is_grad_enabled()
         assert [module.training for module in (model, model.dropout, model.frozen)] == [True, True, False]
 
@@ -221,7 +226,7 @@ class TestFailures:
         runs = evaluation(model, ref, tmp_path, page=False)
 
         def save(folder: Path) -> None:
-            raise OSError(28, "No space left on device")
+            raise OSError(28, "No space left on device", str(folder))
 
         with pytest.warns(UserWarning, match="No space left"):
             outcome = runs.run(2, model, save)
@@ -234,11 +239,13 @@ class TestFailures:
         model = Noise()
         (tmp_path / "scores").write_text("a file")
         runs = evaluation(model, ref, tmp_path / "scores", page=False)
-        with pytest.warns(UserWarning) as caught:
+        with (
+            pytest.warns(UserWarning, match="step 2 has failed, the training goes on"),
+            pytest.warns(UserWarning, match=r"history\.jsonl cannot be written"),
+        ):
             assert runs.run(2, model).problem
-        assert len(caught) == 2
 
-    def test_scores_without_a_value_are_said(self, ref: Path, tmp_path: Path) -> None:
+    def test_scores_without_a_value_are_said(self, tmp_path: Path) -> None:
         model = Noise()
         few = references(tmp_path / "few", 4)
         runs = evaluation(model, few, tmp_path / "s", page=False, options={"metrics": None}, monitor="is_yamnet")
