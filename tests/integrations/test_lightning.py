@@ -14,6 +14,7 @@ import torch
 from tests.integrations.lightning_run import train
 from tests.integrations.training import Noise, assert_logged, evaluation, events, folders, history, references
 
+
 @pytest.fixture(scope="module")
 def ref(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return references(tmp_path_factory.mktemp("lightning") / "ref")
