@@ -21,6 +21,7 @@ FORMAT_OF = {
     ".tex": "latex",
     ".html": "html",
     ".yaml": "eval-results",
+    ".yml": "eval-results",
 }
 """Formats by the suffix of ``-o``; any other suffix is a table for people."""
 

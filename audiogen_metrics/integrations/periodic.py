@@ -228,7 +228,8 @@ class PeriodicEvaluation:
         kept = {folder, *([self._folder_of(best["step"])] if best else [])}
         for other in self.folder.glob("[0-9]" * 7 + "*") if self._keep == "best" else ():
             if other not in kept and other.name.isdigit():
-                _remove(other / CLIPS, other / CHECKPOINT)
+                for name in (CLIPS, CHECKPOINT):
+                    shutil.rmtree(other / name, ignore_errors=True)
 
     def _note_failure(self, entry: Mapping[str, Any]) -> None:
         problem = f"the evaluation at step {entry['step']} has failed, the training goes on: {entry['error']}"
@@ -322,15 +323,11 @@ def _noted(report: ScoreReport) -> dict[str, Any]:
 
 def _clear(folder: Path) -> None:
     """Remove what an earlier run has made for this step, and nothing else."""
-    _remove(folder / CLIPS, folder / CHECKPOINT)
+    for name in (CLIPS, CHECKPOINT):
+        if (folder / name).exists():
+            shutil.rmtree(folder / name)
     for name in (REPORT, PAGE):
         (folder / name).unlink(missing_ok=True)
-
-
-def _remove(*folders: Path) -> None:
-    for folder in folders:
-        if folder.exists():
-            shutil.rmtree(folder)
 
 
 def _first(compute: Callable[[], T]) -> T:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, Required, TypeAlias, TypedDict
 
 from audiogen_metrics.errors import DataError, MissingDependencyError, UsageError, spoken
 from audiogen_metrics.metrics import definition_of
@@ -43,7 +43,7 @@ class EvalResultFields(TypedDict, total=False):
         Put before the notes that the report gives.
     """
 
-    dataset_id: str
+    dataset_id: Required[str]
     task_id: str
     dataset_revision: str
     date: str
@@ -74,9 +74,9 @@ class ModelIndexFields(TypedDict, total=False):
         Where the evaluation can be read; the name needs the URL.
     """
 
-    model_name: str
-    task_type: str
-    dataset_id: str
+    model_name: Required[str]
+    task_type: Required[str]
+    dataset_id: Required[str]
     dataset_name: str
     task_name: str
     dataset_config: str

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import random
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ import torch
 from torch import nn
 
 from audiogen_metrics import score
-from audiogen_metrics.errors import DataError, MissingWeightsError, UsageError
+from audiogen_metrics.errors import DataError, MissingDependencyError, MissingWeightsError, UsageError
 from audiogen_metrics.generation.base import FunctionGenerator, Request
 from audiogen_metrics.integrations.periodic import PeriodicEvaluation, undisturbed
 from tests.integrations.training import RATE, Noise, evaluation, folders, history, references
@@ -43,6 +45,18 @@ class TestUndisturbed:
             seed_all()
             draws()
         assert [*found, draws()] == expected
+
+    @pytest.mark.gpu
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+    def test_random_numbers_of_a_gpu_go_on(self) -> None:
+        torch.manual_seed(1)
+        expected = torch.rand(2, device="cuda")
+        torch.manual_seed(1)
+        first = torch.rand(1, device="cuda")
+        with undisturbed(None):
+            torch.manual_seed(5)
+            torch.rand(3, device="cuda")
+        assert torch.equal(torch.cat([first, torch.rand(1, device="cuda")]), expected)
 
     def test_modes_gradients_and_errors(self) -> None:
         model = Noise().train()
@@ -294,3 +308,17 @@ def test_history_is_json(ref: Path, tmp_path: Path) -> None:
     entry = json.loads((tmp_path / "history.jsonl").read_text())
     assert entry.keys() == {"step", "protocol", "n", "scores", "warnings", "seconds", "best"}
     assert entry["n"] == 12
+
+
+@pytest.mark.parametrize(
+    ("integration", "packages"),
+    [("lightning", ["lightning", "lightning.pytorch", "pytorch_lightning"]), ("transformers", ["transformers"])],
+)
+def test_without_the_package(integration: str, packages: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("transformers.")] if integration in packages else []:
+        monkeypatch.delitem(sys.modules, name)
+    for name in packages:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, f"audiogen_metrics.integrations.{integration}", raising=False)
+    with pytest.raises(MissingDependencyError, match=f"cannot be imported.*Install it: pip install '{integration}>="):
+        importlib.import_module(f"audiogen_metrics.integrations.{integration}")
