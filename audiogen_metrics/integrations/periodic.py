@@ -195,6 +195,11 @@ class PeriodicEvaluation:
             return Outcome(step, folder, report, problem=problem)
 
     def _open(self, step: int) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            fix = "Name a folder that can be written"
+            raise UsageError(f"cannot be made ({error.strerror})", where=self.folder, fix=fix) from error
         if forgotten := self.history.cut(step):
             warnings.warn(
                 f"{self.folder}: {forgotten} evaluations after step {step} are forgotten: they come again", stacklevel=2
@@ -264,9 +269,12 @@ def requests_of(
         return requests_from_file(prompts, seconds, seed)
     if not prompts:
         raise UsageError("there are none", where="prompts", fix="Pass a file, prompts by clip id, or a list of them")
+    texts = [*prompts.values()] if isinstance(prompts, Mapping) else [*prompts]
+    if odd := [text for text in texts if not isinstance(text, str)]:
+        raise UsageError(f"{odd[0]!r} is not text", where="prompts", fix="Pass a file, or texts")
     if isinstance(prompts, Mapping):
-        return requests_from_prompts([*prompts.values()], seconds, seed, names=[*prompts])
-    return requests_from_prompts(prompts, seconds, seed)
+        return requests_from_prompts(texts, seconds, seed, names=[*prompts])
+    return requests_from_prompts(texts, seconds, seed)
 
 
 @contextmanager

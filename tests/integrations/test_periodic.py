@@ -229,6 +229,19 @@ class TestFailures:
         with pytest.raises(RuntimeError, match="CUDA out of memory"):
             strict.run(2, model)
 
+    @pytest.mark.parametrize(
+        "value", ["sound", torch.zeros(2, 8000), np.zeros(0), None, torch.full((8000,), float("inf"))]
+    )
+    def test_what_is_no_waveform(self, value: object, ref: Path, tmp_path: Path) -> None:
+        runs = evaluation(Noise(), ref, tmp_path, generator=FunctionGenerator(lambda _: value, RATE, {}))
+        with pytest.warns(UserWarning, match="DataError: 808: the generator returned.*Return a waveform"):
+            assert runs.run(2, None).problem
+
+    def test_bfloat16(self, ref: Path, tmp_path: Path) -> None:
+        model = Noise()
+        half = FunctionGenerator(lambda request: model.sample(request).bfloat16(), RATE, {})
+        assert evaluation(model, ref, tmp_path, generator=half, page=False).run(2, model).is_best
+
     def test_not_finite(self, ref: Path, tmp_path: Path) -> None:
         model = Noise()
         model.gain.data.fill_(float("nan"))
@@ -258,6 +271,8 @@ class TestFailures:
             pytest.warns(UserWarning, match=r"history\.jsonl cannot be written"),
         ):
             assert runs.run(2, model).problem
+        with pytest.raises(UsageError, match=r"scores: cannot be made.*Name a folder that can be written"):
+            runs.start()
 
     def test_scores_without_a_value_are_said(self, tmp_path: Path) -> None:
         model = Noise()
@@ -297,7 +312,15 @@ class TestFailures:
         options = {"protocol": "yamnet"}
         with pytest.raises(DataError, match="nowhere: folder does not exist"):
             PeriodicEvaluation(generator, ["rain"], tmp_path / "nowhere", tmp_path, every=1, options=options)
-        for prompts, message in (([], "there are none"), ({}, "there are none"), (tmp_path / "no.csv", "no.csv")):
+        for prompts, message in (
+            ([], "there are none"),
+            ({}, "there are none"),
+            (tmp_path / "no.csv", "no.csv"),
+            (["rain", 2], "prompts: 2 is not text"),
+            ({"a": None}, "prompts: None is not text"),
+            ({"a": "rain", "A": "wind"}, "1 clip ids occur twice"),
+            ({"../a": "rain"}, "is no path below a folder"),
+        ):
             with pytest.raises((UsageError, DataError), match=message):
                 PeriodicEvaluation(generator, prompts, None, tmp_path, every=1, options=options)
 
