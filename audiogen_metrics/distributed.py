@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import pickle
 import sys
 import threading
 import time
@@ -95,7 +96,7 @@ def join() -> bool:
     """
     if launched() == 1:
         return False
-    if not _is_joined():
+    if not is_joined():
         number, processes = place()
         store = meet()
         import torch.distributed as dist
@@ -106,7 +107,8 @@ def join() -> bool:
     return True
 
 
-def _is_joined() -> bool:
+def is_joined() -> bool:
+    """Tell whether this process is one of a process group."""
     if "torch" not in sys.modules:
         return False  # importing it takes seconds, in which nobody knows what this process is waiting for
     import torch.distributed as dist
@@ -195,7 +197,7 @@ def rank() -> int:
     """Return this process's number; 0 reports."""
     import torch.distributed as dist
 
-    return dist.get_rank() if _is_joined() else 0
+    return dist.get_rank() if is_joined() else 0
 
 
 def count() -> int:
@@ -255,9 +257,18 @@ def together() -> Iterator[None]:
         yield
     except Exception as raised:
         error = raised
-    for raised_anywhere in all_gather(error):
+    for raised_anywhere in all_gather(_portable(error)):
         if raised_anywhere is not None:
             raise error or raised_anywhere
+
+
+def _portable(error: Exception | None) -> Exception | None:
+    """Return an error that can travel: one of others may hold what cannot, and then the rest would wait for it."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
 
 
 def require_equal(value: str, what: str) -> None:

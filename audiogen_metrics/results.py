@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from audiogen_metrics.citations import Citation, citations
 from audiogen_metrics.errors import DataError, UsageError
@@ -16,6 +16,10 @@ from audiogen_metrics.records import load_json, read
 from audiogen_metrics.registry import unknown_name
 from audiogen_metrics.text import escaped
 from audiogen_metrics.writing import written
+
+if TYPE_CHECKING:
+    from audiogen_metrics.report.hub import EvalResultFields, ModelIndexFields
+    from audiogen_metrics.report.scalars import Names
 
 SCHEMA_VERSION = 1
 
@@ -351,6 +355,76 @@ class ScoreReport:
         from audiogen_metrics.report.html import page
 
         return written(page(self), path)
+
+    def scalars(self, prefix: str = "", names: Names = "score-ids") -> dict[str, float]:
+        """Return flat numbers for a logger: wandb, TensorBoard, Lightning's ``log_dict``.
+
+        Parameters
+        ----------
+        prefix
+            Put before every name: ``"eval/"``.
+        names
+            ``"score-ids"``: a score stands under its id, and beside it, under the id with an ending, what it has of
+            ``_std``, ``_ci95_low``, ``_ci95_high`` and ``_p``, as in the columns of `to_csv`. ``"av-benchmark"``: the
+            names of its ``output_metrics.json``, for a report of that protocol.
+
+        Returns
+        -------
+        dict
+            Floats of Python. A score without a value is left out, with all that belongs to it.
+
+        Raises
+        ------
+        UsageError
+            Names that there are not; av-benchmark's for a report of another protocol.
+
+        Examples
+        --------
+        >>> scores = {
+        ...     "fd_panns": Score("fd_panns", "fd", "panns-cnn14-16k", 24.1, False, 400, 400, ci95=(22.5, 25.75)),
+        ...     "is_panns": Score("is_panns", "is", "panns-cnn14-16k", None, True, 4, None, reason="too few clips"),
+        ... }
+        >>> summary = InputSummary("gen", 400, 400, 0, 2000.0, "00")
+        >>> ScoreReport(scores, "audioldm", summary, summary).scalars("eval/")
+        {'eval/fd_panns': 24.1, 'eval/fd_panns_ci95_low': 22.5, 'eval/fd_panns_ci95_high': 25.75}
+        """
+        from audiogen_metrics.report.scalars import to_scalars
+
+        return to_scalars(self, prefix, names)
+
+    def to_eval_results(self, path: str | Path | None = None, **known: Unpack[EvalResultFields]) -> str:
+        """Return the scores as a file for a model's ``.eval_results`` folder, and write it to ``path`` if one is given.
+
+        The extra ``hub`` is needed. Each score is an entry, those without a value are left out.
+
+        Parameters
+        ----------
+        path
+            File to write, such as ``.eval_results/audiocaps.yaml``.
+        **known
+            What a report cannot know, above all ``dataset_id``; see `EvalResultFields`.
+
+        Raises
+        ------
+        UsageError
+            A field that is missing, unknown, or not as huggingface_hub wants it.
+        DataError
+            No score has a value.
+        MissingDependencyError
+            huggingface_hub is not installed, or too old.
+        """
+        from audiogen_metrics.report.hub import to_eval_results
+
+        return written(to_eval_results(self, known), path)
+
+    def to_model_index(self, path: str | Path | None = None, **known: Unpack[ModelIndexFields]) -> str:
+        """Return the scores as ``model-index`` for the head of a model card, and write it to ``path`` if one is given.
+
+        Parameters and errors are those of `to_eval_results`; the fields are those of `ModelIndexFields`.
+        """
+        from audiogen_metrics.report.hub import to_model_index
+
+        return written(to_model_index(self, known), path)
 
     def inputs(self) -> dict[str, InputSummary]:
         """Return the sets that there are, ``gen`` before ``ref``."""

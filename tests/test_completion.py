@@ -20,7 +20,7 @@ from audiogen_metrics.protocols import PROTOCOLS
 from tests.conftest import Run
 
 FREE = {
-    *("fail_if", "expect", "set", "train", "system", "split", "fractions", "severities"),
+    *("fail_if", "expect", "set", "train", "system", "split", "fractions", "severities", "hub"),
     *("prompt", "negative", "monitor", "backbone", "older_than"),
 }
 """Arguments whose values only the user can know."""

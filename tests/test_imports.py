@@ -80,7 +80,7 @@ LAYERS = [
     {"studies"},
     {"generation", "datasets"},
     {"audioldm"},
-    {"benchmark"},
+    {"benchmark", "integrations"},
     {"testing"},
     {"cli"},
     {"__main__"},

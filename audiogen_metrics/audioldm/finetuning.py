@@ -22,7 +22,7 @@ import torch
 
 from audiogen_metrics.audioldm.configuration import FineTuneConfig
 from audiogen_metrics.audioldm.dependencies import quiet, require
-from audiogen_metrics.audioldm.evaluating import Evaluation, History
+from audiogen_metrics.audioldm.evaluating import Evaluation
 from audiogen_metrics.audioldm.generation import AudioLDM
 from audiogen_metrics.audioldm.latents import TrainingClips
 from audiogen_metrics.audioldm.snapshots import PARTS
@@ -40,6 +40,7 @@ from audiogen_metrics.datasets.folder import open_dataset
 from audiogen_metrics.datasets.splits import split_by
 from audiogen_metrics.distributed import leave
 from audiogen_metrics.errors import DataError, InsufficientDataError, NumericsError, UsageError, option
+from audiogen_metrics.generation.history import History
 from audiogen_metrics.options import as_path
 from audiogen_metrics.writing import link, write_atomically
 

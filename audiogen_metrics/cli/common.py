@@ -244,15 +244,15 @@ def page_as_result(arguments: argparse.Namespace) -> None:
         arguments.html, arguments.output = arguments.html or arguments.output, None
 
 
-def parse_settings(pairs: list[str]) -> dict[str, str]:
-    """Read ``NAME=VALUE`` pairs of ``--set``; UsageError for what is none, or for a name set twice."""
+def parse_settings(pairs: list[str], flag: str = "--set") -> dict[str, str]:
+    """Read ``NAME=VALUE`` pairs of a flag; UsageError for what is none, or for a name set twice."""
     settings = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not (name and equals):
-            raise UsageError(f"{pair!r} is not NAME=VALUE", where="--set")
+            raise UsageError(f"{pair!r} is not NAME=VALUE", where=flag)
         if name in settings:
-            raise UsageError(f"{name} is set twice", where="--set")
+            raise UsageError(f"{name} is set twice", where=flag)
         settings[name] = value
     return settings
 

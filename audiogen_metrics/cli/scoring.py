@@ -29,6 +29,7 @@ from audiogen_metrics.cli.common import (
     extraction_arguments,
     note_said,
     page_as_result,
+    parse_settings,
     say,
     say_warning,
     say_what_is_lacking,
@@ -43,6 +44,7 @@ from audiogen_metrics.protocols import Protocol, get_protocol
 from audiogen_metrics.registry import unknown_name
 from audiogen_metrics.report.fits import draw_fits
 from audiogen_metrics.report.html import write_page
+from audiogen_metrics.report.hub import Form, check_fields, to_eval_results, to_model_index
 from audiogen_metrics.report.tables import to_av_benchmark, to_csv, to_latex, to_markdown
 from audiogen_metrics.results import ScoreReport
 
@@ -70,7 +72,15 @@ FORMATS: dict[str, Callable[[ScoreReport], str]] = {
     "av-benchmark": to_av_benchmark,
 }
 
-WARN_ON_STDERR = ("json", "csv", "latex", "av-benchmark", "html")
+FOR_HUB: dict[Form, Callable[[ScoreReport, Mapping[str, str]], str]] = {
+    "eval-results": to_eval_results,
+    "model-index": to_model_index,
+}
+"""Formats that need what a report does not know."""
+
+ONE_SYSTEM = ("av-benchmark", *FOR_HUB)
+
+WARN_ON_STDERR = ("json", "csv", "latex", *ONE_SYSTEM, "html")
 """Formats whose text does not show the warnings to somebody who looks at it."""
 
 
@@ -170,14 +180,23 @@ def add_parser(subparsers: Subparsers) -> None:
         help="also write a page with players, map, classes, worst and best clips; of several systems with their "
         "intervals, differences, worst and best clips",
     )
+    parser.add_argument(
+        "--hub",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="for eval-results and model-index: what the scores do not tell, such as dataset_id=OWNER/NAME, task_id, "
+        "model_name (repeatable)",
+    )
     add_processes_option(parser)
-    add_format_options(parser, [*FORMATS, "html"])
+    add_format_options(parser, [*FORMATS, *FOR_HUB, "html"])
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Score, write the result, check the bounds."""
     page_as_result(arguments)
+    known = _for_hub(arguments)
     protocol, metrics = get_protocol(arguments.protocol), arguments.metrics
     if arguments.format == "av-benchmark" and protocol.name != arguments.format:
         raise UsageError(
@@ -201,8 +220,8 @@ def run(arguments: argparse.Namespace) -> int:
     checks = [Check.parse(text, [recipe.score_id for recipe in recipes]) for text in arguments.fail_if]
     if len(systems) > 1 and isinstance(arguments.extrapolate, Path):
         raise UsageError("a plot of the extrapolation is about one system", fix="Score one folder at a time")
-    if len(systems) > 1 and arguments.format == "av-benchmark":
-        raise UsageError("holds one system", where="--format av-benchmark", fix="Score one folder at a time")
+    if len(systems) > 1 and arguments.format in ONE_SYSTEM:
+        raise UsageError("holds one system", where=f"--format {arguments.format}", fix="Score one folder at a time")
     if len(systems) == 1 and (arguments.differences or arguments.permutations is not None):
         option = "--differences" if arguments.differences else "--permutations"
         raise UsageError("only several systems are compared", where=option, fix="Pass their folders, and --ref REF")
@@ -259,7 +278,7 @@ def run(arguments: argparse.Namespace) -> int:
         if given["prompts"] and not any(recipe.definition.prompted for recipe in recipes):
             say("prompts: shown beside clips on the page; for the CLAP score name it too: -m all,clap")
         if ranking is None:
-            show(reports[""], arguments, seen[0])
+            show(reports[""], arguments, seen[0], known)
         else:
             _show_several(ranking, arguments)
     if failed:
@@ -303,7 +322,18 @@ def _sets(folders: Sequence[str], ref: str | None, alone: bool) -> tuple[list[st
     return [folders[0]], folders[1]
 
 
-def show(report: ScoreReport, arguments: argparse.Namespace, seen: Evaluation) -> None:
+def _for_hub(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return what ``--hub`` says; UsageError if the format needs something else."""
+    known = parse_settings(arguments.hub, "--hub")
+    if arguments.format in FOR_HUB:
+        check_fields(arguments.format, known)
+    elif known:
+        formats = " or ".join(f"--format {name}" for name in FOR_HUB)
+        raise UsageError(f"the format {arguments.format} has no place for it", where="--hub", fix=f"Write {formats}")
+    return known
+
+
+def show(report: ScoreReport, arguments: argparse.Namespace, seen: Evaluation, known: Mapping[str, str]) -> None:
     """Write a report where it was asked for, and what to know of it on stderr."""
     for name, summary in report.inputs().items():
         say(f"{name}: {'scored ' * (summary.scored is not None)}{summary.share} in {summary.path}")
@@ -313,7 +343,12 @@ def show(report: ScoreReport, arguments: argparse.Namespace, seen: Evaluation) -
         files.append(lambda: write_page(report, seen, arguments.html))
     if isinstance(arguments.extrapolate, Path):
         files.append(lambda: draw_fits(seen, arguments.extrapolate))
-    text = "" if arguments.format == "html" else FORMATS[arguments.format](report)
+    if arguments.format in FOR_HUB:
+        text = FOR_HUB[arguments.format](report, known)
+        for left in [score for score in report.scores.values() if score.value is None]:
+            say(f"{left.id} has no value and is left out: {left.reason}")
+    else:
+        text = "" if arguments.format == "html" else FORMATS[arguments.format](report)
     write_result(text, arguments.output, arguments.format, files)
 
 

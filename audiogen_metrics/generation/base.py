@@ -96,7 +96,7 @@ class FunctionGenerator:
     Parameters
     ----------
     function
-        Takes a `Request` and returns a waveform, float ``(time,)`` in [−1, 1]: an array, or a tensor on the CPU.
+        Takes a `Request` and returns a waveform, float ``(time,)`` in [−1, 1]: an array, or a tensor of any device.
     sample_rate
         Of its waveforms, in Hz.
     settings
@@ -126,7 +126,17 @@ class FunctionGenerator:
 
         clips = []
         for request in requests:
-            waveform = np.asarray(self._function(request), dtype=np.float32)
+            returned = self._function(request)
+            if hasattr(returned, "detach"):  # a tensor, whose device and precision NumPy may not know
+                returned = returned.detach().float().cpu()
+            try:
+                waveform = np.asarray(returned, dtype=np.float32)
+            except (TypeError, ValueError) as error:
+                what, fix = (
+                    f"the generator returned a {type(returned).__name__}",
+                    "Return a waveform (time,) in [−1, 1]",
+                )
+                raise DataError(what, where=request.clip_id, fix=fix) from error
             if waveform.ndim != 1 or not waveform.size or not np.isfinite(waveform).all():
                 raise DataError(
                     f"the generator returned shape {waveform.shape}, or values that are not finite",

@@ -48,7 +48,7 @@ def generate_folder(
     audio_format: AudioFormat = "wav",
     resume: bool = False,
     progress: bool = False,
-    processes: Literal[1] | None = None,
+    processes: Literal[1] | tuple[int, int] | None = None,
 ) -> Summary:
     """Make every clip and write it below ``target``, with a line in manifest.jsonl.
 
@@ -72,7 +72,8 @@ def generate_folder(
     progress
         Show a progress bar on stderr.
     processes
-        1 makes all clips here, also where a launcher's environment says that there are other processes.
+        1 makes all clips here, also where a launcher's environment says that there are other processes. A pair is this
+        process's number and how many there are, where no environment says it.
 
     Raises
     ------
@@ -82,7 +83,7 @@ def generate_folder(
     folder = as_path(target)
     digest = _digest({"settings": generator.settings, "sample_rate": generator.sample_rate, "format": audio_format})
     manifest = _Manifest(folder, digest)
-    rank, world = place() if processes is None else (0, processes)
+    rank, world = place() if processes is None else (0, 1) if processes == 1 else processes
     done = manifest.open(resume, alone=world == 1)
     wanted = {request.clip_id: _digest(_described(request)) for request in requests}
     changed = sorted(name for name in done.keys() & wanted.keys() if done[name]["request_digest"] != wanted[name])
@@ -91,7 +92,7 @@ def generate_folder(
             f"{len(changed)} clips were asked for differently, {changed[0]!r} first", folder, "Choose a new folder"
         )
     share = requests[rank::world]
-    if world > 1:
+    if world > 1 and processes is None:
         manifest.warnings.append(
             f"process {rank} of {world} makes {len(share)} of {len(requests)} clips, as RANK and WORLD_SIZE of the "
             "environment say; processes=1 makes all"

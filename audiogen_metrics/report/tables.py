@@ -32,8 +32,8 @@ AV_BENCHMARK: Mapping[str, tuple[str, str]] = {
 """What av-benchmark calls each score, and its standard deviation where it gives one; in its order."""
 
 
-def to_av_benchmark(report: ScoreReport) -> str:
-    """Return the scores as av-benchmark's ``output_metrics.json`` holds them, null where there is no value.
+def av_benchmark(report: ScoreReport) -> dict[str, float | None]:
+    """Return the scores by av-benchmark's names, None where there is no value.
 
     Raises
     ------
@@ -52,7 +52,18 @@ def to_av_benchmark(report: ScoreReport) -> str:
             content[name] = score.value
             if spread:
                 content[spread] = score.std
-    return json.dumps(content, indent=4, allow_nan=False) + "\n"
+    return content
+
+
+def to_av_benchmark(report: ScoreReport) -> str:
+    """Return the scores as av-benchmark's ``output_metrics.json`` holds them, null where there is no value.
+
+    Raises
+    ------
+    UsageError
+        A report of another protocol.
+    """
+    return json.dumps(av_benchmark(report), indent=4, allow_nan=False) + "\n"
 
 
 def to_csv(*reports: ScoreReport) -> str:

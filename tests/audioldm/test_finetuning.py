@@ -20,13 +20,13 @@ from safetensors.torch import load_file
 
 from audiogen_metrics.audioldm import training
 from audiogen_metrics.audioldm.configuration import FineTuneConfig
-from audiogen_metrics.audioldm.evaluating import History
 from audiogen_metrics.audioldm.finetuning import CONFIG, STATE, STEPS, FineTune
 from audiogen_metrics.audioldm.generation import AudioLDM
 from audiogen_metrics.audioldm.latents import TrainingClips
 from audiogen_metrics.audioldm.training import Draws, diffusion_loss, read_state, weights_digest
 from audiogen_metrics.datasets.folder import read_folder
 from audiogen_metrics.errors import DataError, InsufficientDataError, NumericsError, UsageError
+from audiogen_metrics.generation.history import History
 
 pytestmark = [
     pytest.mark.slow,

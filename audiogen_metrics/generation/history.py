@@ -1,0 +1,115 @@
+"""The evaluations of a training: their scores by step, and the best of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from audiogen_metrics.errors import UsageError
+from audiogen_metrics.writing import write_atomically
+
+HISTORY = "history.jsonl"
+
+
+class History:
+    """The evaluations of a run, and the best of them by one score."""
+
+    def __init__(self, folder: Path, monitor: str, higher_is_better: bool) -> None:
+        self.monitor = monitor
+        self._sign = -1.0 if higher_is_better else 1.0
+        self._folder, self._path = folder, folder / HISTORY
+        self.entries: list[dict[str, Any]] = []
+
+    def add(self, report: Mapping[str, Any]) -> bool:
+        """Note an evaluation and tell whether it is the best so far; UsageError if what is monitored has no value."""
+        if report["scores"][self.monitor] is None:
+            raise UsageError(
+                f"{self.monitor} cannot be computed on {report['n']} clips", "monitor", "Choose another one"
+            )
+        better = self.is_better(report)
+        self.note(report)
+        return better
+
+    def note(self, entry: Mapping[str, Any]) -> None:
+        """Note an evaluation, or what there is of one that has failed."""
+        if self._is_judged(entry):
+            self.entries.append(dict(entry))
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry, allow_nan=False) + "\n")
+
+    def is_better(self, report: Mapping[str, Any]) -> bool:
+        """Tell whether an evaluation is better than all that are noted; one without a value of the score is not."""
+        best = self.best()
+        return self._is_judged(report) and (best is None or self._key(report) < self._key(best))
+
+    def read(self) -> None:
+        """Read what is on the disk, as another process may have written it."""
+        lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
+        self.entries = [entry for entry in map(json.loads, lines) if self._is_judged(entry)]
+
+    def cut(self, step: int) -> int:
+        """Forget evaluations after ``step``, as they will come again, and return how many."""
+        lines = self._path.read_bytes().splitlines() if self._path.exists() else []
+        kept, forgotten = [], 0
+        for line in lines:
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line + b"\n")
+                else:
+                    forgotten += 1
+            except (ValueError, KeyError):
+                continue  # cut by a kill
+        if lines:
+            write_atomically(self._path, b"".join(kept))
+        return forgotten
+
+    def best(self) -> dict[str, Any] | None:
+        """Return the evaluation with the best monitored score, the first of equals."""
+        return min(self.entries, key=self._key, default=None)
+
+    def each_best(self) -> dict[str, dict[str, Any]]:
+        """Return for each score its own best value and step: no checkpoint has them all."""
+        from audiogen_metrics.protocols import get_protocol
+
+        if not self.entries:
+            return {}
+        recipes = get_protocol(self.entries[0]["protocol"]).recipes.values()
+        found = {}
+        for recipe in recipes:
+            values = [(entry["scores"].get(recipe.score_id), entry["step"]) for entry in self.entries]
+            known = [(value, step) for value, step in values if value is not None]
+            if known:
+                choose = max if recipe.definition.higher_is_better else min
+                value, step = choose(known, key=lambda pair: pair[0])
+                found[recipe.score_id] = {"value": value, "step": step}
+        return found
+
+    def is_over(self, patience: int | None) -> bool:
+        """Tell whether the last ``patience`` evaluations were no better than one before."""
+        best = self.best()
+        if patience is None or best is None:
+            return False
+        return len(self.entries) - 1 - self.entries.index(best) >= patience
+
+    def plot(self) -> None:
+        """Draw every score against the step, as the paper's Figure 2, to curves.png and curves.svg."""
+        if len(self.entries) < 2:
+            return
+        from audiogen_metrics.report.plots import Curve, Panel, draw
+
+        panels = []
+        for name in self.entries[0]["scores"]:
+            known = [entry for entry in self.entries if entry["scores"][name] is not None]
+            steps, values = [entry["step"] for entry in known], [entry["scores"][name] for entry in known]
+            if known:
+                panels.append(Panel(name, "step", name, [Curve(name, 0, steps, values, values, values)]))
+        for suffix in ("png", "svg"):
+            draw([panels], self._folder / f"curves.{suffix}")
+
+    def _is_judged(self, entry: Mapping[str, Any]) -> bool:
+        return "error" not in entry and entry.get("scores", {}).get(self.monitor) is not None
+
+    def _key(self, entry: Mapping[str, Any]) -> float:
+        return float(self._sign) * float(entry["scores"][self.monitor])

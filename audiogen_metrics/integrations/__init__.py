@@ -1,0 +1,1 @@
+"""Scores while a model of others trains: Lightning, transformers' Trainer, accelerate."""
