@@ -75,7 +75,7 @@ LAYERS = [
     {"evaluation"},
     {"systems"},
     {"objects", "report", "comparison", "verification", "imported"},
-    {"ranking"},
+    {"ranking", "copies"},
     {"probes"},
     {"studies"},
     {"generation", "datasets"},

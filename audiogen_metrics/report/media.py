@@ -56,18 +56,18 @@ class Album:
     seconds: int
     used: int = 0
     left_out: int = 0
-    _known: dict[Path, Media] = field(default_factory=dict)
+    _known: dict[tuple[Path, float], Media] = field(default_factory=dict)
 
-    def of(self, path: Path) -> Media:
-        """Return the media of a clip."""
-        if path not in self._known:
-            self._known[path] = self._make(path)
-        return self._known[path]
+    def of(self, path: Path, start: float = 0.0) -> Media:
+        """Return the media of a clip, from a second of it on."""
+        if (path, start) not in self._known:
+            self._known[path, start] = self._make(path, start)
+        return self._known[path, start]
 
-    def _make(self, path: Path) -> Media:
+    def _make(self, path: Path, start: float) -> Media:
         try:
             audio = decode(path, path.read_bytes())
-            mono = torch.from_numpy(audio.samples.mean(axis=1))
+            mono = torch.from_numpy(audio.samples.mean(axis=1))[round(start * audio.sample_rate) :]
             seconds = len(mono) / audio.sample_rate
             mono = mono[: self.seconds * audio.sample_rate]
             wave = resample(mono, audio.sample_rate, PLAYED_RATE, "torchaudio")
