@@ -286,7 +286,7 @@ def test_sets_that_are_too_small(tmp_path: Path, odd: Path) -> None:
     (tmp_path / "bad" / "a.wav").write_bytes(b"RIFF")
     with pytest.raises(DataError, match="none of 1 audio files"):
         find_copies(REF, tmp_path / "bad", heldout=REF, embedding=False)
-    with pytest.raises(UsageError, match="backbone without embeddings"):
+    with pytest.raises(UsageError, match="backbone: no network is used"):
         find_copies(odd, REF, embedding=False, backbone="yamnet")
 
 

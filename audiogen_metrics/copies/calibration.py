@@ -53,11 +53,6 @@ class Threshold:
     p: float
     nearest: tuple[tuple[str, str, float], ...] = ()
 
-    @property
-    def beyond_chance(self) -> bool:
-        """Whether more clips lie above it than false alarms explain, at a level of 5 %."""
-        return self.flagged > 0 and self.p < 0.05
-
 
 def checked_rate(false_alarms: float | None) -> float | None:
     """Return the rate of false alarms as it was given; UsageError unless it lies between 0 and 1."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from audiogen_metrics.audio.files import AudioFolder, scan
 from audiogen_metrics.copies.calibration import FALSE_ALARMS, checked_rate
-from audiogen_metrics.errors import InsufficientDataError, UsageError, option
+from audiogen_metrics.errors import InsufficientDataError, UsageError, option, spoken
 from audiogen_metrics.evaluation.networks import find_networks
 from audiogen_metrics.options import whole
 from audiogen_metrics.protocols import get_protocol
@@ -112,8 +112,9 @@ def find_copies(
         whole("workers", workers, 0)
     limit = None if limit is None else whole("limit", limit, 1)
     if not embedding and (backbone is not None or weights):
-        given = "weights" if backbone is None else "backbone"
-        raise UsageError(f"{given} without embeddings has no use", fix=f"Leave out {given} or embedding=False")
+        given = spoken("weights", "--weights") if backbone is None else spoken("backbone", "--backbone")
+        fix = f"Leave out {given} or {spoken('embedding=False', '--no-embedding')}"
+        raise UsageError("no network is used without embeddings", where=given, fix=fix)
     places = (("gen", gen), ("train", train), *((("held-out", heldout),) if heldout is not None else ()))
     folders = {name: _first(scan(place, suffixes), limit) for name, place in places}
     if heldout is None and len(folders["train"].clips) < 2:

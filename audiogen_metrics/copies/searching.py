@@ -108,17 +108,19 @@ def _stacked(gen: Described, held_out: Described) -> torch.Tensor | None:
 
 
 def cut(held_out: Described, gen: Described, seed: int) -> Described:
-    """Return held-out clips with contours no longer than those of generated clips: each is cut to one that is drawn.
+    """Return held-out clips with contours no longer than those of generated clips, length by length in their order.
 
-    Short clips are alike to something more often than long ones.
+    Short clips are alike to something more often than long ones. Where a clip is cut is drawn.
     """
-    lengths = [len(clip) for clip in gen.contours if clip is not None]
+    lengths = sorted(len(clip) for clip in gen.contours if clip is not None)
     rng, contours = np.random.default_rng(seed), list(held_out.contours)
-    for place, clip in enumerate(contours):
-        length = int(rng.choice(lengths)) if lengths else 0
-        if clip is not None and 0 < length < len(clip):
-            start = int(rng.integers(len(clip) - length + 1))
-            part = clip[start : start + length]
+    known = [(len(clip), place) for place, clip in enumerate(contours) if clip is not None]
+    for rank, (length, place) in enumerate(sorted(known)):
+        wanted = lengths[rank * len(lengths) // len(known)] if lengths else length
+        clip = contours[place]
+        if clip is not None and wanted < length:
+            start = int(rng.integers(length - wanted + 1))
+            part = clip[start : start + wanted]
             contours[place] = None if comparable(part) else part
     return replace(held_out, contours=tuple(contours))
 
