@@ -12,6 +12,7 @@ TYPE_CHECKING = bool()  # noqa: UP018
 
 if TYPE_CHECKING:
     from audiogen_metrics.backbones import from_callable
+    from audiogen_metrics.copies import Copies, find_copies
     from audiogen_metrics.embedding.reference import ReferenceStatistics
     from audiogen_metrics.evaluation import reference_statistics, score
     from audiogen_metrics.imported import score_features
@@ -46,6 +47,7 @@ __all__ = [
     "KL",
     "AudioMetric",
     "CLAPScore",
+    "Copies",
     "Coverage",
     "Density",
     "MetricSuite",
@@ -57,6 +59,7 @@ __all__ = [
     "ScoreReport",
     "__version__",
     "compare",
+    "find_copies",
     "from_callable",
     "reference_statistics",
     "score",
@@ -69,6 +72,7 @@ __all__ = [
 _HOME = {
     "AudioMetric": "audiogen_metrics.objects",
     "CLAPScore": "audiogen_metrics.objects",
+    "Copies": "audiogen_metrics.copies",
     "Coverage": "audiogen_metrics.objects",
     "Density": "audiogen_metrics.objects",
     "FAD": "audiogen_metrics.objects",
@@ -85,6 +89,7 @@ _HOME = {
     "Score": "audiogen_metrics.results",
     "ScoreReport": "audiogen_metrics.results",
     "compare": "audiogen_metrics.systems",
+    "find_copies": "audiogen_metrics.copies",
     "from_callable": "audiogen_metrics.backbones",
     "reference_statistics": "audiogen_metrics.evaluation",
     "score": "audiogen_metrics.evaluation",

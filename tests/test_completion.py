@@ -78,6 +78,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("agm score gener", ["generated"]),
         ("agm score generated refer", ["reference", "reference.stats"]),
         ("agm embed refer", ["reference"]),
+        ("agm copies generated refer", ["reference"]),
+        ("agm copies generated reference --heldout gener", ["generated"]),
         ("agm verify rep", ["report.json"]),
         ("agm completion f", ["fish"]),
         ("agm score --nothing-such", []),

@@ -75,7 +75,7 @@ LAYERS = [
     {"evaluation"},
     {"systems"},
     {"objects", "report", "comparison", "verification", "imported", "selftest"},
-    {"ranking"},
+    {"ranking", "copies"},
     {"probes"},
     {"studies"},
     {"generation", "datasets"},

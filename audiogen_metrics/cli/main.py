@@ -14,6 +14,7 @@ from audiogen_metrics.cli import (
     clap,
     compare,
     completion,
+    copies,
     data,
     doctor,
     embed,
@@ -52,7 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"audiogen-metrics {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     models = (generate, finetune, data, bench)
-    measures = (scoring, verify, importing, compare, clap, embed, stats, protocols, probe, study)
+    measures = (scoring, verify, importing, compare, copies, clap, embed, stats, protocols, probe, study)
     for command in (*measures, *models, listing, weights, cache, doctor, selftest, completion):
         command.add_parser(subparsers)
     return parser

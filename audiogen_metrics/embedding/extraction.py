@@ -209,7 +209,44 @@ def extract_each(
             run.process(folder.clips)
     finally:
         run.close()
+    if not run.digests:
+        raise _unusable(folder, run.failures.values())
     return run.results()
+
+
+def extract_blocks(
+    folder: AudioFolder,
+    groups: Mapping[Preprocessing, Sequence[Backbone]],
+    options: ExtractionOptions = ExtractionOptions(),
+    clips: int = 512,
+) -> Iterator[list[Extraction]]:
+    """Yield what `extract_each` returns, for so many clips at a time: a set of any size in the memory of one block.
+
+    A block may have no usable clip; DataError, after the last one, if none of them has any.
+    """
+    failures: list[ClipFailure] = []
+    for start in range(0, len(folder.clips), clips):
+        run = _Run(replace(folder, clips=folder.clips[start : start + clips]), groups, options, None)
+        try:
+            run.process(run.folder.clips)
+        finally:
+            run.close()
+        failures += run.failures.values()
+        yield run.results()
+    if len(failures) == len(folder.clips):
+        raise _unusable(folder, failures)
+
+
+def _unusable(folder: AudioFolder, found: Iterable[ClipFailure]) -> DataError:
+    """Return what is wrong where no clip of a folder can be used."""
+    failures = sorted(found, key=lambda failure: failure.clip_id)
+    reasons = "; ".join(f"{failure.path.name}: {failure.reason}" for failure in failures[:3])
+    fixes = [*dict.fromkeys(failure.fix for failure in failures if failure.fix)]
+    return DataError(
+        f"none of {len(folder.clips)} audio files can be used ({reasons})",
+        where=folder.root,
+        fix="; ".join(fixes[:3]) or "Repair the files or pass another folder",
+    )
 
 
 @dataclass
@@ -433,15 +470,6 @@ class _Run:
 
     def results(self) -> list[Extraction]:
         """Return one result for each preprocessing."""
-        if not self.digests:
-            failures = [self.failures[clip_id] for clip_id in sorted(self.failures)]
-            reasons = "; ".join(f"{failure.path.name}: {failure.reason}" for failure in failures[:3])
-            fixes = [*dict.fromkeys(failure.fix for failure in failures if failure.fix)]
-            raise DataError(
-                f"none of {len(self.folder.clips)} audio files can be used ({reasons})",
-                where=self.folder.root,
-                fix="; ".join(fixes[:3]) or "Repair the files or pass another folder",
-            )
         order = sorted(self.digests)
         return [self.result(preprocessing, lanes, order) for preprocessing, lanes in self.groups.items()]
 

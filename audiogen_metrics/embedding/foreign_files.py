@@ -159,7 +159,8 @@ def _array(path: Path, name: str) -> npt.NDArray[np.generic]:
         if path.is_dir():
             # A map is as long as the file, whatever shape its header promises.
             return np.array(np.lib.format.open_memmap(path / name, mode="r"))
-        with np.load(path, allow_pickle=False) as archive:
+        # numpy leaves a file that is no archive open, if it opens it itself.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             array: npt.NDArray[np.generic] = archive[name]
             return array
     except (

@@ -215,7 +215,8 @@ def _own(path: Path) -> ImportedFeatures:
 def _own_archive(path: Path) -> ImportedFeatures:
     """Read what ``agm embed`` has written as an archive of numpy."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # numpy leaves a file that is no archive open, if it opens it itself.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             if "description" not in archive.files:
                 raise _statistics(path)
             content = {name: archive[name] for name in archive.files}

@@ -56,18 +56,18 @@ class Album:
     seconds: int
     used: int = 0
     left_out: int = 0
-    _known: dict[AudioFile, Media] = field(default_factory=dict)
+    _known: dict[tuple[AudioFile, float], Media] = field(default_factory=dict)
 
-    def of(self, clip: AudioFile) -> Media:
-        """Return the media of a clip."""
-        if clip not in self._known:
-            self._known[clip] = self._make(clip)
-        return self._known[clip]
+    def of(self, clip: AudioFile, start: float = 0.0) -> Media:
+        """Return the media of a clip, from a second of it on."""
+        if (clip, start) not in self._known:
+            self._known[clip, start] = self._make(clip, start)
+        return self._known[clip, start]
 
-    def _make(self, clip: AudioFile) -> Media:
+    def _make(self, clip: AudioFile, start: float) -> Media:
         try:
             audio = decoded(clip)
-            mono = torch.from_numpy(audio.samples.mean(axis=1))
+            mono = torch.from_numpy(audio.samples.mean(axis=1))[round(start * audio.sample_rate) :]
             seconds = len(mono) / audio.sample_rate
             mono = mono[: self.seconds * audio.sample_rate]
             wave = resample(mono, audio.sample_rate, PLAYED_RATE, "torchaudio")
