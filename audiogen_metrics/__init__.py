@@ -11,6 +11,7 @@ import importlib
 TYPE_CHECKING = bool()  # noqa: UP018
 
 if TYPE_CHECKING:
+    from audiogen_metrics.agreement import Agreement, correlate
     from audiogen_metrics.backbones import from_callable
     from audiogen_metrics.embedding.reference import ReferenceStatistics
     from audiogen_metrics.evaluation import reference_statistics, score
@@ -44,6 +45,7 @@ __all__ = [
     "KAD",
     "KID",
     "KL",
+    "Agreement",
     "AudioMetric",
     "CLAPScore",
     "Coverage",
@@ -57,6 +59,7 @@ __all__ = [
     "ScoreReport",
     "__version__",
     "compare",
+    "correlate",
     "from_callable",
     "reference_statistics",
     "score",
@@ -67,6 +70,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "Agreement": "audiogen_metrics.agreement",
     "AudioMetric": "audiogen_metrics.objects",
     "CLAPScore": "audiogen_metrics.objects",
     "Coverage": "audiogen_metrics.objects",
@@ -85,6 +89,7 @@ _HOME = {
     "Score": "audiogen_metrics.results",
     "ScoreReport": "audiogen_metrics.results",
     "compare": "audiogen_metrics.systems",
+    "correlate": "audiogen_metrics.agreement",
     "from_callable": "audiogen_metrics.backbones",
     "reference_statistics": "audiogen_metrics.evaluation",
     "score": "audiogen_metrics.evaluation",

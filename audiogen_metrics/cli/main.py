@@ -14,6 +14,7 @@ from audiogen_metrics.cli import (
     clap,
     compare,
     completion,
+    correlate,
     data,
     doctor,
     embed,
@@ -51,7 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"audiogen-metrics {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     models = (generate, finetune, data, bench)
-    measures = (scoring, verify, importing, compare, clap, embed, stats, protocols, probe, study)
+    measures = (scoring, verify, importing, compare, clap, correlate, embed, stats, protocols, probe, study)
     for command in (*measures, *models, listing, weights, cache, doctor, completion):
         command.add_parser(subparsers)
     return parser

@@ -42,8 +42,9 @@ from audiogen_metrics.protocols import Protocol, get_protocol
 from audiogen_metrics.registry import unknown_name
 from audiogen_metrics.report.fits import draw_fits
 from audiogen_metrics.report.html import write_page
-from audiogen_metrics.report.tables import to_av_benchmark, to_csv, to_latex, to_markdown
+from audiogen_metrics.report.tables import clips_to_csv, to_av_benchmark, to_csv, to_latex, to_markdown
 from audiogen_metrics.results import ScoreReport
+from audiogen_metrics.writing import written
 
 if TYPE_CHECKING:
     from audiogen_metrics.evaluation import Evaluation
@@ -166,6 +167,13 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="FILE",
         help="also write a page with players, map, classes, worst and best clips; of several systems with their "
         "intervals, differences, worst and best clips",
+    )
+    parser.add_argument(
+        "--per-clip",
+        type=output_file,
+        metavar="FILE",
+        help="also write the scores that are means over clips (KL, CLAP, PQ, ...) of each clip as CSV, which agm "
+        "correlate reads",
     )
     add_processes_option(parser)
     add_format_options(parser, [*FORMATS, "html"])
@@ -307,6 +315,8 @@ def show(report: ScoreReport, arguments: argparse.Namespace, seen: Evaluation) -
     files: list[Callable[[], object]] = []
     if arguments.html is not None:
         files.append(lambda: write_page(report, seen, arguments.html))
+    if arguments.per_clip is not None:
+        files.append(lambda: written(clips_to_csv({"": seen}), arguments.per_clip))
     if isinstance(arguments.extrapolate, Path):
         files.append(lambda: draw_fits(seen, arguments.extrapolate))
     text = "" if arguments.format == "html" else FORMATS[arguments.format](report)
@@ -326,6 +336,8 @@ def _show_several(ranking: Ranking, arguments: argparse.Namespace) -> None:
     files: list[Callable[[], object]] = []
     if arguments.html is not None:
         files.append(lambda: ranking.to_html(arguments.html))
+    if arguments.per_clip is not None:
+        files.append(lambda: ranking.clips_to_csv(arguments.per_clip))
     if arguments.differences is not None:
         files.append(lambda: ranking.differences_to_csv(arguments.differences))
     formats: dict[str, Callable[[], str]] = {
