@@ -11,6 +11,7 @@ import importlib
 TYPE_CHECKING = bool()  # noqa: UP018
 
 if TYPE_CHECKING:
+    from audiogen_metrics.agreement import Agreement, correlate
     from audiogen_metrics.backbones import from_callable
     from audiogen_metrics.copies import Copies, find_copies
     from audiogen_metrics.embedding.reference import ReferenceStatistics
@@ -45,6 +46,7 @@ __all__ = [
     "KAD",
     "KID",
     "KL",
+    "Agreement",
     "AudioMetric",
     "CLAPScore",
     "Copies",
@@ -59,6 +61,7 @@ __all__ = [
     "ScoreReport",
     "__version__",
     "compare",
+    "correlate",
     "find_copies",
     "from_callable",
     "reference_statistics",
@@ -70,6 +73,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "Agreement": "audiogen_metrics.agreement",
     "AudioMetric": "audiogen_metrics.objects",
     "CLAPScore": "audiogen_metrics.objects",
     "Copies": "audiogen_metrics.copies",
@@ -89,6 +93,7 @@ _HOME = {
     "Score": "audiogen_metrics.results",
     "ScoreReport": "audiogen_metrics.results",
     "compare": "audiogen_metrics.systems",
+    "correlate": "audiogen_metrics.agreement",
     "find_copies": "audiogen_metrics.copies",
     "from_callable": "audiogen_metrics.backbones",
     "reference_statistics": "audiogen_metrics.evaluation",

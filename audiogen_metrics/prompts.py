@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +11,7 @@ from typing import Any
 from audiogen_metrics.audio.pairing import as_clip_id, pair
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.options import as_path
+from audiogen_metrics.tabular import read_text, records_of
 
 ID_COLUMNS = ("clip_id", "id", "file_name", "filename", "file", "name")
 PROMPT_COLUMNS = ("prompt", "caption", "text", "captions")
@@ -54,16 +52,11 @@ def read_entries(path: str | Path) -> list[Entry]:
         Another suffix.
     """
     path = as_path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror})", where=path) from error
-    except UnicodeDecodeError as error:
-        raise DataError("is not UTF-8 text", where=path, fix="Convert it first: iconv -t UTF-8") from error
+    text = read_text(path)
     if path.suffix.lower() == ".txt":
         lines = _lines(text, path)
         return [Entry(name, (line,)) for name, line in zip(default_names(lines), lines, strict=True)]
-    records = list(_records(text, path))
+    records = list(records_of(text, path, what="prompts", once=(*ID_COLUMNS, *PROMPT_COLUMNS), others=".txt, "))
     if not records:
         raise DataError("has no prompts", where=path)
     captions = [_captions(record, f"{path}, record {number}") for number, record in enumerate(records, 1)]
@@ -214,45 +207,6 @@ def _lines(text: str, path: Path) -> list[str]:
             fix="Delete the line; for an empty prompt, which asks for nothing in particular, use CSV",
         )
     return lines
-
-
-def _records(text: str, path: Path) -> Iterator[Mapping[str, Any]]:
-    suffix = path.suffix.lower()
-    try:
-        if suffix in {".csv", ".tsv"}:
-            yield from _table(text, "\t" if suffix == ".tsv" else ",")
-            return
-        if suffix == ".jsonl":
-            found = [json.loads(line) for line in text.split("\n") if line.strip()]
-        elif suffix == ".json":
-            content = json.loads(text)
-            found = content["data"] if isinstance(content, dict) and "data" in content else content
-        else:
-            raise UsageError(
-                f"{suffix or 'no suffix'} is no list of prompts", path, "Use .txt, .csv, .tsv, .jsonl or .json"
-            )
-    except (ValueError, csv.Error, RecursionError) as error:
-        if isinstance(error, UsageError):
-            raise
-        raise DataError(f"cannot be read as {suffix[1:]} ({error})", where=path) from error
-    if not (isinstance(found, list) and all(isinstance(record, dict) for record in found)):
-        raise DataError("is not a list of records", where=path)
-    yield from found
-
-
-def _table(text: str, delimiter: str) -> Iterator[Mapping[str, Any]]:
-    """Yield the rows of a table; ValueError for one whose prompt would be cut off or overwritten in silence."""
-    rows = csv.DictReader(io.StringIO(text), delimiter=delimiter, strict=True)
-    head = rows.fieldnames or ()
-    if twice := {name for name in head if name in (*ID_COLUMNS, *PROMPT_COLUMNS) and head.count(name) > 1}:
-        raise ValueError(f"there are several columns {min(twice)}; give a clip with several captions several lines")
-    for number, row in enumerate(rows, 1):
-        if any(row.pop(None, ())):
-            kind = "tab" if delimiter == "\t" else "comma"
-            raise ValueError(
-                f"record {number} has more fields than the head; put a prompt that has a {kind} into double quotes"
-            )
-        yield row
 
 
 def _captions(record: Mapping[str, Any], where: str) -> tuple[str, ...]:

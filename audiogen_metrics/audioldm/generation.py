@@ -242,13 +242,13 @@ class AudioLDM:
         jobs = [
             (condition, request.stream(candidate), f"{request.clip_id} (candidate {candidate})")
             for request, condition in zip(requests, conditions, strict=True)
-            for candidate in range(sampling.candidates)
+            for candidate in range(request.candidate, request.candidate + sampling.candidates)
         ]
         waveforms = list(self._in_batches(jobs, requests[0].seconds, sampling))
         if sampling.candidates == 1:
             return [Generated(waveform) for waveform in waveforms]
         return [
-            self._best(waveforms[start : start + sampling.candidates], conditions[index])
+            self._best(waveforms[start : start + sampling.candidates], conditions[index], requests[index])
             for index, start in enumerate(range(0, len(waveforms), sampling.candidates))
         ]
 
@@ -261,12 +261,15 @@ class AudioLDM:
             return self.clap.embed_files([request.audio])[0]
         return self.text.embed([request.prompt or ""])[0]
 
-    def _best(self, waveforms: Sequence[Any], condition: torch.Tensor) -> Generated:
+    def _best(self, waveforms: Sequence[Any], condition: torch.Tensor, request: Request) -> Generated:
         likeness = self.clap.similarity(waveforms, condition.expand(len(waveforms), -1))
         chosen = int(likeness.argmax())
-        return Generated(
-            waveforms[chosen], {"candidate": chosen, "clap_similarity": [round(float(value), 6) for value in likeness]}
-        )
+        notes = {
+            "candidate": chosen,
+            "candidate_seed": request.stream(request.candidate + chosen),
+            "clap_similarity": [round(float(value), 6) for value in likeness],
+        }
+        return Generated(waveforms[chosen], notes)
 
     def _in_batches(self, jobs: Sequence[_Job], seconds: float, sampling: Sampling) -> Iterator[Any]:
         start = 0

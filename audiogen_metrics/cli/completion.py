@@ -21,7 +21,7 @@ PROGRAMS = ("agm", "audiogen-metrics")
 """What this program is installed as; the script completes the one that has printed it."""
 
 FOLDERS = frozenset(["GEN", "GEN_A", "GEN_B", "TRAIN", "REAL", "DIR", "FOLDER", "IN", "OUT", "ROOT", "MODEL"])
-FILES = frozenset(["REF", "FILE", "REPORT", "CSV", "PLOT", "PATH", "CONFIG", "PROMPTS", "DATA"])
+FILES = frozenset(["REF", "FILE", "REPORT", "CSV", "PLOT", "PATH", "CONFIG", "PROMPTS", "DATA", "SCORES", "RATINGS"])
 """Placeholders that stand for paths; a folder may stand for a file, as the way to one or in its place."""
 
 NAMES: dict[str, Callable[[], list[str]]] = {

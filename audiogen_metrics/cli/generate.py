@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audiogen_metrics import distributed
+from audiogen_metrics.backbones.weights import parse_weights
 from audiogen_metrics.cli.common import (
     Subparsers,
     add_processes_option,
+    add_protocol_option,
     add_suffix_option,
     check_processes,
     say,
@@ -23,7 +25,7 @@ from audiogen_metrics.cli.parsing import at_least, between, output_folder
 from audiogen_metrics.errors import UsageError
 
 if TYPE_CHECKING:
-    from audiogen_metrics.generation.base import Request
+    from audiogen_metrics.generation.base import Generator, Request
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -49,6 +51,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="0 or more (default: %(default)s)")
     add_sampling_options(parser)
+    add_choice_options(parser)
     parser.add_argument(
         "--audio-format",
         choices=["wav", "wav-float", "flac"],
@@ -116,9 +119,28 @@ def add_sampling_options(parser: argparse.ArgumentParser, *, negative: bool = Tr
     )
 
 
+def add_choice_options(parser: argparse.ArgumentParser) -> None:
+    """Add what chooses among candidates instead of the checkpoint's own CLAP."""
+    parser.add_argument(
+        "--choose-by",
+        metavar="NAME",
+        help="keep the candidate that this metric scores best, such as pq, clap or clap@clap-laion-music: any that "
+        "scores single clips without a reference (default: the checkpoint's own CLAP chooses)",
+    )
+    add_protocol_option(parser)
+    parser.add_argument(
+        "--weights",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="use this file for the network of --choose-by (repeatable)",
+    )
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Make the clips; say how many on stderr."""
     # What the command line can get wrong is said before anything heavy loads.
+    _check_choice(arguments)
     requests = _requests(arguments)
     if check_processes(arguments):
         distributed.meet()
@@ -130,7 +152,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.steps,
         arguments.guidance,
         arguments.eta,
-        arguments.candidates,
+        1 if arguments.choose_by else arguments.candidates,
         arguments.negative,
         arguments.batch_size,
     )
@@ -144,8 +166,11 @@ def run(arguments: argparse.Namespace) -> int:
             heads=arguments.heads,
             clap=arguments.clap,
         )
+        generator: Generator = AudioLDMGenerator(model, sampling, needs_clap=arguments.audio is not None)
+        if arguments.choose_by:
+            generator = _choosing(generator, arguments, requests)
         summary = generate_folder(
-            AudioLDMGenerator(model, sampling, needs_clap=arguments.audio is not None),
+            generator,
             requests,
             arguments.output,
             audio_format=arguments.audio_format,
@@ -157,6 +182,35 @@ def run(arguments: argparse.Namespace) -> int:
     kept = f", {summary.kept} were there already" if summary.kept else ""
     say(f"{arguments.output}: made {summary.made} clips{kept}")
     return 0
+
+
+def _check_choice(arguments: argparse.Namespace) -> None:
+    """Raise UsageError for a choice that cannot be made."""
+    if not arguments.choose_by:
+        for flag, given in (("--weights", arguments.weights), ("--protocol", arguments.protocol != "audioldm")):
+            if given:
+                raise UsageError("belongs to --choose-by, which is missing", where=flag)
+        return
+    from audiogen_metrics.generation.choosing import recipe_for_clips
+
+    if arguments.candidates < 2:
+        raise UsageError("there is one candidate of each clip", where="--choose-by", fix="Add --candidates 4")
+    recipe_for_clips(arguments.choose_by, arguments.protocol)
+
+
+def _choosing(generator: Generator, arguments: argparse.Namespace, requests: Sequence[Request]) -> Generator:
+    from audiogen_metrics.generation.choosing import BestOf
+
+    best = BestOf(
+        generator,
+        arguments.choose_by,
+        arguments.candidates,
+        protocol=arguments.protocol,
+        device=arguments.device,
+        weights=parse_weights(arguments.weights),
+    )
+    best.require_prompts(requests)
+    return best
 
 
 def _requests(arguments: argparse.Namespace) -> Sequence[Request]:

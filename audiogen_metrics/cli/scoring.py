@@ -45,8 +45,9 @@ from audiogen_metrics.registry import unknown_name
 from audiogen_metrics.report.fits import draw_fits
 from audiogen_metrics.report.html import write_page
 from audiogen_metrics.report.hub import Form, check_fields, to_eval_results, to_model_index
-from audiogen_metrics.report.tables import to_av_benchmark, to_csv, to_latex, to_markdown
+from audiogen_metrics.report.tables import clips_to_csv, to_av_benchmark, to_csv, to_latex, to_markdown
 from audiogen_metrics.results import ScoreReport
+from audiogen_metrics.writing import written
 
 if TYPE_CHECKING:
     from audiogen_metrics.evaluation import Evaluation
@@ -187,6 +188,13 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="NAME=VALUE",
         help="for eval-results and model-index: what the scores do not tell, such as dataset_id=OWNER/NAME, task_id, "
         "model_name (repeatable)",
+    )
+    parser.add_argument(
+        "--per-clip",
+        type=output_file,
+        metavar="FILE",
+        help="also write the scores that are means over clips (KL, CLAP, PQ, ...) of each clip as CSV, which agm "
+        "correlate reads",
     )
     add_processes_option(parser)
     add_format_options(parser, [*FORMATS, *FOR_HUB, "html"])
@@ -341,6 +349,8 @@ def show(report: ScoreReport, arguments: argparse.Namespace, seen: Evaluation, k
     files: list[Callable[[], object]] = []
     if arguments.html is not None:
         files.append(lambda: write_page(report, seen, arguments.html))
+    if arguments.per_clip is not None:
+        files.append(lambda: written(clips_to_csv({"": seen}), arguments.per_clip))
     if isinstance(arguments.extrapolate, Path):
         files.append(lambda: draw_fits(seen, arguments.extrapolate))
     if arguments.format in FOR_HUB:
@@ -365,6 +375,8 @@ def _show_several(ranking: Ranking, arguments: argparse.Namespace) -> None:
     files: list[Callable[[], object]] = []
     if arguments.html is not None:
         files.append(lambda: ranking.to_html(arguments.html))
+    if arguments.per_clip is not None:
+        files.append(lambda: ranking.clips_to_csv(arguments.per_clip))
     if arguments.differences is not None:
         files.append(lambda: ranking.differences_to_csv(arguments.differences))
     formats: dict[str, Callable[[], str]] = {

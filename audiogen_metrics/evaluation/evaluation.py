@@ -222,6 +222,15 @@ class Evaluation:
                     return recipe, by_clip
         return None
 
+    @cached_property
+    def by_clip(self) -> Mapping[str, Mapping[str, float]]:
+        """By score id, the score of each clip, of the scores that are a mean over clips."""
+        found = {}
+        for recipe in self.recipes:
+            if self.scores[recipe.score_id].value is not None:
+                found[recipe.score_id] = self.measured(recipe).measurement.by_clip or {}
+        return {score_id: by_clip for score_id, by_clip in found.items() if by_clip}
+
     def _report(self) -> ScoreReport:
         sides = [side for side in (self.gen, self.ref) if side is not None]
         if self.asked.strict:

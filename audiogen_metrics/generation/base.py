@@ -40,6 +40,8 @@ class Request:
     seed
         Of the run; 0 or more. The clip's own stream is drawn from it and the clip id, so that a clip does not depend
         on what is made before or beside it.
+    candidate
+        Which of several candidates of the clip; each has a stream of its own.
     """
 
     clip_id: str
@@ -47,6 +49,7 @@ class Request:
     audio: Path | None = None
     seconds: float = 10.0
     seed: int = 0
+    candidate: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "clip_id", canonical_id(self.clip_id))
@@ -56,10 +59,11 @@ class Request:
         if not 0 < self.seconds <= LONGEST_SECONDS:
             raise UsageError(f"cannot last {self.seconds} seconds", where=self.clip_id)
         object.__setattr__(self, "seed", whole("seed", self.seed, 0))
+        object.__setattr__(self, "candidate", whole("candidate", self.candidate, 0))
 
-    def stream(self, candidate: int = 0) -> int:
-        """Return the seed, 63 bits, of one candidate of this clip."""
-        name = f"{self.seed}/{candidate}/{self.clip_id}"
+    def stream(self, candidate: int | None = None) -> int:
+        """Return the seed, 63 bits, of this candidate of the clip, or of another one."""
+        name = f"{self.seed}/{self.candidate if candidate is None else candidate}/{self.clip_id}"
         return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest()) >> 1
 
 

@@ -176,6 +176,18 @@ class Ranking:
 
         return written(differences_to_csv(self), path)
 
+    def clips_to_csv(self, path: str | Path | None = None) -> str:
+        """Return a line per system and clip with the scores that are means over clips; `correlate` reads it.
+
+        Raises
+        ------
+        UsageError
+            No score is a mean over clips, or the result was made in another process, so that clips are not known.
+        """
+        from audiogen_metrics.report.tables import clips_to_csv
+
+        return written(clips_to_csv(dict(zip(self.reports, self._known_evaluations, strict=True))), path)
+
     def to_markdown(self, path: str | Path | None = None) -> str:
         """Return the table with its notes, as GitHub's Markdown."""
         from audiogen_metrics.ranking.tables import to_markdown
@@ -196,11 +208,15 @@ class Ranking:
         UsageError
             The result was made in another process, so that the clips are not known.
         """
-        if not self._evaluations:
-            raise UsageError("the clips behind this result are not known here", fix="Write the page where it was made")
         from audiogen_metrics.ranking.page import page
 
-        return written(page(self, self._evaluations), path)
+        return written(page(self, self._known_evaluations), path)
+
+    @property
+    def _known_evaluations(self) -> tuple[Evaluation, ...]:
+        if not self._evaluations:
+            raise UsageError("the clips behind this result are not known here", fix="Write it where it was made")
+        return self._evaluations
 
     def __str__(self) -> str:
         from audiogen_metrics.ranking.tables import to_text

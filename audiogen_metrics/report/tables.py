@@ -8,10 +8,14 @@ import io
 import json
 import re
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from audiogen_metrics.errors import UsageError, option
 from audiogen_metrics.results import EXACT, ScoreReport, n_ref_of
 from audiogen_metrics.text import escaped
+
+if TYPE_CHECKING:
+    from audiogen_metrics.evaluation import Evaluation
 
 COLUMNS = (
     *("score", "value", "std", "ci95_low", "ci95_high", "n_gen", "n_ref"),
@@ -115,6 +119,30 @@ def to_markdown(report: ScoreReport) -> str:
     notes = "".join(f"- {markdown(note)}\n" for note in report.notes())
     text = f"{header}{rule}{''.join(rows)}\nProtocol {report.protocol}; {sets}.\n"
     return f"{text}\n{notes}" if notes else text
+
+
+def clips_to_csv(evaluations: Mapping[str, Evaluation]) -> str:
+    """Return a line per clip with the scores that are means over clips, by the label of its system; for `correlate`.
+
+    Raises
+    ------
+    UsageError
+        No score is a mean over clips.
+    """
+    found = {label: evaluation.by_clip for label, evaluation in evaluations.items()}
+    ids = [*dict.fromkeys(score_id for scores in found.values() for score_id in scores)]
+    if not ids:
+        fix = f"Ask for one, such as {option('metrics', 'kl,clap,pq')}"
+        raise UsageError("no score here is a mean over clips, so there is none of each clip", fix=fix)
+    several = len(found) > 1
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([*(["system"] if several else []), "clip_id", *ids])
+    for label, scores in found.items():
+        for clip in sorted({clip for by_clip in scores.values() for clip in by_clip}):
+            values = [scores.get(score_id, {}).get(clip) for score_id in ids]
+            writer.writerow([*([label] if several else []), clip, *values])
+    return file.getvalue()
 
 
 _TEX = {

@@ -1,0 +1,308 @@
+"""Scores and ratings from the files that hold them: reports, and tables of systems or clips."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from audiogen_metrics.audio.pairing import as_clip_id
+from audiogen_metrics.errors import DataError, UsageError, option
+from audiogen_metrics.metrics import catalogue
+from audiogen_metrics.options import as_path
+from audiogen_metrics.prompts import ID_COLUMNS
+from audiogen_metrics.registry import unknown_name
+from audiogen_metrics.results import ScoreReport
+from audiogen_metrics.tabular import read_text, records_of
+
+Key = tuple[str | None, str | None]
+"""System and clip id; one of them may be unknown."""
+
+_ABOUT = ("gen", "rater", "prompt", "caption", "captions", "text")
+"""Columns that say what a row is about, and are no scores."""
+
+
+@dataclass
+class Scores:
+    """Every metric's values.
+
+    Parameters
+    ----------
+    of_systems, of_clips
+        By metric: the value of each system, or of each clip.
+    higher_is_better
+        By metric; what is not in it is not known.
+    warnings
+        What was left out.
+    """
+
+    of_systems: dict[str, dict[str, float]] = field(default_factory=dict)
+    of_clips: dict[str, dict[Key, float]] = field(default_factory=dict)
+    higher_is_better: dict[str, bool] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """All metrics, in order of first appearance."""
+        return tuple(dict.fromkeys((*self.of_systems, *self.of_clips)))
+
+    def add(self, metric: str, key: Key, value: float, where: object) -> None:
+        """Take one value; DataError for a second one of the same system or clip."""
+        system, clip = key
+        if clip is None:
+            assert system is not None
+            taken: dict[Any, float] = self.of_systems.setdefault(metric, {})
+            place: Any = system
+        else:
+            taken, place = self.of_clips.setdefault(metric, {}), key
+        if place in taken:
+            raise DataError(f"{metric} of {named(key)} is there twice", where=str(where))
+        taken[place] = value
+
+    def know(self, metric: str, higher: bool, where: object) -> None:
+        """Take a metric's direction; DataError where another file says the opposite."""
+        if self.higher_is_better.setdefault(metric, higher) != higher:
+            raise DataError(f"says that {metric} is better the other way round than another file", where=str(where))
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """What people said.
+
+    Parameters
+    ----------
+    of
+        By system and clip, the mean rating and how many ratings it is of.
+    raters
+        How many people; None where that is not said.
+    """
+
+    of: Mapping[Key, tuple[float, int]]
+    raters: int | None
+
+    @property
+    def count(self) -> int:
+        """How many ratings there are."""
+        return sum(count for _, count in self.of.values())
+
+
+def named(key: Key) -> str:
+    """Return what to call a system or clip."""
+    system, clip = key
+    parts = [f"system {system!r}"] * (system is not None) + [f"clip {clip!r}"] * (clip is not None)
+    return ", ".join(parts)
+
+
+def read_scores(sources: Sequence[tuple[str | None, str | Path]]) -> Scores:
+    """Return the scores of all files, each with the name of its system if one was given.
+
+    Raises
+    ------
+    DataError
+        A file that cannot be read, holds no scores, or says something twice.
+    """
+    found = Scores()
+    for name, given in sources:
+        path = as_path(given)
+        if path.suffix.lower() == ".json":
+            _read_json(found, name, path)
+        else:
+            _read_table(found, name, path)
+    if not found.metrics:
+        raise DataError("holds no scores", where=", ".join(str(path) for _, path in sources))
+    return found
+
+
+def _read_json(found: Scores, name: str | None, path: Path) -> None:
+    text = read_text(path)
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"is not JSON ({error})", where=path) from error
+    if isinstance(content, list) or (isinstance(content, dict) and "data" in content):
+        _take(found, name, path, [*records_of(text, path, what="scores", once=None)])
+    elif isinstance(content, dict) and isinstance(content.get("per_clip"), dict):
+        records = [{"clip_id": clip, "clap_score": value} for clip, value in content["per_clip"].items()]
+        _take(found, name, path, records)
+        found.know("clap_score", True, path)
+    elif isinstance(content, dict) and isinstance(content.get("reports"), list):
+        if name is not None:
+            raise UsageError(f"{path} names its systems itself", where=f"{name}={path}", fix=f"Write {path} alone")
+        labels = content.get("systems")
+        if not isinstance(labels, list) or len(labels) != len(content["reports"]):
+            raise DataError("does not name the systems of its reports", where=path)
+        for label, report in zip(labels, content["reports"], strict=True):
+            _take_report(found, str(label), path, ScoreReport.from_dict(report, path))
+    else:
+        _take_report(found, name or path.stem, path, ScoreReport.from_dict(content, path))
+
+
+def _take_report(found: Scores, system: str, path: Path, report: ScoreReport) -> None:
+    for score in report.scores.values():
+        found.know(score.id, score.higher_is_better, path)
+        if score.value is None:
+            found.warnings.append(f"{score.id} of system {system!r} has no value: {score.reason}")
+        else:
+            found.add(score.id, (system, None), score.value, path)
+
+
+def _read_table(found: Scores, name: str | None, path: Path) -> None:
+    _take(found, name, path, [*records_of(read_text(path), path, what="scores", once=None)])
+
+
+def _take(found: Scores, name: str | None, path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Take the scores of a table: a column each, or a row each as ``agm score --format csv`` writes them."""
+    columns = _columns(records, path)
+    if {"score", "value"} <= {*columns}:
+        _take_rows(found, name, path, records)
+        return
+    id_column = next((column for column in ID_COLUMNS if column in columns), None)
+    if id_column is None and "system" not in columns:
+        raise _no_names(columns, path)
+    scores = [column for column in columns if column not in ("system", id_column, *_ABOUT)]
+    texts = [column for column in scores if not any(map(is_number, _cells(records, column)))]
+    if texts:
+        found.warnings.append(f"{path}: without any number, so no score: {', '.join(texts)}")
+    for number, record in enumerate(records, 1):
+        key = key_of(record, id_column, name, f"{path}, record {number}")
+        for column in scores:
+            if column not in texts and not is_empty(record.get(column)):
+                found.add(column, key, number_of(record[column], f"{path}, record {number}, column {column}"), path)
+
+
+def _take_rows(found: Scores, name: str | None, path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    for number, record in enumerate(records, 1):
+        where = f"{path}, record {number}"
+        system = name or _text(record.get("system")) or _text(record.get("gen")) or path.stem
+        if is_empty(record["value"]):
+            found.warnings.append(f"{record['score']} of system {system!r} has no value: {record.get('reason')}")
+            continue
+        metric = str(record["score"])
+        if record.get("better") in ("higher", "lower"):
+            found.know(metric, record["better"] == "higher", path)
+        found.add(metric, (system, None), number_of(record["value"], f"{where}, column value"), path)
+
+
+def read_ratings(given: str | Path, column: str = "rating") -> Ratings:
+    """Return the mean rating of every system or clip.
+
+    Raises
+    ------
+    DataError
+        A file that cannot be read, without this column, with a rating that is no number, or with two ratings of one
+        clip by one rater.
+    """
+    path = as_path(given)
+    records = [*records_of(read_text(path), path, what="ratings", once=None)]
+    columns = _columns(records, path)
+    if column not in columns:
+        fix = f"Name the column with {option('rating', 'NAME')}: it has {', '.join(columns)}"
+        raise DataError(f"has no column {column!r}", where=path, fix=fix)
+    id_column = next((name for name in ID_COLUMNS if name in columns and name != column), None)
+    if id_column is None and "system" not in columns:
+        raise _no_names(columns, path)
+    said: dict[Key, list[float]] = {}
+    by: set[tuple[Key, str]] = set()
+    for number, record in enumerate(records, 1):
+        where = f"{path}, record {number}"
+        if is_empty(record.get(column)):
+            continue
+        key, rater = key_of(record, id_column, None, where), _text(record.get("rater"))
+        if rater and (key, rater) in by:
+            raise DataError(f"rater {rater!r} has rated {named(key)} twice", where=where, fix="Keep one of them")
+        by.add((key, rater))
+        said.setdefault(key, []).append(number_of(record[column], f"{where}, column {column}"))
+    if not said:
+        raise DataError("holds no ratings", where=path)
+    raters = {rater for _, rater in by if rater}
+    return Ratings(
+        {key: (math.fsum(found) / len(found), len(found)) for key, found in said.items()}, len(raters) or None
+    )
+
+
+def directions(scores: Scores, lower: Iterable[str]) -> dict[str, bool]:
+    """Return whether higher is better, of every metric of which that is known.
+
+    By what the user says, then what a report says, then what this library knows of the metric whose name a column
+    begins with.
+
+    Raises
+    ------
+    UsageError
+        A name that is no metric's.
+    """
+    found = dict(scores.higher_is_better)
+    for metric in scores.metrics:
+        kinds = [name for name in catalogue() if re.fullmatch(rf"{re.escape(name)}([_@].+)?", metric)]
+        if kinds:
+            found.setdefault(metric, catalogue()[max(kinds, key=len)].higher_is_better)
+    for name in lower:
+        if name not in scores.metrics:
+            raise unknown_name("metric", name, [*scores.metrics])
+        found[name] = False
+    return found
+
+
+def key_of(record: Mapping[str, Any], id_column: str | None, name: str | None, where: str) -> Key:
+    """Return which system and clip a record is about."""
+    system = _text(record.get("system"))
+    if name is not None and system not in ("", name):
+        raise DataError(f"is about system {system!r}, and the file was given as {name!r}", where=where)
+    clip = "" if id_column is None else _text(record.get(id_column))
+    key = name or system or None, as_clip_id(clip, ()) if clip else None
+    if key == (None, None):
+        raise DataError("names neither a system nor a clip", where=where)
+    return key
+
+
+def is_empty(value: object) -> bool:
+    """Tell whether a cell holds nothing."""
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def is_number(value: object) -> bool:
+    """Tell whether a cell holds a finite number."""
+    try:
+        number_of(value, "")
+    except DataError:
+        return False
+    return True
+
+
+def number_of(value: object, where: str) -> float:
+    """Return a finite number from a cell; a comma may be the decimal point."""
+    text = value.strip() if isinstance(value, str) else value
+    if isinstance(text, str) and re.fullmatch(r"[-+]?\d+,\d+", text):
+        text = text.replace(",", ".")
+    try:
+        number = math.nan if isinstance(text, bool) or "_" in str(text) else float(text)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise DataError(
+            f"{str(value)[:40]!r} is not a number", where=where, fix="Leave the cell empty if there is none"
+        )
+    return number
+
+
+def _cells(records: Sequence[Mapping[str, Any]], column: str) -> list[Any]:
+    return [record.get(column) for record in records if not is_empty(record.get(column))]
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value).strip()
+
+
+def _columns(records: Sequence[Mapping[str, Any]], path: Path) -> list[str]:
+    if not records:
+        raise DataError("has no records", where=path)
+    return [*dict.fromkeys(str(column) for record in records for column in record)]
+
+
+def _no_names(columns: Sequence[str], path: Path) -> DataError:
+    fix = f"Name a column system, or one {ID_COLUMNS[0]}: it has {', '.join(columns)}"
+    return DataError("says neither which system nor which clip a row is about", where=path, fix=fix)
