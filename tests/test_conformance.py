@@ -274,8 +274,8 @@ class TestEveryDoor:
                 score_features(*files, metrics=[name])
             return
         report = score_features(*files, metrics=[name])
-        # With the metric's own options, whatever the protocol's are: whose recipe features were made for is unknown.
-        known = object_of(name)(**place(name), **definition(name)().options).score(folders[0], folders[2])
+        # With the options of the protocol that they were embedded for, as of audio.
+        known = object_of(name)(**place(name)).score(folders[0], folders[2])
         assert report[name].value == pytest.approx(known.value, rel=1e-9)
         jsonschema.validate(json.loads(report.to_json()), score_report_schema())
         assert report.device == "cpu"
