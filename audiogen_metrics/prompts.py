@@ -5,21 +5,34 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
+from audiogen_metrics.audio.files import AUDIO
 from audiogen_metrics.audio.pairing import as_clip_id, pair
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.options import as_path
-from audiogen_metrics.tabular import read_text, records_of
+from audiogen_metrics.tabular import METADATA, column, metadata_of, read_records, read_text
 
-ID_COLUMNS = ("clip_id", "id", "file_name", "filename", "file", "name")
-PROMPT_COLUMNS = ("prompt", "caption", "text", "captions")
+ID_COLUMNS = (
+    *("clip_id", "id", "file_name", "filename", "file", "name", "fname", "slice_file_name", "audio_file_name"),
+    *("audio_filename", "ytid", "youtube_id", "video_id", "audiocap_id", "audio_id", "sound_id", "track_id", "uid"),
+)
+"""Columns that say which clip a record is about; the first that a record has counts."""
+
+PATH_COLUMNS = (
+    *("wav", "audio", "location", "path", "audio_filepath", "audio_path", "audio_file", "filepath", "file_path"),
+    "wav_path",
+)
+"""Columns that say where a recording lies on somebody's disk: the name of the file says which clip it is."""
+
+PROMPT_COLUMNS = ("prompt", "caption", "text", "captions", "description")
 
 Prompts = str | Path | Mapping[str, str | Sequence[str]]
 """A file, or a prompt or several captions by clip id."""
 
-_AUDIO_SUFFIX = re.compile(r"\.(wav|flac|mp3|ogg|opus|aiff?)$", re.IGNORECASE)
+_NUMBERED = re.compile(r"(?:caption|prompt|text)[ _-]?\d+", re.IGNORECASE)
+"""Columns such as Clotho's ``caption_1`` … ``caption_5``."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +55,7 @@ class Entry:
 
 
 def read_entries(path: str | Path) -> list[Entry]:
-    """Read a file of prompts; `audiogen_metrics.generation.requests_from_file` says which.
+    """Read a file of prompts, or the table of a folder; `audiogen_metrics.generation.requests_from_file` says which.
 
     Raises
     ------
@@ -52,18 +65,19 @@ def read_entries(path: str | Path) -> list[Entry]:
         Another suffix.
     """
     path = as_path(path)
-    text = read_text(path)
+    if path.is_dir():
+        path = _beside(path)
     if path.suffix.lower() == ".txt":
-        lines = _lines(text, path)
+        lines = _lines(read_text(path), path)
         return [Entry(name, (line,)) for name, line in zip(default_names(lines), lines, strict=True)]
-    records = list(records_of(text, path, what="prompts", once=(*ID_COLUMNS, *PROMPT_COLUMNS), others=".txt, "))
+    once = (*ID_COLUMNS, *PATH_COLUMNS, *PROMPT_COLUMNS)
+    records = read_records(path, what="prompts", once=once, others=".txt, ")
     if not records:
         raise DataError("has no prompts", where=path)
-    captions = [_captions(record, f"{path}, record {number}") for number, record in enumerate(records, 1)]
-    names = default_names([own[0] for own in captions])
+    captions = [captions_in(record, f"{path}, record {number}") for number, record in enumerate(records, 1)]
     return [
-        Entry(_name(record) or name, own, record.get("seconds") or None)
-        for record, own, name in zip(records, captions, names, strict=True)
+        Entry(name, own, _cell(record, "seconds"))
+        for record, own, name in zip(records, captions, _names(records, captions, path), strict=True)
     ]
 
 
@@ -209,22 +223,76 @@ def _lines(text: str, path: Path) -> list[str]:
     return lines
 
 
-def _captions(record: Mapping[str, Any], where: str) -> tuple[str, ...]:
-    key = next((key for key in PROMPT_COLUMNS if key in record), None)
-    if key is None or record[key] is None:
-        found = ", ".join(map(str, record))
-        raise DataError(f"has no prompt among {found}", where, f"Name the column {PROMPT_COLUMNS[0]}")
-    texts = as_texts(record[key])
+def captions_in(record: Mapping[str, Any], where: str, others: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the captions of a record; DataError if there is none.
+
+    ``others`` are columns that will do where no column is called after a prompt.
+    """
+    key = column(record, PROMPT_COLUMNS)
+    numbered = [name for name in record if key is None and isinstance(name, str) and _NUMBERED.fullmatch(name.strip())]
+    if numbered:
+        found: object = [record[name] for name in numbered if record[name] not in (None, "")]
+    else:
+        key = column(record, others) if key is None else key
+        found = None if key is None else record[key]
+    if found is None:
+        raise DataError(f"has no prompt among {named(record)}", where, f"Name the column {PROMPT_COLUMNS[0]}")
+    texts = as_texts(found)
     if not texts:
-        raise DataError(f"{record[key]!r} is no prompt", where, "Use text, or a list of texts")
+        raise DataError(f"{found!r} is no prompt", where, "Use text, or a list of texts")
     return tuple(map(str.strip, texts))
 
 
+def named(record: Mapping[str, Any]) -> str:
+    """Return the columns of a record, for a message."""
+    return ", ".join(str(name) for name in record)
+
+
+def _beside(folder: Path) -> Path:
+    path = metadata_of(folder)
+    if path is None:
+        raise DataError("is a folder without a table of prompts", folder, f"Add {METADATA[0]}, or pass a file")
+    return path
+
+
+def _cell(record: Mapping[str, Any], name: str) -> Any:
+    key = column(record, (name,))
+    return None if key is None else record[key] or None
+
+
+def _names(records: Sequence[Mapping[str, Any]], captions: Sequence[Sequence[str]], path: Path) -> list[str]:
+    """Return the clip id of every record: as written, or numbers where the columns speak of nothing but prompts."""
+    names = [_name(record) for record in records]
+    for number, (name, record) in enumerate(zip(names, records, strict=True), 1):
+        others = [key for key in record if not _is_of_prompts(key)]
+        if name is None and (others or any(names)):
+            raise DataError(
+                f"does not say which clip it is about: it has {named(record)}",
+                where=f"{path}, record {number}",
+                fix=f"Name the column of the clips' ids {ID_COLUMNS[0]}, and fill it; with no column but prompt and "
+                "seconds, clips are numbered",
+            )
+    return [name or default for name, default in zip(names, default_names([own[0] for own in captions]), strict=True)]
+
+
+def _is_of_prompts(name: Any) -> bool:
+    found = isinstance(name, str) and (not name.strip() or _NUMBERED.fullmatch(name.strip()))
+    return bool(found) or column([name], (*PROMPT_COLUMNS, "seconds")) is not None
+
+
 def _name(record: Mapping[str, Any]) -> str | None:
-    key = next((key for key in ID_COLUMNS if record.get(key) not in (None, "")), None)
-    if key is None:
-        return Path(record["wav"]).stem if isinstance(record.get("wav"), str) else None
-    return _AUDIO_SUFFIX.sub("", str(record[key]))
+    for wanted in (*ID_COLUMNS, *PATH_COLUMNS):
+        key = column(record, (wanted,))
+        value = None if key is None else record[key]
+        if isinstance(value, (str, int)) and str(value).strip():
+            # Of a path from another system, too.
+            return _clip_id(re.split(r"[/\\]", str(value))[-1] if wanted in PATH_COLUMNS else str(value))
+    return None
+
+
+def _clip_id(name: str) -> str:
+    path = PurePath(name)
+    return name.removesuffix(path.suffix) if path.suffix.lower() in AUDIO else name
 
 
 def _slug(prompt: str) -> str:

@@ -1,19 +1,23 @@
-"""Records from the tables that people have: CSV, TSV, JSON lines and JSON lists."""
+"""Records from the tables that people have: CSV, TSV, JSON lines, JSON lists and Parquet."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Collection, Iterator, Mapping
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from audiogen_metrics.errors import DataError, UsageError
+from audiogen_metrics.errors import DataError, MissingDependencyError, UsageError
 from audiogen_metrics.options import as_path
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".json")
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 """Of files that hold records."""
+
+METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+"""Names of the table that Hugging Face's audio folders have beside the audio."""
 
 
 def read_text(path: str | Path) -> str:
@@ -33,6 +37,48 @@ def read_text(path: str | Path) -> str:
         raise DataError("is not UTF-8 text", where=path, fix="Convert it first: iconv -t UTF-8") from error
 
 
+def read_records(
+    path: str | Path, *, what: str, once: Collection[str] | None, others: str = ""
+) -> list[Mapping[str, Any]]:
+    """Return the records of a file; parameters and errors are those of `records_of`.
+
+    Raises
+    ------
+    MissingDependencyError
+        A Parquet file, where pyarrow is not installed.
+    """
+    path = as_path(path)
+    if path.suffix.lower() == ".parquet":
+        return _parquet(path)
+    return [*records_of(read_text(path), path, what=what, once=once, others=others)]
+
+
+def column(names: Iterable[Any], wanted: Iterable[str]) -> str | None:
+    """Return the first of the wanted columns that a record has, as the record spells it; None if it has none.
+
+    Case, spaces at the ends, and whether words are joined by a space, a hyphen or an underscore make no difference.
+
+    Examples
+    --------
+    >>> column(["File Name", " caption"], ["clip_id", "file_name"])
+    'File Name'
+    """
+    spelt: dict[str, str] = {}
+    for name in names:
+        if isinstance(name, str):
+            spelt.setdefault(_plain(name), name)
+    return next((spelt[name] for name in wanted if name in spelt), None)
+
+
+def metadata_of(folder: Path) -> Path | None:
+    """Return the table beside the audio of a folder; DataError where there are several, None where there is none."""
+    found = [folder / name for name in METADATA if (folder / name).is_file()]
+    if len(found) > 1:
+        names = " and ".join(path.name for path in found)
+        raise DataError(f"has {names}: only one of them can be meant", where=folder, fix="Keep one, or pass its path")
+    return found[0] if found else None
+
+
 def records_of(
     text: str, path: Path, *, what: str, once: Collection[str] | None, others: str = ""
 ) -> Iterator[Mapping[str, Any]]:
@@ -45,7 +91,7 @@ def records_of(
     what
         What the file should be a list of, for the message.
     once
-        Columns that there may be only once; None means all.
+        Columns that there may be only once, however they are spelt (see `column`); None means all.
     others
         Suffixes that the caller reads itself, for the message.
 
@@ -67,7 +113,7 @@ def records_of(
             content = json.loads(text)
             found = content["data"] if isinstance(content, dict) and "data" in content else content
         else:
-            fix = f"Use {others}.csv, .tsv, .jsonl or .json"
+            fix = f"Use {others}.csv, .tsv, .jsonl, .json or .parquet"
             raise UsageError(f"{suffix or 'no suffix'} is no list of {what}", path, fix)
     except (ValueError, csv.Error, RecursionError) as error:
         if isinstance(error, UsageError):
@@ -87,7 +133,7 @@ def _delimiter(text: str) -> str:
 def _table(text: str, delimiter: str, once: Collection[str] | None) -> Iterator[Mapping[str, Any]]:
     """Yield the rows of a table; ValueError for one that would be cut off or overwritten in silence."""
     rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    head = rows.fieldnames or ()
+    head = [*(rows.fieldnames or ())] if once is None else [_plain(name) for name in rows.fieldnames or ()]
     if twice := {name for name in head if (once is None or name in once) and head.count(name) > 1}:
         raise ValueError(f"there are several columns {min(twice)}; give a clip with several of them several lines")
     for number, row in enumerate(rows, 1):
@@ -97,3 +143,20 @@ def _table(text: str, delimiter: str, once: Collection[str] | None) -> Iterator[
                 f"record {number} has more fields than the head; put a text that has a {kind} into double quotes"
             )
         yield row
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]+", "_", name.strip().casefold())
+
+
+def _parquet(path: Path) -> list[Mapping[str, Any]]:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError as error:
+        raise MissingDependencyError(
+            "the package pyarrow is not installed", where=path, fix="pip install pyarrow, or convert the file to CSV"
+        ) from error
+    try:
+        return list(parquet.read_table(path).to_pylist())
+    except (OSError, ValueError, ArrowException) as error:
+        raise DataError(f"cannot be read as parquet ({error})", where=path) from error
