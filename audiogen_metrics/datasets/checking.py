@@ -122,7 +122,7 @@ def check(dataset: Dataset, info: DatasetInfo | None = None, *, progress: bool =
         len(dataset.clips),
         len(facts),
         {name: tuple(clips) for name, clips in faults.items() if clips},
-        (*dataset.remarks, *_remarks(dataset, info)),
+        (*dataset.remarks, *_remarks(dataset, info), *filter(None, [dataset.lacking])),
         _summary(dataset, facts),
         errors,
     )

@@ -93,7 +93,7 @@ def test_a_whole_miniature_is_usable(roots: dict[str, Path], name: str) -> None:
     ("name", "break_it", "message"),
     [
         ("esc50", lambda root: (root / "meta" / "esc50.csv").unlink(), "cannot be read"),
-        ("esc50", lambda root: (root / "meta" / "esc50.csv").write_text("a,b\n"), "has no column category"),
+        ("esc50", lambda root: (root / "meta" / "esc50.csv").write_text("a,b\n1,2\n"), "has no column category"),
         (
             "esc50",
             lambda root: (root / "meta" / "esc50.csv").write_text("filename,fold,category,src_file\n"),
