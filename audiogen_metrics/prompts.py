@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import random
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, Literal, get_args
 
-from audiogen_metrics.audio.files import AUDIO
+from audiogen_metrics.audio.files import AUDIO, canonical_id
 from audiogen_metrics.audio.pairing import as_clip_id, pair
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.options import as_path
@@ -27,6 +29,9 @@ PATH_COLUMNS = (
 """Columns that say where a recording lies on somebody's disk: the name of the file says which clip it is."""
 
 PROMPT_COLUMNS = ("prompt", "caption", "text", "captions", "description")
+
+CaptionChoice = Literal["first", "all", "random"]
+"""Which of several captions of a clip count."""
 
 Prompts = str | Path | Mapping[str, str | Sequence[str]]
 """A file, or a prompt or several captions by clip id."""
@@ -79,6 +84,33 @@ def read_entries(path: str | Path) -> list[Entry]:
         Entry(name, own, _cell(record, "seconds"))
         for record, own, name in zip(records, captions, _names(records, captions, path), strict=True)
     ]
+
+
+def merged(entries: Sequence[Entry]) -> list[Entry]:
+    """Return an entry per clip id with the captions of all its records, each once; the first length counts."""
+    found: dict[str, Entry] = {}
+    for entry in entries:
+        name = canonical_id(entry.clip_id)
+        known = found.setdefault(name, entry)
+        texts = tuple(dict.fromkeys((*known.captions, *entry.captions)))
+        found[name] = Entry(known.clip_id, texts, known.seconds or entry.seconds)
+    return [*found.values()]
+
+
+def choose(captions: Sequence[str], which: CaptionChoice, seed: int, clip_id: str) -> tuple[str, ...]:
+    """Return the captions of a clip that count: its first, all, or one that is drawn from the seed and the clip's id.
+
+    Examples
+    --------
+    >>> choose(["a dog", "barking"], "first", 0, "dog")
+    ('a dog',)
+    """
+    if which not in get_args(CaptionChoice):
+        raise UsageError(f"unknown choice {which!r}", where="caption", fix="Use first, all or random")
+    if which == "random" and captions:
+        stream = random.Random(hashlib.blake2b(f"{seed}/{clip_id}".encode(), digest_size=8).digest())
+        return (stream.choice(captions),)
+    return tuple(captions[:1] if which == "first" else captions)
 
 
 def default_names(prompts: Sequence[str]) -> list[str]:

@@ -38,7 +38,7 @@ def read_text(path: str | Path) -> str:
 
 
 def read_records(
-    path: str | Path, *, what: str, once: Collection[str] | None, others: str = ""
+    path: str | Path, *, what: str, once: Collection[str] | None, others: str = "", assumed: str = ""
 ) -> list[Mapping[str, Any]]:
     """Return the records of a file; parameters and errors are those of `records_of`.
 
@@ -50,7 +50,7 @@ def read_records(
     path = as_path(path)
     if path.suffix.lower() == ".parquet":
         return _parquet(path)
-    return [*records_of(read_text(path), path, what=what, once=once, others=others)]
+    return [*records_of(read_text(path), path, what=what, once=once, others=others, assumed=assumed)]
 
 
 def column(names: Iterable[Any], wanted: Iterable[str]) -> str | None:
@@ -80,7 +80,7 @@ def metadata_of(folder: Path) -> Path | None:
 
 
 def records_of(
-    text: str, path: Path, *, what: str, once: Collection[str] | None, others: str = ""
+    text: str, path: Path, *, what: str, once: Collection[str] | None, others: str = "", assumed: str = ""
 ) -> Iterator[Mapping[str, Any]]:
     """Yield the records of a table; cells of CSV and TSV are text.
 
@@ -94,6 +94,8 @@ def records_of(
         Columns that there may be only once, however they are spelt (see `column`); None means all.
     others
         Suffixes that the caller reads itself, for the message.
+    assumed
+        Suffix by which to read a file that has an unknown one; empty refuses it.
 
     Raises
     ------
@@ -103,6 +105,7 @@ def records_of(
         Another suffix.
     """
     suffix = path.suffix.lower()
+    suffix = assumed if assumed and suffix not in SUFFIXES else suffix
     try:
         if suffix in {".csv", ".tsv"}:
             yield from _table(text, "\t" if suffix == ".tsv" else _delimiter(text), once)
