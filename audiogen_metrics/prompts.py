@@ -289,15 +289,14 @@ def _beside(folder: Path) -> Path:
 
 def _cell(record: Mapping[str, Any], name: str) -> Any:
     key = column(record, (name,))
-    return None if key is None else record[key] or None
+    return None if key is None or record[key] == "" else record[key]
 
 
 def _names(records: Sequence[Mapping[str, Any]], captions: Sequence[Sequence[str]], path: Path) -> list[str]:
     """Return the clip id of every record: as written, or numbers where the columns speak of nothing but prompts."""
     names = [_name(record) for record in records]
     for number, (name, record) in enumerate(zip(names, records, strict=True), 1):
-        others = [key for key in record if not _is_of_prompts(key)]
-        if name is None and (others or any(names)):
+        if name is None and (any(names) or not all(map(_is_of_prompts, record))):
             raise DataError(
                 f"does not say which clip it is about: it has {named(record)}",
                 where=f"{path}, record {number}",

@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +64,14 @@ def column(names: Iterable[Any], wanted: Iterable[str]) -> str | None:
     >>> column(["File Name", " caption"], ["clip_id", "file_name"])
     'File Name'
     """
-    spelt: dict[str, str] = {}
-    for name in names:
-        if isinstance(name, str):
-            spelt.setdefault(_plain(name), name)
+    spelt = _spellings(tuple(names))
     return next((spelt[name] for name in wanted if name in spelt), None)
+
+
+@lru_cache
+def _spellings(names: tuple[Any, ...]) -> dict[str, str]:
+    """Return the names as they are spelt by how they are compared; the records of a table share it."""
+    return {_plain(name): name for name in reversed(names) if isinstance(name, str)}
 
 
 def metadata_of(folder: Path) -> Path | None:

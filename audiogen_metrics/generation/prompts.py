@@ -83,7 +83,7 @@ def requests_from_audio(
 
 def _seconds(entry: Entry, default: float, path: Path) -> float:
     try:
-        return float(entry.seconds or default)
+        return float(default if entry.seconds is None else entry.seconds)
     except (TypeError, ValueError) as error:
         raise DataError(f"seconds {entry.seconds!r} is no number", where=path) from error
 
