@@ -14,6 +14,7 @@ from audiogen_metrics import distributed
 from audiogen_metrics.backbones.weights import parse_weights
 from audiogen_metrics.cli.common import (
     Subparsers,
+    add_caption_option,
     add_processes_option,
     add_protocol_option,
     add_suffix_option,
@@ -39,9 +40,15 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     add_model_options(parser)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--prompts", type=Path, metavar="FILE", help=".txt, .csv, .tsv, .jsonl or .json")
+    source.add_argument("--prompts", type=Path, metavar="FILE", help="text, CSV, TSV, JSON or Parquet")
     source.add_argument("--prompt", action="append", metavar="TEXT", help="one prompt (repeatable)")
     source.add_argument("--audio", type=Path, metavar="DIR", help="recordings whose CLAP embeddings are the conditions")
+    add_caption_option(
+        parser,
+        None,
+        "of several captions of a clip; all makes a clip of each, {clip_id}_0, {clip_id}_1, … (default: the first of a "
+        "list; several records with one clip id are refused)",
+    )
     parser.add_argument("-o", "--output", type=output_folder, required=True, metavar="OUT", help="new or empty folder")
     parser.add_argument(
         "--seconds",
@@ -218,8 +225,12 @@ def _requests(arguments: argparse.Namespace) -> Sequence[Request]:
 
     if arguments.suffix and arguments.audio is None:
         raise UsageError("chooses recordings, and there are none", where="--suffix", fix="Leave it out, or use --audio")
+    if arguments.caption and arguments.prompts is None:
+        raise UsageError(
+            "chooses among the captions of a file", where="--caption", fix="Leave it out, or use --prompts"
+        )
     if arguments.prompt is not None:
         return requests_from_prompts(arguments.prompt, arguments.seconds, arguments.seed)
     if arguments.prompts is not None:
-        return requests_from_file(arguments.prompts, arguments.seconds, arguments.seed)
+        return requests_from_file(arguments.prompts, arguments.seconds, arguments.seed, caption=arguments.caption)
     return requests_from_audio(arguments.audio, arguments.seconds, arguments.seed, arguments.suffix)

@@ -12,6 +12,7 @@ from audiogen_metrics.datasets import DATASETS
 from audiogen_metrics.datasets.base import Clip, Dataset
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.options import whole
+from audiogen_metrics.tabular import read_text
 
 
 @dataclass(frozen=True)
@@ -84,13 +85,11 @@ def list_split(dataset: Dataset, path: str | Path) -> Split:
     DataError
         Unreadable, or with ids that the dataset does not have.
     """
-    try:
-        names = {
-            _stem(line.strip()) for line in Path(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()
-        }
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError("is no readable list of clip ids", where=path) from error
-    unknown = sorted(names - {clip.clip_id for clip in dataset.clips})
+    known = {clip.clip_id for clip in dataset.clips}
+    lines = [line.rstrip("\r") for line in read_text(path).split("\n") if line.strip()]
+    # A name may begin with a space; a space beside it may also be a slip.
+    names = {_stem(line) if _stem(line) in known else _stem(line.strip()) for line in lines}
+    unknown = sorted(names - known)
     if unknown:
         raise DataError(f"{len(unknown)} ids are not in {dataset.name}, {unknown[0]!r} first", where=path)
     return _split(dataset, names, f"list {Path(path).name}, {len(names)} clips")

@@ -120,6 +120,7 @@ def test_torchrun_splits_the_list(tmp_path: Path, environment: dict[str, str]) -
             4,
             "hf download none/none",
         ),
+        ([*TINY, "--prompt", "x", "--caption", "all"], 2, "--caption: chooses among the captions of a file"),
     ],
 )
 def test_what_is_wrong_is_said(
@@ -129,3 +130,20 @@ def test_what_is_wrong_is_said(
     assert done.returncode == code, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_captions_of_a_folder_by_choice(tmp_path: Path, environment: dict[str, str]) -> None:
+    table = tmp_path / "hf" / "metadata.csv"
+    table.parent.mkdir()
+    table.write_text("file_name,text,seconds\na.wav,a dog,0.5\na.wav,a hound,0.5\nb.wav,rain,1\n")
+    refused = agm("generate", *TINY, "--prompts", table.parent, "-o", tmp_path / "out", *QUICK, env=environment)
+    assert (refused.returncode, "--caption first" in refused.stderr) == (3, True), refused.stderr
+    for choice, names in (("first", ["a", "b"]), ("all", ["a_0", "a_1", "b_0"]), ("random", ["a", "b"])):
+        out = tmp_path / choice
+        done = agm(
+            "generate", *TINY, "--prompts", table.parent, "--caption", choice, "-o", out, *QUICK, env=environment
+        )
+        assert done.returncode == 0, done.stderr
+        assert sorted(path.stem for path in out.glob("*.wav")) == names
+    assert {round(soundfile.info(path).duration, 1) for path in (tmp_path / "all").glob("*.wav")} == {0.5, 1.0}
