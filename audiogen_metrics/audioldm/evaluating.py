@@ -10,7 +10,8 @@ from typing import Any
 import soundfile
 
 from audiogen_metrics.audioldm.configuration import FineTuneConfig
-from audiogen_metrics.audioldm.generation import TRAINED_SECONDS, AudioLDM, AudioLDMGenerator, Sampling
+from audiogen_metrics.audioldm.generation import TRAINED_SECONDS, AudioLDM, AudioLDMGenerator
+from audiogen_metrics.audioldm.sampling import Sampling
 from audiogen_metrics.datasets.base import Clip, prompt
 from audiogen_metrics.evaluation import score
 from audiogen_metrics.generation.base import Request

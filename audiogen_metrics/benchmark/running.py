@@ -181,7 +181,8 @@ class Benchmark:
             system = self._systems[cell.system]
             assert not isinstance(system, (str, Path))
             return system
-        from audiogen_metrics.audioldm.generation import AudioLDM, AudioLDMGenerator, Sampling
+        from audiogen_metrics.audioldm.generation import AudioLDM, AudioLDMGenerator
+        from audiogen_metrics.audioldm.sampling import Sampling
 
         settings = self.plan.settings
         if self._model is None:

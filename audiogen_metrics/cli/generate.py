@@ -90,9 +90,11 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, … (default: %(default)s)")
 
 
-def add_sampling_options(parser: argparse.ArgumentParser, *, negative: bool = True) -> None:
-    """Add the options of sampling."""
-    parser.add_argument("--steps", type=at_least(1), default=200, metavar="N", help="of DDIM (default: %(default)s)")
+def add_sampling_options(parser: argparse.ArgumentParser, *, alone: bool = True) -> None:
+    """Add the options of sampling: all, or those that the benchmark has, too."""
+    parser.add_argument(
+        "--steps", type=at_least(1), default=200, metavar="N", help="of DDIM, 1 to 1000 (default: %(default)s)"
+    )
     parser.add_argument(
         "--guidance",
         type=between(-math.inf),
@@ -108,8 +110,15 @@ def add_sampling_options(parser: argparse.ArgumentParser, *, negative: bool = Tr
         metavar="N",
         help="make N, keep CLAP's favourite (default: %(default)s)",
     )
-    if negative:
+    if alone:
         parser.add_argument("--negative", default="", metavar="TEXT", help="prompt to keep away from (default: none)")
+        parser.add_argument(
+            "--spacing",
+            choices=["as_published", "original"],
+            default="as_published",
+            help="where steps lie that do not divide 1000: as diffusers reads the published configuration, which then "
+            "begins below full noise, or as AudioLDM's own code, which makes more of them (default: %(default)s)",
+        )
     parser.add_argument(
         "--batch-size",
         type=at_least(1),
@@ -145,7 +154,8 @@ def run(arguments: argparse.Namespace) -> int:
     if check_processes(arguments):
         distributed.meet()
 
-    from audiogen_metrics.audioldm.generation import AudioLDM, AudioLDMGenerator, Sampling
+    from audiogen_metrics.audioldm.generation import AudioLDM, AudioLDMGenerator
+    from audiogen_metrics.audioldm.sampling import Sampling
     from audiogen_metrics.generation.folder import generate_folder
 
     sampling = Sampling(
@@ -155,6 +165,7 @@ def run(arguments: argparse.Namespace) -> int:
         1 if arguments.choose_by else arguments.candidates,
         arguments.negative,
         arguments.batch_size,
+        arguments.spacing,
     )
     with warnings.catch_warnings():
         warnings.showwarning = say_warning

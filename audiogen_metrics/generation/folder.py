@@ -27,6 +27,9 @@ from audiogen_metrics.writing import below, write_atomically
 
 MANIFEST = "manifest.jsonl"
 
+_ADDED = {"spacing": "as_published"}
+"""Settings that older manifests lack, with what they were: folders of before go on."""
+
 AudioFormat = Literal["wav", "wav-float", "flac"]
 """16-bit WAV, float32 WAV, 16-bit FLAC."""
 
@@ -81,7 +84,8 @@ def generate_folder(
         A folder that is in use, or was begun with other settings or requests, or cannot be written.
     """
     folder = as_path(target)
-    digest = _digest({"settings": generator.settings, "sample_rate": generator.sample_rate, "format": audio_format})
+    told = dict(setting for setting in generator.settings.items() if setting not in _ADDED.items())
+    digest = _digest({"settings": told, "sample_rate": generator.sample_rate, "format": audio_format})
     manifest = _Manifest(folder, digest)
     rank, world = place() if processes is None else (0, 1) if processes == 1 else processes
     done = manifest.open(resume, alone=world == 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ class Hums:
     batch_size = 2
 
     def __init__(self, pitch: float = 50.0, dies_at: int = 10**9, loud: float = 0.5) -> None:
-        self.settings = {"pitch": pitch}
+        self.settings: dict[str, Any] = {"pitch": pitch}
         self.made: list[str] = []
         self._dies_at, self._loud = dies_at, loud
 
@@ -105,6 +106,18 @@ def test_settings_and_requests_are_never_mixed(tmp_path: Path) -> None:
     changed = [Request("a/1", "another hum", seconds=0.25), *REQUESTS[1:]]
     with pytest.raises(UsageError, match="asked for differently, 'a/1' first"):
         generate_folder(Hums(), changed, out, resume=True)
+
+
+def test_a_folder_from_before_a_setting_goes_on(tmp_path: Path) -> None:
+    """Manifests without spacing were made as published."""
+    old, new = Hums(), Hums()
+    new.settings = {**new.settings, "spacing": "as_published"}
+    generate_folder(old, REQUESTS[:1], tmp_path)
+    assert generate_folder(new, REQUESTS, tmp_path, resume=True).kept == 1
+    assert read_manifest(tmp_path)["-dash"]["settings"] == {"pitch": 50.0, "spacing": "as_published"}
+    new.settings["spacing"] = "original"
+    with pytest.raises(UsageError, match="other settings"):
+        generate_folder(new, REQUESTS, tmp_path, resume=True)
 
 
 @pytest.mark.parametrize(("audio_format", "gain"), [("wav", 1 / 1.5), ("flac", 1 / 1.5), ("wav-float", 1.0)])
