@@ -65,7 +65,8 @@ class Evaluation:
         accelerator.wait_for_everyone()
         config = self._config
         sampling = Sampling(steps=config.sampling_steps, guidance=config.guidance, eta=config.eta)
-        generate_folder(AudioLDMGenerator(model, sampling), self._requests, target)
+        place = (accelerator.process_index, accelerator.num_processes)
+        generate_folder(AudioLDMGenerator(model, sampling), self._requests, target, processes=place)
         accelerator.wait_for_everyone()
         if not accelerator.is_main_process:
             return None

@@ -146,7 +146,9 @@ class Benchmark:
         else:
             samples = folder / "samples"
             requests = self._requests(cell, clips)
-            generate_folder(self._generator(cell), requests, samples, resume=True, progress=self._progress)
+            generate_folder(
+                self._generator(cell), requests, samples, resume=True, progress=self._progress, distributed=True
+            )
             self._wait(samples, requests)
         if not self.is_main:
             return None

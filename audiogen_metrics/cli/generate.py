@@ -152,7 +152,7 @@ def run(arguments: argparse.Namespace) -> int:
     _check_choice(arguments)
     requests = _requests(arguments)
     if check_processes(arguments):
-        distributed.meet()
+        distributed.join()
 
     from audiogen_metrics.audioldm.generation import AudioLDM, AudioLDMGenerator
     from audiogen_metrics.audioldm.sampling import Sampling
@@ -187,6 +187,7 @@ def run(arguments: argparse.Namespace) -> int:
             audio_format=arguments.audio_format,
             resume=arguments.resume,
             progress=sys.stderr.isatty(),
+            distributed=distributed.is_joined(),
         )
     for warning in summary.warnings:
         say_warning(warning)

@@ -102,6 +102,12 @@ def test_torchrun_splits_the_list(tmp_path: Path, environment: dict[str, str]) -
     ours, theirs = samples(tmp_path / "two"), samples(tmp_path / "one")
     assert ours.keys() == theirs.keys()
     assert max(np.abs(ours[name] - theirs[name]).max() for name in ours) <= 2 / 32768
+    again = [*run, *command, "--prompts", str(tmp_path / "three.csv"), "-o", str(tmp_path / "two")]
+    (tmp_path / "three.csv").write_text("clip_id,prompt\nc5,a\nc6,b\nc7,c\n")
+    refused = subprocess.run(again, capture_output=True, text=True, check=False, env=environment)
+    assert refused.returncode != 0
+    assert "is not empty. Add --resume" in refused.stderr
+    assert len(read_manifest(tmp_path / "two")) == 5
 
 
 @pytest.mark.parametrize(
