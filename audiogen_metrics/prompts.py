@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from audiogen_metrics.audio.files import AUDIO
 from audiogen_metrics.audio.pairing import as_clip_id, pair
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.options import as_path
@@ -18,8 +19,6 @@ PROMPT_COLUMNS = ("prompt", "caption", "text", "captions")
 
 Prompts = str | Path | Mapping[str, str | Sequence[str]]
 """A file, or a prompt or several captions by clip id."""
-
-_AUDIO_SUFFIX = re.compile(r"\.(wav|flac|mp3|ogg|opus|aiff?)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -224,7 +223,9 @@ def _name(record: Mapping[str, Any]) -> str | None:
     key = next((key for key in ID_COLUMNS if record.get(key) not in (None, "")), None)
     if key is None:
         return Path(record["wav"]).stem if isinstance(record.get("wav"), str) else None
-    return _AUDIO_SUFFIX.sub("", str(record[key]))
+    name = str(record[key])
+    suffix = PurePosixPath(name).suffix
+    return name.removesuffix(suffix) if suffix.lower() in AUDIO else name
 
 
 def _slug(prompt: str) -> str:

@@ -45,9 +45,10 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("-o", "--output", type=output_folder, required=True, metavar="OUT", help="new or empty folder")
     parser.add_argument(
         "--seconds",
-        type=between(0),
+        type=_seconds,
         default=10.0,
-        help="of a clip, where the prompts do not say (default: %(default)s)",
+        metavar="S",
+        help="of a clip, where the prompts do not say; recording: as long as that of --audio (default: %(default)s)",
     )
     parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="0 or more (default: %(default)s)")
     add_sampling_options(parser)
@@ -225,11 +226,21 @@ def _choosing(generator: Generator, arguments: argparse.Namespace, requests: Seq
     return best
 
 
+def _seconds(text: str) -> float | str:
+    """Read a length, or the word for that of the recording."""
+    try:
+        return text if text == "recording" else between(0)(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor recording") from None
+
+
 def _requests(arguments: argparse.Namespace) -> Sequence[Request]:
     from audiogen_metrics.generation.prompts import requests_from_audio, requests_from_file, requests_from_prompts
 
     if arguments.suffix and arguments.audio is None:
         raise UsageError("chooses recordings, and there are none", where="--suffix", fix="Leave it out, or use --audio")
+    if arguments.seconds == "recording" and arguments.audio is None:
+        raise UsageError("there are no recordings", where="--seconds", fix="Pass a number, or use --audio")
     if arguments.prompt is not None:
         return requests_from_prompts(arguments.prompt, arguments.seconds, arguments.seed)
     if arguments.prompts is not None:

@@ -51,17 +51,30 @@ def open_dataset(source: str | Path, suffixes: str | Iterable[str] = ()) -> Data
 def read_folder(root: Path, suffixes: str | Iterable[str] = ()) -> Dataset:
     """Return the audio below a folder; the first sub-folder is the class, the file's own name where there is none.
 
-    A text file beside the audio, ``rain.txt`` beside ``rain.wav``, is its caption.
+    A text file beside the audio, ``rain.txt`` beside ``rain.wav``, is its caption. A remark says how many clips are
+    captioned by their own names.
     """
-    clips = []
+    clips, named = [], []
     for file in scan(root, suffixes).clips:
         head, slash, _ = file.clip_id.partition("/")
         label = head if slash else ""
         beside = file.path.with_suffix(".txt")
         words = _caption(beside) if beside.is_file() else ""
         caption = words or label or _words(file.clip_id)
+        named += [] if words or label else [file.path]
         clips.append(Clip(file.clip_id, file.path, caption, (label,) if label else (), split=""))
-    return Dataset(root.name, root, tuple(clips))
+    return Dataset(root.name, root, tuple(clips), _named(named, len(clips)))
+
+
+def _named(files: list[Path], total: int) -> tuple[str, ...]:
+    if not files:
+        return ()
+    first = files[0]
+    count = "1 clip has" if len(files) == 1 else f"{len(files)} of {total} clips have"
+    return (
+        f"{count} neither a caption nor a folder for the class: the file's own name stands for it, "
+        f"{_words(first.stem)!r} for {first.name}. Write {first.stem}.txt beside it, or a table of files and captions",
+    )
 
 
 def read_list(path: Path) -> Dataset:

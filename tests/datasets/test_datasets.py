@@ -317,3 +317,18 @@ def test_what_decodes_goes_first(tmp_path: Path) -> None:
         path.with_suffix(".aac").write_bytes(b"")
         path.with_suffix(".txt").write_bytes(b"")
     assert open_dataset(f"audiocaps={root}").clips == found.clips
+
+
+def test_a_caption_that_is_a_file_name_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tone = np.full(1600, 0.1)
+    for name in ("sounds/dog_bark.wav", "sounds/rain.wav", "sounds/birds/a.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(tmp_path / name, tone, 16_000)
+    (tmp_path / "sounds/rain.txt").write_text("rain on a roof")
+    (remark,) = open_dataset(tmp_path / "sounds").remarks
+    assert remark.startswith("1 clip has neither a caption nor a folder for the class")
+    assert "'dog bark' for dog_bark.wav" in remark
+    assert main(["data", "export", "folder", str(tmp_path / "sounds"), "-o", str(tmp_path / "out")]) == 0
+    assert "'dog bark' for dog_bark.wav" in capsys.readouterr().err
+    (tmp_path / "sounds/dog_bark.txt").write_text("a dog")
+    assert open_dataset(tmp_path / "sounds").remarks == ()
