@@ -10,7 +10,8 @@ from typing import Any
 import soundfile
 
 from audiogen_metrics.audioldm.configuration import FineTuneConfig
-from audiogen_metrics.audioldm.generation import TRAINED_SECONDS, AudioLDM, AudioLDMGenerator, Sampling
+from audiogen_metrics.audioldm.generation import TRAINED_SECONDS, AudioLDM, AudioLDMGenerator
+from audiogen_metrics.audioldm.sampling import Sampling
 from audiogen_metrics.datasets.base import Clip, prompt
 from audiogen_metrics.evaluation import score
 from audiogen_metrics.generation.base import Request
@@ -64,7 +65,8 @@ class Evaluation:
         accelerator.wait_for_everyone()
         config = self._config
         sampling = Sampling(steps=config.sampling_steps, guidance=config.guidance, eta=config.eta)
-        generate_folder(AudioLDMGenerator(model, sampling), self._requests, target)
+        place = (accelerator.process_index, accelerator.num_processes)
+        generate_folder(AudioLDMGenerator(model, sampling), self._requests, target, processes=place)
         accelerator.wait_for_everyone()
         if not accelerator.is_main_process:
             return None

@@ -163,6 +163,8 @@ class FineTune:
         """Return training and evaluation clips; the latter may be none."""
         config = self.config
         dataset = open_dataset(config.data)
+        for remark in dataset.remarks:
+            warnings.warn(remark, stacklevel=3)
         evaluation: list[Clip] = []
         train = list(dataset.clips)
         if config.split is not None:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from audiogen_metrics.audioldm.sampling import Sampling
 from audiogen_metrics.datasets import DATASETS as KNOWN
 from audiogen_metrics.datasets.base import Clip
 from audiogen_metrics.datasets.folder import open_dataset
@@ -113,6 +114,11 @@ class BenchSettings:
             raise UsageError(f"{self.limit} clips have no distribution", where="limit", fix="Pass 2 or more")
         for name in self.roots:
             KNOWN.get(name)
+        Sampling(self.steps, self.guidance, self.eta, self.candidates, batch_size=self.batch_size)
+        if self.training:
+            from audiogen_metrics.audioldm.configuration import make_config
+
+            make_config({"data": "-", "output": "-", "evaluation": "-", "protocol": self.protocol, **self.training})
 
     def shared(self) -> dict[str, Any]:
         """Return what shapes the numbers of any cell, as JSON values."""

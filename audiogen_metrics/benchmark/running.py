@@ -146,7 +146,9 @@ class Benchmark:
         else:
             samples = folder / "samples"
             requests = self._requests(cell, clips)
-            generate_folder(self._generator(cell), requests, samples, resume=True, progress=self._progress)
+            generate_folder(
+                self._generator(cell), requests, samples, resume=True, progress=self._progress, distributed=True
+            )
             self._wait(samples, requests)
         if not self.is_main:
             return None
@@ -181,7 +183,8 @@ class Benchmark:
             system = self._systems[cell.system]
             assert not isinstance(system, (str, Path))
             return system
-        from audiogen_metrics.audioldm.generation import AudioLDM, AudioLDMGenerator, Sampling
+        from audiogen_metrics.audioldm.generation import AudioLDM, AudioLDMGenerator
+        from audiogen_metrics.audioldm.sampling import Sampling
 
         settings = self.plan.settings
         if self._model is None:

@@ -66,7 +66,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--seconds", type=between(0), metavar="S", help="of generated clips (default: that of the reference)"
     )
-    add_sampling_options(parser, negative=False)
+    add_sampling_options(parser, alone=False)
     parser.add_argument("--protocol", default="audioldm", metavar="NAME", help="of the scores (default: %(default)s)")
     parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="of everything (default: %(default)s)")
     parser.add_argument(

@@ -115,6 +115,8 @@ def export_dataset(arguments: argparse.Namespace) -> int:
     from audiogen_metrics.datasets.splits import split_by
 
     dataset, _ = _open(arguments)
+    for remark in dataset.remarks:
+        say_warning(remark)
     if arguments.split is not None:
         split = split_by(dataset, arguments.split, arguments.seed)
         for warning in split.warnings:

@@ -56,9 +56,10 @@ def open_dataset(source: str | Path, suffixes: str | Iterable[str] = ()) -> Data
 def read_folder(root: Path, suffixes: str | Iterable[str] = ()) -> Dataset:
     """Return the audio below a folder; the first sub-folder is the class, the file's own name where there is none.
 
-    A text file beside the audio, ``rain.txt`` beside ``rain.wav``, is its caption. Where the folder, or folders in it,
-    have a table as Hugging Face's audio folders do (``metadata.csv``, ``.jsonl`` or ``.parquet``), these say which
-    clips there are and what they sound like; the folder of a table, such as ``train``, is the clips' split.
+    A text file beside the audio, ``rain.txt`` beside ``rain.wav``, is its caption; a remark says how many clips are
+    captioned by their own names. Where the folder, or folders in it, have a table as Hugging Face's audio folders do
+    (``metadata.csv``, ``.jsonl`` or ``.parquet``), these say which clips there are and what they sound like; the folder
+    of a table, such as ``train``, is the clips' split.
 
     Raises
     ------
@@ -68,15 +69,27 @@ def read_folder(root: Path, suffixes: str | Iterable[str] = ()) -> Dataset:
     files = scan(root, suffixes).clips
     if tables := _tables(root, {file.path.parent for file in files}):
         return _with_metadata(root, tables, {file.clip_id for file in files}, suffixes)
-    clips = []
+    clips, named = [], []
     for file in files:
         head, slash, _ = file.clip_id.partition("/")
         label = head if slash else ""
         beside = file.path.with_suffix(".txt")
         words = _caption(beside) if beside.is_file() else ""
         caption = words or label or _words(file.clip_id)
+        named += [] if words or label else [file.path]
         clips.append(Clip(file.clip_id, file.path, caption, (label,) if label else (), split=""))
-    return Dataset(root.name, root, tuple(clips))
+    return Dataset(root.name, root, tuple(clips), _named(named, len(clips)))
+
+
+def _named(files: list[Path], total: int) -> tuple[str, ...]:
+    if not files:
+        return ()
+    first = files[0]
+    count = "1 clip has" if len(files) == 1 else f"{len(files)} of {total} clips have"
+    return (
+        f"{count} neither a caption nor a folder for the class: the file's own name stands for it, "
+        f"{_words(first.stem)!r} for {first.name}. Write {first.stem}.txt beside it, or a table of files and captions",
+    )
 
 
 def read_list(path: Path) -> Dataset:

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
-from audiogen_metrics.audio.files import scan
-from audiogen_metrics.errors import DataError, option
+from audiogen_metrics.audio.decoding import decoded
+from audiogen_metrics.audio.files import AudioFile, scan
+from audiogen_metrics.errors import DataError, UsageError, option
 from audiogen_metrics.generation.base import Request
 from audiogen_metrics.options import as_path
 from audiogen_metrics.prompts import CaptionChoice, Entry, choose, default_names, merged, read_entries
+
+RECORDING = "recording"
+"""Instead of a number of seconds: as long as the recording."""
 
 
 def requests_from_prompts(
@@ -71,14 +76,46 @@ def requests_from_file(
 
 
 def requests_from_audio(
-    folder: str | Path, seconds: float | None = None, seed: int = 0, suffixes: str | Iterable[str] = ()
+    folder: str | Path,
+    seconds: float | Literal["recording"] | None = None,
+    seed: int = 0,
+    suffixes: str | Iterable[str] = (),
 ) -> list[Request]:
-    """Return a request per recording below ``folder``, with its clip id; 10 seconds where ``seconds`` is None.
+    """Return a request per recording below a folder, with its clip id.
 
-    ``suffixes`` are those of `score`.
+    Parameters
+    ----------
+    folder
+        Of the recordings.
+    seconds
+        Length of each clip; ``"recording"`` takes that of its recording; None is 10.
+    seed
+        Of the run.
+    suffixes
+        As in `score`.
+
+    Raises
+    ------
+    DataError
+        No recordings; or one whose length is wanted cannot be decoded.
+    UsageError
+        Another word than ``"recording"``, or an impossible length.
     """
-    clips = scan(folder, suffixes).clips
-    return [Request(clip.clip_id, audio=clip.path, seconds=seconds or 10.0, seed=seed) for clip in clips]
+    if isinstance(seconds, str) and seconds != RECORDING:
+        raise UsageError(f"{seconds!r} is no length", where="seconds", fix=f"Pass a number, or {RECORDING!r}")
+    requests = []
+    for clip in scan(folder, suffixes).clips:
+        length = _length(clip) if isinstance(seconds, str) else 10.0 if seconds is None else seconds
+        requests.append(Request(clip.clip_id, audio=clip.path, seconds=length, seed=seed))
+    return requests
+
+
+def _length(clip: AudioFile) -> float:
+    try:
+        audio = decoded(clip)
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})", where=clip.path) from error
+    return len(audio.samples) / audio.sample_rate
 
 
 def _seconds(entry: Entry, default: float, path: Path) -> float:

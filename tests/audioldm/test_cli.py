@@ -47,6 +47,29 @@ def test_generated_then_scored(tmp_path: Path, environment: dict[str, str]) -> N
     assert "40 pairs of 40 clips" in agm("score", out, REFERENCE, "--protocol", "yamnet", env=environment).stdout
 
 
+def test_in_the_original_spacing_and_as_long_as_the_recordings(tmp_path: Path, environment: dict[str, str]) -> None:
+    for index, frames in enumerate((8000, 16_000)):
+        soundfile.write(tmp_path / f"{index}.flac", np.full(frames, 0.1), 16_000)
+    command = [
+        "generate",
+        *TINY,
+        "--audio",
+        tmp_path,
+        "-o",
+        tmp_path / "out",
+        "--steps",
+        "30",
+        "--seconds",
+        "recording",
+    ]
+    done = agm(*command, "--spacing", "original", "--device", "cpu", env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "30 steps in AudioLDM's own spacing are 31" in done.stderr
+    entries = read_manifest(tmp_path / "out")
+    assert {name: entry["samples"] for name, entry in entries.items()} == {"0": 8000, "1": 16_000}
+    assert {entry["settings"]["spacing"] for entry in entries.values()} == {"original"}
+
+
 @pytest.mark.slow
 def test_killed_and_resumed(tmp_path: Path, environment: dict[str, str]) -> None:
     prompts = tmp_path / "prompts.txt"
@@ -102,6 +125,12 @@ def test_torchrun_splits_the_list(tmp_path: Path, environment: dict[str, str]) -
     ours, theirs = samples(tmp_path / "two"), samples(tmp_path / "one")
     assert ours.keys() == theirs.keys()
     assert max(np.abs(ours[name] - theirs[name]).max() for name in ours) <= 2 / 32768
+    again = [*run, *command, "--prompts", str(tmp_path / "three.csv"), "-o", str(tmp_path / "two")]
+    (tmp_path / "three.csv").write_text("clip_id,prompt\nc5,a\nc6,b\nc7,c\n")
+    refused = subprocess.run(again, capture_output=True, text=True, check=False, env=environment)
+    assert refused.returncode != 0
+    assert "is not empty. Add --resume" in refused.stderr
+    assert len(read_manifest(tmp_path / "two")) == 5
 
 
 @pytest.mark.parametrize(
@@ -113,6 +142,10 @@ def test_torchrun_splits_the_list(tmp_path: Path, environment: dict[str, str]) -
         ([*TINY, "--audio", "none"], 3, "does not exist"),
         ([*TINY, "--prompt", "rain", "--seed", "-1"], 2, "negative"),
         (TINY, 2, "one of the arguments"),
+        ([*TINY, "--prompt", "a", "--seconds", "recording"], 2, "--seconds: there are no recordings"),
+        ([*TINY, "--prompt", "a", "--seconds", "recordings"], 2, "'recordings' is neither a number nor recording"),
+        ([*TINY, "--prompt", "a", "--spacing", "mine"], 2, "argument --spacing: invalid choice: 'mine'"),
+        ([*TINY, "--prompt", "a", "--steps", "1001"], 2, "steps=1001. Use a whole number, from 1 to 1000"),
         ([*TINY, "--prompt", "a", "--prompts", "b.txt"], 2, "not allowed with"),
         ([*TINY, "--prompt", "a", "--steps", "0"], 2, "argument --steps: 0 is less than 1"),
         (

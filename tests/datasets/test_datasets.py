@@ -529,3 +529,18 @@ def test_names_of_a_part_of_a_video() -> None:
     assert len(names) == len(set(names))
     assert {"Yv", "v", "v_30", "v_30_40", "v_30.0_40.0", "Yv_30.000_40.000", "v_000030", "v_30000_40000"} <= {*names}
     assert "v_22.5_32.5" in names_of_segment("v", 22.5, 32.5)
+
+
+def test_a_caption_that_is_a_file_name_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tone = np.full(1600, 0.1)
+    for name in ("sounds/dog_bark.wav", "sounds/rain.wav", "sounds/birds/a.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(tmp_path / name, tone, 16_000)
+    (tmp_path / "sounds/rain.txt").write_text("rain on a roof")
+    (remark,) = open_dataset(tmp_path / "sounds").remarks
+    assert remark.startswith("1 clip has neither a caption nor a folder for the class")
+    assert "'dog bark' for dog_bark.wav" in remark
+    assert main(["data", "export", "folder", str(tmp_path / "sounds"), "-o", str(tmp_path / "out")]) == 0
+    assert "'dog bark' for dog_bark.wav" in capsys.readouterr().err
+    (tmp_path / "sounds/dog_bark.txt").write_text("a dog")
+    assert open_dataset(tmp_path / "sounds").remarks == ()
