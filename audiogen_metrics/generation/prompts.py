@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from audiogen_metrics.audio.decoding import decoded
 from audiogen_metrics.audio.files import AudioFile, scan
 from audiogen_metrics.errors import DataError, UsageError, option
 from audiogen_metrics.generation.base import Request
@@ -111,6 +110,8 @@ def requests_from_audio(
 
 
 def _length(clip: AudioFile) -> float:
+    from audiogen_metrics.audio.decoding import decoded  # numpy is not needed for prompts
+
     try:
         audio = decoded(clip)
     except OSError as error:
