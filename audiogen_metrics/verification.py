@@ -16,7 +16,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from audiogen_metrics.audio.files import ClipSet, is_shard
-from audiogen_metrics.audio.shards import expanded
 from audiogen_metrics.backbones import BACKBONES
 from audiogen_metrics.backbones.weights import weights_name
 from audiogen_metrics.embedding.foreign import place_of
@@ -373,6 +372,8 @@ def _require_inputs(
 def _is_there(stated: str) -> bool:
     """Tell whether a set or statistics are where a report says."""
     if is_shard(stated):
+        from audiogen_metrics.audio.shards import expanded  # numpy is not needed for folders
+
         return all(shard.exists() for shard in expanded(stated))
     return place_of(stated).exists()
 
