@@ -122,7 +122,7 @@ def _inverse_norms(
     energy = _padded([clip.double().square().sum(dim=1) for clip in clips])
     summed = torch.nn.functional.pad(energy.cumsum(dim=1), (1, 0))
     begin = (-lags).clamp(min=0).expand(len(kinds), -1)
-    norms = torch.empty(len(clips), len(kinds), len(lags))
+    norms = torch.empty(len(clips), len(kinds), len(lags), dtype=torch.float32, device="cpu")
     for place, length in enumerate(lengths.tolist()):
         end = (kinds[:, None] - lags).clamp(max=length)
         count = end - begin

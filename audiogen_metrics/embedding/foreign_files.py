@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audiogen_metrics.audio.files import DECODABLE, printable
+from audiogen_metrics.audio.files import DECODABLE, is_folder, printable
 from audiogen_metrics.embedding.foreign_networks import known
 from audiogen_metrics.errors import DataError
 
@@ -115,7 +116,12 @@ def _in_folder(path: Path) -> dict[str, Moments]:
         _require_both(path, Moments(name, "mu.npy", "cov.npy"), own)
         return {name: Moments(name, "mu.npy", "cov.npy")}
     found = {}
-    for child in sorted(path.iterdir()):
+    try:
+        with os.scandir(path) as entries:  # of many clips, none is asked for files below it
+            children = sorted(path / entry.name for entry in entries if is_folder(entry))
+    except OSError:
+        return {}  # whoever lists its clips says why
+    for child in children:
         held = {name for name in ("mu.npy", "cov.npy") if (child / name).is_file()}
         if held:
             moments = Moments(child.name, f"{child.name}/mu.npy", f"{child.name}/cov.npy")
