@@ -105,7 +105,7 @@ class FineTuneConfig:
     seed
         Of everything that is random.
     device
-        ``"auto"``, ``"cpu"``, ``"cuda"``.
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, …; several processes take a GPU each.
     """
 
     data: str

@@ -13,7 +13,6 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ import torch
 
 from audiogen_metrics.audioldm.configuration import FineTuneConfig
 from audiogen_metrics.audioldm.dependencies import quiet, require
+from audiogen_metrics.audioldm.devices import make_accelerator
 from audiogen_metrics.audioldm.evaluating import Evaluation
 from audiogen_metrics.audioldm.generation import AudioLDM
 from audiogen_metrics.audioldm.latents import TrainingClips
@@ -112,19 +112,15 @@ class FineTune:
         DataError
             A training or evaluation set that cannot be used.
         UsageError
-            An output folder in use, or of a run with other settings; no room on the disk.
+            A device that is not on this machine; an output folder in use, or of a run with other settings; no room on
+            the disk.
         NumericsError
             A loss that is not finite; the last good state is kept.
         MissingWeightsError, MissingDependencyError
             The checkpoint, a backbone of the protocol, or the extra is not on this machine.
         """
         require()
-        from accelerate import Accelerator, InitProcessGroupKwargs
-
-        patient = InitProcessGroupKwargs(timeout=timedelta(days=1))  # others wait while one scores
-        accelerator = Accelerator(
-            mixed_precision=self.config.precision, cpu=self.config.device == "cpu", kwargs_handlers=[patient]
-        )
+        accelerator = make_accelerator(self.config.device, self.config.precision)
         if accelerator.num_processes > 1:
             atexit.register(leave)
         if accelerator.is_main_process:

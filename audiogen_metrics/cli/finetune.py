@@ -45,7 +45,7 @@ FLAGS: tuple[tuple[str, type, str, str], ...] = (
     ("patience", int, "N", "stop after so many evaluations without improvement"),
     ("save_every", int, "N", "steps between states to resume from"),
     ("seed", int, "N", "0 or more"),
-    ("device", str, "NAME", "auto, cpu, cuda, …"),
+    ("device", str, "NAME", "auto, cpu, cuda, cuda:1, …"),
 )
 """Every setting that takes a value: name in the configuration, type, placeholder, meaning."""
 

@@ -395,3 +395,22 @@ def test_history_keeps_the_best_and_knows_when_to_stop(tmp_path: Path) -> None:
     assert [entry["step"] for entry in history.entries] == [1]
     with pytest.raises(UsageError, match="cannot be computed on 4 clips"):
         history.add({"step": 9, "protocol": "yamnet", "n": 4, "scores": {"fd_yamnet": None}})
+
+
+@pytest.mark.parametrize("device", ["nonsense", "cuda:99", "meta"])
+def test_a_device_that_is_not_there_is_refused(tiny: Path, sounds: Path, tmp_path: Path, device: str) -> None:
+    with pytest.raises(UsageError, match=rf"unknown device '{device}'|device '{device}' is not on this machine"):
+        FineTune(settings(tiny, sounds, tmp_path / "out", device=device)).fit()
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_accelerate_has_chosen_before_is_not_overruled_in_silence() -> None:
+    """In a process of its own: what accelerate knows lasts as long as the process."""
+    code = (
+        "from audiogen_metrics.audioldm.devices import make_accelerator\n"
+        "assert make_accelerator('auto', 'no').device.type == make_accelerator('cpu', 'no').device.type\n"
+        "make_accelerator('cpu', 'bf16')"
+    )
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "ACCELERATE_TORCH_DEVICE": "meta"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    assert "UsageError: device: accelerate cannot begin (AcceleratorState has already" in done.stderr
