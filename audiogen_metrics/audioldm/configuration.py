@@ -92,8 +92,8 @@ class FineTuneConfig:
     clap
         Full CLAP, for the condition audio; None takes the one known to fit.
     eval_every, eval_clips, eval_seconds
-        Steps between evaluations; evaluation clips at most; length of what is generated, None for that of the
-        reference, at most 10.24 s.
+        Steps between evaluations; evaluation clips at most, drawn at random from all classes; length of what is
+        generated, None for that of the reference, at most 10.24 s.
     sampling_steps, guidance, eta
         How evaluation clips are sampled, always from text, as in the paper.
     protocol, monitor
@@ -106,6 +106,8 @@ class FineTuneConfig:
         Of everything that is random.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, …; several processes take a GPU each.
+    strict
+        Stop at an evaluation that fails, instead of noting it and training on, and at clips whose audio is missing.
     """
 
     data: str
@@ -145,6 +147,7 @@ class FineTuneConfig:
     save_every: int = 1000
     seed: int = 0
     device: str = "auto"
+    strict: bool = False
 
     def __post_init__(self) -> None:
         for name, kind in typing.get_type_hints(type(self)).items():
@@ -169,7 +172,7 @@ class FineTuneConfig:
 
     def identity(self) -> dict[str, Any]:
         """Return what may not change when a run is resumed: all but its length, rhythm, place and device."""
-        free = {"output", "steps", "eval_every", "save_every", "patience", "device", "gradient_checkpointing"}
+        free = {"output", "steps", "eval_every", "save_every", "patience", "device", "gradient_checkpointing", "strict"}
         return {name: value for name, value in asdict(self).items() if name not in free}
 
 

@@ -1,19 +1,21 @@
-"""The device that a training asks for is the one that accelerate uses, or there is no training."""
+"""Accelerate's device, which is the one that was asked for, and its processes, which all meet the same errors."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from audiogen_metrics.distributed import launched
+from audiogen_metrics.distributed import from_first, launched, together
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.settings import resolve_device, with_index
 
 if TYPE_CHECKING:
     import torch
+
+T = TypeVar("T")
 
 _CHOICE = "ACCELERATE_TORCH_DEVICE"
 
@@ -74,3 +76,26 @@ def _chosen(device: torch.device | None) -> Iterator[None]:
         os.environ.pop(_CHOICE, None)
         if before is not None:
             os.environ[_CHOICE] = before
+
+
+@contextmanager
+def jointly(accelerator: Any) -> Iterator[None]:
+    """Wait at the end of the block for all processes, however long one takes; an error of one is raised by all."""
+    error: Exception | None = None
+    try:
+        yield
+    except Exception as raised:
+        error = raised
+    accelerator.wait_for_everyone()
+    with together():
+        if error is not None:
+            raise error
+
+
+def in_first(accelerator: Any, compute: Callable[[], T]) -> T:
+    """Return to all processes what the first one computes, however long it takes."""
+    found: list[T] = []
+    with jointly(accelerator):
+        if accelerator.is_main_process:
+            found.append(compute())
+    return from_first(lambda: found[0])
