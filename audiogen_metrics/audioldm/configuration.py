@@ -13,6 +13,7 @@ from typing import Any, Literal
 from audiogen_metrics.audioldm.latents import Condition
 from audiogen_metrics.audioldm.snapshots import Heads
 from audiogen_metrics.errors import UsageError
+from audiogen_metrics.evaluation.run import computable
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.registry import unknown_name
 
@@ -97,7 +98,8 @@ class FineTuneConfig:
     sampling_steps, guidance, eta
         How evaluation clips are sampled, always from text, as in the paper.
     protocol, monitor
-        How they are scored, and the score that chooses the best checkpoint; None takes the protocol's FD.
+        How they are scored, and the score that chooses the best checkpoint; None takes the protocol's FD, or its
+        first score if it has no FD. Scores that need prompts are not computed.
     patience
         Evaluations without improvement after which the run stops; None never stops early.
     save_every
@@ -162,10 +164,9 @@ class FineTuneConfig:
 
     def monitored(self) -> tuple[str, bool]:
         """Return the score that chooses the best checkpoint, and whether higher is better."""
-
-        recipes = get_protocol(self.protocol).recipes.values()
+        recipes = computable(get_protocol(self.protocol), None, ref=True, prompts=False)
         known = {recipe.score_id: recipe.definition.higher_is_better for recipe in recipes}
-        monitor = self.monitor or next(recipe.score_id for recipe in recipes if recipe.metric == "fd")
+        monitor = self.monitor or next((each.score_id for each in recipes if each.metric == "fd"), next(iter(known)))
         if monitor not in known:
             raise unknown_name(f"score of protocol {self.protocol}", monitor, sorted(known))
         return monitor, known[monitor]

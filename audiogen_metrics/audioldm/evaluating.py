@@ -18,7 +18,7 @@ from audiogen_metrics.audioldm.configuration import FineTuneConfig
 from audiogen_metrics.audioldm.devices import in_first, jointly
 from audiogen_metrics.audioldm.generation import TRAINED_SECONDS, AudioLDM, AudioLDMGenerator, Sampling
 from audiogen_metrics.datasets.base import Clip, prompt
-from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
+from audiogen_metrics.errors import DataError, InsufficientDataError, MissingWeightsError, UsageError
 from audiogen_metrics.evaluation import score
 from audiogen_metrics.evaluation.networks import added, find_networks
 from audiogen_metrics.evaluation.run import computable
@@ -148,18 +148,14 @@ def check_scoring(config: FineTuneConfig, weights: Mapping[str, str | Path]) -> 
     Raises
     ------
     MissingWeightsError, MissingDependencyError
-        A network of the protocol is not on this machine.
-    UsageError
-        The monitored score needs prompts, which an evaluation does not score, or a network that is not here.
+        A network of the protocol, or that of the monitored score, is not on this machine.
     """
     recipes = computable(get_protocol(config.protocol), None, ref=True, prompts=False)
     found = find_networks(recipes, config.device, weights, added(recipes))
-    known = {recipe.score_id: recipe.backbone for recipe in recipes}
     monitor = config.monitored()[0]
-    if monitor not in known:
-        raise UsageError(f"{monitor} is not computed while a model trains", "monitor", f"Use {', '.join(known)}")
-    if known[monitor] in found.missing:
-        raise UsageError(f"{monitor} cannot be computed ({found.missing[known[monitor]]})", "monitor")
+    backbone = next(recipe.backbone for recipe in recipes if recipe.score_id == monitor)
+    if backbone in found.missing:
+        raise MissingWeightsError(f"{monitor} cannot be computed ({found.missing[backbone]})", "monitor")
 
 
 def seconds_of(path: Path) -> float:

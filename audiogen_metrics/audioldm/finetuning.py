@@ -402,16 +402,15 @@ class _Run:
         scores = result.get("scores_on_evaluation", result["scores"])
         return FineTuned(self.folder, self.folder / name, result["step"], scores, self.step)
 
-    def _score_best(self, step: int, failures: list[dict[str, Any]]) -> Mapping[str, float | None]:
-        """Return the scores of the best checkpoint on the clips that did not choose it; none if that has failed."""
+    def _score_best(self, step: int, failures: list[dict[str, Any]]) -> dict[str, Any] | None:
+        """Return what the best checkpoint scores on the clips that did not choose it; None if that has failed."""
         assert self.final is not None
         try:
             with jointly(self.accelerator):
                 chosen = AudioLDM.from_pretrained(
                     self.folder / "best", device=self.model.device, heads=self.config.heads
                 )
-            scores: dict[str, float | None] = self.final.run(chosen, step, self.accelerator)["scores"]
-            return scores
+            return self.final.run(chosen, step, self.accelerator)
         except LostProcessError:
             raise
         except Exception as error:
@@ -423,7 +422,7 @@ class _Run:
                 warnings.warn(
                     f"the best checkpoint could not be scored on the evaluation clips: {problem}", stacklevel=3
                 )
-            return {}
+            return None
 
     def _announce(self) -> None:
         weights, trained = _count(self.unet.parameters()), _count(self.trained.values())

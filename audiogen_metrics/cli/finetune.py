@@ -108,7 +108,8 @@ def run(arguments: argparse.Namespace) -> int:
         "last_step": done.last_step,
         "scores": dict(done.scores),
     }
-    write_result(json.dumps(result, indent=2, allow_nan=False) + "\n", None, "json")
+    if distributed.place()[0] == 0:
+        write_result(json.dumps(result, indent=2, allow_nan=False) + "\n", None, "json")
     return 0
 
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from audiogen_metrics import protocols
 from audiogen_metrics.audioldm import training
 from audiogen_metrics.audioldm.claiming import CONFIG, INPUTS, STATE
 from audiogen_metrics.audioldm.configuration import FineTuneConfig
@@ -29,6 +31,7 @@ from audiogen_metrics.audioldm.training import Draws, diffusion_loss, read_state
 from audiogen_metrics.datasets.folder import read_folder
 from audiogen_metrics.errors import DataError, InsufficientDataError, MissingWeightsError, NumericsError, UsageError
 from audiogen_metrics.generation.history import History
+from audiogen_metrics.metrics.prdc import Coverage
 
 pytestmark = [
     pytest.mark.slow,
@@ -207,7 +210,8 @@ def test_killed_and_resumed_to_the_bit(tiny: Path, sounds: Path, tmp_path: Path)
 def test_two_processes_equal_one_that_accumulates(tiny: Path, sounds: Path, tmp_path: Path) -> None:
     one = settings(tiny, sounds, tmp_path / "one", accumulation=2)
     FineTune(one).fit()
-    finish(launch(settings(tiny, sounds, tmp_path / "two"), tmp_path / "yaml", processes=2))
+    said = finish(launch(settings(tiny, sounds, tmp_path / "two"), tmp_path / "yaml", processes=2))
+    assert said.count('"last_step": 6') == 1
     losses = [np.array([line["loss"] for line in steps(tmp_path / name)]) for name in ("one", "two")]
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
     # And stopped in between, to the bit.
@@ -585,3 +589,19 @@ def test_a_checkpoint_remembers_where_it_comes_from(
     with pytest.warns(UserWarning, match=r"two/last come from cvssp/audioldm-s-full-v2 and are licensed CC BY-NC-SA"):
         model = AudioLDM.from_pretrained(again.model, device="cpu")
     assert model.clap.folder.parents[1].name == "models--sanchit-gandhi--clap-htsat-unfused-s-full-v2"
+
+
+def test_a_monitor_that_so_few_clips_do_not_have(
+    tiny: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A protocol of one's own, whose first score looks at the five nearest neighbours."""
+    few = replace(protocols.PROTOCOLS["yamnet"], name="few")
+    plain = next(iter(few.recipes.values()))
+    recipe = replace(plain, score_id="coverage_yamnet", definition=Coverage())
+    few = replace(few, recipes={recipe.score_id: recipe})
+    monkeypatch.setattr(protocols, "PROTOCOLS", {**protocols.PROTOCOLS, "few": few})
+    assert evaluated(tiny, sounds, tmp_path, protocol="few").monitored() == ("coverage_yamnet", True)
+    with pytest.raises(InsufficientDataError, match=r"monitor: coverage_yamnet cannot be computed on 4 clips \(.*\d"):
+        FineTune(evaluated(tiny, sounds, tmp_path / "out", protocol="few")).fit()
+    assert not (tmp_path / "out" / CONFIG).exists()
+    assert FineTune(evaluated(tiny, sounds, tmp_path / "out", protocol="few", eval_clips=10)).fit().step in (3, 6)
