@@ -78,21 +78,24 @@ def point_at(folder: Path, name: str, target: str) -> None:
             shutil.rmtree(old, ignore_errors=True)
 
 
-def _copy_frozen(source: Snapshot, clap: str | None, target: Path) -> None:
-    """Give a checkpoint the networks that do not train, and say where all of them come from."""
-    origin = dict(source.origin)
+def frozen_files(source: Snapshot, clap: str | None) -> dict[str, Path]:
+    """Return the files of the networks that do not train, by their place in a checkpoint."""
     folders = {part: source.folder / part for part in (*PARTS, "clap") if part != "unet"}
     if clap is not None and as_path(clap).is_dir():
         folders["clap"] = as_path(clap)
-    elif clap is not None:
-        origin["clap"] = clap
+    found = {name: source.folder / name for name in ("model_index.json", MARKER)}
     for part, folder in folders.items():
-        for file in folder.iterdir() if folder.is_dir() else ():
-            if file.is_file():
-                link(file, target / part / file.name)
-    for file in (source.folder / "model_index.json", source.folder / MARKER):
-        if file.exists():
-            link(file, target / file.name)
+        found |= {f"{part}/{file.name}": file for file in (folder.iterdir() if folder.is_dir() else ())}
+    return {name: file for name, file in found.items() if file.is_file()}
+
+
+def _copy_frozen(source: Snapshot, clap: str | None, target: Path) -> None:
+    """Give a checkpoint the networks that do not train, and say where all of them come from."""
+    for name, file in frozen_files(source, clap).items():
+        link(file, target / name)
+    origin = dict(source.origin)
+    if clap is not None and not as_path(clap).is_dir():
+        origin["clap"] = clap
     write_atomically(target / ORIGIN, json.dumps(origin, indent=2).encode())
 
 

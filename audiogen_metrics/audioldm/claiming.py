@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from audiogen_metrics.audioldm.configuration import FineTuneConfig
+from audiogen_metrics.audioldm.snapshots import weights_files
+from audiogen_metrics.backbones.weights import sha256_of
 from audiogen_metrics.errors import DataError, UsageError, option
+from audiogen_metrics.options import as_path
 from audiogen_metrics.writing import write_atomically
+
+if TYPE_CHECKING:
+    from audiogen_metrics.audioldm.generation import AudioLDM
 
 STATE, CONFIG, INPUTS = "state.pt", "config.json", "inputs.json"
 
@@ -69,6 +75,42 @@ def check_inputs(folder: Path, inputs: Inputs) -> None:
         )
 
 
+def inputs_of(
+    train: Mapping[str, str],
+    held: Mapping[str, str],
+    model: AudioLDM,
+    config: FineTuneConfig,
+    weights: Mapping[str, str | Path],
+) -> Inputs:
+    """Return what a run is made from.
+
+    Parameters
+    ----------
+    train, held
+        Content hash and prompt of training and evaluation clips by clip id.
+    model
+        Its weights count, and CLAP's where recordings are the condition.
+    config
+        Of the run.
+    weights
+        Files of backbones, as in `score`; the published ones are verified wherever they lie.
+    """
+    networks = dict(model.snapshot.digests())
+    if config.condition == "audio":
+        networks |= {f"clap/{name}": digest for name, digest in model.clap.digests.items()}
+    scoring = {}
+    for name, given in weights.items():
+        path = as_path(given)
+        for file in weights_files(path) if path.is_dir() else [path]:
+            scoring[f"{name}/{file.name}"] = sha256_of(file)
+    return {
+        "training clips": dict(train),
+        "evaluation clips": dict(held),
+        "weights of the model": networks,
+        "weights of the scores": scoring,
+    }
+
+
 def claim(folder: Path, config: FineTuneConfig, inputs: Inputs) -> None:
     """Write down what the run is, once all is ready for it; UsageError if that cannot be written."""
     try:
@@ -88,6 +130,13 @@ def require_room(folder: Path, needed: int) -> None:
             where=folder,
             fix="Free space, or choose a folder on another disk",
         )
+
+
+def bytes_of_copies(files: Iterable[Path], folder: Path) -> int:
+    """Return what files take in a folder: nothing where a second name will do, their size on another disk."""
+    disk = folder.stat().st_dev
+    states = [file.stat() for file in files]
+    return sum(state.st_size for state in states if state.st_dev != disk)
 
 
 def _change(before: Mapping[str, str], now: Mapping[str, str]) -> str:

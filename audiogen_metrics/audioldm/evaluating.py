@@ -14,6 +14,7 @@ import numpy.typing as npt
 import soundfile
 
 from audiogen_metrics.audio.files import ClipSet
+from audiogen_metrics.audioldm.claiming import bytes_of_copies
 from audiogen_metrics.audioldm.configuration import FineTuneConfig
 from audiogen_metrics.audioldm.devices import in_first, jointly
 from audiogen_metrics.audioldm.generation import TRAINED_SECONDS, AudioLDM, AudioLDMGenerator, Sampling
@@ -63,15 +64,16 @@ class Evaluation:
         self._config, self._weights = config, weights
         self._references, self._samples = folder / name / "references", folder / name / "samples"
         self._recordings = {clip.clip_id: clip.path for clip in clips if clip.path is not None}
-        self.prompts: dict[str, str] = {clip.clip_id: prompt(clip, config.template) for clip in clips}
+        prompts = {clip.clip_id: prompt(clip, config.template) for clip in clips}
         self._requests = [
-            Request(name, self.prompts[name], seconds=config.eval_seconds or seconds_of(path), seed=config.seed)
+            Request(name, prompts[name], seconds=config.eval_seconds or seconds_of(path), seed=config.seed)
             for name, path in self._recordings.items()
         ]
 
-    def bytes_needed(self, sample_rate: int) -> int:
-        """Return the size of the clips of one evaluation."""
-        return sum(round(2 * sample_rate * request.seconds) for request in self._requests)
+    def bytes_needed(self, folder: Path, sample_rate: int) -> int:
+        """Return what recordings and the clips of one evaluation take in a folder."""
+        clips = sum(round(2 * sample_rate * request.seconds) for request in self._requests)
+        return clips + bytes_of_copies(self._recordings.values(), folder)
 
     def rehearse(self, model: AudioLDM) -> Mapping[str, str]:
         """Score noise in place of clips: what an evaluation needs is there, or it is said before anything trains.
@@ -79,7 +81,7 @@ class Evaluation:
         Returns
         -------
         Mapping[str, str]
-            Content hash of each recording by clip id.
+            Content hash of each recording, and its prompt, by clip id.
 
         Raises
         ------
@@ -106,7 +108,7 @@ class Evaluation:
         if found.value is None:
             what = f"{monitor} cannot be computed on {len(self._requests)} clips ({found.reason})"
             raise InsufficientDataError(what, "monitor", "Choose another score, or more evaluation clips")
-        return report.ref.files
+        return {request.clip_id: f"{report.ref.files[request.clip_id]} {request.prompt}" for request in self._requests}
 
     def lay_out(self) -> None:
         """Put the recordings into the folder of the run; DataError if it has others already."""

@@ -17,13 +17,14 @@ from typing import Any
 
 import torch
 
-from audiogen_metrics.audioldm.checkpoints import point_at, write_checkpoint
+from audiogen_metrics.audioldm.checkpoints import frozen_files, point_at, write_checkpoint
 from audiogen_metrics.audioldm.claiming import (
     STATE,
-    Inputs,
+    bytes_of_copies,
     check_folder,
     check_inputs,
     claim,
+    inputs_of,
     make_folder,
     require_room,
 )
@@ -43,7 +44,6 @@ from audiogen_metrics.audioldm.training import (
     weights_digest,
     write_state,
 )
-from audiogen_metrics.backbones.weights import sha256_of
 from audiogen_metrics.datasets.base import Clip
 from audiogen_metrics.distributed import leave
 from audiogen_metrics.errors import DataError, LostProcessError, NumericsError
@@ -187,7 +187,8 @@ class _Run:
         require_room(self.folder, self._bytes_needed(evaluations))
         if evaluations:
             self._say("rehearsing the evaluation: noise is scored against the recordings")
-        inputs = self._inputs([(each, each.rehearse(self.model)) for each in evaluations])
+        heard = {name: text for each in evaluations for name, text in each.rehearse(self.model).items()}
+        inputs = inputs_of(self.clips.digests, heard, self.model, self.config, self._weights)
         check_inputs(self.folder, inputs)
         if not (self.folder / STATE).exists():  # nothing of a run that has not begun is kept
             for name in ("evaluation", "final"):
@@ -199,22 +200,10 @@ class _Run:
     def _bytes_needed(self, evaluations: Sequence[Evaluation]) -> int:
         """Return what the run adds to the disk at most: each file is whole before the one that it replaces goes."""
         state, checkpoint = 16 * _count(self.trained.values()), 4 * _count(self.unet.parameters())
+        checkpoint += bytes_of_copies(frozen_files(self.model.snapshot, self.config.clap).values(), self.folder)
         copies = 1 if (self.folder / STATE).exists() else 2
-        clips = sum(evaluation.bytes_needed(self.model.sample_rate) for evaluation in evaluations)
+        clips = sum(evaluation.bytes_needed(self.folder, self.model.sample_rate) for evaluation in evaluations)
         return copies * (state + checkpoint) + clips
-
-    def _inputs(self, rehearsed: Sequence[tuple[Evaluation, Mapping[str, str]]]) -> Inputs:
-        """Return the digests of what the run is made from: clips with their prompts, networks, backbones' files."""
-        inputs: dict[str, dict[str, str]] = {"training clips": dict(self.clips.digests)}
-        for evaluation, files in rehearsed:
-            found = {name: f"{files[name]} {text}" for name, text in evaluation.prompts.items()}
-            inputs["evaluation clips"] = inputs.get("evaluation clips", {}) | found
-        networks = dict(self.model.snapshot.digests())
-        if self.config.condition == "audio":
-            networks |= {f"clap/{name}": digest for name, digest in self.model.clap.digests.items()}
-        given = {name: as_path(path) for name, path in self._weights.items()}
-        scoring = {name: sha256_of(path) for name, path in given.items() if path.is_file()}
-        return {**inputs, "weights of the model": networks, "weights of the scores": scoring}
 
     def fit(self, resume: bool) -> FineTuned:
         """Train from the beginning, or from the state on the disk."""
@@ -393,7 +382,8 @@ class _Run:
             "config": asdict(self.config),
         }
         if self.final is not None and best is not None:
-            result["scores_on_evaluation"] = self._score_best(best["step"], result["failed_evaluations"])
+            report = self._score_best(best["step"], result["failed_evaluations"])
+            result["scores_on_evaluation"] = report["scores"] if report else {}
         if self._main:
             write_atomically(self.folder / RESULT, json.dumps(result, indent=2, allow_nan=False).encode())
             self.history.plot()

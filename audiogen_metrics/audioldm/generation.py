@@ -172,7 +172,8 @@ class AudioLDM:
         origin = snapshot.origin
         if "licence" in origin and snapshot.name not in _TOLD:
             _TOLD.add(snapshot.name)
-            source = "" if origin["model"] == snapshot.name else f" come from {origin['model']} and"
+            model = origin.get("model", snapshot.name)
+            source = "" if model == snapshot.name else f" come from {model} and"
             warnings.warn(f"the weights of {snapshot.name}{source} are licensed {origin['licence']}", stacklevel=2)
         if snapshot.is_random:
             warnings.warn(f"{snapshot.name} has random weights: its sound means nothing", stacklevel=2)
