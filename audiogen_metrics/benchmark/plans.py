@@ -13,7 +13,7 @@ from audiogen_metrics.audioldm.sampling import Sampling
 from audiogen_metrics.datasets import DATASETS as KNOWN
 from audiogen_metrics.datasets.base import Clip
 from audiogen_metrics.datasets.folder import open_dataset
-from audiogen_metrics.datasets.splits import Split, split_by
+from audiogen_metrics.datasets.splits import Split, draw, split_by
 from audiogen_metrics.errors import DataError, UsageError, option
 from audiogen_metrics.protocols import get_protocol
 
@@ -77,7 +77,7 @@ class BenchSettings:
     protocol
         Of the scores.
     limit
-        Evaluation clips of each dataset, at most; marks the results as a part.
+        Evaluation clips of each dataset, at most, drawn at random from all classes; marks the results as a part.
     seed
         Of splits, sampling and training.
     training
@@ -172,11 +172,11 @@ class Plan:
 
     def evaluation(self, dataset: str) -> list[Clip]:
         """Return the evaluation clips of a dataset, sorted by id, no more than the limit."""
-        return list(self.splits[dataset].evaluation.clips)[: self.settings.limit]
+        return list(self.splits[dataset].evaluation.clips)
 
     def recordings(self, dataset: str) -> list[Clip]:
         """Return all clips of a dataset whose audio is there, no more than the limit: what Figure 1 corrupts."""
-        return _recordings(self.splits[dataset])[: self.settings.limit]
+        return _recordings(self.splits[dataset], self.settings)
 
     def training(self, dataset: str) -> list[Clip]:
         """Return the training clips of a dataset whose audio is there; its validation part is left alone."""
@@ -232,7 +232,7 @@ def _cells(
     artefact: Artefact, dataset: str, settings: BenchSettings, systems: Mapping[str, str], split: Split
 ) -> list[Cell]:
     clips = [(clip.clip_id, clip.path.stat().st_size if clip.path else 0) for clip in split.evaluation.clips]
-    common = {**settings.shared(), "split": split.rule, "clips": _digest(clips[: settings.limit])}
+    common = {**settings.shared(), "split": split.rule, "clips": _digest(clips)}
     if artefact == "table1":
         own = [Cell((artefact,), "generate", dataset, condition, settings=common) for condition in ("text", "audio")]
         for name, text in systems.items():
@@ -240,7 +240,7 @@ def _cells(
             own.append(Cell((artefact,), kind, dataset, system=name, settings={**common, "system": text}))
         return own
     if artefact == "figure1":
-        studied = [clip.clip_id for clip in _recordings(split)[: settings.limit]]
+        studied = [clip.clip_id for clip in _recordings(split, settings)]
         shape = {"protocol": settings.protocol, "seed": settings.seed, "repeats": settings.repeats}
         return [
             Cell(
@@ -292,7 +292,7 @@ def _split(dataset: str, settings: BenchSettings) -> Split:
             f"Say so: {option('splits', {dataset: 'RULE'})}",
         )
     split = split_by(found, rule, settings.seed)
-    wanted = split.evaluation.clips[: settings.limit]
+    wanted = _drawn(split.evaluation.clips, settings)
     missing = [clip.clip_id for clip in wanted if clip.path is None]
     if missing:
         raise DataError(
@@ -301,12 +301,16 @@ def _split(dataset: str, settings: BenchSettings) -> Split:
             fix=f"See agm data check {dataset}; the clips you have are a split too: "
             f"{option('splits', {dataset: 'list:FILE'})}",
         )
-    return split
+    return replace(split, evaluation=split.evaluation.only(wanted))
 
 
-def _recordings(split: Split) -> list[Clip]:
+def _recordings(split: Split, settings: BenchSettings) -> list[Clip]:
     clips = (*(split.train.present if split.train else ()), *split.evaluation.present)
-    return sorted(clips, key=lambda clip: clip.clip_id)
+    return _drawn(sorted(clips, key=lambda clip: clip.clip_id), settings)
+
+
+def _drawn(clips: Sequence[Clip], settings: BenchSettings) -> list[Clip]:
+    return list(clips) if settings.limit is None else draw(clips, settings.limit, settings.seed)
 
 
 def _training(split: Split) -> list[Clip]:

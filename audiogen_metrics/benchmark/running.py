@@ -225,6 +225,7 @@ class Benchmark:
         )
         done = FineTune(config, weights=self._weights).fit(resume=True, progress=self._progress)
         history = [json.loads(line) for line in (done.folder / "history.jsonl").read_text().splitlines()]
+        history = [entry for entry in history if "error" not in entry]
         count = len(evaluation)
         scores = {name: {"value": value, "n_gen": count, "n_ref": count} for name, value in done.scores.items()}
         return Result(cell, scores, done.step, {"history": history}, ())

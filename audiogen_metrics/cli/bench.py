@@ -53,7 +53,12 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--split", action="append", default=[], metavar="DATASET=RULE", help="such as esc50=fold:5 (repeatable)"
     )
-    parser.add_argument("--limit", type=at_least(1), metavar="N", help="evaluation clips of each dataset, at most")
+    parser.add_argument(
+        "--limit",
+        type=at_least(1),
+        metavar="N",
+        help="evaluation clips of each dataset, at most, of all classes",
+    )
     parser.add_argument(
         "--dry-run", action="store_true", help="print the cells with clips, steps and cost; run nothing"
     )
