@@ -89,20 +89,21 @@ class Benchmark:
     def run(self) -> list[Result]:
         """Run every cell that is not done, and return the results of all.
 
+        The first cell that fails ends the run; what is done by then is what `done` returns, and is not done again.
         Under ``torchrun`` the processes share the generation; the first one scores and has the results, the others
-        return those that are done when they come to them.
+        return those that are done when they come to the end.
         """
-        results = []
         for number, cell in enumerate(self.plan.cells, 1):
-            result = self.read(cell)
-            if result is None:
+            if self.read(cell) is None:
                 self._say(f"[{number}/{len(self.plan.cells)}] {cell.name}")
                 begin = time.perf_counter()
-                result = self._run(cell)
+                self._run(cell)
                 self._say(f"[{number}/{len(self.plan.cells)}] done in {time.perf_counter() - begin:.0f} s")
-            if result is not None:
-                results.append(result)
-        return results
+        return self.done()
+
+    def done(self) -> list[Result]:
+        """Return the results of the cells that are done, in the order of the plan."""
+        return [result for cell in self.plan.cells if (result := self.read(cell)) is not None]
 
     def read(self, cell: Cell) -> Result | None:
         """Return a cell's result if it is there, whole and of these settings; else None."""
@@ -116,7 +117,8 @@ class Benchmark:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def _run(self, cell: Cell) -> Result | None:
+    def _run(self, cell: Cell) -> None:
+        """Run a cell and note its result."""
         folder = below(self.folder / "cells", cell.name)
         match cell.kind:
             case "study":
@@ -126,7 +128,7 @@ class Benchmark:
             case _:
                 result = self._generate_and_score(cell, folder)
         if result is None or not self.is_main:
-            return None
+            return
         body = {
             "cell": _plain(cell),
             "scores": result.scores,
@@ -137,7 +139,6 @@ class Benchmark:
         body = json.loads(json.dumps(body, allow_nan=False))
         content = {"sha256": _checksum(body), "result": body}
         write_atomically(folder / RESULT, json.dumps(content, indent=2, ensure_ascii=False).encode())
-        return result
 
     def _generate_and_score(self, cell: Cell, folder: Path) -> Result | None:
         clips = self.plan.evaluation(cell.dataset)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from audiogen_metrics.errors import UsageError
 
 if TYPE_CHECKING:
     from audiogen_metrics.benchmark.plans import Plan
+    from audiogen_metrics.benchmark.running import Benchmark
 
 ARTEFACTS = ("table1", "table2", "figure1", "figure2", "all")
 
@@ -92,7 +94,6 @@ def _datasets() -> list[str]:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the plan, or print it."""
-    from audiogen_metrics.benchmark.output import write
     from audiogen_metrics.benchmark.plans import make_plan
     from audiogen_metrics.benchmark.running import Benchmark, describe_systems
 
@@ -113,11 +114,23 @@ def run(arguments: argparse.Namespace) -> int:
         benchmark = Benchmark(
             plan, arguments.output, weights=parse_weights(arguments.weights), systems=systems, progress=True
         )
-        results = benchmark.run()
-    if benchmark.is_main:
-        for file in write(plan, results, arguments.output):
-            print(file)
+        try:
+            benchmark.run()
+        except BaseException:
+            with contextlib.suppress(UsageError):  # a full disk is said once
+                _show(benchmark, arguments.output)
+            raise
+        _show(benchmark, arguments.output)
     return 0
+
+
+def _show(benchmark: Benchmark, output: Path) -> None:
+    """Write the tables and figures of the cells that are done, if there are any, and print the files' names."""
+    from audiogen_metrics.benchmark.output import write
+
+    done = benchmark.done() if benchmark.is_main else []
+    if done:
+        print(*write(benchmark.plan, done, output), sep="\n")
 
 
 def _settings(arguments: argparse.Namespace) -> Any:
