@@ -41,6 +41,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "sampling_steps": (1, 1000),
     "guidance": (0, math.inf),
     "eta": (0, 1),
+    "candidates": (1, 1000),
 }
 
 
@@ -94,7 +95,7 @@ class FineTuneConfig:
     eval_every, eval_clips, eval_seconds
         Steps between evaluations; evaluation clips at most; length of what is generated, None for that of the
         reference, at most 10.24 s.
-    sampling_steps, guidance, eta
+    sampling_steps, guidance, eta, candidates
         How evaluation clips are sampled, always from text, as in the paper.
     protocol, monitor
         How they are scored, and the score that chooses the best checkpoint; None takes the protocol's FD.
@@ -139,6 +140,7 @@ class FineTuneConfig:
     sampling_steps: int = 200
     guidance: float = 2.5
     eta: float = 1.0
+    candidates: int = 1
     protocol: str = "audioldm"
     monitor: str | None = None
     patience: int | None = None
@@ -162,7 +164,10 @@ class FineTuneConfig:
 
         recipes = get_protocol(self.protocol).recipes.values()
         known = {recipe.score_id: recipe.definition.higher_is_better for recipe in recipes}
-        monitor = self.monitor or next(recipe.score_id for recipe in recipes if recipe.metric == "fd")
+        monitor = self.monitor or next((recipe.score_id for recipe in recipes if recipe.metric == "fd"), None)
+        if monitor is None:
+            what = f"protocol {self.protocol} has no FD to choose the best checkpoint by"
+            raise UsageError(what, "monitor", f"Name another score: {', '.join(sorted(known))}")
         if monitor not in known:
             raise unknown_name(f"score of protocol {self.protocol}", monitor, sorted(known))
         return monitor, known[monitor]

@@ -63,7 +63,9 @@ class Evaluation:
             shutil.rmtree(self._samples, ignore_errors=True)
         accelerator.wait_for_everyone()
         config = self._config
-        sampling = Sampling(steps=config.sampling_steps, guidance=config.guidance, eta=config.eta)
+        sampling = Sampling(
+            steps=config.sampling_steps, guidance=config.guidance, eta=config.eta, candidates=config.candidates
+        )
         generate_folder(AudioLDMGenerator(model, sampling), self._requests, target)
         accelerator.wait_for_everyone()
         if not accelerator.is_main_process:
@@ -76,6 +78,7 @@ class Evaluation:
             "protocol": config.protocol,
             "n": len(self._requests),
             "scores": {name: found.value for name, found in report.scores.items()},
+            "std": {name: found.std for name, found in report.scores.items() if found.std is not None},
             "warnings": list(report.warnings),
         }
 

@@ -30,6 +30,7 @@ from audiogen_metrics.audioldm.tiny import MARKER
 from audiogen_metrics.audioldm.training import (
     Draws,
     diffusion_loss,
+    in_float32,
     learning_rate,
     read_state,
     weights_digest,
@@ -199,6 +200,8 @@ class FineTune:
                 # A stream of its own: a random checkpoint may have been made from the same seed.
                 torch.manual_seed(int(np.random.SeedSequence([config.seed, 2]).generate_state(1)[0]))
                 model.unet = type(model.unet).from_config(model.unet.config).to(device)
+        if config.candidates > 1:
+            _ = model.clap  # before any step: a missing one stops the run at once
         return model
 
 
@@ -348,7 +351,8 @@ class _Run:
         self.ema.copy_to(self.trained.values())
         self.unet.eval()
         try:
-            yield
+            with in_float32(self.unet):
+                yield
         finally:
             self.ema.restore(self.trained.values())
 
@@ -439,10 +443,14 @@ class _Run:
             "config": asdict(self.config),
         }
         if self.final is not None:
-            chosen = AudioLDM.from_pretrained(self.folder / "best", device=self.model.device, heads=self.config.heads)
+            clap = self.model.clap.folder if self.config.candidates > 1 else None
+            chosen = AudioLDM.from_pretrained(
+                self.folder / "best", device=self.model.device, heads=self.config.heads, clap=clap
+            )
             report = self.final.run(chosen, result["step"], self.accelerator)
             if report is not None:
                 result["scores_on_evaluation"] = report["scores"]
+                result["report_on_evaluation"] = report
         if self._main:
             write_atomically(self.folder / RESULT, json.dumps(result, indent=2, allow_nan=False).encode())
             self.history.plot()

@@ -11,7 +11,7 @@ from typing import Any
 from audiogen_metrics import __version__
 from audiogen_metrics.benchmark.plans import ARTEFACTS, Artefact, Cell, Plan
 from audiogen_metrics.benchmark.published import UNKNOWN, tables
-from audiogen_metrics.benchmark.records import remarks, rows, title_of, undone
+from audiogen_metrics.benchmark.records import remarks, remarks_of, rows, title_of
 from audiogen_metrics.benchmark.running import Result
 from audiogen_metrics.report.plots import Curve, Panel, draw
 from audiogen_metrics.report.tables import records_to_csv, records_to_markdown, tex
@@ -31,24 +31,31 @@ def write(plan: Plan, results: Sequence[Result], folder: Path) -> list[Path]:
     sections: list[str] = []
     files: list[Path] = []
     for artefact in plan.artefacts:
-        notes = [*undone(artefact, plan, results), *remarks(plan, results)]
+        mine = [result for result in results if artefact in result.cell.artefacts]
+        own = remarks_of(artefact, plan, results)
         if artefact in ("table1", "table2"):
             records = rows(artefact, plan, results)
-            made = _write_table(artefact, plan, records, notes, folder) if records else []
+            notes = [*remarks(plan, mine), *own]
+            made = _write_table(artefact, plan, mine, records, notes, folder) if records else []
             shown = _html_table(records) if records else ""
         else:
-            made = _figures(artefact, results, folder)
+            made = _figures(artefact, mine, folder)
             shown = "".join(_inline(path) for path in made if path.suffix == ".svg")
         files += made
-        sections.append(f"<h2>{html.escape(ARTEFACTS[artefact])}</h2>{shown or '<p>No cell is done.</p>'}")
+        title = f"<h2>{html.escape(ARTEFACTS[artefact])}</h2>"
+        sections.append(f"{title}{_warned(own)}{shown or '<p>No cell is done.</p>'}")
     page = folder / "index.html"
-    every = [note for artefact in plan.artefacts for note in undone(artefact, plan, results)]
-    write_result(page, _page(sections, [*every, *remarks(plan, results)], plan).encode())
+    write_result(page, _page(sections, remarks(plan, results), plan).encode())
     return [page, *files]
 
 
 def _write_table(
-    artefact: Artefact, plan: Plan, records: Sequence[Mapping[str, Any]], notes: Sequence[str], folder: Path
+    artefact: Artefact,
+    plan: Plan,
+    results: Sequence[Result],
+    records: Sequence[Mapping[str, Any]],
+    notes: Sequence[str],
+    folder: Path,
 ) -> list[Path]:
     title = ARTEFACTS[artefact]
     content = {
@@ -60,6 +67,7 @@ def _write_table(
         "splits": {name: split.rule for name, split in plan.splits.items()},
         "published": tables()["source"],
         "rows": records,
+        "cells": [_contributed(result) for result in results],
     }
     texts = {
         "json": json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=list),
@@ -72,8 +80,20 @@ def _write_table(
     return [folder / f"{artefact}.{suffix}" for suffix in texts]
 
 
-def _figures(artefact: Artefact, results: Sequence[Result], folder: Path) -> list[Path]:
-    mine = [result for result in results if artefact in result.cell.artefacts]
+def _contributed(result: Result) -> dict[str, Any]:
+    """Return all that is known of a row: what made it, by digests and versions, and its scores in full."""
+    cell = result.cell
+    return {
+        "name": cell.name,
+        **{name: getattr(cell, name) for name in ("kind", "dataset", "system", "condition", "pretrained")},
+        "settings": cell.settings,
+        "versions": result.versions,
+        "step": result.step,
+        "scores": result.scores,
+    }
+
+
+def _figures(artefact: Artefact, mine: Sequence[Result], folder: Path) -> list[Path]:
     if artefact == "figure1":
         found = []
         for result in mine:
@@ -142,9 +162,13 @@ def _html_table(records: Sequence[Mapping[str, Any]]) -> str:
     return f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
 
 
+def _warned(notes: Sequence[str], title: str = "") -> str:
+    items = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
+    return f"<div class=warn>{title}<ul>{items}</ul></div>" if notes else ""
+
+
 def _page(sections: Sequence[str], notes: Sequence[str], plan: Plan) -> str:
     model = html.escape(plan.settings.model)
-    warnings = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
     unknown = "".join(f"<li>{html.escape(what)}</li>" for what in UNKNOWN)
     settings = html.escape(json.dumps(plan.settings.shared(), indent=2, ensure_ascii=False, default=list))
     splits = "".join(
@@ -159,7 +183,7 @@ def _page(sections: Sequence[str], notes: Sequence[str], plan: Plan) -> str:
 <main>
 <h1>Benchmark of arXiv 2303.03857</h1>
 <p>audiogen-metrics {__version__}; model {model}; protocol {html.escape(plan.settings.protocol)}.</p>
-{f"<section class=warn><h2>Before reading a number</h2><ul>{warnings}</ul></section>" if warnings else ""}
+{_warned(notes, "<h2>Before reading a number</h2>")}
 {"".join(f"<section>{section}</section>" for section in sections)}
 <section><h2>What the paper does not say</h2><ul>{unknown}</ul></section>
 <section><h2>Evaluation clips</h2><ul>{splits}</ul></section>

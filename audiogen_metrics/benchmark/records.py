@@ -68,9 +68,9 @@ def _parts(score: Mapping[str, Any], theirs: float | None, comparable: bool) -> 
 
 
 def remarks(plan: Plan, results: Sequence[Result]) -> list[str]:
-    """Return what to know before reading a number, the gravest first."""
+    """Return what to know before reading any number, the gravest first."""
     settings, found = plan.settings, []
-    if "tiny-random" in settings.model:
+    if any(result.cell.settings.get("model", {}).get("random_weights") for result in results):
         found.append("the model has random weights: these numbers mean nothing but that the machinery works")
     if settings.protocol != "audioldm":
         found.append(
@@ -78,23 +78,29 @@ def remarks(plan: Plan, results: Sequence[Result]) -> list[str]:
         )
     if settings.limit is not None:
         found.append(f"at most {settings.limit} clips of each dataset: not the benchmark, a part of it")
-    found += list(plan.warnings)
-    cells: dict[str, list[str]] = defaultdict(list)
-    for result in results:
+    versions = sorted({str(result.versions.get("audiogen-metrics")) for result in results})
+    if len(versions) > 1:
+        found.append(f"the cells were made by several versions of audiogen-metrics: {', '.join(versions)}")
+    return found
+
+
+def remarks_of(artefact: Artefact, plan: Plan, results: Sequence[Result]) -> list[str]:
+    """Return what to know before reading a table or figure: what it lacks, and what was said of its clips and cells."""
+    cells = [cell for cell in plan.cells if artefact in cell.artefacts]
+    mine = [result for result in results if artefact in result.cell.artefacts]
+    done = {result.cell.name for result in mine}
+    lacking = [cell.title for cell in cells if cell.name not in done]
+    found = [*plan.warnings.get(artefact, ())]
+    if lacking:
+        found[:0] = [f"{len(lacking)} of {len(cells)} cells are not done, and missing here: {', '.join(lacking)}"]
+    places: dict[str, list[str]] = defaultdict(list)
+    for result in mine:
         for text in result.warnings:
-            cells[text].append(_place(result.cell))
-    return found + [f"{', '.join(dict.fromkeys(names))}: {text}" for text, names in cells.items()]
+            places[text].append(_place(result.cell))
+    return found + [f"{', '.join(dict.fromkeys(names))}: {text}" for text, names in places.items()]
 
 
 def _place(cell: Cell) -> str:
-    return f"{title_of(cell.dataset)} {cell.condition}".strip()
-
-
-def undone(artefact: Artefact, plan: Plan, results: Sequence[Result]) -> list[str]:
-    """Return a remark on the cells of a table or figure that have no result; none where all have one."""
-    cells = [cell for cell in plan.cells if artefact in cell.artefacts]
-    done = {result.cell.name for result in results}
-    lacking = [cell.name.rpartition("-")[0] for cell in cells if cell.name not in done]
-    if not lacking:
-        return []
-    return [f"{len(lacking)} of {len(cells)} cells are not done, and missing here: {', '.join(lacking)}"]
+    system = "" if cell.system == "audioldm" else cell.system
+    start = {None: "", True: "pre-trained", False: "scratch"}[cell.pretrained]
+    return " ".join(filter(None, (title_of(cell.dataset), system, start, cell.condition)))

@@ -15,7 +15,7 @@ from audiogen_metrics.benchmark.plans import Plan, make_plan
 from audiogen_metrics.benchmark.records import rows
 from audiogen_metrics.benchmark.running import RESULT, Result
 from audiogen_metrics.cli.main import main
-from tests.benchmark.test_benchmark import CLASSES, settings
+from tests.benchmark.test_benchmark import CLASSES, TRAINING, settings
 from tests.datasets import miniatures
 
 
@@ -115,7 +115,7 @@ def test_what_is_done_is_written_where_a_later_cell_fails(
     header, *body = table_of(out / "table1.md")
     assert [row[header.index("condition")] for row in body] == ["text", "audio"]
     remark = "1 of 3 cells are not done, and missing here: folder-esc50-mine"
-    assert json.loads((out / "table1.json").read_text())["remarks"][0] == remark
+    assert json.loads((out / "table1.json").read_text())["remarks"][2] == remark
     assert remark in (out / "index.html").read_text()
     # Mended, the rest is done, and the remark is gone.
     (tmp_path / "mine" / "esc50" / "broken.wav").unlink()
@@ -127,6 +127,57 @@ def test_what_is_done_is_written_where_a_later_cell_fails(
     assert len(table_of(out / "table1.md")) == 4
     assert "not done" not in (out / "table1.md").read_text()
     assert {path: path.stat().st_mtime_ns for path in done} == done
+
+
+def test_remarks_stand_where_they_belong(roots: dict[str, str], tmp_path: Path) -> None:
+    plan = make_plan(["table1", "table2"], settings(roots, protocol="audioldm"), {"mine": "folder", "other": "folder"})
+    assert not any("share their source recording" in text for text in plan.warnings["table1"])
+    assert any("share their source recording" in text for text in plan.warnings["table2"])
+    results = [Result(cell, {}, None, {}, (f"said of {cell.title}", "said of all")) for cell in plan.cells]
+    write(plan, results, tmp_path)
+    told = {name: json.loads((tmp_path / f"{name}.json").read_text())["remarks"] for name in ("table1", "table2")}
+    assert "ESC-50 mine: said of folder-esc50-mine" in told["table1"]
+    assert "UrbanSound8K other: said of folder-urbansound8k-other" in told["table1"]
+    assert "ESC-50 scratch audio: said of finetune-esc50-audioldm-scratch-audio" in told["table2"]
+    assert not any("finetune" in text or "share their" in text for text in told["table1"])
+    assert not any("said of folder" in text for text in told["table2"])
+    everywhere = [text for text in told["table1"] if text.endswith("said of all")]
+    assert everywhere == [
+        "ESC-50 text, ESC-50 audio, ESC-50 mine, ESC-50 other, UrbanSound8K text, UrbanSound8K audio, "
+        "UrbanSound8K mine, UrbanSound8K other: said of all"
+    ]
+    page = (tmp_path / "index.html").read_text()
+    first, second = page.split("<h2>Table I:")[1].split("<h2>Table II:")
+    assert "share their source" not in first
+    assert "share their source" in second
+    assert "folder-esc50-mine" in first
+    assert "folder-esc50-mine" not in second
+
+
+def test_table_2_has_spreads_and_warnings_and_what_made_it(
+    roots: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = [f"--train={name}={value}" for name, value in (TRAINING | {"steps": 2, "precision": "bf16"}).items()]
+    only = command({"esc50": roots["esc50"]}, "table2", tmp_path / "out", "--candidates", "2", *train)
+    assert main(only) == 0, capsys.readouterr().err
+    content = json.loads((tmp_path / "out" / "table2.json").read_text())
+    assert all(row["IS ±"] >= 0 and row["n"] == 10 for row in content["rows"])
+    optimistic = next(text for text in content["remarks"] if "chosen on the evaluation clips" in text)
+    places = ("scratch audio", "scratch text", "pre-trained audio", "pre-trained text")
+    assert optimistic.startswith(", ".join(f"ESC-50 {place}" for place in places))
+    assert any("is_yamnet: " in text for text in content["remarks"])
+    assert content["remarks"][0].startswith("the model has random weights")
+    for cell in content["cells"]:
+        assert cell["settings"]["training"]["precision"] == "bf16"
+        assert cell["settings"]["model"]["weights_sha256"]["unet/diffusion_pytorch_model.safetensors"]
+        assert cell["settings"]["clap"]["model.safetensors"]
+        assert cell["settings"]["scoring"]["yamnet"]["weights_sha256"]
+        assert cell["versions"].keys() >= {"audiogen-metrics", "torch", "numpy"}
+        run = tmp_path / "out" / "cells" / cell["name"] / "run"
+        for line in (run / "evaluation/samples/0000002/manifest.jsonl").read_text().splitlines():
+            entry = json.loads(line)
+            assert (entry["settings"]["candidates"], entry["settings"]["dtype"]) == (2, "float32")
+            assert len(entry["notes"]["clap_similarity"]) == 2
 
 
 def test_evaluations_that_failed_leave_a_gap_in_the_figure(roots: dict[str, str], tmp_path: Path) -> None:
