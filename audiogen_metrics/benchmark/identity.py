@@ -51,8 +51,14 @@ def identified(plan: Plan, weights: Mapping[str, str | Path], systems: Mapping[s
 
 
 def clips_digest(clips: Sequence[Clip]) -> str:
-    """Return the SHA-256 over the ids, contents and formats of clips."""
-    return _digest([(clip.clip_id, clip.path.suffix, sha256_of(clip.path)) for clip in clips if clip.path is not None])
+    """Return the SHA-256 over the ids, captions, classes, contents and formats of clips."""
+    return _digest(
+        [
+            (clip.clip_id, clip.caption, clip.labels, clip.path.suffix, sha256_of(clip.path))
+            for clip in clips
+            if clip.path is not None
+        ]
+    )
 
 
 class _Contents:

@@ -62,7 +62,7 @@ DECODING_MULTIPLY_ADDS = 0.85e12
 
 
 _OWN: Mapping[str, str] = {
-    **dict.fromkeys(("data", "evaluation", "output", "condition", "pretrained", "strict"), ""),
+    **dict.fromkeys(("data", "evaluation", "output", "condition", "pretrained"), ""),
     **{name: name for name in ("model", "clap", "heads", "template", "guidance", "eta", "candidates")},
     **{name: name for name in ("protocol", "seed", "device")},
     "split": "splits",
@@ -226,8 +226,6 @@ def make_plan(artefacts: Sequence[Artefact], settings: BenchSettings, systems: M
     datasets = {artefact: DATASETS[artefact] + others * (artefact in TABLES) for artefact in artefacts}
     wanted = dict.fromkeys(name for names in datasets.values() for name in names if name in settings.roots)
     splits = {dataset: _split(dataset, settings) for dataset in wanted}
-    if set(artefacts) & set(TRAINED):
-        training_config(settings)  # what is wrong with it is said now
     warnings: dict[Artefact, tuple[str, ...]] = {}
     cells: dict[str, Cell] = {}
     for artefact in artefacts:
@@ -267,9 +265,11 @@ def _cells(
                 settings={**shape, "fractions": list(settings.fractions), "clips": _digest(studied)},
             )
         ]
+    free = {*_OWN, "save_every", "gradient_checkpointing", "strict"}  # said elsewhere, or nothing to the numbers
+    training = asdict(training_config(settings))
     trained = {
         **common,
-        "training": dict(settings.training),
+        "training": {name: value for name, value in training.items() if name not in free},
         "train": _digest([clip.clip_id for clip in _training(split)]),
     }
     return [
@@ -345,7 +345,7 @@ def training_config(settings: BenchSettings, **cell: Any) -> FineTuneConfig:
         "eval_seconds": settings.seconds,
         "sampling_steps": settings.steps,
     }
-    return make_config({"data": "-", "output": "-", **settings.training, **given, **cell})
+    return make_config({**dict.fromkeys(("data", "evaluation", "output"), "-"), **settings.training, **given, **cell})
 
 
 def _warnings(artefact: Artefact, datasets: Sequence[str], splits: Mapping[str, Split]) -> tuple[str, ...]:

@@ -9,7 +9,9 @@ from audiogen_metrics.audioldm.training import in_float32
 
 def test_mixed_precision_is_taken_off_and_put_back() -> None:
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
 
+    AcceleratorState._reset_state(reset_partial_state=True)  # it allows one precision for each process
     torch.manual_seed(0)
     network = torch.nn.Linear(64, 64)
     x = torch.randn(8, 64)
@@ -23,3 +25,4 @@ def test_mixed_precision_is_taken_off_and_put_back() -> None:
         assert torch.equal(network(x), plain)
     assert torch.equal(network(x), mixed)
     assert torch.equal(wrapped(x), mixed)
+    AcceleratorState._reset_state(reset_partial_state=True)

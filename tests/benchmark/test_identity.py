@@ -16,7 +16,7 @@ from audiogen_metrics.benchmark.identity import identified
 from audiogen_metrics.benchmark.plans import Plan, make_plan
 from audiogen_metrics.benchmark.running import Benchmark, describe_systems
 from audiogen_metrics.errors import MissingWeightsError
-from tests.benchmark.test_benchmark import CLASSES, settings
+from tests.benchmark.test_benchmark import CLASSES, TRAINING, settings
 from tests.datasets import miniatures
 
 pytestmark = pytest.mark.filterwarnings(
@@ -116,6 +116,22 @@ def test_clips_count_by_their_contents(root: Path, model: Path, tmp_path: Path) 
     training.write_bytes(content)
     assert names(model, sounds) == before
     assert not set(trained) & set(names(model, sounds, "table2"))
+
+
+def test_clips_count_by_their_captions(root: Path, model: Path, tmp_path: Path) -> None:
+    sounds = Path(shutil.copytree(root, tmp_path / "sounds"))
+    table = sounds / "meta" / "esc50.csv"
+    before = names(model, sounds) + names(model, sounds, "table2")
+    table.write_text(table.read_text().replace("crying_baby", "laughing_baby"))
+    assert not set(before) & {*names(model, sounds), *names(model, sounds, "table2")}
+
+
+def test_a_training_counts_by_all_that_shapes_it(root: Path, model: Path) -> None:
+    before = names(model, root, "table2")
+    same = {**TRAINING, "learning_rate": 1e-4, "gradient_checkpointing": True, "save_every": 7}
+    assert names(model, root, "table2", training=same) == before
+    for change in ({"learning_rate": 1e-3}, {"precision": "bf16"}, {"validation": 0.2}):
+        assert not set(before) & set(names(model, root, "table2", training={**TRAINING, **change}))
 
 
 def test_another_system_counts_by_its_clips(root: Path, model: Path, tmp_path: Path) -> None:

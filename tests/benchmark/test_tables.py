@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,16 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "esc50": str(miniatures.esc50(base / "ESC-50", CLASSES, per_class=2)),
         "urbansound8k": str(miniatures.urbansound8k(base / "US8K")),
     }
+
+
+@pytest.fixture
+def fresh_accelerate() -> Iterator[None]:
+    """Let a test train in a precision of its own: accelerate allows one for each process."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def command(roots: dict[str, str], artefact: str, out: Path, *more: str) -> list[str]:
@@ -154,6 +165,7 @@ def test_remarks_stand_where_they_belong(roots: dict[str, str], tmp_path: Path) 
     assert "folder-esc50-mine" not in second
 
 
+@pytest.mark.usefixtures("fresh_accelerate")
 def test_table_2_has_spreads_and_warnings_and_what_made_it(
     roots: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -169,6 +181,7 @@ def test_table_2_has_spreads_and_warnings_and_what_made_it(
     assert content["remarks"][0].startswith("the model has random weights")
     for cell in content["cells"]:
         assert cell["settings"]["training"]["precision"] == "bf16"
+        assert cell["settings"]["training"]["learning_rate"] == 1e-4
         assert cell["settings"]["model"]["weights_sha256"]["unet/diffusion_pytorch_model.safetensors"]
         assert cell["settings"]["clap"]["model.safetensors"]
         assert cell["settings"]["scoring"]["yamnet"]["weights_sha256"]
@@ -178,6 +191,21 @@ def test_table_2_has_spreads_and_warnings_and_what_made_it(
             entry = json.loads(line)
             assert (entry["settings"]["candidates"], entry["settings"]["dtype"]) == (2, "float32")
             assert len(entry["notes"]["clap_similarity"]) == 2
+
+
+def test_scores_of_a_choice_on_training_clips_are_those_of_the_evaluation(
+    roots: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = [f"--train={name}={value}" for name, value in (TRAINING | {"steps": 2, "validation": 0.3}).items()]
+    only = command({"esc50": roots["esc50"]}, "table2", tmp_path / "out", *train)
+    assert main(only) == 0, capsys.readouterr().err
+    content = json.loads((tmp_path / "out" / "table2.json").read_text())
+    assert not any("chosen on" in text for text in content["remarks"])
+    assert any("fd_yamnet: 10 clips" in text for text in content["remarks"])
+    for cell, row in zip(content["cells"], content["rows"], strict=True):
+        outcome = json.loads((tmp_path / "out/cells" / cell["name"] / "run/result.json").read_text())
+        assert row["FD"] == outcome["scores_on_evaluation"]["fd_yamnet"] != outcome["scores"]["fd_yamnet"]
+        assert (row["n"], row["IS ±"] is None) == (10, False)
 
 
 def test_evaluations_that_failed_leave_a_gap_in_the_figure(roots: dict[str, str], tmp_path: Path) -> None:
