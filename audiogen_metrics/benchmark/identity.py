@@ -54,7 +54,7 @@ def clips_digest(clips: Sequence[Clip]) -> str:
     """Return the SHA-256 over the ids, captions, classes, contents and formats of clips."""
     return _digest(
         [
-            (clip.clip_id, clip.caption, clip.labels, clip.path.suffix, sha256_of(clip.path))
+            (clip.clip_id, clip.caption, clip.labels, clip.path.suffix, _sha256(clip.path))
             for clip in clips
             if clip.path is not None
         ]
@@ -103,7 +103,7 @@ class _Contents:
         return {
             "weights_sha256": snapshot.digests(),
             "configuration_sha256": _digest(
-                [(file.relative_to(snapshot.folder).as_posix(), sha256_of(file)) for file in texts]
+                [(file.relative_to(snapshot.folder).as_posix(), _sha256(file)) for file in texts]
             ),
             "random_weights": snapshot.is_random,
         }
@@ -114,7 +114,7 @@ class _Contents:
         from audiogen_metrics.audioldm.snapshots import locate_clap, weights_files
 
         folder = locate_clap(self._plan.settings.clap, self._snapshot)
-        return {file.name: sha256_of(file) for file in [*weights_files(folder), *_texts(folder)]}
+        return {file.name: _sha256(file) for file in [*weights_files(folder), *_texts(folder)]}
 
     @cached_property
     def _snapshot(self) -> Any:
@@ -130,7 +130,7 @@ class _Contents:
     def _system(self, cell: Cell) -> str:
         folder = system_folder(self._systems[cell.system], cell)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
-        return _digest([(path.relative_to(folder).as_posix(), sha256_of(path)) for path in files])
+        return _digest([(path.relative_to(folder).as_posix(), _sha256(path)) for path in files])
 
 
 def system_folder(system: System, cell: Cell) -> Path:
@@ -144,8 +144,15 @@ def system_folder(system: System, cell: Cell) -> Path:
     return folder
 
 
+def _sha256(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})", where=path) from error
+
+
 def _texts(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if file.suffix in {".json", ".txt"} and file.is_file())
+    return sorted(file for file in folder.glob("*") if file.suffix in {".json", ".txt"} and file.is_file())
 
 
 def _digest(content: Any) -> str:

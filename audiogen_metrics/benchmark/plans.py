@@ -133,7 +133,7 @@ class BenchSettings:
             KNOWN.get(name)
         for name in self.training:
             if name in _OWN:
-                fix = f"Use {option(_OWN[name])}" if _OWN[name] else "The benchmark gives each cell its own"
+                fix = f"Use {option(_OWN[name], 'VALUE')}" if _OWN[name] else "The benchmark gives each cell its own"
                 raise UsageError(f"{name} is no setting of the training alone", spoken("training", "--train"), fix)
 
     def shared(self) -> dict[str, Any]:

@@ -119,7 +119,7 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             benchmark.run()
         except BaseException:
-            with contextlib.suppress(UsageError):  # a full disk is said once
+            with contextlib.suppress(UsageError, OSError):  # a full disk is said once
                 _show(benchmark, arguments.output)
             raise
         _show(benchmark, arguments.output)
