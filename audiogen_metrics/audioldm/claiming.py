@@ -89,14 +89,14 @@ def inputs_of(
     train, held
         Content hash and prompt of training and evaluation clips by clip id.
     model
-        Its weights count, and CLAP's where recordings are the condition.
+        Its weights count, and CLAP's where recordings are the condition or the best of several candidates is taken.
     config
         Of the run.
     weights
         Files of backbones, as in `score`; the published ones are verified wherever they lie.
     """
     networks = dict(model.snapshot.digests())
-    if config.condition == "audio":
+    if config.condition == "audio" or config.candidates > 1:
         networks |= {f"clap/{name}": digest for name, digest in model.clap.digests.items()}
     scoring = {}
     for name, given in weights.items():

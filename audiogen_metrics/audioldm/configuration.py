@@ -42,6 +42,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "sampling_steps": (1, 1000),
     "guidance": (0, math.inf),
     "eta": (0, 1),
+    "candidates": (1, 1000),
 }
 
 
@@ -95,7 +96,7 @@ class FineTuneConfig:
     eval_every, eval_clips, eval_seconds
         Steps between evaluations; evaluation clips at most, drawn at random from all classes; length of what is
         generated, None for that of the reference, at most 10.24 s.
-    sampling_steps, guidance, eta
+    sampling_steps, guidance, eta, candidates
         How evaluation clips are sampled, always from text, as in the paper.
     protocol, monitor
         How they are scored, and the score that chooses the best checkpoint; None takes the protocol's FD, or its
@@ -143,6 +144,7 @@ class FineTuneConfig:
     sampling_steps: int = 200
     guidance: float = 2.5
     eta: float = 1.0
+    candidates: int = 1
     protocol: str = "audioldm"
     monitor: str | None = None
     patience: int | None = None

@@ -135,7 +135,7 @@ class Evaluation:
             if accelerator.is_main_process and self._samples.exists():
                 shutil.rmtree(self._samples)
         config = self._config
-        sampling = Sampling(steps=config.sampling_steps, guidance=config.guidance, eta=config.eta)
+        sampling = Sampling(config.sampling_steps, config.guidance, config.eta, config.candidates)
         place = (accelerator.process_index, accelerator.num_processes)
         with jointly(accelerator):
             generate_folder(AudioLDMGenerator(model, sampling), self._requests, target, processes=place)

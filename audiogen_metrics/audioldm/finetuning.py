@@ -39,6 +39,7 @@ from audiogen_metrics.audioldm.tracking import Tracker, duration
 from audiogen_metrics.audioldm.training import (
     Draws,
     diffusion_loss,
+    in_float32,
     learning_rate,
     read_state,
     weights_digest,
@@ -313,7 +314,8 @@ class _Run:
         self.ema.copy_to(self.trained.values())
         self.unet.eval()
         try:
-            yield
+            with in_float32(self.unet):
+                yield
         finally:
             self.ema.restore(self.trained.values())
 
@@ -384,6 +386,7 @@ class _Run:
         if self.final is not None and best is not None:
             report = self._score_best(best["step"], result["failed_evaluations"])
             result["scores_on_evaluation"] = report["scores"] if report else {}
+            result["report_on_evaluation"] = report
         if self._main:
             write_atomically(self.folder / RESULT, json.dumps(result, indent=2, allow_nan=False).encode())
             self.history.plot()
@@ -397,9 +400,9 @@ class _Run:
         assert self.final is not None
         try:
             with jointly(self.accelerator):
-                chosen = AudioLDM.from_pretrained(
-                    self.folder / "best", device=self.model.device, heads=self.config.heads
-                )
+                clap = self.model.clap.folder if self.config.candidates > 1 else None
+                best, device = self.folder / "best", self.model.device
+                chosen = AudioLDM.from_pretrained(best, device=device, heads=self.config.heads, clap=clap)
             return self.final.run(chosen, step, self.accelerator)
         except LostProcessError:
             raise

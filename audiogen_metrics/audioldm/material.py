@@ -121,6 +121,8 @@ def load_model(config: FineTuneConfig, device: torch.device) -> AudioLDM:
             # A stream of its own: a random checkpoint may have been made from the same seed.
             torch.manual_seed(int(np.random.SeedSequence([config.seed, 2]).generate_state(1)[0]))
             model.unet = type(model.unet).from_config(model.unet.config).to(device)
+    if config.candidates > 1:
+        _ = model.clap  # before any step: a missing one stops the run at once
     return model
 
 

@@ -40,6 +40,7 @@ FLAGS: tuple[tuple[str, type, str, str], ...] = (
     ("sampling_steps", int, "N", "DDIM steps of evaluation clips"),
     ("guidance", float, "W", "of evaluation clips"),
     ("eta", float, "E", "of evaluation clips"),
+    ("candidates", int, "N", "evaluation clips are the best of so many, to CLAP's ear"),
     ("protocol", str, "NAME", "of the scores"),
     ("monitor", str, "SCORE", "score that chooses the best checkpoint, such as fd_panns (default: the protocol's FD)"),
     ("patience", int, "N", "stop after so many evaluations without improvement"),

@@ -22,6 +22,7 @@ def noted(report: ScoreReport) -> dict[str, Any]:
         "protocol": report.protocol,
         "n": report.gen.scored,
         "scores": {name: found.value for name, found in report.scores.items()},
+        "std": {name: found.std for name, found in report.scores.items() if found.std is not None},
         "warnings": [*report.warnings],
     }
 
