@@ -15,8 +15,6 @@ from audiogen_metrics.audioldm.conditioning import RECIPE, Clap, TextTower
 from audiogen_metrics.audioldm.dependencies import quiet, require
 from audiogen_metrics.audioldm.sampling import Sampling, remarks, time_steps
 from audiogen_metrics.audioldm.snapshots import (
-    LICENCE,
-    PUBLISHED,
     Heads,
     Snapshot,
     load_part,
@@ -129,9 +127,12 @@ class AudioLDM:
         require()
         place = resolve_device(device)
         snapshot = locate(model)
-        if snapshot.name in PUBLISHED and snapshot.name not in _TOLD:
+        origin = snapshot.origin
+        if "licence" in origin and snapshot.name not in _TOLD:
             _TOLD.add(snapshot.name)
-            warnings.warn(f"the weights of {snapshot.name} are licensed {LICENCE}", stacklevel=2)
+            model = origin.get("model", snapshot.name)
+            source = "" if model == snapshot.name else f" come from {model} and"
+            warnings.warn(f"the weights of {snapshot.name}{source} are licensed {origin['licence']}", stacklevel=2)
         if snapshot.is_random:
             warnings.warn(f"{snapshot.name} has random weights: its sound means nothing", stacklevel=2)
         return cls(snapshot, place, dtype, heads, clap)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,24 @@ def diffusion_loss(unet: Any, scheduler: Any, batch: Batch, min_snr: float | Non
 def learning_rate(config: FineTuneConfig, step: int) -> float:
     """Return the rate of a step, counted from 0: linear warm-up, then constant."""
     return config.learning_rate * min(1.0, (step + 1) / max(1, config.warmup))
+
+
+@contextmanager
+def in_float32(network: torch.nn.Module) -> Iterator[None]:
+    """Take accelerate's mixed precision off a prepared network for a while.
+
+    Clips then sound as the written checkpoint makes them, and as the manifest says.
+    """
+    wrapped = vars(network).get("forward")
+    plain = vars(network).get("_original_forward")
+    if wrapped is None or plain is None:
+        yield
+        return
+    network.forward = plain
+    try:
+        yield
+    finally:
+        network.forward = wrapped
 
 
 def weights_digest(*modules: torch.nn.Module) -> str:

@@ -7,15 +7,18 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from audiogen_metrics.audioldm.sampling import Sampling
 from audiogen_metrics.datasets import DATASETS as KNOWN
 from audiogen_metrics.datasets.base import Clip
 from audiogen_metrics.datasets.folder import open_dataset
-from audiogen_metrics.datasets.splits import Split, split_by
-from audiogen_metrics.errors import DataError, UsageError, option
+from audiogen_metrics.datasets.splits import Split, draw, split_by
+from audiogen_metrics.errors import DataError, UsageError, option, spoken
 from audiogen_metrics.protocols import get_protocol
+
+if TYPE_CHECKING:
+    from audiogen_metrics.audioldm.configuration import FineTuneConfig
 
 Kind = Literal["generate", "folder", "finetune", "study"]
 Artefact = Literal["table1", "table2", "figure1", "figure2"]
@@ -42,6 +45,9 @@ SPLITS: Mapping[str, str] = {
 }
 """How the evaluation clips are chosen unless said otherwise."""
 
+TRAINED: tuple[Artefact, ...] = ("table2", "figure2")
+"""What trains, so that it needs training clips, which may not be heard in the evaluation."""
+
 TABLES: tuple[Artefact, ...] = ("table1", "table2")
 """What takes datasets that the paper does not have, too: those of installed packages that a root is given for."""
 
@@ -54,6 +60,18 @@ STEP_MULTIPLY_ADDS: Mapping[str, float] = {
 """One pass of the denoiser over 10.24 s, counted by benchmarks/audioldm_cost.py."""
 
 DECODING_MULTIPLY_ADDS = 0.85e12
+
+
+_OWN: Mapping[str, str] = {
+    **dict.fromkeys(("data", "evaluation", "output", "condition", "pretrained"), ""),
+    **{name: name for name in ("model", "clap", "heads", "template", "guidance", "eta", "candidates")},
+    **{name: name for name in ("protocol", "seed", "device")},
+    "split": "splits",
+    "sampling_steps": "steps",
+    "eval_seconds": "seconds",
+    "eval_clips": "limit",
+}
+"""Settings of a training that the benchmark gives it, by name: its own setting to use instead, empty for none."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +95,11 @@ class BenchSettings:
     protocol
         Of the scores.
     limit
-        Evaluation clips of each dataset, at most; marks the results as a part.
+        Evaluation clips of each dataset, at most, drawn at random from all classes; marks the results as a part.
     seed
         Of splits, sampling and training.
     training
-        Settings of `FineTuneConfig` for Table II that differ from its defaults.
+        Settings of `FineTuneConfig` for Table II that differ from its defaults; not those that the benchmark gives.
     fractions, repeats
         Of Figure 1.
     device
@@ -115,13 +133,15 @@ class BenchSettings:
         for name in self.roots:
             KNOWN.get(name)
         Sampling(self.steps, self.guidance, self.eta, self.candidates, batch_size=self.batch_size)
+        for name in self.training:
+            if name in _OWN:
+                fix = f"Use {option(_OWN[name], 'VALUE')}" if _OWN[name] else "The benchmark gives each cell its own"
+                raise UsageError(f"{name} is no setting of the training alone", spoken("training", "--train"), fix)
         if self.training:
-            from audiogen_metrics.audioldm.configuration import make_config
-
-            make_config({"data": "-", "output": "-", "evaluation": "-", "protocol": self.protocol, **self.training})
+            training_config(self)
 
     def shared(self) -> dict[str, Any]:
-        """Return what shapes the numbers of any cell, as JSON values."""
+        """Return what all cells share, for the record, as JSON values."""
         free = {"roots", "device", "batch_size", "training", "fractions", "repeats"}
         content = {name: value for name, value in asdict(self).items() if name not in free}
         return {**content, "splits": dict(self.splits)}
@@ -140,7 +160,7 @@ class Cell:
     dataset, condition, pretrained, system
         Its place; system is ``"audioldm"`` or a name given by the user.
     settings
-        All that shapes its numbers.
+        All that shapes its numbers; digests of contents are added when the benchmark runs.
     """
 
     artefacts: tuple[Artefact, ...]
@@ -152,31 +172,35 @@ class Cell:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def title(self) -> str:
+        """Its place in words."""
+        start = {None: "", True: "pretrained", False: "scratch"}[self.pretrained]
+        return "-".join(filter(None, (self.kind, self.dataset, self.system, start, self.condition)))
+
+    @property
     def name(self) -> str:
         """Readable, and another one for other settings."""
-        start = {None: "", True: "pretrained", False: "scratch"}[self.pretrained]
-        words = [self.kind, self.dataset, self.system, start, self.condition]
-        text = json.dumps([words, self.settings], sort_keys=True, default=str)
-        return "-".join([word for word in words if word] + [hashlib.sha256(text.encode()).hexdigest()[:10]])
+        text = json.dumps([self.title, self.settings], sort_keys=True, default=str)
+        return f"{self.title}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The cells of some tables and figures, and the clips of each dataset."""
+    """The cells of some tables and figures, the clips of each dataset, and warnings for each table and figure."""
 
     settings: BenchSettings
     artefacts: tuple[Artefact, ...]
     cells: tuple[Cell, ...]
     splits: Mapping[str, Split]
-    warnings: tuple[str, ...]
+    warnings: Mapping[Artefact, tuple[str, ...]]
 
     def evaluation(self, dataset: str) -> list[Clip]:
         """Return the evaluation clips of a dataset, sorted by id, no more than the limit."""
-        return list(self.splits[dataset].evaluation.clips)[: self.settings.limit]
+        return list(self.splits[dataset].evaluation.clips)
 
     def recordings(self, dataset: str) -> list[Clip]:
         """Return all clips of a dataset whose audio is there, no more than the limit: what Figure 1 corrupts."""
-        return _recordings(self.splits[dataset])[: self.settings.limit]
+        return _recordings(self.splits[dataset], self.settings)
 
     def training(self, dataset: str) -> list[Clip]:
         """Return the training clips of a dataset whose audio is there; its validation part is left alone."""
@@ -193,54 +217,48 @@ def make_plan(artefacts: Sequence[Artefact], settings: BenchSettings, systems: M
     settings
         What the cells share.
     systems
-        Other systems for Table I by name: a description of what makes them, such as their folder.
+        Other systems for Table I by name: what tells them apart, as `describe_systems` gives it.
 
     Raises
     ------
     UsageError
         No root for any dataset of an artefact.
     DataError
-        A dataset that cannot be read, or whose evaluation audio is missing.
+        A dataset that cannot be read, whose evaluation audio is missing, or without the training clips that are needed.
     """
     others = tuple(name for name in settings.roots if name not in SPLITS)
     datasets = {artefact: DATASETS[artefact] + others * (artefact in TABLES) for artefact in artefacts}
-    splits, warnings = {}, []
-    for dataset in dict.fromkeys(name for names in datasets.values() for name in names):
-        if dataset in settings.roots:
-            splits[dataset] = _split(dataset, settings)
-            warnings += [f"{dataset}: {warning}" for warning in splits[dataset].warnings]
-    for dataset in {name for artefact in ("table2", "figure2") for name in datasets.get(artefact, ())}:
-        if dataset in splits:
-            warnings += _training_warnings(dataset, splits[dataset])
+    wanted = dict.fromkeys(name for names in datasets.values() for name in names if name in settings.roots)
+    splits = {dataset: _split(dataset, settings) for dataset in wanted}
+    warnings: dict[Artefact, tuple[str, ...]] = {}
     cells: dict[str, Cell] = {}
     for artefact in artefacts:
         known = [dataset for dataset in datasets[artefact] if dataset in splits]
         if not known:
             needed = ", ".join(option("roots", {name: "FOLDER"}) for name in DATASETS[artefact])
             raise UsageError("has no dataset", where=artefact, fix=f"Give one of {needed}")
-        left_out = sorted(set(datasets[artefact]) - set(known))
-        if left_out:
-            warnings.append(f"{artefact}: no root for {', '.join(left_out)}; left out")
+        warnings[artefact] = _warnings(artefact, datasets[artefact], splits)
         for dataset in known:
             for cell in _cells(artefact, dataset, settings, systems or {}, splits[dataset]):
                 before = cells.get(cell.name)
                 cells[cell.name] = cell if before is None else replace(cell, artefacts=(*before.artefacts, artefact))
-    return Plan(settings, tuple(artefacts), tuple(cells.values()), splits, tuple(warnings))
+    return Plan(settings, tuple(artefacts), tuple(cells.values()), splits, warnings)
 
 
 def _cells(
     artefact: Artefact, dataset: str, settings: BenchSettings, systems: Mapping[str, str], split: Split
 ) -> list[Cell]:
-    clips = [(clip.clip_id, clip.path.stat().st_size if clip.path else 0) for clip in split.evaluation.clips]
-    common = {**settings.shared(), "split": split.rule, "clips": _digest(clips[: settings.limit])}
+    elsewhere = {"model", "clap", "splits"}  # paths, and rules of other datasets: their contents count
+    common = {name: value for name, value in settings.shared().items() if name not in elsewhere}
+    common |= {"split": split.rule, "clips": _digest([clip.clip_id for clip in split.evaluation.clips])}
     if artefact == "table1":
         own = [Cell((artefact,), "generate", dataset, condition, settings=common) for condition in ("text", "audio")]
         for name, text in systems.items():
-            kind: Kind = "folder" if text.startswith("folder ") else "generate"
+            kind: Kind = "folder" if text == "folder" else "generate"
             own.append(Cell((artefact,), kind, dataset, system=name, settings={**common, "system": text}))
         return own
     if artefact == "figure1":
-        studied = [clip.clip_id for clip in _recordings(split)[: settings.limit]]
+        studied = [clip.clip_id for clip in _recordings(split, settings)]
         shape = {"protocol": settings.protocol, "seed": settings.seed, "repeats": settings.repeats}
         return [
             Cell(
@@ -250,9 +268,11 @@ def _cells(
                 settings={**shape, "fractions": list(settings.fractions), "clips": _digest(studied)},
             )
         ]
+    free = {*_OWN, "save_every", "gradient_checkpointing", "strict"}  # said elsewhere, or nothing to the numbers
+    training = asdict(training_config(settings))
     trained = {
         **common,
-        "training": dict(settings.training),
+        "training": {name: value for name, value in training.items() if name not in free},
         "train": _digest([clip.clip_id for clip in _training(split)]),
     }
     return [
@@ -275,9 +295,7 @@ def multiply_adds(cell: Cell, plan: Plan) -> float | None:
     sampling = clips * settings.candidates * share * (passes * settings.steps * step + DECODING_MULTIPLY_ADDS)
     if cell.kind == "generate":
         return sampling
-    from audiogen_metrics.audioldm.configuration import FineTuneConfig
-
-    config = FineTuneConfig(**{"data": "-", "output": "-", **settings.training})
+    config = training_config(settings)
     training = 3 * step * config.steps * config.batch_size * config.accumulation
     return training + sampling * (config.steps // config.eval_every)
 
@@ -292,7 +310,7 @@ def _split(dataset: str, settings: BenchSettings) -> Split:
             f"Say so: {option('splits', {dataset: 'RULE'})}",
         )
     split = split_by(found, rule, settings.seed)
-    wanted = split.evaluation.clips[: settings.limit]
+    wanted = _drawn(split.evaluation.clips, settings)
     missing = [clip.clip_id for clip in wanted if clip.path is None]
     if missing:
         raise DataError(
@@ -301,12 +319,16 @@ def _split(dataset: str, settings: BenchSettings) -> Split:
             fix=f"See agm data check {dataset}; the clips you have are a split too: "
             f"{option('splits', {dataset: 'list:FILE'})}",
         )
-    return split
+    return replace(split, evaluation=split.evaluation.only(wanted))
 
 
-def _recordings(split: Split) -> list[Clip]:
+def _recordings(split: Split, settings: BenchSettings) -> list[Clip]:
     clips = (*(split.train.present if split.train else ()), *split.evaluation.present)
-    return sorted(clips, key=lambda clip: clip.clip_id)
+    return _drawn(sorted(clips, key=lambda clip: clip.clip_id), settings)
+
+
+def _drawn(clips: Sequence[Clip], settings: BenchSettings) -> list[Clip]:
+    return list(clips) if settings.limit is None else draw(clips, settings.limit, settings.seed)
 
 
 def _training(split: Split) -> list[Clip]:
@@ -314,13 +336,40 @@ def _training(split: Split) -> list[Clip]:
     return [clip for clip in clips if clip.split != "val"]
 
 
-def _training_warnings(dataset: str, split: Split) -> list[str]:
-    if not _training(split):
-        raise DataError("has no training clips", where=dataset, fix="Get the training part, or leave the dataset out")
-    missing = split.train.missing if split.train else ()
-    if not missing:
-        return []
-    return [f"{dataset}: {len(missing)} training clips have no audio and do not train: {', '.join(missing[:5])} …"]
+def training_config(settings: BenchSettings, **cell: Any) -> FineTuneConfig:
+    """Return the settings of a training of Table II; ``cell`` has what is a cell's own: its clips, place and condition.
+
+    Raises
+    ------
+    UsageError
+        An unknown setting, or a value of the wrong kind or out of range.
+    """
+    from audiogen_metrics.audioldm.configuration import make_config
+
+    given = {
+        **{name: getattr(settings, name) for name in ("model", "clap", "heads", "template", "protocol", "seed")},
+        **{name: getattr(settings, name) for name in ("guidance", "eta", "candidates", "device")},
+        "eval_seconds": settings.seconds,
+        "sampling_steps": settings.steps,
+    }
+    return make_config({**dict.fromkeys(("data", "evaluation", "output"), "-"), **settings.training, **given, **cell})
+
+
+def _warnings(artefact: Artefact, datasets: Sequence[str], splits: Mapping[str, Split]) -> tuple[str, ...]:
+    """Return what to know of the clips; that training clips are like evaluation clips, where something trains."""
+    found = []
+    known = [dataset for dataset in datasets if dataset in splits]
+    for dataset in known if artefact in TRAINED else ():
+        split = splits[dataset]
+        if not _training(split):
+            raise DataError("has no training clips", dataset, "Get the training part, or leave the dataset out")
+        found += [f"{dataset}: {warning}" for warning in split.warnings]
+        missing = split.train.missing if split.train else ()
+        if missing:
+            names = ", ".join(missing[:5]) + " …" * (len(missing) > 5)
+            found.append(f"{dataset}: {len(missing)} training clips have no audio and do not train: {names}")
+    left_out = sorted(set(datasets) - set(known))
+    return (*found, f"{artefact}: no root for {', '.join(left_out)}; left out") if left_out else tuple(found)
 
 
 def _digest(content: Any) -> str:

@@ -7,15 +7,18 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audiogen_metrics.benchmark.plans import Cell, Plan
+from audiogen_metrics.backbones.weights import sha256_of
+from audiogen_metrics.benchmark.identity import identified, system_folder
+from audiogen_metrics.benchmark.plans import Cell, Plan, training_config
 from audiogen_metrics.datasets.base import Clip, prompt
 from audiogen_metrics.distributed import launched, place
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.evaluation import score
+from audiogen_metrics.evaluation.versions import tool_versions
 from audiogen_metrics.generation.base import Generator, Request
 from audiogen_metrics.generation.folder import generate_folder, read_manifest
 from audiogen_metrics.options import as_path
@@ -44,6 +47,8 @@ class Result:
         What a figure needs: the history of a fine-tuning, the files of a study.
     warnings
         What to know before believing it.
+    versions
+        Of what made it.
     """
 
     cell: Cell
@@ -51,6 +56,7 @@ class Result:
     step: int | None
     details: Mapping[str, Any]
     warnings: tuple[str, ...]
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 class Benchmark:
@@ -59,9 +65,9 @@ class Benchmark:
     Parameters
     ----------
     plan
-        What to run.
+        What to run. `run` adds the digests of models and clips to it.
     folder
-        For everything; each cell has a folder of its own, named after its settings.
+        For everything; each cell has a folder of its own, named after its settings and these digests.
     weights
         Files of backbones, as in `score`.
     systems
@@ -79,7 +85,7 @@ class Benchmark:
         systems: Mapping[str, str | Path | Generator] | None = None,
         progress: bool = False,
     ) -> None:
-        self.plan = plan
+        self.plan: Plan = plan
         self.folder: Path = as_path(folder)
         self._weights, self._systems = dict(weights or {}), dict(systems or {})
         self.is_main: bool = place()[0] == 0
@@ -89,20 +95,22 @@ class Benchmark:
     def run(self) -> list[Result]:
         """Run every cell that is not done, and return the results of all.
 
+        The first cell that fails ends the run; what is done by then is what `done` returns, and is not done again.
         Under ``torchrun`` the processes share the generation; the first one scores and has the results, the others
-        return those that are done when they come to them.
+        return those that are done when they come to the end.
         """
-        results = []
+        self.plan = identified(self.plan, self._weights, self._systems)
         for number, cell in enumerate(self.plan.cells, 1):
-            result = self.read(cell)
-            if result is None:
+            if self.read(cell) is None:
                 self._say(f"[{number}/{len(self.plan.cells)}] {cell.name}")
                 begin = time.perf_counter()
-                result = self._run(cell)
+                self._run(cell)
                 self._say(f"[{number}/{len(self.plan.cells)}] done in {time.perf_counter() - begin:.0f} s")
-            if result is not None:
-                results.append(result)
-        return results
+        return self.done()
+
+    def done(self) -> list[Result]:
+        """Return the results of the cells that are done, in the order of the plan."""
+        return [result for cell in self.plan.cells if (result := self.read(cell)) is not None]
 
     def read(self, cell: Cell) -> Result | None:
         """Return a cell's result if it is there, whole and of these settings; else None."""
@@ -112,11 +120,13 @@ class Benchmark:
             body = content["result"]
             if content["sha256"] != _checksum(body) or body["cell"] != _plain(cell):
                 return None
-            return Result(cell, body["scores"], body["step"], body["details"], tuple(body["warnings"]))
+            told = tuple(body["warnings"])
+            return Result(cell, body["scores"], body["step"], body["details"], told, body["versions"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def _run(self, cell: Cell) -> Result | None:
+    def _run(self, cell: Cell) -> None:
+        """Run a cell and note its result."""
         folder = below(self.folder / "cells", cell.name)
         match cell.kind:
             case "study":
@@ -126,23 +136,23 @@ class Benchmark:
             case _:
                 result = self._generate_and_score(cell, folder)
         if result is None or not self.is_main:
-            return None
+            return
         body = {
             "cell": _plain(cell),
             "scores": result.scores,
             "step": result.step,
             "details": result.details,
             "warnings": list(result.warnings),
+            "versions": tool_versions(),
         }
         body = json.loads(json.dumps(body, allow_nan=False))
         content = {"sha256": _checksum(body), "result": body}
         write_atomically(folder / RESULT, json.dumps(content, indent=2, ensure_ascii=False).encode())
-        return result
 
     def _generate_and_score(self, cell: Cell, folder: Path) -> Result | None:
         clips = self.plan.evaluation(cell.dataset)
         if cell.kind == "folder":
-            samples = _system_folder(self._systems[cell.system], cell)
+            samples = system_folder(self._systems[cell.system], cell)
         else:
             samples = folder / "samples"
             requests = self._requests(cell, clips)
@@ -152,7 +162,7 @@ class Benchmark:
             self._wait(samples, requests)
         if not self.is_main:
             return None
-        references = self._references(cell.dataset, clips)
+        references = self._references(cell, clips)
         settings = self.plan.settings
         report = score(
             samples,
@@ -163,7 +173,12 @@ class Benchmark:
             pairing="auto" if cell.kind == "folder" else "id",
             progress=self._progress and sys.stderr.isatty(),
         ).to_dict()
-        return Result(cell, report["scores"], None, {}, tuple(report["warnings"]))
+        told = [
+            f"{name}: {text}"
+            for name, each in report["scores"].items()
+            for text in filter(None, (each["reason"], *each["remarks"]))
+        ]
+        return Result(cell, report["scores"], None, {}, (*report["warnings"], *told))
 
     def _requests(self, cell: Cell, clips: Sequence[Clip]) -> list[Request]:
         from audiogen_metrics.audioldm.evaluating import seconds_of
@@ -196,45 +211,27 @@ class Benchmark:
         )
         return AudioLDMGenerator(self._model, sampling, needs_clap=cell.condition == "audio")
 
-    def _finetune(self, cell: Cell, folder: Path) -> Result:
-        from audiogen_metrics.audioldm.configuration import FineTuneConfig
+    def _finetune(self, cell: Cell, folder: Path) -> Result | None:
         from audiogen_metrics.audioldm.finetuning import FineTune
 
         settings = self.plan.settings
-        evaluation = self.plan.evaluation(cell.dataset)
-        config = FineTuneConfig(
-            **{
-                "data": _listed(folder / "train.jsonl", self.plan.training(cell.dataset), settings.template),
-                "evaluation": _listed(folder / "evaluation.jsonl", evaluation, settings.template),
-                "output": str(folder / "run"),
-                "model": settings.model,
-                "clap": settings.clap,
-                "heads": settings.heads,
-                "condition": cell.condition,
-                "pretrained": bool(cell.pretrained),
-                "template": settings.template,
-                "eval_seconds": settings.seconds,
-                "sampling_steps": settings.steps,
-                "guidance": settings.guidance,
-                "eta": settings.eta,
-                "protocol": settings.protocol,
-                "seed": settings.seed,
-                "device": settings.device,
-                **settings.training,
-            }
+        config = training_config(
+            settings,
+            data=_listed(folder / "train.jsonl", self.plan.training(cell.dataset), settings.template),
+            evaluation=_listed(folder / "evaluation.jsonl", self.plan.evaluation(cell.dataset), settings.template),
+            output=str(folder / "run"),
+            condition=cell.condition,
+            pretrained=bool(cell.pretrained),
         )
         done = FineTune(config, weights=self._weights).fit(resume=True, progress=self._progress)
-        history = [json.loads(line) for line in (done.folder / "history.jsonl").read_text().splitlines()]
-        count = len(evaluation)
-        scores = {name: {"value": value, "n_gen": count, "n_ref": count} for name, value in done.scores.items()}
-        return Result(cell, scores, done.step, {"history": history}, ())
+        return _of_training(cell, done.folder) if self.is_main else None
 
     def _study(self, cell: Cell, folder: Path) -> Result:
         from audiogen_metrics.studies.files import write_study
         from audiogen_metrics.studies.study import sanity
 
         clips, settings = self.plan.recordings(cell.dataset), self.plan.settings
-        references = self._references(cell.dataset, clips)
+        references = self._references(cell, clips)
         rows = [{"clip_id": clip.clip_id, "label": clip.labels[0] if clip.labels else ""} for clip in clips]
         write_atomically(folder / "labels.csv", records_to_csv(rows).encode())
         study = sanity(
@@ -252,12 +249,14 @@ class Benchmark:
         files = write_study(study, folder / "study")
         return Result(cell, {}, None, {"files": [file.name for file in files]}, tuple(study.warnings))
 
-    def _references(self, dataset: str, clips: Sequence[Clip]) -> Path:
-        digest = hashlib.sha256(json.dumps([clip.clip_id for clip in clips]).encode()).hexdigest()[:10]
-        folder = self.folder / "references" / f"{dataset}-{digest}"
+    def _references(self, cell: Cell, clips: Sequence[Clip]) -> Path:
+        """Return a folder with the recordings of a cell, named after their contents."""
+        folder = self.folder / "references" / f"{cell.dataset}-{cell.settings['clips'][:10]}"
         for clip in clips:
             assert clip.path is not None
             target = below(folder, clip.clip_id, clip.path.suffix)
+            if target.exists() and sha256_of(target) != sha256_of(clip.path):
+                target.unlink()  # changed since: a link to a recording changes with it
             if not target.exists():
                 link(clip.path, target)
         return folder
@@ -291,26 +290,29 @@ def describe_systems(systems: Mapping[str, str | Path | Generator]) -> dict[str,
         if isinstance(system, (str, Path)):
             if not as_path(system).is_dir():
                 raise DataError("is not a folder", where=system, fix="Pass a folder with a sub-folder for each dataset")
-            described[name] = f"folder {_contents(as_path(system))}"
+            described[name] = "folder"
         else:
             described[name] = json.dumps(dict(system.settings), sort_keys=True)
     return described
 
 
-def _contents(folder: Path) -> str:
-    files = sorted((path.relative_to(folder).as_posix(), path.stat()) for path in folder.rglob("*") if path.is_file())
-    text = json.dumps([(name, status.st_size, status.st_mtime_ns) for name, status in files])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _system_folder(system: str | Path | Generator, cell: Cell) -> Path:
-    assert isinstance(system, (str, Path))
-    folder = as_path(system) / cell.dataset
-    if not folder.is_dir():
-        raise DataError(
-            f"the system {cell.system} has no clips of {cell.dataset}", folder, "Name sub-folders after the datasets"
-        )
-    return folder
+def _of_training(cell: Cell, folder: Path) -> Result:
+    """Return the scores of the best checkpoint of a training, with what was said of them."""
+    history = [json.loads(line) for line in (folder / "history.jsonl").read_text(encoding="utf-8").splitlines()]
+    outcome = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    judged = [entry for entry in history if entry["step"] == outcome["step"] and "error" not in entry]
+    report = outcome.get("report_on_evaluation") or next(iter(judged), None)
+    if report is None:
+        problems = [failure["error"] for failure in outcome["failed_evaluations"]] or ["it has none"]
+        raise DataError(f"no evaluation of the training has succeeded: {problems[-1]}", where=folder)
+    warnings = list(report["warnings"])
+    if outcome["chosen_on"] == "evaluation":
+        warnings.append("the best checkpoint is chosen on the evaluation clips, as in the paper: optimistic")
+    scores = {
+        name: {"value": value, "std": report.get("std", {}).get(name), "n_gen": report["n"], "n_ref": report["n"]}
+        for name, value in report["scores"].items()
+    }
+    return Result(cell, scores, outcome["step"], {"history": history}, tuple(warnings))
 
 
 def _listed(path: Path, clips: Sequence[Clip], template: str) -> str:

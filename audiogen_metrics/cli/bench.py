@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import typing
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,9 +16,11 @@ from audiogen_metrics.cli.common import Subparsers, add_processes_option, check_
 from audiogen_metrics.cli.generate import add_sampling_options
 from audiogen_metrics.cli.parsing import Known, at_least, between, output_folder
 from audiogen_metrics.errors import UsageError
+from audiogen_metrics.registry import unknown_name
 
 if TYPE_CHECKING:
     from audiogen_metrics.benchmark.plans import Plan
+    from audiogen_metrics.benchmark.running import Benchmark
 
 ARTEFACTS = ("table1", "table2", "figure1", "figure2", "all")
 
@@ -53,7 +57,12 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--split", action="append", default=[], metavar="DATASET=RULE", help="such as esc50=fold:5 (repeatable)"
     )
-    parser.add_argument("--limit", type=at_least(1), metavar="N", help="evaluation clips of each dataset, at most")
+    parser.add_argument(
+        "--limit",
+        type=at_least(1),
+        metavar="N",
+        help="evaluation clips of each dataset, at most, of all classes",
+    )
     parser.add_argument(
         "--dry-run", action="store_true", help="print the cells with clips, steps and cost; run nothing"
     )
@@ -92,7 +101,6 @@ def _datasets() -> list[str]:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the plan, or print it."""
-    from audiogen_metrics.benchmark.output import write
     from audiogen_metrics.benchmark.plans import make_plan
     from audiogen_metrics.benchmark.running import Benchmark, describe_systems
 
@@ -100,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
     artefacts: list[Any] = list(ARTEFACTS[:-1]) if arguments.artefact == "all" else [arguments.artefact]
     systems = parse_settings(arguments.system)
     plan = make_plan(artefacts, settings, describe_systems(systems))
-    for warning in plan.warnings:
+    for warning in dict.fromkeys(text for texts in plan.warnings.values() for text in texts):
         say_warning(warning)
     if arguments.dry_run:
         print(_describe(plan))
@@ -113,11 +121,23 @@ def run(arguments: argparse.Namespace) -> int:
         benchmark = Benchmark(
             plan, arguments.output, weights=parse_weights(arguments.weights), systems=systems, progress=True
         )
-        results = benchmark.run()
-    if benchmark.is_main:
-        for file in write(plan, results, arguments.output):
-            print(file)
+        try:
+            benchmark.run()
+        except BaseException:
+            with contextlib.suppress(UsageError, OSError):  # a full disk is said once
+                _show(benchmark, arguments.output)
+            raise
+        _show(benchmark, arguments.output)
     return 0
+
+
+def _show(benchmark: Benchmark, output: Path) -> None:
+    """Write the tables and figures of the cells that are done, if there are any, and print the files' names."""
+    from audiogen_metrics.benchmark.output import write
+
+    done = benchmark.done() if benchmark.is_main else []
+    if done:
+        print(*write(benchmark.plan, done, output), sep="\n")
 
 
 def _settings(arguments: argparse.Namespace) -> Any:
@@ -148,22 +168,29 @@ def _settings(arguments: argparse.Namespace) -> Any:
 
 
 def _training(pairs: Mapping[str, str]) -> dict[str, Any]:
-    from audiogen_metrics.cli.finetune import FLAGS
+    from audiogen_metrics.audioldm.configuration import FineTuneConfig
 
-    kinds = {name: kind for name, kind, *_ in FLAGS}
-    found: dict[str, Any] = {}
+    kinds = typing.get_type_hints(FineTuneConfig)
+    found = {}
     for name, text in pairs.items():
         if name not in kinds:
-            raise UsageError(f"unknown setting {name!r}", "--train", f"Known: {', '.join(kinds)}")
-        try:
-            found[name] = kinds[name](text)
-        except ValueError as error:
-            raise UsageError(f"{name}={text} is no {kinds[name].__name__}", "--train") from error
+            raise unknown_name("setting", name, sorted(kinds))
+        (kind,) = [each for each in typing.get_args(kinds[name]) or (kinds[name],) if each is not type(None)][:1]
+        found[name] = _value(name, text, kind)
     return found
 
 
+def _value(name: str, text: str, kind: Any) -> Any:
+    """Return what a setting's text says; of one that takes one of some words, the text."""
+    truth = {"true": True, "false": False}
+    try:
+        return truth[text] if kind is bool else kind(text) if kind in (int, float) else text
+    except (ValueError, KeyError) as error:
+        raise UsageError(f"{name}={text} is no {kind.__name__}", "--train") from error
+
+
 def _describe(plan: Plan) -> str:
-    from audiogen_metrics.benchmark.plans import multiply_adds
+    from audiogen_metrics.benchmark.plans import multiply_adds, training_config
 
     lines = []
     total: float | None = 0.0
@@ -171,11 +198,11 @@ def _describe(plan: Plan) -> str:
         clips = len((plan.recordings if cell.kind == "study" else plan.evaluation)(cell.dataset))
         cost = multiply_adds(cell, plan)
         total = None if total is None or cost is None else total + cost
-        steps = {"finetune": plan.settings.training.get("steps", 20_000), "generate": plan.settings.steps}.get(
-            cell.kind, 0
-        )
+        steps = plan.settings.steps if cell.kind == "generate" else 0
+        if cell.kind == "finetune":
+            steps = training_config(plan.settings).steps
         work = "unknown" if cost is None else f"{cost / 1e15:.2f} P multiply-adds" if cost else "scoring only"
-        lines.append(f"{cell.name}  {clips} clips, {steps} steps, {work}")
+        lines.append(f"{cell.title}  {clips} clips, {steps} steps, {work}")
     if total:
         lines.append(f"together {total / 1e15:.1f} P multiply-adds: {total / 20e12 / 3600:.1f} h at 20 T a second")
     return "\n".join(lines)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from audiogen_metrics.cli.main import main
 from audiogen_metrics.generation.folder import MANIFEST, read_manifest
 
 AGM = [sys.executable, "-m", "audiogen_metrics"]
@@ -180,3 +181,19 @@ def test_captions_of_a_folder_by_choice(tmp_path: Path, environment: dict[str, s
         assert done.returncode == 0, done.stderr
         assert sorted(path.stem for path in out.glob("*.wav")) == names
     assert {round(soundfile.info(path).duration, 1) for path in (tmp_path / "all").glob("*.wav")} == {0.5, 1.0}
+
+
+def test_what_finetune_refuses_leaves_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text(f"file,caption\n{next(Path(REFERENCE).rglob('*.*')).absolute()},a\ngone.wav,b\n")
+    out = tmp_path / "out"
+    for options, code, message in (
+        (["--data", REFERENCE, "--device", "nonsense"], 2, "unknown device 'nonsense'"),
+        (["--data", REFERENCE, "--device", "cuda:99"], 2, "device 'cuda:99' is not on this machine"),
+        (["--data", str(tmp_path / "nowhere")], 3, "folder does not exist"),
+        (["--data", str(table), "--strict"], 3, "the audio of 1 of 2 training clips is missing: gone"),
+        (["--data", REFERENCE, "--split", "paper:4", "--eval-clips", "1"], 2, "is not within 2"),
+    ):
+        assert main(["finetune", *TINY, "--output", str(out), *options]) == code
+        assert message in capsys.readouterr().err
+        assert not out.exists()

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from audiogen_metrics.benchmark.output import rows, write
+from audiogen_metrics.benchmark.output import write
 from audiogen_metrics.benchmark.plans import BenchSettings, Plan, make_plan, multiply_adds
 from audiogen_metrics.benchmark.published import METRICS, published, tables
+from audiogen_metrics.benchmark.records import rows
 from audiogen_metrics.benchmark.running import RESULT, Benchmark, Result, describe_systems
 from audiogen_metrics.cli.main import main
 from audiogen_metrics.errors import DataError, UsageError
@@ -157,6 +158,14 @@ def test_what_a_dry_run_says(roots: dict[str, str], capsys: pytest.CaptureFixtur
         (["table1", "--root", "ROOT", "--system", "mine=/none"], 3, "is not a folder"),
         (["table2", "--root", "ROOT", "--train", "stepz=3"], 2, "unknown setting 'stepz'"),
         (["table2", "--root", "ROOT", "--train", "steps=many"], 2, "steps=many is no int"),
+        (["table2", "--root", "ROOT", "--train", "steps=0"], 2, "0 is not within 1 and inf"),
+        (["table2", "--root", "ROOT", "--train", "precision=int4"], 2, "'int4' is not one of no, fp16, bf16"),
+        (["table2", "--root", "ROOT", "--train", "gradient_checkpointing=2"], 2, "=2 is no bool"),
+        (["table2", "--root", "ROOT", "--train", "output=x"], 2, "The benchmark gives each cell its own"),
+        (["table1", "--root", "ROOT", "--train", "data=/elsewhere"], 2, "data is no setting of the training alone"),
+        (["table2", "--root", "ROOT", "--train", "sampling_steps=9"], 2, "Use --steps"),
+        (["table2", "--root", "ROOT", "--train", "eval_clips=9"], 2, "Use --limit"),
+        (["table2", "--root", "ROOT", "--train", "split=paper:9"], 2, "Use --split"),
         (["table1", "--root", "ROOT", "--limit", "1"], 2, "1 clips have no distribution"),
     ],
 )
@@ -196,7 +205,7 @@ def test_other_systems_get_rows(roots: dict[str, str], tmp_path: Path) -> None:
     results = Benchmark(chosen, tmp_path / "out", systems=systems).run()
     found = rows("table1", chosen, results)
     assert [row["system"] for row in found] == ["mine", "hum"]
-    assert all(row["FD"] > 0 and row["FD paper"] is None and row["n"] == 12 for row in found)
+    assert all(row["FD"] > 0 and "FD paper" not in row and row["n"] == 12 for row in found)
     (tmp_path / "mine" / "esc50").rename(tmp_path / "mine" / "other")
     with pytest.raises(DataError, match="the system mine has no clips of esc50"):
         Benchmark(make_plan(["table1"], base, describe_systems(systems)), tmp_path / "new", systems=systems)._run(

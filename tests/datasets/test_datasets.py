@@ -19,7 +19,7 @@ from audiogen_metrics.datasets.base import Clip, Dataset, prompt
 from audiogen_metrics.datasets.checking import check, export
 from audiogen_metrics.datasets.finding import names_of_segment
 from audiogen_metrics.datasets.folder import open_dataset
-from audiogen_metrics.datasets.splits import fold_split, list_split, paper_split, split_by
+from audiogen_metrics.datasets.splits import draw, fold_split, list_split, paper_split, split_by
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.generation.prompts import requests_from_file
 from audiogen_metrics.prompts import captions_of, read_entries
@@ -545,3 +545,20 @@ def test_a_caption_that_is_a_file_name_is_said(tmp_path: Path, capsys: pytest.Ca
     assert "'dog bark' for dog_bark.wav" in capsys.readouterr().err
     (tmp_path / "sounds/dog_bark.txt").write_text("a dog")
     assert open_dataset(tmp_path / "sounds").remarks == ()
+
+
+def test_some_clips_are_of_all_classes_and_of_no_particular_place() -> None:
+    """The first clips of ESC-50 by id are all of its first fold; the first of a folder all of its first class."""
+    clips = [Clip(f"{label:02}/{n}", None, "", (f"{label:02}",)) for label in range(10) for n in range(6)]
+    for size, most in ((10, 1), (20, 2), (25, 3)):
+        counts = Counter(clip.labels for clip in draw(clips, size))
+        assert (len(counts), max(counts.values())) == (10, most)
+    assert draw(clips, 25) == draw(clips, 25) == sorted(draw(clips, 25), key=lambda clip: clip.clip_id)
+    drawn = [{clip.labels for clip in draw(clips, 3, seed)} for seed in range(20)]
+    assert len(set().union(*drawn)) == 10
+    assert len({tuple(sorted(clip.clip_id for clip in draw(clips, 10, seed))) for seed in range(5)}) == 5
+    assert draw(clips, 60) == draw(clips, 99) == clips
+    with pytest.raises(UsageError, match="size"):
+        draw(clips, 0)
+    plain = Counter(clip.labels for clip in draw(clips, 20, stratified=False))
+    assert max(plain.values()) > 2

@@ -1,0 +1,106 @@
+"""The rows of the paper's tables, and what to know before reading them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from audiogen_metrics.benchmark.plans import Artefact, Cell, Plan
+from audiogen_metrics.benchmark.published import METRICS, published
+from audiogen_metrics.benchmark.running import Result
+from audiogen_metrics.datasets import DATASETS as KNOWN
+from audiogen_metrics.protocols import get_protocol
+
+_TITLES = {"esc50": "ESC-50", "urbansound8k": "UrbanSound8K", "audiocaps": "AudioCaps", "audioset": "AudioSet"}
+
+_PARTS = ("", " ±", " 95 %", " paper", " difference")
+"""What there is of a score, as the end of its column's name; all but the first are left out where no row has them."""
+
+
+def title_of(dataset: str) -> str:
+    """Return what a dataset is called in tables."""
+    return _TITLES.get(dataset) or KNOWN.get(dataset).title
+
+
+def rows(artefact: Artefact, plan: Plan, results: Sequence[Result]) -> list[dict[str, Any]]:
+    """Return a table as records, all with the same columns: each cell's scores, the published ones, the differences.
+
+    None stands where a cell has no such number. A difference is None where the paper has no number, or where the
+    protocol is not the paper's. Spreads, intervals, published numbers and differences that no row has are no columns.
+    """
+    mine = [result for result in results if artefact in result.cell.artefacts and result.cell.kind != "study"]
+    found = [_row(artefact, plan, result) for result in mine]
+    columns = [*(found[0] if found else {})]  # every row has all of them
+    kept = [name for name in columns if not _is_optional(name) or any(row[name] is not None for row in found)]
+    return [{name: row[name] for name in kept} for row in found]
+
+
+def _is_optional(column: str) -> bool:
+    return column.endswith(_PARTS[1:]) or column.startswith("paper's")
+
+
+def _row(artefact: Artefact, plan: Plan, result: Result) -> dict[str, Any]:
+    cell = result.cell
+    paper = published(artefact, cell.dataset, cell.condition, cell.pretrained) if cell.system == "audioldm" else {}
+    row: dict[str, Any] = {"dataset": title_of(cell.dataset), "system": cell.system}
+    if artefact == "table2":
+        row["start"] = "pre-trained" if cell.pretrained else "scratch"
+    row["condition"] = cell.condition or None
+    if artefact == "table2":
+        row["step (k)"] = None if result.step is None else result.step / 1000
+        row["paper's step (k)"] = paper.get("steps_k")
+    row["n"] = next((score.get("n_gen") for score in result.scores.values()), None)
+    recipes = get_protocol(plan.settings.protocol).recipes
+    comparable = plan.settings.protocol == "audioldm" and plan.settings.limit is None
+    for metric in METRICS:
+        score = result.scores.get(recipes[metric].score_id, {}) if metric in recipes else {}
+        parts = _parts(score, paper.get(metric), comparable)
+        row |= {f"{metric.upper()}{part}": value for part, value in zip(_PARTS, parts, strict=True)}
+    return row
+
+
+def _parts(score: Mapping[str, Any], theirs: float | None, comparable: bool) -> tuple[Any, ...]:
+    """Return what there is of a score, in the order of `_PARTS`."""
+    value, interval = score.get("value"), score.get("ci95")
+    difference = value - theirs if comparable and value is not None and theirs is not None else None
+    return value, score.get("std"), "{:.4g} to {:.4g}".format(*interval) if interval else None, theirs, difference
+
+
+def remarks(plan: Plan, results: Sequence[Result]) -> list[str]:
+    """Return what to know before reading any number, the gravest first."""
+    settings, found = plan.settings, []
+    if any(result.cell.settings.get("model", {}).get("random_weights") for result in results):
+        found.append("the model has random weights: these numbers mean nothing but that the machinery works")
+    if settings.protocol != "audioldm":
+        found.append(
+            f"protocol {settings.protocol}: not comparable with the paper's numbers, which are shown for the form"
+        )
+    if settings.limit is not None:
+        found.append(f"at most {settings.limit} clips of each dataset: not the benchmark, a part of it")
+    versions = sorted({str(result.versions.get("audiogen-metrics")) for result in results})
+    if len(versions) > 1:
+        found.append(f"the cells were made by several versions of audiogen-metrics: {', '.join(versions)}")
+    return found
+
+
+def remarks_of(artefact: Artefact, plan: Plan, results: Sequence[Result]) -> list[str]:
+    """Return what to know before reading a table or figure: what it lacks, and what was said of its clips and cells."""
+    cells = [cell for cell in plan.cells if artefact in cell.artefacts]
+    mine = [result for result in results if artefact in result.cell.artefacts]
+    done = {result.cell.name for result in mine}
+    lacking = [cell.title for cell in cells if cell.name not in done]
+    found = [*plan.warnings.get(artefact, ())]
+    if lacking:
+        found[:0] = [f"{len(lacking)} of {len(cells)} cells are not done, and missing here: {', '.join(lacking)}"]
+    places: dict[str, list[str]] = defaultdict(list)
+    for result in mine:
+        for text in result.warnings:
+            places[text].append(_place(result.cell))
+    return found + [f"{', '.join(dict.fromkeys(names))}: {text}" for text, names in places.items()]
+
+
+def _place(cell: Cell) -> str:
+    system = "" if cell.system == "audioldm" else cell.system
+    start = {None: "", True: "pre-trained", False: "scratch"}[cell.pretrained]
+    return " ".join(filter(None, (title_of(cell.dataset), system, start, cell.condition)))

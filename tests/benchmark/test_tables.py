@@ -1,0 +1,222 @@
+"""The tables of a benchmark: one set of columns for all rows, what is done is written, remarks where they belong."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from audiogen_metrics.benchmark.output import write
+from audiogen_metrics.benchmark.plans import Plan, make_plan
+from audiogen_metrics.benchmark.records import rows
+from audiogen_metrics.benchmark.running import RESULT, Result
+from audiogen_metrics.cli.main import main
+from tests.benchmark.test_benchmark import CLASSES, TRAINING, settings
+from tests.datasets import miniatures
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    base = tmp_path_factory.mktemp("sets")
+    return {
+        "esc50": str(miniatures.esc50(base / "ESC-50", CLASSES, per_class=2)),
+        "urbansound8k": str(miniatures.urbansound8k(base / "US8K")),
+    }
+
+
+@pytest.fixture
+def fresh_accelerate() -> Iterator[None]:
+    """Let a test train in a precision of its own: accelerate allows one for each process."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def command(roots: dict[str, str], artefact: str, out: Path, *more: str) -> list[str]:
+    arguments = ["bench", artefact, "-o", str(out), "--device", "cpu", "--model", "tiny-random"]
+    arguments += ["--protocol", "yamnet", "--steps", "1", "--seconds", "0.7"]
+    for name, root in roots.items():
+        arguments += ["--root", f"{name}={root}", "--split", f"{name}=paper:10"]
+    return [*arguments, *more]
+
+
+def uneven(plan: Plan) -> list[Result]:
+    """Return results that have other parts: the first lacks KL, only the last has an interval, none has a spread."""
+    cells = plan.cells
+    whole = {f"{metric}_panns": {"value": 10.0 + place, "n_gen": 12} for place, metric in enumerate(("fd", "is", "kl"))}
+    whole["fad_vggish"] = {"value": 13.0, "n_gen": 12}
+    first = {name: score for name, score in whole.items() if name != "kl_panns"}
+    last = whole | {"kl_panns": {"value": 12.0, "n_gen": 12, "ci95": (11.0, 13.0)}}
+    every = [first, *[whole] * (len(cells) - 2), last]
+    return [Result(cell, scores, None, {}, ()) for cell, scores in zip(cells, every, strict=True)]
+
+
+def table_of(path: Path) -> list[list[str]]:
+    """Return the header and rows of a table in any of the formats, rules left out."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".md":
+        lines = [line for line in text.splitlines() if line.startswith("| ")]
+        return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    if path.suffix == ".tex":
+        lines = [line for line in text.splitlines() if line.endswith("\\\\")]
+        return [[cell.strip() for cell in line.removesuffix("\\\\").split("&")] for line in lines]
+    if path.suffix == ".csv":
+        return list(csv.reader(text.splitlines()))
+    if path.suffix == ".json":
+        records = json.loads(text)["rows"]
+        return [list(records[0]), *[[str(value) for value in record.values()] for record in records]]
+    found = re.findall(r"<tr>(.*?)</tr>", text)
+    return [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in found]
+
+
+def test_all_rows_have_all_columns_in_every_format(roots: dict[str, str], tmp_path: Path) -> None:
+    plan = make_plan(["table1"], settings(roots, protocol="audioldm"))
+    results = uneven(plan)
+    write(plan, results, tmp_path)
+    for name in ("table1.md", "table1.tex", "table1.csv", "table1.json", "index.html"):
+        header, *body = table_of(tmp_path / name)
+        assert len(body) == len(plan.cells)
+        assert {len(row) for row in body} == {len(header)}, name
+        place = header.index("KL")
+        assert body[0][place] in {"–", "--", "", "None"}, name
+        assert float(body[1][place]) == 12, name
+        kl = next(place for place, column in enumerate(header) if column.startswith("KL 95"))
+        assert [row[kl] for row in body][-1] == "11 to 13"
+        assert "IS ±" not in header
+        assert "FD 95 %" not in header
+    assert (
+        table_of(tmp_path / "table1.md")[1].count("–") == 5
+    )  # KL, its interval, its difference; FD as published, and its difference
+
+
+def test_columns_do_not_depend_on_the_order_of_rows(roots: dict[str, str]) -> None:
+    plan = make_plan(["table1"], settings(roots, protocol="audioldm"))
+    results = uneven(plan)
+    forward, backward = rows("table1", plan, results), rows("table1", plan, results[::-1])
+    assert forward == backward[::-1]
+    assert [list(row) for row in forward] == [list(forward[0])] * len(results)
+    assert rows("table1", plan, []) == []
+
+
+def test_a_protocol_without_one_of_the_papers_scores_has_a_table(roots: dict[str, str]) -> None:
+    plan = make_plan(["table1"], settings(roots, protocol="google-fad"))
+    found = rows("table1", plan, [Result(plan.cells[0], {"fad_vggish": {"value": 2.0, "n_gen": 10}}, None, {}, ())])
+    assert (found[0]["FAD"], found[0]["FD"], found[0]["n"]) == (2.0, None, 10)
+
+
+def test_what_is_done_is_written_where_a_later_cell_fails(
+    roots: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    only = {"esc50": roots["esc50"]}
+    (tmp_path / "mine" / "esc50").mkdir(parents=True)
+    (tmp_path / "mine" / "esc50" / "broken.wav").write_bytes(b"RIFF")
+    broken = command(only, "table1", out, "--system", f"mine={tmp_path / 'mine'}")
+    assert main(broken) == 3
+    shown = capsys.readouterr()
+    assert "broken" in shown.err
+    assert str(out / "table1.md") in shown.out.splitlines()
+    header, *body = table_of(out / "table1.md")
+    assert [row[header.index("condition")] for row in body] == ["text", "audio"]
+    remark = "1 of 3 cells are not done, and missing here: folder-esc50-mine"
+    assert json.loads((out / "table1.json").read_text())["remarks"][2] == remark
+    assert remark in (out / "index.html").read_text()
+    # Mended, the rest is done, and the remark is gone.
+    (tmp_path / "mine" / "esc50" / "broken.wav").unlink()
+    sets = Path(roots["esc50"], "audio")
+    for file in sorted(sets.iterdir())[:10]:
+        (tmp_path / "mine" / "esc50" / file.name).write_bytes(file.read_bytes())
+    done = {path: path.stat().st_mtime_ns for path in out.glob(f"cells/*/{RESULT}")}
+    assert main(broken) == 0
+    assert len(table_of(out / "table1.md")) == 4
+    assert "not done" not in (out / "table1.md").read_text()
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+
+
+def test_remarks_stand_where_they_belong(roots: dict[str, str], tmp_path: Path) -> None:
+    plan = make_plan(["table1", "table2"], settings(roots, protocol="audioldm"), {"mine": "folder", "other": "folder"})
+    assert not any("share their source recording" in text for text in plan.warnings["table1"])
+    assert any("share their source recording" in text for text in plan.warnings["table2"])
+    results = [Result(cell, {}, None, {}, (f"said of {cell.title}", "said of all")) for cell in plan.cells]
+    write(plan, results, tmp_path)
+    told = {name: json.loads((tmp_path / f"{name}.json").read_text())["remarks"] for name in ("table1", "table2")}
+    assert "ESC-50 mine: said of folder-esc50-mine" in told["table1"]
+    assert "UrbanSound8K other: said of folder-urbansound8k-other" in told["table1"]
+    assert "ESC-50 scratch audio: said of finetune-esc50-audioldm-scratch-audio" in told["table2"]
+    assert not any("finetune" in text or "share their" in text for text in told["table1"])
+    assert not any("said of folder" in text for text in told["table2"])
+    everywhere = [text for text in told["table1"] if text.endswith("said of all")]
+    assert everywhere == [
+        "ESC-50 text, ESC-50 audio, ESC-50 mine, ESC-50 other, UrbanSound8K text, UrbanSound8K audio, "
+        "UrbanSound8K mine, UrbanSound8K other: said of all"
+    ]
+    page = (tmp_path / "index.html").read_text()
+    first, second = page.split("<h2>Table I:")[1].split("<h2>Table II:")
+    assert "share their source" not in first
+    assert "share their source" in second
+    assert "folder-esc50-mine" in first
+    assert "folder-esc50-mine" not in second
+
+
+@pytest.mark.usefixtures("fresh_accelerate")
+def test_table_2_has_spreads_and_warnings_and_what_made_it(
+    roots: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = [f"--train={name}={value}" for name, value in (TRAINING | {"steps": 2, "precision": "bf16"}).items()]
+    only = command({"esc50": roots["esc50"]}, "table2", tmp_path / "out", "--candidates", "2", *train)
+    assert main(only) == 0, capsys.readouterr().err
+    content = json.loads((tmp_path / "out" / "table2.json").read_text())
+    assert all(row["IS ±"] >= 0 and row["n"] == 10 for row in content["rows"])
+    optimistic = next(text for text in content["remarks"] if "chosen on the evaluation clips" in text)
+    places = ("scratch audio", "scratch text", "pre-trained audio", "pre-trained text")
+    assert optimistic.startswith(", ".join(f"ESC-50 {place}" for place in places))
+    assert any("is_yamnet: " in text for text in content["remarks"])
+    assert content["remarks"][0].startswith("the model has random weights")
+    for cell in content["cells"]:
+        assert cell["settings"]["training"]["precision"] == "bf16"
+        assert cell["settings"]["training"]["learning_rate"] == 1e-4
+        assert cell["settings"]["model"]["weights_sha256"]["unet/diffusion_pytorch_model.safetensors"]
+        assert cell["settings"]["clap"]["model.safetensors"]
+        assert cell["settings"]["scoring"]["yamnet"]["weights_sha256"]
+        assert cell["versions"].keys() >= {"audiogen-metrics", "torch", "numpy"}
+        run = tmp_path / "out" / "cells" / cell["name"] / "run"
+        for line in (run / "evaluation/samples/0000002/manifest.jsonl").read_text().splitlines():
+            entry = json.loads(line)
+            assert (entry["settings"]["candidates"], entry["settings"]["dtype"]) == (2, "float32")
+            assert len(entry["notes"]["clap_similarity"]) == 2
+
+
+def test_scores_of_a_choice_on_training_clips_are_those_of_the_evaluation(
+    roots: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = [f"--train={name}={value}" for name, value in (TRAINING | {"steps": 2, "validation": 0.3}).items()]
+    only = command({"esc50": roots["esc50"]}, "table2", tmp_path / "out", *train)
+    assert main(only) == 0, capsys.readouterr().err
+    content = json.loads((tmp_path / "out" / "table2.json").read_text())
+    assert not any("chosen on" in text for text in content["remarks"])
+    assert any("fd_yamnet: 10 clips" in text for text in content["remarks"])
+    for cell, row in zip(content["cells"], content["rows"], strict=True):
+        outcome = json.loads((tmp_path / "out/cells" / cell["name"] / "run/result.json").read_text())
+        assert row["FD"] == outcome["scores_on_evaluation"]["fd_yamnet"] != outcome["scores"]["fd_yamnet"]
+        assert (row["n"], row["IS ±"] is None) == (10, False)
+
+
+def test_evaluations_that_failed_leave_a_gap_in_the_figure(roots: dict[str, str], tmp_path: Path) -> None:
+    plan = make_plan(["figure2"], settings({"esc50": roots["esc50"]}))
+    history: list[dict[str, Any]] = [
+        {"step": 2, "error": "no room on the disk"},
+        {"step": 4, "scores": {"fd_yamnet": 3.0, "kl_yamnet": None}},
+        {"step": 6, "scores": {"fd_yamnet": 2.0, "is_yamnet": 1.5}},
+    ]
+    results = [Result(cell, {}, 6, {"history": history[place % 3 :]}, ()) for place, cell in enumerate(plan.cells)]
+    write(plan, results, tmp_path)
+    figure = (tmp_path / "figure2.svg").read_text()
+    assert "fd_yamnet" in figure
+    assert "is_yamnet" in figure
