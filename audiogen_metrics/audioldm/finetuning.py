@@ -152,9 +152,7 @@ class _Run:
             self.evaluation = self._evaluation(material.choosing, "evaluation")
             self.final = self._evaluation(material.final, "final")
         with jointly(accelerator):
-            if self._main:  # the others find it in the cache
-                self._encode()
-        self.clips = self._encode()
+            self.clips = self._encode()
         self.draws = Draws(self.clips, config.seed)
         self.frozen = weights_digest(model.vae, model.vocoder, model.text.network)
         self.scheduler = DDPMScheduler.from_config(model.schedule)
@@ -178,9 +176,11 @@ class _Run:
         return bool(self.accelerator.is_main_process)
 
     def _encode(self) -> TrainingClips:
-        config = self.config
-        bar = self._progress and sys.stderr.isatty()
-        return TrainingClips(self.model, self.material.train, config.condition, config.seconds, config.template, bar)
+        config, material = self.config, self.material
+        bar, several = self._progress and sys.stderr.isatty(), self.accelerator.num_processes > 1
+        return TrainingClips(
+            self.model, material.train, config.condition, config.seconds, config.template, bar, distributed=several
+        )
 
     def _begin(self) -> None:
         """Check on the first process all that would stop the run later, then write down what the run is."""
