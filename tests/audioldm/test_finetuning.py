@@ -167,7 +167,7 @@ def launch(config: FineTuneConfig, folder: Path, *options: str, processes: int =
     path.write_text(json.dumps(values))  # JSON is YAML
     run = [sys.executable, "-m"]
     if processes > 1:
-        run += ["torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", "29533", "-m"]
+        run += ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m"]
     command = [*run, "audiogen_metrics", "finetune", str(path), *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)

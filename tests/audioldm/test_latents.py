@@ -100,7 +100,7 @@ def test_processes_share_the_clips(model: AudioLDM, tiny: Path, sounds: Path, tm
     broken = Path(shutil.copytree(sounds, tmp_path / "broken"))
     bad = sorted(path for path in broken.rglob("*") if path.is_file())[1]
     bad.write_text("<html>404</html>")
-    command = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29534"]
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     arguments = ["-m", "tests.audioldm.sharing", *map(str, (tiny, sounds, broken, tmp_path))]
     done = subprocess.run(
         [sys.executable, *command, *arguments],
