@@ -290,9 +290,9 @@ def settings_of(model: Any) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``weights_sha256``, over the names and bytes of all weights as they are loaded, so that a folder that has
-        trained on is another model, as is one in another precision; ``dtype`` of the weights; ``device``, its type;
-        of a pipeline the class of its ``scheduler``.
+        ``model``, the name or folder that it was loaded from, if it knows; ``weights_sha256``, over the names and bytes
+        of all weights as they are loaded, so that a folder that has trained on is another model, as is one in another
+        precision; ``dtype`` of the weights; ``device``, its type; of a pipeline the class of its ``scheduler``.
 
     Raises
     ------
@@ -326,10 +326,12 @@ def settings_of(model: Any) -> dict[str, Any]:
         fix = "Call it before weights are moved away or packed"
         raise UsageError("weights cannot be read in memory", where="settings_of", fix=fix)
     kinds = {str(tensor.dtype).removeprefix("torch.") for tensor in tensors if tensor.is_floating_point()}
+    scheduler = getattr(model, "scheduler", None)
     found = {
+        "model": getattr(model, "name_or_path", None) or None,
         "weights_sha256": identity_of(weights, None, "settings_of"),
         "dtype": ", ".join(sorted(kinds)),
         "device": ", ".join(sorted({tensor.device.type for tensor in tensors})),
+        "scheduler": None if scheduler is None else type(scheduler).__name__,
     }
-    scheduler = getattr(model, "scheduler", None)
-    return found if scheduler is None else {**found, "scheduler": type(scheduler).__name__}
+    return {name: value for name, value in found.items() if value is not None}
