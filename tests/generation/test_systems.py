@@ -92,7 +92,7 @@ def test_each_is_ten_lines(name: str) -> None:
     assert lines[-len(below) :] == below
     assert len(below) <= 10
     assert below[-1].startswith("generator = FunctionGenerator(")
-    assert max(map(len, lines)) <= 98  # little more than a page shows without scrolling
+    assert max(map(len, lines)) <= 94  # what a page shows without scrolling
 
 
 def test_one_seed_gives_one_folder_to_the_byte(name: str, load: Load, tmp_path: Path) -> None:
