@@ -2,22 +2,18 @@
 
 OTHER is the folder of another version of the source, which opens the same files in the same run. Each opening is a
 process of its own, three in turn for each version; the least processor time counts, and how often the file system was
-asked. The files are empty: nothing here reads them. Only without OTHER are the table of docs/performance.md and the
-results written.
+asked. The files are empty: nothing here reads them.
 """
 
 from __future__ import annotations
 
 import csv
-import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-
-from page import put_table
 
 ROOT = Path(__file__).parents[1]
 REPEATS = 3
@@ -41,21 +37,14 @@ print(seconds, asked[0], len(found.clips), len(found.missing))
 
 
 def main(others: Sequence[str] = ()) -> None:
-    """Open every set with every version, and write what this one takes."""
-    rows = []
+    """Print processor time and calls to the file system for every set and version, and the first ratio of times."""
     with tempfile.TemporaryDirectory() as place:
         for name, source in sets(Path(place)):
             costs = [cost(source, [str(ROOT), *others]) for _ in range(REPEATS)]
             least = [min(turn[version] for turn in costs) for version in range(1 + len(others))]
-            rows.append((name, *(text for each in least for text in (f"{each[0]:.2f} s", str(each[1])))))
-            if others:
-                rows[-1] += (f"{least[1][0] / least[0][0]:.1f} times",)
-            print(*rows[-1], sep=" | ", flush=True)
-    if not others:
-        results = [{"set": row[0], "seconds": float(row[1].split()[0]), "calls": int(row[2])} for row in rows]
-        path = ROOT / "benchmarks" / "results" / "opening.json"
-        path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        put_table("opening", ("set", "processor time", "calls to the file system"), rows)
+            cells = [f"{seconds:.2f} s, {calls} calls" for seconds, calls in least]
+            cells += [f"{least[1][0] / least[0][0]:.1f} times"] if others else []
+            print(name, *cells, sep=" | ", flush=True)
 
 
 def cost(source: str, versions: Sequence[str]) -> list[tuple[float, int]]:
