@@ -135,7 +135,13 @@ class Evaluation:
             if accelerator.is_main_process and self._samples.exists():
                 shutil.rmtree(self._samples)
         config = self._config
-        sampling = Sampling(config.sampling_steps, config.guidance, config.eta, config.candidates)
+        sampling = Sampling(
+            config.sampling_steps,
+            config.guidance,
+            config.eta,
+            config.candidates,
+            batch_size=config.eval_batch_size,
+        )
         place = (accelerator.process_index, accelerator.num_processes)
         with jointly(accelerator):
             generate_folder(AudioLDMGenerator(model, sampling), self._requests, target, processes=place)

@@ -35,7 +35,7 @@ from audiogen_metrics.audioldm.evaluating import Evaluation, check_scoring
 from audiogen_metrics.audioldm.generation import AudioLDM
 from audiogen_metrics.audioldm.latents import TrainingClips
 from audiogen_metrics.audioldm.material import Material, load_model, open_material, trainable
-from audiogen_metrics.audioldm.tracking import Tracker, duration
+from audiogen_metrics.audioldm.tracking import Tracker, check_trackers, duration
 from audiogen_metrics.audioldm.training import (
     Draws,
     diffusion_loss,
@@ -103,7 +103,7 @@ class FineTune:
         self.folder: Path = as_path(config.output)
 
     def fit(self, *, resume: bool = False, progress: bool = False) -> FineTuned:
-        """Train until the end, or until patience is over.
+        """Evaluate what there is, then train until the end, or until patience is over.
 
         Parameters
         ----------
@@ -122,9 +122,10 @@ class FineTune:
         NumericsError
             A loss that is not finite; the last good state is kept.
         MissingWeightsError, MissingDependencyError
-            The checkpoint, a backbone of the protocol, or the extra is not on this machine.
+            The checkpoint, a backbone of the protocol, a tracker, or the extra is not on this machine.
         """
         require()
+        check_trackers(self.config)
         accelerator = make_accelerator(self.config.device, self.config.precision)
         if accelerator.num_processes > 1:
             atexit.register(leave)
@@ -213,9 +214,11 @@ class _Run:
             self._resume()
         self._announce()
         self._first, started = self.step, time.perf_counter()
-        with Tracker(self.folder, self._main, self.step) as tracker:
-            if self.step and self._is_due() and not self.history.has(self.step):  # stopped in its evaluation
-                self._evaluate(tracker)
+        with Tracker(self.folder, self.config, self._main, self.step) as tracker:
+            if self.evaluation and self._is_due() and not self.history.has(self.step):
+                if self.step == 0:
+                    self._save()
+                self._evaluate(tracker)  # before the training, or one that a stop has cut
             while self.step < self.config.steps and not self.history.is_over(self.config.patience):
                 begin = time.perf_counter()
                 loss, norm = self._train_step()
