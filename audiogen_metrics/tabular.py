@@ -78,6 +78,11 @@ def records_of(
     yield from found
 
 
+def has_decimal_commas(text: str, path: Path) -> bool:
+    """Tell whether a comma within a number is its decimal point: where semicolons separate the cells."""
+    return path.suffix.lower() == ".csv" and _delimiter(text) == ";"
+
+
 def _delimiter(text: str) -> str:
     """Return what separates the names in the head: some programs write semicolons where a comma is a decimal point."""
     head = text.lstrip("\n").partition("\n")[0]
@@ -87,7 +92,7 @@ def _delimiter(text: str) -> str:
 def _table(text: str, delimiter: str, once: Collection[str] | None) -> Iterator[Mapping[str, Any]]:
     """Yield the rows of a table; ValueError for one that would be cut off or overwritten in silence."""
     rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    head = rows.fieldnames or ()
+    rows.fieldnames = head = [name.strip() for name in rows.fieldnames or ()]
     if twice := {name for name in head if (once is None or name in once) and head.count(name) > 1}:
         raise ValueError(f"there are several columns {min(twice)}; give a clip with several of them several lines")
     for number, row in enumerate(rows, 1):

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from audiogen_metrics.audio.files import ClipSet
+from audiogen_metrics.audio.files import ClipSet, is_shard
 from audiogen_metrics.backbones import BACKBONES
 from audiogen_metrics.backbones.weights import weights_name
 from audiogen_metrics.embedding.foreign import place_of
@@ -353,7 +353,7 @@ def _require_inputs(
         if place is None and name in manifest.given:
             fix = f"Pass them again: {option(name, 'PATH')}"
             raise UsageError(f"{name} was given clip by clip, not as a folder", where=stated, fix=fix)
-        if place is None and stated is not None and not place_of(stated).exists():
+        if place is None and stated is not None and not _is_there(stated):
             beside = as_path(report).parent / stated
             raise DataError(
                 f"{name} does not exist{_looked(stated)}",
@@ -367,6 +367,15 @@ def _require_inputs(
                 where=file,
                 fix=f"Say where they are now: {option('weights', {name: 'FILE'})}",
             )
+
+
+def _is_there(stated: str) -> bool:
+    """Tell whether a set or statistics are where a report says."""
+    if is_shard(stated):
+        from audiogen_metrics.audio.shards import expanded  # numpy is not needed for folders
+
+        return all(shard.exists() for shard in expanded(stated))
+    return place_of(stated).exists()
 
 
 def _looked(stated: str) -> str:

@@ -376,3 +376,44 @@ def test_two_metrics_that_agree_equally_are_rarely_told_apart(simulation: Any) -
         draw = simulation.rivals(0.9, 0.9, 0.85)
         assert float(simulation.found(draw, n, 120, "spearman", pair=True)) <= 8
     assert float(simulation.found(simulation.rivals(0.9, 0.2, 0.3), 40, 20, "spearman", pair=True)) >= 90
+
+
+def test_a_comma_in_a_number_is_not_guessed(tmp_path: Path) -> None:
+    scores, ratings = tmp_path / "scores.csv", tmp_path / "ratings.csv"
+    ratings.write_text("system,rating\na,3\nb,4\nc,2\nd,1\ne,5\n")
+    scores.write_text('system,m\na,"1,200"\nb,"2,500"\nc,990\nd,870\ne,3000\n')
+    with pytest.raises(DataError, match="'1,200' has a comma"):
+        correlate(scores, ratings)
+    scores.write_text("system;m\na;1,2\nb;2,5\nc;0,99\nd;0,87\ne;3\n")
+    assert correlate(scores, ratings, metrics="m", lower_is_better="m").get("m", "spearman").agreement == -1
+
+
+def test_heads_are_read_as_they_are_meant(tmp_path: Path) -> None:
+    scores, ratings = tmp_path / "scores.csv", tmp_path / "ratings.csv"
+    ratings.write_text("system, rating\na,5\nb,4\nc,3\nd,2\ne,1\n")
+    scores.write_text("system, fd,FAD-vggish\na,1,1\nb,2,2\nc,3,3\nd,4,4\ne,5,5\n")
+    found = correlate(scores, ratings)
+    assert [found.get(name, "kendall").agreement for name in ("fd", "FAD-vggish")] == [1, 1]
+    assert not found.warnings
+
+
+@pytest.mark.parametrize("n", [19, 20, 60, 300])
+@pytest.mark.parametrize("kind", ["spearman", "kendall", "pearson"])
+def test_a_perfect_order_has_a_p(n: int, kind: Any, tmp_path: Path) -> None:
+    scores, ratings = tmp_path / "scores.csv", tmp_path / "ratings.csv"
+    for path, name in ((scores, "m"), (ratings, "rating")):
+        path.write_text(f"system,{name}\n" + "".join(f"s{row},{row}\n" for row in range(n)))
+    found = correlate(scores, ratings).get("m", kind)
+    assert found.interval is None
+    assert found.p == pytest.approx(0.0005)
+
+
+def test_results_do_not_overwrite_what_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scores, ratings = tmp_path / "scores.csv", tmp_path / "ratings.csv"
+    for path, name in ((scores, "m"), (ratings, "rating")):
+        path.write_text(f"system,{name}\na,1\nb,2\nc,4\nd,3\ne,5\n")
+    before, inputs = scores.read_text(), ["correlate", str(scores), str(ratings)]
+    for outputs in (["-o", str(scores)], ["--differences", str(ratings)], ["-o", "new.md", "--differences", "new.md"]):
+        assert main([*inputs, *outputs]) == 2
+        assert "Name another file" in capsys.readouterr().err
+    assert scores.read_text() == before

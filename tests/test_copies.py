@@ -358,13 +358,13 @@ def test_formats(found: Copies, tmp_path: Path) -> None:
     assert load_json(tmp_path / "found.json") == content
     assert content["copies"] == len(found.copies)
     assert content["clips"][0]["found_by"][0] == "identical bytes"
-    assert "_paths" not in content
+    assert "_files" not in content
     shown = str(found)
     assert "identical bytes" in shown
     assert f"above {found.thresholds['embedding'].similarity:.4f}" in shown
     assert found.to_markdown().count("| same_bytes |") == 1
     carried = pickle.loads(pickle.dumps(found))
-    assert carried == replace(found, _paths={})
+    assert carried == replace(found, _files={})
     with pytest.raises(UsageError, match="where it was made"):
         carried.to_html()
 
@@ -421,3 +421,15 @@ def test_missing_weights_are_an_error_and_mel_needs_none(
     assert "panns" in capsys.readouterr().err
     assert main(["copies", gen, train, "--no-embedding", "--format", "csv"]) == 0
     assert os.environ["HOME"] not in capsys.readouterr().out
+
+
+def test_what_mel_cannot_tell_does_not_keep_the_rest_back() -> None:
+    """Steady tones have no mel similarity, and so no threshold of it; what is identical is found all the same."""
+    time = np.arange(16_000) / 16_000
+    tones = {f"t{place}": (0.2 * np.sin(2 * np.pi * (200 + 40 * place) * time), 16_000) for place in range(20)}
+    found = find_copies({"same": tones["t3"], "softer": (tones["t4"][0] / 2, 16_000)}, tones, protocol="yamnet")
+    assert {clip.clip_id: clip.identical for clip in found.clips}["same"] == "bytes"
+    assert [*found.thresholds] == ["embedding"]
+    assert any("mel similarity" in warning for warning in found.warnings)
+    with pytest.raises(InsufficientDataError, match="mel similarity"):
+        find_copies({"same": tones["t3"]}, tones, protocol="yamnet", false_alarms=0.2)

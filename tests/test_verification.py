@@ -250,7 +250,7 @@ def test_every_value_left_out_of_a_report_is_missed(rich, tmp_path):
         ):
             noted.add(place[0] if place[0] in ("versions", "device") else place[-1])
     machine = {"versions", "numerics_version", "device", "device_type"}
-    assert noted == machine | {"ci95_ref", "ci", "extrapolate", "seed", "fix", "pairs", "remarks"}
+    assert noted == machine | {"ci95_ref", "ci", "extrapolate", "seed", "fix", "pairs", "remarks", "trust_reference"}
 
 
 def test_scores_taken_away_or_added(rich, tmp_path, capsys):

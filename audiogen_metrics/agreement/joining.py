@@ -63,7 +63,7 @@ class Rows:
             return keys, *columns
         names = np.array([key[0] or "" for key in keys])
         kept = np.zeros(len(keys), dtype=bool)
-        for system in sorted({*names.tolist()}):
+        for system in sorted({*names.tolist()} - {""}):
             own = names == system
             if own.sum() >= formulas.FEWEST and all(np.ptp(column[own]) > 0 for column in columns):
                 kept |= own

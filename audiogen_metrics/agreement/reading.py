@@ -17,7 +17,7 @@ from audiogen_metrics.options import as_path
 from audiogen_metrics.prompts import ID_COLUMNS
 from audiogen_metrics.registry import unknown_name
 from audiogen_metrics.results import ScoreReport
-from audiogen_metrics.tabular import read_text, records_of
+from audiogen_metrics.tabular import has_decimal_commas, read_text, records_of
 
 Key = tuple[str | None, str | None]
 """System and clip id; one of them may be unknown."""
@@ -151,14 +151,18 @@ def _take_report(found: Scores, system: str, path: Path, report: ScoreReport) ->
 
 
 def _read_table(found: Scores, name: str | None, path: Path) -> None:
-    _take(found, name, path, [*records_of(read_text(path), path, what="scores", once=None)])
+    text = read_text(path)
+    records = [*records_of(text, path, what="scores", once=None)]
+    _take(found, name, path, records, commas=has_decimal_commas(text, path))
 
 
-def _take(found: Scores, name: str | None, path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+def _take(
+    found: Scores, name: str | None, path: Path, records: Sequence[Mapping[str, Any]], *, commas: bool = False
+) -> None:
     """Take the scores of a table: a column each, or a row each as ``agm score --format csv`` writes them."""
     columns = _columns(records, path)
     if {"score", "value"} <= {*columns}:
-        _take_rows(found, name, path, records)
+        _take_rows(found, name, path, records, commas=commas)
         return
     id_column = next((column for column in ID_COLUMNS if column in columns), None)
     if id_column is None and "system" not in columns:
@@ -171,10 +175,13 @@ def _take(found: Scores, name: str | None, path: Path, records: Sequence[Mapping
         key = key_of(record, id_column, name, f"{path}, record {number}")
         for column in scores:
             if column not in texts and not is_empty(record.get(column)):
-                found.add(column, key, number_of(record[column], f"{path}, record {number}, column {column}"), path)
+                where = f"{path}, record {number}, column {column}"
+                found.add(column, key, number_of(record[column], where, commas=commas), path)
 
 
-def _take_rows(found: Scores, name: str | None, path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+def _take_rows(
+    found: Scores, name: str | None, path: Path, records: Sequence[Mapping[str, Any]], *, commas: bool
+) -> None:
     for number, record in enumerate(records, 1):
         where = f"{path}, record {number}"
         system = name or _text(record.get("system")) or _text(record.get("gen")) or path.stem
@@ -184,7 +191,7 @@ def _take_rows(found: Scores, name: str | None, path: Path, records: Sequence[Ma
         metric = str(record["score"])
         if record.get("better") in ("higher", "lower"):
             found.know(metric, record["better"] == "higher", path)
-        found.add(metric, (system, None), number_of(record["value"], f"{where}, column value"), path)
+        found.add(metric, (system, None), number_of(record["value"], f"{where}, column value", commas=commas), path)
 
 
 def read_ratings(given: str | Path, column: str = "rating") -> Ratings:
@@ -197,7 +204,8 @@ def read_ratings(given: str | Path, column: str = "rating") -> Ratings:
         clip by one rater.
     """
     path = as_path(given)
-    records = [*records_of(read_text(path), path, what="ratings", once=None)]
+    text = read_text(path)
+    records, commas = [*records_of(text, path, what="ratings", once=None)], has_decimal_commas(text, path)
     columns = _columns(records, path)
     if column not in columns:
         fix = f"Name the column with {option('rating', 'NAME')}: it has {', '.join(columns)}"
@@ -215,7 +223,7 @@ def read_ratings(given: str | Path, column: str = "rating") -> Ratings:
         if rater and (key, rater) in by:
             raise DataError(f"rater {rater!r} has rated {named(key)} twice", where=where, fix="Keep one of them")
         by.add((key, rater))
-        said.setdefault(key, []).append(number_of(record[column], f"{where}, column {column}"))
+        said.setdefault(key, []).append(number_of(record[column], f"{where}, column {column}", commas=commas))
     if not said:
         raise DataError("holds no ratings", where=path)
     raters = {rater for _, rater in by if rater}
@@ -237,7 +245,7 @@ def directions(scores: Scores, lower: Iterable[str]) -> dict[str, bool]:
     """
     found = dict(scores.higher_is_better)
     for metric in scores.metrics:
-        kinds = [name for name in catalogue() if re.fullmatch(rf"{re.escape(name)}([_@].+)?", metric)]
+        kinds = [name for name in catalogue() if re.fullmatch(rf"{re.escape(name)}([-_@ ].+)?", metric.casefold())]
         if kinds:
             found.setdefault(metric, catalogue()[max(kinds, key=len)].higher_is_better)
     for name in lower:
@@ -267,16 +275,19 @@ def is_empty(value: object) -> bool:
 def is_number(value: object) -> bool:
     """Tell whether a cell holds a finite number."""
     try:
-        number_of(value, "")
+        number_of(value, "", commas=True)
     except DataError:
         return False
     return True
 
 
-def number_of(value: object, where: str) -> float:
-    """Return a finite number from a cell; a comma may be the decimal point."""
+def number_of(value: object, where: str, *, commas: bool = False) -> float:
+    """Return a finite number from a cell; ``commas`` are decimal points, and else an error."""
     text = value.strip() if isinstance(value, str) else value
-    if isinstance(text, str) and re.fullmatch(r"[-+]?\d+,\d+", text):
+    if isinstance(text, str) and re.fullmatch(r"[-+]?\d+(,\d+)+", text):
+        if not commas:
+            fix = "Write 1200 or 1.2: what a comma in a number means is not known where commas separate the cells"
+            raise DataError(f"{text[:40]!r} has a comma", where=where, fix=fix)
         text = text.replace(",", ".")
     try:
         number = math.nan if isinstance(text, bool) or "_" in str(text) else float(text)  # type: ignore[arg-type]

@@ -94,7 +94,8 @@ def correlate_files(
     """Do what `correlate` does, of files some of which come with the name of their system."""
     seed = whole("seed", seed, 0)
     found, said = read_scores(scores), read_ratings(ratings, rating)
-    higher = directions(found, lower_is_better)
+    higher = directions(found, [lower_is_better] if isinstance(lower_is_better, str) else lower_is_better)
+    metrics = [metrics] if isinstance(metrics, str) else metrics
     chosen = [*found.metrics] if metrics is None else [*dict.fromkeys(metrics)]
     for name in chosen:
         if name not in found.metrics:
@@ -146,10 +147,11 @@ def correlation_of(level: Rows, metric: str, kind: Coefficient, higher: bool, se
     found = replace(blank, agreement=value, raw=value if higher else -value)
     try:
         _require_units(level, kind, count, x, y)
+        # The order of a perfect correlation has a p too, though no spread to make an interval of.
+        if level.independent and (count < formulas.FEW or abs(value) > 1 - 1e-9):
+            found = replace(found, p=formulas.association_p(kind, x / np.abs(x).max(), y / np.abs(y).max(), seed))
         replicates = level.replicates(metric, kind, x, y, keys, seed)
         rows = len(keys) if level.independent else None
-        if level.independent and count < formulas.FEW:
-            found = replace(found, p=formulas.association_p(kind, x / np.abs(x).max(), y / np.abs(y).max(), seed))
         found = replace(found, interval=formulas.interval(kind, value, replicates, rows))
     except InsufficientDataError as error:
         return replace(found, reason=error.what)

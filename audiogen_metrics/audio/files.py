@@ -290,7 +290,7 @@ def _walk(root: Path) -> Iterator[Path]:
             if own in above:
                 continue
             with os.scandir(folder) as entries:
-                found = sorted((entry.name, _is_folder(entry)) for entry in entries)
+                found = sorted((entry.name, is_folder(entry)) for entry in entries)
         except OSError as error:
             raise DataError(f"cannot list the folder ({error.strerror})", where=folder) from error
         if own in seen:
@@ -302,12 +302,13 @@ def _walk(root: Path) -> Iterator[Path]:
                     fix="Remove links to folders that hold links to each other",
                 )
         seen.add(own)
-        yield from (folder / name for name, is_folder in found if not is_folder)
-        inner = [folder / name for name, is_folder in found if is_folder and not name.startswith(".")]
+        yield from (folder / name for name, is_inner in found if not is_inner)
+        inner = [folder / name for name, is_inner in found if is_inner and not name.startswith(".")]
         waiting += [(path, above | {own}) for path in reversed(inner)]
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Tell whether an entry of a folder is a folder, or leads to one."""
     try:
         return entry.is_dir()
     except OSError:  # a link to itself

@@ -14,10 +14,18 @@ import numpy as np
 import numpy.typing as npt
 
 from audiogen_metrics.audio.decoding import LOWEST_RATE, Audio, require_sound
-from audiogen_metrics.audio.files import AUDIO, AudioFile, AudioFolder, canonical_id, is_shard, parse_suffixes
+from audiogen_metrics.audio.files import (
+    AUDIO,
+    AudioFile,
+    AudioFolder,
+    canonical_id,
+    is_shard,
+    parse_suffixes,
+    printable,
+)
 from audiogen_metrics.audio.shards import Shard, expanded
 from audiogen_metrics.audio.spool import Content, Spool
-from audiogen_metrics.errors import DataError, UsageError
+from audiogen_metrics.errors import AudioFileError, DataError, UsageError
 from audiogen_metrics.options import as_path, whole
 
 FORMS = (
@@ -111,7 +119,7 @@ class _Collection:
             self.add_sample(item, what)
         elif isinstance(item, Mapping) and item.get("path") and ("array" in item or "bytes" in item):
             path, content = self.content(item, what)
-            self.files.append((Path(item["path"]) if path is None else path, content))
+            self.add_file(Path(item["path"]) if path is None else path, content)
         elif isinstance(item, (tuple, list)) and len(item) in (2, 3):
             self.add_named(item[0], item[1] if len(item) == 2 else (item[1], item[2]))
         else:
@@ -127,7 +135,18 @@ class _Collection:
                 for name, place, content in archive.clips:
                     self.put(name, place, content)
             return
-        self.files.append((_file(given, self.where), None))
+        self.add_file(_file(given, self.where), None)
+
+    def add_file(self, path: Path, content: Content | None) -> None:
+        """Add a clip that is called as its file is."""
+        if self.is_wanted(path):
+            self.files.append((path, content))
+        else:
+            self.ignored += 1
+
+    def is_wanted(self, path: Path) -> bool:
+        """Tell whether a file has one of the suffixes that were asked for."""
+        return not self.suffixes or path.suffix.lower() in self.suffixes
 
     def add_sample(self, sample: Mapping[str, Any], what: str) -> None:
         """Add a sample of WebDataset: its key, and what lies under an audio suffix."""
@@ -148,10 +167,14 @@ class _Collection:
             said = repr(name) if isinstance(name, (str, int, float)) else _described(name)
             raise UsageError(f"{self.where}: a clip id must be text, not {said}", fix=A_CLIP)
         path, content = self.content(value, f"{self.where}[{name!r}]")
-        self.put(name, path or place or Path(name), content)
+        if path is None or self.is_wanted(path):
+            self.put(name, path or place or Path(name), content)
+        else:
+            self.ignored += 1
 
     def put(self, name: str, path: Path, content: Content | None) -> None:
         """Take a clip, unless there is one of its id."""
+        name = printable(name)
         clip = GivenClip(canonical_id(name), path, name, content)
         other = self.clips.setdefault(clip.clip_id, clip)
         if other is not clip:
@@ -163,21 +186,21 @@ class _Collection:
         rate = self.sample_rate if sample_rate is None else sample_rate
         if isinstance(value, Mapping):
             if value.get("array") is not None:
-                return self.content(value["array"], what, value.get("sampling_rate", rate))
+                return self.content(value["array"], what, value.get("sampling_rate", value.get("sample_rate", rate)))
             value = value.get("path") if value.get("bytes") is None else value["bytes"]
-        if isinstance(value, (tuple, list)) and len(value) == 2 and not isinstance(value[0], (int, float)):
+        if isinstance(value, tuple) and len(value) == 2 and not isinstance(value[0], (int, float)):
             return self.content(value[0], what, value[1])
         if isinstance(value, (str, os.PathLike)):
             return _file(value, what), None
         if isinstance(value, (bytes, bytearray, memoryview)):
             content = bytes(value)
             return None, self.spool.keep(content) if self.keeps else partial(bytes, content)
-        value = np.asarray(value) if isinstance(value, list) else value
+        value = _listed(value, what) if isinstance(value, list) else value
         if not _is_array(value):
             raise UsageError(f"{what} is {_described(value)}, not a clip", fix=A_CLIP)
         if rate is None:
             raise UsageError(f"{what} has no sample rate", fix="Pass (array, sample_rate), or sample_rate=… for all")
-        if getattr(rate, "ndim", 0):
+        if getattr(rate, "ndim", 0) or isinstance(rate, (list, tuple)):
             raise UsageError(f"{what} has an array as its sample rate", fix="Pass (clip_id, array, sample_rate)")
         checked = whole(f"sample_rate of {what}", rate, LOWEST_RATE)
         _require_waveform(value, what)
@@ -188,11 +211,17 @@ class _Collection:
     def add_dataset(self, dataset: Any, column: str) -> None:
         """Add the rows of a dataset of Hugging Face, whose audio is decoded here as that of files is."""
         self.keeps = not hasattr(dataset, "__len__")
+        named = CLIP_ID in dataset.column_names
         for place, (name, path, content) in enumerate(self.rows(dataset, column)):
-            if name is not None:
-                self.put(str(name), Path(path or str(name)), content)
+            if named:
+                text = str(name) if isinstance(name, (str, int)) else ""
+                if not text.strip():
+                    said = f"row {place} of the dataset has the {CLIP_ID} {name!r}"
+                    raise UsageError(said, where=self.where, fix="Name every clip, or leave the column out")
+                if not path or self.is_wanted(Path(path)):
+                    self.put(text, Path(path or text), content)
             elif path:
-                self.files.append((Path(path), content))
+                self.add_file(Path(path), content)
             else:
                 raise UsageError(
                     f"row {place} of the dataset has neither a {CLIP_ID} nor a path",
@@ -204,8 +233,9 @@ class _Collection:
         """Yield name, path and content of each row; of a dataset in random access the audio stays where it is."""
         if self.keeps:
             for row in dataset:
-                path, content = self.content(row[column], column)
-                yield row.get(CLIP_ID), str(path or row[column]["path"] or ""), content
+                value = row[column] or {}
+                path, content = self.content(value, column) if any(value.values()) else (None, _no_audio)
+                yield row.get(CLIP_ID), str(path or value.get("path") or ""), content
             return
         flat = dataset.flatten()
         names = flat[CLIP_ID] if CLIP_ID in flat.column_names else [None] * len(flat)
@@ -254,7 +284,7 @@ def _dataset_of(given: Any, where: str) -> tuple[Any, str] | None:
         raise UsageError("the dataset has a transform, which would not be applied", where, fix)
     from datasets import Audio as AudioFeature
 
-    source = source.with_format(None) if hasattr(source, "format") else source
+    source = source.with_format(None) if hasattr(source, "with_format") else source
     assert column is not None
     columns = [column, *([CLIP_ID] if CLIP_ID in features else [])]
     return source.select_columns(columns).cast_column(column, AudioFeature(decode=False)), column
@@ -264,7 +294,21 @@ def _row(sound: Any, lock: Lock, place: int, path: str | None) -> bytes:
     """Return the bytes of a row, or of the file that it names."""
     with lock:
         (content,) = sound[place].values()
+    if content is None and not path:
+        return _no_audio()
     return Path(path or "").read_bytes() if content is None else bytes(content)
+
+
+def _no_audio() -> bytes:
+    raise AudioFileError("the row has no audio", fix="Leave it out")
+
+
+def _listed(values: list[Any], what: str) -> Any:
+    """Return a waveform that came as a list of numbers, or of one list a channel."""
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise DataError(f"{what} is a list of lists of unequal length", fix="Each clip must be one waveform") from error
 
 
 def _file(given: str | os.PathLike[str], where: str) -> Path:
@@ -289,20 +333,23 @@ def _described(value: Any) -> str:
 
 def _require_waveform(array: Any, what: str) -> None:
     """Raise DataError unless an array may be a waveform."""
-    shape, kind = tuple(array.shape), str(array.dtype).rpartition(".")[2]
+    shape = tuple(array.shape)
+    kind = getattr(array.dtype, "name", "") or str(array.dtype).rpartition(".")[2]
     if len(shape) not in (1, 2) or (len(shape) == 2 and shape[0] == 0):
         raise DataError(f"{what} has shape {shape}", fix="Each clip must be (time,) or (channels, time)")
     if len(shape) == 2 and shape[0] > shape[1] > 0:
         raise DataError(f"{what} has shape {shape}", fix="Time must come last: pass (channels, time)")
     if not kind.startswith(("float", "bfloat")):
         raise DataError(f"{what} has the type {array.dtype}", fix="Pass floats, full scale ±1: int16 / 32768")
-    if isinstance(array, np.ma.MaskedArray) or getattr(array, "is_sparse", False):
-        raise DataError(f"{what} is masked or sparse", fix="Pass a plain array")
+    is_strided = str(getattr(array, "layout", "torch.strided")) == "torch.strided"
+    if isinstance(array, np.ma.MaskedArray) or not is_strided or getattr(array, "is_meta", False):
+        raise DataError(f"{what} is masked or sparse, or has no values", fix="Pass a plain array")
 
 
 def _samples(array: Any) -> npt.NDArray[np.float32]:
     """Return a copy ``(time, channels)``."""
-    array = array.detach().cpu().float().numpy() if hasattr(array, "detach") else array
+    if hasattr(array, "detach"):
+        array = array.detach().cpu().resolve_conj().resolve_neg().float().numpy()
     with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused as that
         samples = np.array(array, dtype=np.float32)
     return samples[:, None] if samples.ndim == 1 else np.ascontiguousarray(samples.T)

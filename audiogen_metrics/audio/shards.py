@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import re
 import tarfile
+import zlib
 from collections.abc import Iterator
 from functools import partial
 from itertools import product
 from pathlib import Path, PurePosixPath
+from typing import IO, cast
 
 from audiogen_metrics.audio import signatures
 from audiogen_metrics.audio.decoding import MAX_BYTES
@@ -62,29 +67,32 @@ class Shard:
     """
 
     def __init__(self, path: Path, suffixes: frozenset[str], spool: Spool) -> None:
-        self.path, self.suffixes, self.spool = path, suffixes, spool
-        self.ignored = 0
+        self.path: Path = path
+        self.suffixes: frozenset[str] = suffixes
+        self.spool: Spool = spool
+        self.ignored: int = 0
         if not path.is_file():
             raise DataError("there is no such archive", where=path, fix="Pass tar shards that are there")
         try:
             self.clips: list[tuple[str, Path, Content]] = [*self._members()]
-        except (OSError, tarfile.TarError, EOFError) as error:
+        except (OSError, EOFError, tarfile.TarError, zlib.error, lzma.LZMAError) as error:
             reason = getattr(error, "strerror", None) or str(error) or "it ends early"
             raise DataError(f"cannot be read as a tar archive ({reason})", where=path, fix="Write it again") from error
 
     def _members(self) -> Iterator[tuple[str, Path, Content]]:
         """Yield name without suffix, place and content of each audio member."""
-        is_plain = _is_plain(self.path)
-        with tarfile.open(self.path, "r:" if is_plain else "r|*") as archive:
+        file, is_plain = _opened(self.path)
+        with file, tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
-                place = PurePosixPath(member.name.lstrip("/"))
+                place = PurePosixPath(*(part for part in PurePosixPath(member.name).parts if part not in ("/", "..")))
                 if member.isdir() or any(part.startswith(".") for part in place.parts[:-1]):
                     continue
                 content = self._content(archive, member, is_plain)
-                if not self._is_wanted(place, content):
+                if self._is_wanted(place, content):
+                    yield place.with_suffix("").as_posix(), self.path / place, content
+                else:
                     self.ignored += 1
-                    continue
-                yield place.with_suffix("").as_posix(), self.path / place, content
+            _require_end(file, archive.offset)
 
     def _is_wanted(self, place: PurePosixPath, content: Content) -> bool:
         suffix = place.suffix.lower()
@@ -92,7 +100,10 @@ class Shard:
             return False
         if suffix not in AMBIGUOUS:
             return True
-        head = content()
+        try:
+            head = content()
+        except AudioFileError:
+            return True  # to be reported
         kind = signatures.identify(head[: signatures.HEAD]) if isinstance(head, bytes) else None
         return kind is not None and kind.is_sound
 
@@ -110,13 +121,27 @@ class Shard:
         return self.spool.keep(b"" if file is None else file.read())
 
 
-def _is_plain(path: Path) -> bool:
-    """Tell whether an archive is not compressed."""
-    try:
-        with tarfile.open(path, "r:"):
-            return True
-    except tarfile.ReadError:
-        return False
+def _opened(path: Path) -> tuple[IO[bytes], bool]:
+    """Return an archive as a file without compression, and whether it has none."""
+    with path.open("rb") as file:
+        head = file.read(6)
+    for begin, opened in ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\0", lzma.open)):
+        if head.startswith(begin):
+            return cast("IO[bytes]", opened(path, "rb")), False
+    return path.open("rb"), True
+
+
+def _require_end(file: IO[bytes], end: int) -> None:
+    """Raise ReadError unless an archive ends where its members do: tarfile takes whatever is no member as the end."""
+    file.seek(end)
+    block = file.read(tarfile.BLOCKSIZE)
+    if len(block) < tarfile.BLOCKSIZE:
+        raise tarfile.ReadError("it has no end: it was cut")
+    if any(block):
+        raise tarfile.ReadError(f"what stands at byte {end} is no member")
+    while block := file.read(2**20):  # to the end, where compression has its checksum
+        if any(block):
+            raise tarfile.ReadError("something stands behind its end, such as another archive")
 
 
 def _part(path: Path, start: int, size: int) -> bytes:

@@ -108,7 +108,8 @@ def _put(content: bytes, place: int, width: int, number: int, order: Literal["li
 def _chunks(content: bytes, layout: _Layout, position: int, name: bytes = b"") -> Iterator[_Chunk]:
     """Yield the chunks from a position on that are called so, as far as they follow each other."""
     width, is_whole, step = layout.size
-    while match := layout.name.match(content, position):
+    # A damaged size may lead further than a position can be.
+    while position < len(content) and (match := layout.name.match(content, position)):
         inside = match.end() + width
         size = max(0, int.from_bytes(content[match.end() : inside], layout.order) - is_whole * (inside - position))
         if inside > len(content):

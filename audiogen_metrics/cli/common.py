@@ -15,6 +15,7 @@ from audiogen_metrics.cli.parsing import Known, at_least, result_file
 from audiogen_metrics.cli.streams import ESCAPED, READABLE, portable_json
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.metrics import catalogue
+from audiogen_metrics.options import as_path
 from audiogen_metrics.protocols import PROTOCOLS
 from audiogen_metrics.settings import listening
 from audiogen_metrics.text import escaped
@@ -255,6 +256,20 @@ def parse_settings(pairs: list[str], flag: str = "--set") -> dict[str, str]:
             raise UsageError(f"{name} is set twice", where=flag)
         settings[name] = value
     return settings
+
+
+def require_apart(outputs: Iterable[Path | None], inputs: Iterable[str | Path] = ()) -> None:
+    """Raise UsageError where two results would go to one file, or one over a file that is read."""
+    read = {as_path(path).resolve() for path in inputs}
+    taken: set[Path] = set()
+    for output in outputs:
+        if output is None or (output.exists() and not output.is_file()):
+            continue
+        place = output.resolve()
+        if place in read | taken:
+            what = "is read, and would be overwritten" if place in read else "is named for two results"
+            raise UsageError(what, where=output, fix="Name another file")
+        taken.add(place)
 
 
 def write_result(

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from audiogen_metrics.cli.common import Subparsers, add_format_options, say_warning, write_result
+from audiogen_metrics.cli.common import Subparsers, add_format_options, require_apart, say_warning, write_result
 from audiogen_metrics.cli.parsing import at_least, output_file
 from audiogen_metrics.errors import UsageError
 
@@ -73,8 +73,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Correlate and write the result."""
     from audiogen_metrics.agreement.running import correlate_files
 
+    sources = [_named(text) for text in arguments.scores]
+    read = [*(path for _, path in sources), arguments.ratings]
+    require_apart([arguments.output, arguments.differences], read)
     found = correlate_files(
-        [_named(text) for text in arguments.scores],
+        sources,
         arguments.ratings,
         metrics=arguments.metric,
         rating=arguments.rating,

@@ -62,12 +62,15 @@ def align(gen: Sequence[torch.Tensor], train: Sequence[torch.Tensor]) -> tuple[t
     >>> round(float(similarity), 4), int(lags)
     (1.0, 60)
     """
-    similarity = torch.zeros(len(gen), len(train))
-    lags = torch.zeros(len(gen), len(train), dtype=torch.int64)
+    similarity = torch.zeros(len(gen), len(train), dtype=torch.float32, device="cpu")
+    lags = torch.zeros(len(gen), len(train), dtype=torch.int64, device="cpu")
     for rows in _batches([len(clip) for clip in gen]):
         for columns in _batches([len(clip) for clip in train]):
             found = _aligned([gen[row] for row in rows], [train[column] for column in columns])
-            place = torch.tensor(rows)[:, None], torch.tensor(columns)[None]
+            place = (
+                torch.tensor(rows, dtype=torch.int64, device="cpu")[:, None],
+                torch.tensor(columns, dtype=torch.int64, device="cpu")[None],
+            )
             similarity[place], lags[place] = found
     return similarity, lags
 
@@ -87,11 +90,13 @@ def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
 
 
 def _aligned(gen: list[torch.Tensor], train: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    lengths, others = (torch.tensor([len(clip) for clip in clips]) for clips in (gen, train))
+    lengths, others = (
+        torch.tensor([len(clip) for clip in clips], dtype=torch.int64, device="cpu") for clips in (gen, train)
+    )
     longest, other = int(lengths.max()), int(others.max())
     # Lags at which less than half of the shorter clip overlaps may fall onto each other: they do not count.
     size = int(next_fast_len(longest + other - int(torch.minimum(lengths.min(), others.min())) // 2, real=True))
-    places = torch.arange(size)
+    places = torch.arange(size, dtype=torch.int64, device="cpu")
     lags = torch.where(places < other, places, places - size)
     spectra = [torch.fft.rfft(_padded(clips), n=size, dim=1) for clips in (gen, train)]
     product = spectra[0].conj().transpose(0, 1) @ spectra[1].permute(1, 2, 0)
@@ -117,13 +122,18 @@ def _inverse_norms(
     energy = _padded([clip.double().square().sum(dim=1) for clip in clips])
     summed = torch.nn.functional.pad(energy.cumsum(dim=1), (1, 0))
     begin = (-lags).clamp(min=0).expand(len(kinds), -1)
-    norms = torch.empty(len(clips), len(kinds), len(lags))
+    norms = torch.empty(len(clips), len(kinds), len(lags), dtype=torch.float32, device="cpu")
     for place, length in enumerate(lengths.tolist()):
         end = (kinds[:, None] - lags).clamp(max=length)
         count = end - begin
         first, last = begin.clamp(max=length), end.clamp(min=0)
         overlap = summed[place][last] - summed[place][first]
-        least = torch.minimum(kinds, torch.tensor(length)).div(2).ceil().clamp(min=LEAST_FRAMES)[:, None]
+        least = (
+            torch.minimum(kinds, torch.tensor(length, dtype=torch.int64, device="cpu"))
+            .div(2)
+            .ceil()
+            .clamp(min=LEAST_FRAMES)[:, None]
+        )
         floor = count * (clips[place].shape[1] * LEAST_CHANGE**2)
         counts = (count >= least) & (overlap >= floor)
         norms[place] = torch.where(counts, overlap.clamp(min=1e-30).rsqrt(), 0.0)

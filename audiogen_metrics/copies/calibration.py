@@ -85,11 +85,11 @@ def rank_of(held_out: int, rate: float) -> int:
     """
     rank = math.ceil((held_out + 1) * (1 - rate) - 1e-9)
     if rank > held_out:
-        least = 1 / (held_out + 1)
+        least = math.ceil(1e4 / (held_out + 1)) / 1e4
         raise InsufficientDataError(
             f"a rate of {rate:g} false alarms cannot be told from {held_out} held-out clips, but 1 in {held_out + 1}",
-            fix=f"Use at least {math.ceil(1 / rate - 1e-9) - 1} held-out clips, or "
-            f"{option('false_alarms', f'{math.ceil(least * 1e4) / 1e4:g}')}",
+            fix=f"Use at least {math.ceil(1 / rate - 1e-9) - 1} held-out clips"
+            + f", or {option('false_alarms', f'{least:g}')}" * (held_out > 0),
         )
     return max(1, rank)
 
@@ -107,7 +107,8 @@ def rate_for(held_out: int, asked: float | None) -> float:
     if held_out < FEWEST:
         raise InsufficientDataError(
             f"{held_out} held-out clips are too few for a threshold: one in {held_out + 1} real clips would pass it",
-            fix=f"Use at least {FEWEST}, or say which rate will do: {option('false_alarms', '0.2')}",
+            fix=f"Use at least {FEWEST}"
+            + f", or say which rate will do: {option('false_alarms', '0.5')}" * (held_out > 0),
         )
     return max(FALSE_ALARMS, 1 / (held_out + 1))
 

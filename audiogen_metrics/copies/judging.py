@@ -45,7 +45,7 @@ def judged(
     """
     kinds: list[Kind] = ["mel", "embedding"] if protocol else ["mel"]
     held_out = {kind: _held_out(search, kind) for kind in kinds}
-    thresholds = {kind: _threshold(search, kind, held_out[kind], rate) for kind in kinds}
+    thresholds, lacking = _thresholds(search, held_out, rate)
     sides = {name: FolderSide(name, each.folder, {}, (each,), 0.0) for name, each in used.items()}
     clips = [_clip(search, row, thresholds, held_out) for row in range(search.generated)]
     files = {name.replace("-", "_"): {clip.clip_id: clip for clip in each.folder.clips} for name, each in used.items()}
@@ -58,7 +58,7 @@ def judged(
         protocol=protocol,
         backbones=backbones,
         seed=seed,
-        warnings=tuple(_warnings(search, used, thresholds, rate, drawn=drawn)),
+        warnings=(*lacking, *_warnings(search, used, thresholds, rate, drawn=drawn)),
         versions=tool_versions(),
         _files=cast("Files", files),
     )
@@ -74,12 +74,28 @@ def _held_out(search: Search, kind: Kind) -> Pairs:
     ]
 
 
-def _threshold(search: Search, kind: Kind, held_out: Pairs, rate: float | None) -> Threshold:
-    values = [value for value in search.nearest[kind].similarity[: search.generated] if value > NOT_FOUND]
-    try:
-        return calibrate(held_out, values, rate)
-    except InsufficientDataError as error:
-        raise InsufficientDataError(error.what, where=f"{kind} similarity", fix=error.fix) from error
+def _thresholds(
+    search: Search, held_out: Mapping[Kind, Pairs], rate: float | None
+) -> tuple[dict[Kind, Threshold], list[str]]:
+    """Return the threshold of each measure that can have one, and why others have none.
+
+    Raises
+    ------
+    InsufficientDataError
+        A rate was asked for that a measure cannot tell; or no measure has a threshold, and nothing is identical.
+    """
+    found: dict[Kind, Threshold] = {}
+    lacking: list[InsufficientDataError] = []
+    for kind, pairs in held_out.items():
+        values = [value for value in search.nearest[kind].similarity[: search.generated] if value > NOT_FOUND]
+        try:
+            found[kind] = calibrate(pairs, values, rate)
+        except InsufficientDataError as error:
+            lacking.append(InsufficientDataError(error.what, where=f"{kind} similarity", fix=error.fix))
+    identical = any(row < search.generated for row in search.identical)
+    if lacking and (rate is not None or not (found or identical)):
+        raise lacking[0]
+    return found, [f"not used: {error}" for error in lacking]
 
 
 def _clip(

@@ -200,7 +200,7 @@ class Search:
         """Compare all clips with a block of the training set."""
         if not len(block):
             return
-        own = torch.zeros(len(self.asked), len(block), dtype=torch.bool)
+        own = torch.zeros(len(self.asked), len(block), dtype=torch.bool, device="cpu")
         if self.held_out_is_train:
             columns = {clip_id: column for column, clip_id in enumerate(block.clip_ids)}
             for row in range(self.generated, len(self.asked)):
@@ -225,10 +225,14 @@ class Search:
             [place for place, clip in enumerate(each.contours) if clip is not None] for each in (self.asked, block)
         )
         shape = len(self.asked), len(block)
-        similarity, lags = torch.zeros(shape), torch.zeros(shape, dtype=torch.int64)
-        heard = torch.zeros(shape, dtype=torch.bool)
+        similarity = torch.zeros(shape, dtype=torch.float32, device="cpu")
+        lags = torch.zeros(shape, dtype=torch.int64, device="cpu")
+        heard = torch.zeros(shape, dtype=torch.bool, device="cpu")
         gen, train = ([clip for clip in each.contours if clip is not None] for each in (self.asked, block))
-        place = torch.tensor(rows, dtype=torch.int64)[:, None], torch.tensor(columns, dtype=torch.int64)[None]
+        place = (
+            torch.tensor(rows, dtype=torch.int64, device="cpu")[:, None],
+            torch.tensor(columns, dtype=torch.int64, device="cpu")[None],
+        )
         similarity[place], lags[place] = align(gen, train)
         heard[place] = True
         return similarity, lags, heard

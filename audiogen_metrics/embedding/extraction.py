@@ -319,7 +319,7 @@ class _Run:
 
     def process_together(self, clips: Sequence[AudioFile]) -> None:
         """Compute or recall every clip, each process a share; the first one gets all features, all of them the rest."""
-        seen = "\n".join(clip.clip_id for clip in clips)
+        seen = "\n".join(map(self.identity, clips))
         distributed.require_equal(digest_of(seen.encode()), f"the clips of {self.folder.root}")
         distributed.require_equal(" ".join(lane.backbone.fingerprint for lane in self.lanes), "their backbones")
         first, processes = distributed.rank() == 0, distributed.count()
@@ -410,6 +410,15 @@ class _Run:
             if not is_out_of_memory(error):
                 raise
             return _failed(clip, NO_MEMORY)
+
+    def identity(self, clip: AudioFile) -> str:
+        """Return what tells a clip from others on all processes; one in memory may be another one on each."""
+        if clip.is_file:
+            return clip.clip_id
+        try:
+            return f"{clip.clip_id} {self.read(clip)[0]}"
+        except (OSError, AudioFileError):
+            return f"{clip.clip_id} cannot be read"
 
     def read(self, clip: AudioFile) -> tuple[str, bytes | Audio]:
         """Return the content of a clip, and its hash; files' hashes are remembered."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiogen_metrics.audio.files import printable
-from audiogen_metrics.embedding.foreign_files import FOLDER, Moments, held_by, read
+from audiogen_metrics.embedding.foreign_files import FOLDER, Moments, held_by, holds_audio, read
 from audiogen_metrics.embedding.foreign_networks import Standing, known, standing
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError, option
 from audiogen_metrics.options import as_path
@@ -286,6 +286,8 @@ def open_foreign(ref: str | Path, trusted: bool = False) -> ForeignStatistics | 
     """
     path, name = _split(ref)
     layout, moments = held_by(path)
+    if name is None and layout == FOLDER and moments and holds_audio(path):
+        return None  # a folder of clips, whatever else lies in it
     if not moments:
         if name is not None:
             raise UsageError(f"holds no statistics to choose {name!r} from", where=printable(path), fix="Leave it out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audiogen_metrics.audio.files import printable
+from audiogen_metrics.audio.files import DECODABLE, is_folder, printable
 from audiogen_metrics.embedding.foreign_networks import known
 from audiogen_metrics.errors import DataError
 
@@ -58,16 +59,21 @@ def held_by(path: Path) -> tuple[str, dict[str, Moments]]:
     return _in_archive(path) if _is_archive(path) else ("", {})
 
 
+def holds_audio(path: Path) -> bool:
+    """Tell whether there is an audio file below a folder."""
+    return any(file.suffix.lower() in DECODABLE for file in path.rglob("*.*"))
+
+
 def _is_archive(path: Path) -> bool:
     if not path.is_file():
         return False
-    if path.suffix == ".npz":
-        return True
     try:
         with path.open("rb") as file:
-            return file.read(4) == b"PK\x03\x04"
+            begin = file.read(16)
     except OSError:
         return False  # whoever reads it says why
+    # Statistics of this library may be called .npz as well; any other file of that name is a broken archive.
+    return begin[:4] == b"PK\x03\x04" or (path.suffix == ".npz" and b"{" not in begin[8:9])
 
 
 def _in_archive(path: Path) -> tuple[str, dict[str, Moments]]:
@@ -110,7 +116,12 @@ def _in_folder(path: Path) -> dict[str, Moments]:
         _require_both(path, Moments(name, "mu.npy", "cov.npy"), own)
         return {name: Moments(name, "mu.npy", "cov.npy")}
     found = {}
-    for child in sorted(path.iterdir()):
+    try:
+        with os.scandir(path) as entries:  # of many clips, none is asked for files below it
+            children = sorted(path / entry.name for entry in entries if is_folder(entry))
+    except OSError:
+        return {}  # whoever lists its clips says why
+    for child in children:
         held = {name for name in ("mu.npy", "cov.npy") if (child / name).is_file()}
         if held:
             moments = Moments(child.name, f"{child.name}/mu.npy", f"{child.name}/cov.npy")
@@ -162,6 +173,8 @@ def _array(path: Path, name: str) -> npt.NDArray[np.generic]:
         # numpy leaves a file that is no archive open, if it opens it itself.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             array: npt.NDArray[np.generic] = archive[name]
+            if not isinstance(array, np.ndarray):
+                raise ValueError("it is no array of numpy")
             return array
     except (
         OSError,

@@ -657,7 +657,7 @@ def open_reference(
         foreign = open_foreign(ref, trust_reference)
         if foreign is not None:
             return foreign
-    if trust_reference:
+    if trust_reference and not (_is_path(ref) and not as_path(ref).exists()):
         fix = "Leave it out"
         raise UsageError("it is for others' statistics", where=spoken("trust_reference", "--trust-reference"), fix=fix)
     if not _is_path(ref) or is_shard(ref) or not as_path(ref).is_file():

@@ -168,9 +168,11 @@ def student_p(difference: float, error: float, groups: int) -> float:
 def association_p(kind: Coefficient, x: Numbers, y: Numbers, seed: int) -> float:
     """Return the chance of a coefficient as far from 0 if ratings were dealt out at random, two-sided.
 
-    All orders up to seven rows, else 1999 at random. For few rows.
+    All orders up to seven rows, else 1999 at random. For few rows, or a perfect correlation of any number.
     """
     n = len(x)
+    if n > FEW and kind != "pearson":  # perfect, so that ranks show as much as pairs do
+        kind, x, y = "pearson", stats.rankdata(x), stats.rankdata(y)
     if n <= _EXACT:
         orders = np.array([*itertools.permutations(range(n))])
         dealt = np.abs(many(kind, x, y[orders]))

@@ -46,8 +46,14 @@ class History:
 
     def read(self) -> None:
         """Read what is on the disk, as another process may have written it."""
-        lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
-        self.entries = [entry for entry in map(json.loads, lines) if self._is_judged(entry)]
+        self.entries = []
+        for line in self._path.read_bytes().splitlines() if self._path.exists() else []:
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue  # cut by a kill
+            if self._is_judged(entry):
+                self.entries.append(entry)
 
     def cut(self, step: int) -> int:
         """Forget evaluations after ``step``, as they will come again, and return how many."""

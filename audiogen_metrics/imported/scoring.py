@@ -189,10 +189,10 @@ def _against(
 
 def _selected(gen: ImportedFeatures, ref: Statistics, recipe: Recipe, like: Recipe, protocol: str) -> GivenFeatures:
     """Return what statistics hold for a recipe, which is computed ``like`` another one of a protocol."""
+    settings = gen.stamps[recipe.backbone]["settings"] if gen.protocol else None
     if isinstance(ref, ReferenceStatistics):
-        settings = gen.stamps[recipe.backbone]["settings"] if gen.protocol else None
         return ref.select(like, protocol, settings)
-    found = ref.of_same_tool(recipe) if ref.is_of(gen.tool, recipe) else ref.select(like, protocol)
+    found = ref.of_same_tool(recipe) if ref.is_of(gen.tool, recipe) else ref.select(like, protocol, settings)
     ref.require_width(like, gen.sources[recipe.backbone].statistics(recipe.definition.output).dimension)
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,12 @@ class ScoreCallback(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin where the training begins or goes on."""
         self.evaluation.start(trainer.global_step)
+        for other in trainer.callbacks:  # type: ignore[attr-defined]
+            if getattr(other, "strict", False) and str(getattr(other, "monitor", "")).startswith(self.prefix):
+                warnings.warn(
+                    f"{type(other).__name__} stops the training in an epoch without an evaluation: pass strict=False",
+                    stacklevel=2,
+                )
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Evaluate if it is time."""

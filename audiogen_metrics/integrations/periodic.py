@@ -181,16 +181,18 @@ class PeriodicEvaluation:
                 report, seen = self._scored(folder)
             entry |= {**_noted(report), "seconds": round(time.monotonic() - begin, 3)}
             entry["best"] = _first(lambda: self.history.is_better(entry))
+            _first(lambda: self._write(folder, report, seen))
             if entry["best"] and save is not None:
                 with _together():
                     save(folder / CHECKPOINT)
-            _first(lambda: self._finish(folder, entry, report, seen))
+            _first(lambda: self._note(folder, entry, report))
             return Outcome(step, folder, report, entry["best"])
         except Exception as error:
             if self._strict:
                 raise
             problem = f"{type(error).__name__}: {error}"
             if distributed.rank() == 0:
+                shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)  # half of one is none
                 self._note_failure({**entry, "best": False, "error": problem})
             return Outcome(step, folder, report, problem=problem)
 
@@ -200,11 +202,22 @@ class PeriodicEvaluation:
         except OSError as error:
             fix = "Name a folder that can be written"
             raise UsageError(f"cannot be made ({error.strerror})", where=self.folder, fix=fix) from error
+        self.history.read()
+        if step == 0 and self.history.entries:
+            raise UsageError(
+                "has the evaluations of an earlier training, which begins anew",
+                where=self.folder,
+                fix="Name another folder, or resume that training from its checkpoint",
+            )
         if forgotten := self.history.cut(step):
             warnings.warn(
                 f"{self.folder}: {forgotten} evaluations after step {step} are forgotten: they come again", stacklevel=2
             )
         self.history.read()
+        # What a forgotten evaluation was better than has been removed: the next best one must be kept again.
+        self.history.entries = [
+            entry for entry in self.history.entries if (self._folder_of(entry["step"]) / CLIPS).is_dir()
+        ]
 
     def _folder_of(self, step: int) -> Path:
         return self.folder / f"{step:07d}"
@@ -219,13 +232,15 @@ class PeriodicEvaluation:
         options: SystemOptions = {**self._options, **known}
         return score(folder / CLIPS, self._ref, observe=seen.append, **options), seen
 
-    def _finish(self, folder: Path, entry: Mapping[str, Any], report: ScoreReport, seen: Sequence[Evaluation]) -> None:
-        """Write report and page, note the evaluation, remove what is neither the best nor the newest."""
+    def _write(self, folder: Path, report: ScoreReport, seen: Sequence[Evaluation]) -> None:
         from audiogen_metrics.report.html import write_page
 
         report.to_json(folder / REPORT)
         if self._page:
             write_page(report, seen[0], folder / PAGE)
+
+    def _note(self, folder: Path, entry: Mapping[str, Any], report: ScoreReport) -> None:
+        """Note the evaluation, remove what is neither the best nor the newest."""
         self.history.note(entry)
         for missing in [each for each in report.scores.values() if each.value is None]:
             warnings.warn(f"{missing.id} has no value and is not logged: {missing.reason}", stacklevel=2)

@@ -292,5 +292,5 @@ def test_each_clip_stands_beside_the_reference_that_it_was_made_for(many: Path) 
     assert found.order == "divergence"
     assert len(found.worst) == len(found.best) == 20
     for clip in found.worst + found.best:
-        assert clip.ref_path == many / "ref" / f"{clip.clip_id.rpartition('_')[0]}.wav"
+        assert clip.ref_file.path == many / "ref" / f"{clip.clip_id.rpartition('_')[0]}.wav"
         assert len(clip.ref_classes) == 3

@@ -396,3 +396,25 @@ def test_folders_that_are_none(small, tmp_path):
 
 def test_every_protocol_that_is_named_exists():
     assert {network.protocol for network in KNOWN.values()} - {""} <= PROTOCOLS.keys()
+
+
+def test_a_folder_of_many_clips_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(50):
+        (tmp_path / f"{number}.wav").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    asked: list[Path] = []
+    real = Path.is_file
+    monkeypatch.setattr(Path, "is_file", lambda path: asked.append(path) or real(path))
+    assert open_foreign(tmp_path) is None
+    assert len(asked) == 2  # for statistics of its own
+
+
+def test_a_folder_that_cannot_be_listed_is_left_to_the_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(path: object) -> object:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("os.scandir", closed)
+    monkeypatch.setattr("os.listdir", closed)
+    assert open_foreign(tmp_path) is None
+    with pytest.raises(DataError, match="cannot list the folder"):
+        open_reference(tmp_path)

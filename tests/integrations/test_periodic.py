@@ -7,6 +7,7 @@ import json
 import random
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from torch import nn
 from audiogen_metrics import score
 from audiogen_metrics.errors import DataError, MissingDependencyError, MissingWeightsError, UsageError
 from audiogen_metrics.generation.base import FunctionGenerator, Request
-from audiogen_metrics.integrations.periodic import PeriodicEvaluation, undisturbed
+from audiogen_metrics.generation.history import History
+from audiogen_metrics.integrations.periodic import Outcome, PeriodicEvaluation, undisturbed
 from tests.integrations.training import RATE, Noise, evaluation, folders, history, references
 
 
@@ -181,6 +183,43 @@ class TestRuns:
             second.start(2)
         assert second.run(4, model).is_best is False  # equal to that of step 2, which is remembered
         assert [entry["step"] for entry in history(tmp_path)] == [2, 4]
+
+    def test_a_folder_has_one_training_and_its_best_step_stays(self, ref: Path, tmp_path: Path) -> None:
+        model = Noise()
+        values = iter([3.0, 2.0, 1.0, 2.5])
+        options = {"metrics": "fd", "ci": False}
+
+        def run(runs: PeriodicEvaluation, step: int) -> Outcome:
+            def better(entry: dict[str, Any]) -> bool:
+                entry["scores"] = {"fd_yamnet": next(values)}
+                return History.is_better(runs.history, entry)
+
+            runs.history.is_better = better  # type: ignore[method-assign]
+            return runs.run(step, model, lambda folder: (folder.mkdir(), (folder / "state").touch()))
+
+        first = evaluation(model, ref, tmp_path, page=False, options=options)
+        first.start()
+        assert [run(first, step).is_best for step in (2, 4, 6)] == [True, True, True]
+        with pytest.raises(UsageError, match="the evaluations of an earlier training"):
+            evaluation(model, ref, tmp_path, page=False, options=options).start()
+        second = evaluation(model, ref, tmp_path, page=False, options=options)
+        with pytest.warns(UserWarning, match="are forgotten"):
+            second.start(3)
+        assert run(second, 4).is_best  # what was better has gone
+        assert [path.parent.parent.name for path in tmp_path.glob("*/checkpoint/state")] == ["0000004"]
+
+    def test_half_a_checkpoint_is_removed(self, ref: Path, tmp_path: Path) -> None:
+        def save(folder: Path) -> None:
+            folder.mkdir()
+            raise OSError(28, "No space left on device")
+
+        model = Noise()
+        runs = evaluation(model, ref, tmp_path, page=False, options={"metrics": "fd", "ci": False})
+        with pytest.warns(UserWarning, match="No space left"):
+            outcome = runs.run(2, model, save)
+        assert outcome.problem
+        assert not (outcome.folder / "checkpoint").exists()
+        assert (outcome.folder / "report.json").exists()
 
     def test_without_a_reference_and_from_a_file(self, tmp_path: Path) -> None:
         prompts = tmp_path / "prompts.txt"

@@ -246,7 +246,7 @@ def test_a_file_that_goes_away(tmp_path, monkeypatch):
         return real(path)
 
     monkeypatch.setattr(extraction, "identity_of", vanish)
-    monkeypatch.setattr("audiogen_metrics.report.media.decode", lambda *_: (tmp_path / "gone").read_bytes())
+    monkeypatch.setattr("audiogen_metrics.report.media.decoded", lambda *_: (tmp_path / "gone").read_bytes())
     report = score_html(tmp_path / "gen", tmp_path / "ref", tmp_path / "page.html", protocol="yamnet", workers=0)
     assert [entry["clip"] for entry in report.gen.skipped] == ["b"]
     assert "cannot be read (No such file or directory)" in (tmp_path / "page.html").read_text()
