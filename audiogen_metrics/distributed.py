@@ -236,7 +236,12 @@ def gather(value: T) -> list[T]:
 
 
 def from_first(compute: Callable[[], T]) -> T:
-    """Return to all processes what ``compute`` gives in the first one; all raise what it raises there."""
+    """Return to all processes what ``compute`` gives in the first one; all raise what it raises there.
+
+    A process that is alone is the first one.
+    """
+    if not is_joined():
+        return compute()
     import torch.distributed as dist
 
     found: list[Any] = [None]
@@ -252,6 +257,9 @@ def from_first(compute: Callable[[], T]) -> T:
 @contextmanager
 def together() -> Iterator[None]:
     """Wait at the end of the block for all processes; an error of one is raised by all."""
+    if not is_joined():
+        yield
+        return
     error: Exception | None = None
     try:
         yield

@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
+import hashlib
+import random
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
+from typing import Any, Literal, get_args
 
+from audiogen_metrics.audio.files import AUDIO, canonical_id
 from audiogen_metrics.audio.pairing import as_clip_id, pair
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.options import as_path
-from audiogen_metrics.tabular import read_text, records_of
+from audiogen_metrics.tabular import METADATA, column, metadata_of, read_records, read_text
 
-ID_COLUMNS = ("clip_id", "id", "file_name", "filename", "file", "name")
-PROMPT_COLUMNS = ("prompt", "caption", "text", "captions")
+ID_COLUMNS = (
+    *("clip_id", "id", "file_name", "filename", "file", "name", "fname", "slice_file_name", "audio_file_name"),
+    *("audio_filename", "ytid", "youtube_id", "video_id", "audiocap_id", "audio_id", "sound_id", "track_id", "uid"),
+)
+"""Columns that say which clip a record is about; the first that a record has counts."""
+
+PATH_COLUMNS = (
+    *("wav", "audio", "location", "path", "audio_filepath", "audio_path", "audio_file", "filepath", "file_path"),
+    "wav_path",
+)
+"""Columns that say where a recording lies on somebody's disk: the name of the file says which clip it is."""
+
+PROMPT_COLUMNS = ("prompt", "caption", "text", "captions", "description")
+
+CaptionChoice = Literal["first", "all", "random"]
+"""Which of several captions of a clip count."""
 
 Prompts = str | Path | Mapping[str, str | Sequence[str]]
 """A file, or a prompt or several captions by clip id."""
 
-_AUDIO_SUFFIX = re.compile(r"\.(wav|flac|mp3|ogg|opus|aiff?)$", re.IGNORECASE)
+_NUMBERED = re.compile(r"(?:caption|prompt|text)[ _-]?\d+", re.IGNORECASE)
+"""Columns such as Clotho's ``caption_1`` … ``caption_5``."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +60,7 @@ class Entry:
 
 
 def read_entries(path: str | Path) -> list[Entry]:
-    """Read a file of prompts; `audiogen_metrics.generation.requests_from_file` says which.
+    """Read a file of prompts, or the table of a folder; `audiogen_metrics.generation.requests_from_file` says which.
 
     Raises
     ------
@@ -52,19 +70,47 @@ def read_entries(path: str | Path) -> list[Entry]:
         Another suffix.
     """
     path = as_path(path)
-    text = read_text(path)
+    if path.is_dir():
+        path = _beside(path)
     if path.suffix.lower() == ".txt":
-        lines = _lines(text, path)
+        lines = _lines(read_text(path), path)
         return [Entry(name, (line,)) for name, line in zip(default_names(lines), lines, strict=True)]
-    records = list(records_of(text, path, what="prompts", once=(*ID_COLUMNS, *PROMPT_COLUMNS), others=".txt, "))
+    once = (*ID_COLUMNS, *PATH_COLUMNS, *PROMPT_COLUMNS)
+    records = read_records(path, what="prompts", once=once, others=".txt, ")
     if not records:
         raise DataError("has no prompts", where=path)
-    captions = [_captions(record, f"{path}, record {number}") for number, record in enumerate(records, 1)]
-    names = default_names([own[0] for own in captions])
+    captions = [captions_in(record, f"{path}, record {number}") for number, record in enumerate(records, 1)]
     return [
-        Entry(_name(record) or name, own, record.get("seconds") or None)
-        for record, own, name in zip(records, captions, names, strict=True)
+        Entry(name, own, _cell(record, "seconds"))
+        for record, own, name in zip(records, captions, _names(records, captions, path), strict=True)
     ]
+
+
+def merged(entries: Sequence[Entry]) -> list[Entry]:
+    """Return an entry per clip id with the captions of all its records, each once; the first length counts."""
+    found: dict[str, Entry] = {}
+    for entry in entries:
+        name = canonical_id(entry.clip_id)
+        known = found.setdefault(name, entry)
+        texts = tuple(dict.fromkeys((*known.captions, *entry.captions)))
+        found[name] = Entry(known.clip_id, texts, known.seconds or entry.seconds)
+    return [*found.values()]
+
+
+def choose(captions: Sequence[str], which: CaptionChoice, seed: int, clip_id: str) -> tuple[str, ...]:
+    """Return the captions of a clip that count: its first, all, or one that is drawn from the seed and the clip's id.
+
+    Examples
+    --------
+    >>> choose(["a dog", "barking"], "first", 0, "dog")
+    ('a dog',)
+    """
+    if which not in get_args(CaptionChoice):
+        raise UsageError(f"unknown choice {which!r}", where="caption", fix="Use first, all or random")
+    if which == "random" and captions:
+        stream = random.Random(hashlib.blake2b(f"{seed}/{clip_id}".encode(), digest_size=8).digest())
+        return (stream.choice(captions),)
+    return tuple(captions[:1] if which == "first" else captions)
 
 
 def default_names(prompts: Sequence[str]) -> list[str]:
@@ -209,22 +255,75 @@ def _lines(text: str, path: Path) -> list[str]:
     return lines
 
 
-def _captions(record: Mapping[str, Any], where: str) -> tuple[str, ...]:
-    key = next((key for key in PROMPT_COLUMNS if key in record), None)
-    if key is None or record[key] is None:
-        found = ", ".join(map(str, record))
-        raise DataError(f"has no prompt among {found}", where, f"Name the column {PROMPT_COLUMNS[0]}")
-    texts = as_texts(record[key])
+def captions_in(record: Mapping[str, Any], where: str, others: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the captions of a record; DataError if there is none.
+
+    ``others`` are columns that will do where no column is called after a prompt.
+    """
+    key = column(record, PROMPT_COLUMNS)
+    numbered = [name for name in record if key is None and isinstance(name, str) and _NUMBERED.fullmatch(name.strip())]
+    if numbered:
+        found: object = [record[name] for name in numbered if record[name] not in (None, "")]
+    else:
+        key = column(record, others) if key is None else key
+        found = None if key is None else record[key]
+    if found is None:
+        raise DataError(f"has no prompt among {named(record)}", where, f"Name the column {PROMPT_COLUMNS[0]}")
+    texts = as_texts(found)
     if not texts:
-        raise DataError(f"{record[key]!r} is no prompt", where, "Use text, or a list of texts")
+        raise DataError(f"{found!r} is no prompt", where, "Use text, or a list of texts")
     return tuple(map(str.strip, texts))
 
 
+def named(record: Mapping[str, Any]) -> str:
+    """Return the columns of a record, for a message."""
+    return ", ".join(str(name) for name in record)
+
+
+def _beside(folder: Path) -> Path:
+    path = metadata_of(folder)
+    if path is None:
+        raise DataError("is a folder without a table of prompts", folder, f"Add {METADATA[0]}, or pass a file")
+    return path
+
+
+def _cell(record: Mapping[str, Any], name: str) -> Any:
+    key = column(record, (name,))
+    return None if key is None or record[key] == "" else record[key]
+
+
+def _names(records: Sequence[Mapping[str, Any]], captions: Sequence[Sequence[str]], path: Path) -> list[str]:
+    """Return the clip id of every record: as written, or numbers where the columns speak of nothing but prompts."""
+    names = [_name(record) for record in records]
+    for number, (name, record) in enumerate(zip(names, records, strict=True), 1):
+        if name is None and (any(names) or not all(map(_is_of_prompts, record))):
+            raise DataError(
+                f"does not say which clip it is about: it has {named(record)}",
+                where=f"{path}, record {number}",
+                fix=f"Name the column of the clips' ids {ID_COLUMNS[0]}, and fill it; with no column but prompt and "
+                "seconds, clips are numbered",
+            )
+    return [name or default for name, default in zip(names, default_names([own[0] for own in captions]), strict=True)]
+
+
+def _is_of_prompts(name: Any) -> bool:
+    found = isinstance(name, str) and (not name.strip() or _NUMBERED.fullmatch(name.strip()))
+    return bool(found) or column([name], (*PROMPT_COLUMNS, "seconds")) is not None
+
+
 def _name(record: Mapping[str, Any]) -> str | None:
-    key = next((key for key in ID_COLUMNS if record.get(key) not in (None, "")), None)
-    if key is None:
-        return Path(record["wav"]).stem if isinstance(record.get("wav"), str) else None
-    return _AUDIO_SUFFIX.sub("", str(record[key]))
+    for wanted in (*ID_COLUMNS, *PATH_COLUMNS):
+        key = column(record, (wanted,))
+        value = None if key is None else record[key]
+        if isinstance(value, (str, int)) and str(value).strip():
+            # Of a path from another system, too.
+            return _clip_id(re.split(r"[/\\]", str(value))[-1] if wanted in PATH_COLUMNS else str(value))
+    return None
+
+
+def _clip_id(name: str) -> str:
+    path = PurePath(name)
+    return name.removesuffix(path.suffix) if path.suffix.lower() in AUDIO else name
 
 
 def _slug(prompt: str) -> str:

@@ -1,19 +1,24 @@
-"""Records from the tables that people have: CSV, TSV, JSON lines and JSON lists."""
+"""Records from the tables that people have: CSV, TSV, JSON lines, JSON lists and Parquet."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Collection, Iterator, Mapping
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from audiogen_metrics.errors import DataError, UsageError
+from audiogen_metrics.errors import DataError, MissingDependencyError, UsageError
 from audiogen_metrics.options import as_path
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".json")
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 """Of files that hold records."""
+
+METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+"""Names of the table that Hugging Face's audio folders have beside the audio."""
 
 
 def read_text(path: str | Path) -> str:
@@ -33,8 +38,53 @@ def read_text(path: str | Path) -> str:
         raise DataError("is not UTF-8 text", where=path, fix="Convert it first: iconv -t UTF-8") from error
 
 
+def read_records(
+    path: str | Path, *, what: str, once: Collection[str] | None, others: str = "", assumed: str = ""
+) -> list[Mapping[str, Any]]:
+    """Return the records of a file; parameters and errors are those of `records_of`.
+
+    Raises
+    ------
+    MissingDependencyError
+        A Parquet file, where pyarrow is not installed.
+    """
+    path = as_path(path)
+    if path.suffix.lower() == ".parquet":
+        return _parquet(path)
+    return [*records_of(read_text(path), path, what=what, once=once, others=others, assumed=assumed)]
+
+
+def column(names: Iterable[Any], wanted: Iterable[str]) -> str | None:
+    """Return the first of the wanted columns that a record has, as the record spells it; None if it has none.
+
+    Case, spaces at the ends, and whether words are joined by a space, a hyphen or an underscore make no difference.
+
+    Examples
+    --------
+    >>> column(["File Name", " caption"], ["clip_id", "file_name"])
+    'File Name'
+    """
+    spelt = _spellings(tuple(names))
+    return next((spelt[name] for name in wanted if name in spelt), None)
+
+
+@lru_cache
+def _spellings(names: tuple[Any, ...]) -> dict[str, str]:
+    """Return the names as they are spelt by how they are compared; the records of a table share it."""
+    return {_plain(name): name for name in reversed(names) if isinstance(name, str)}
+
+
+def metadata_of(folder: Path) -> Path | None:
+    """Return the table beside the audio of a folder; DataError where there are several, None where there is none."""
+    found = [folder / name for name in METADATA if (folder / name).is_file()]
+    if len(found) > 1:
+        names = " and ".join(path.name for path in found)
+        raise DataError(f"has {names}: only one of them can be meant", where=folder, fix="Keep one, or pass its path")
+    return found[0] if found else None
+
+
 def records_of(
-    text: str, path: Path, *, what: str, once: Collection[str] | None, others: str = ""
+    text: str, path: Path, *, what: str, once: Collection[str] | None, others: str = "", assumed: str = ""
 ) -> Iterator[Mapping[str, Any]]:
     """Yield the records of a table; cells of CSV and TSV are text.
 
@@ -45,9 +95,11 @@ def records_of(
     what
         What the file should be a list of, for the message.
     once
-        Columns that there may be only once; None means all.
+        Columns that there may be only once, however they are spelt (see `column`); None means all.
     others
         Suffixes that the caller reads itself, for the message.
+    assumed
+        Suffix by which to read a file that has an unknown one; empty refuses it.
 
     Raises
     ------
@@ -57,6 +109,7 @@ def records_of(
         Another suffix.
     """
     suffix = path.suffix.lower()
+    suffix = assumed if assumed and suffix not in SUFFIXES else suffix
     try:
         if suffix in {".csv", ".tsv"}:
             yield from _table(text, "\t" if suffix == ".tsv" else _delimiter(text), once)
@@ -67,7 +120,7 @@ def records_of(
             content = json.loads(text)
             found = content["data"] if isinstance(content, dict) and "data" in content else content
         else:
-            fix = f"Use {others}.csv, .tsv, .jsonl or .json"
+            fix = f"Use {others}.csv, .tsv, .jsonl, .json or .parquet"
             raise UsageError(f"{suffix or 'no suffix'} is no list of {what}", path, fix)
     except (ValueError, csv.Error, RecursionError) as error:
         if isinstance(error, UsageError):
@@ -78,9 +131,9 @@ def records_of(
     yield from found
 
 
-def has_decimal_commas(text: str, path: Path) -> bool:
+def has_decimal_commas(path: Path) -> bool:
     """Tell whether a comma within a number is its decimal point: where semicolons separate the cells."""
-    return path.suffix.lower() == ".csv" and _delimiter(text) == ";"
+    return path.suffix.lower() == ".csv" and _delimiter(read_text(path)) == ";"
 
 
 def _delimiter(text: str) -> str:
@@ -92,7 +145,8 @@ def _delimiter(text: str) -> str:
 def _table(text: str, delimiter: str, once: Collection[str] | None) -> Iterator[Mapping[str, Any]]:
     """Yield the rows of a table; ValueError for one that would be cut off or overwritten in silence."""
     rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    rows.fieldnames = head = [name.strip() for name in rows.fieldnames or ()]
+    rows.fieldnames = [name.strip() for name in rows.fieldnames or ()]
+    head = [*rows.fieldnames] if once is None else [_plain(name) for name in rows.fieldnames]
     if twice := {name for name in head if (once is None or name in once) and head.count(name) > 1}:
         raise ValueError(f"there are several columns {min(twice)}; give a clip with several of them several lines")
     for number, row in enumerate(rows, 1):
@@ -102,3 +156,20 @@ def _table(text: str, delimiter: str, once: Collection[str] | None) -> Iterator[
                 f"record {number} has more fields than the head; put a text that has a {kind} into double quotes"
             )
         yield row
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]+", "_", name.strip().casefold())
+
+
+def _parquet(path: Path) -> list[Mapping[str, Any]]:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError as error:
+        raise MissingDependencyError(
+            "the package pyarrow is not installed", where=path, fix="pip install pyarrow, or convert the file to CSV"
+        ) from error
+    try:
+        return list(parquet.read_table(path).to_pylist())
+    except (OSError, ValueError, ArrowException) as error:
+        raise DataError(f"cannot be read as parquet ({error})", where=path) from error

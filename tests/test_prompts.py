@@ -164,3 +164,70 @@ def test_av_benchmarks_table(tmp_path: Path) -> None:
         "dog": ("a dog barks",),
         "rain": ("rain",),
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "clip", "texts"),
+    [
+        ("musiccaps.csv", "ytid,start_s,end_s,caption\n-0Gj8,30,40,slow piano\n", "-0Gj8", ("slow piano",)),
+        ("audiocaps.csv", "audiocap_id,youtube_id,start_time,caption\n1,7fm,20,rattling\n", "7fm", ("rattling",)),
+        ("fsd50k.csv", "fname,caption,split\n64760,guitar,train\n", "64760", ("guitar",)),
+        ("tango.jsonl", '{"location": "data/Yabc.wav", "captions": "a dog"}\n', "Yabc", ("a dog",)),
+        ("nemo.jsonl", '{"audio_filepath": "/data/x.flac", "duration": 2, "text": "rain"}\n', "x", ("rain",)),
+        ("windows.csv", "path,text\nD:\\sounds\\x.wav,rain\n", "x", ("rain",)),
+        ("clotho.csv", "file_name,caption_1,caption_2,caption_3\n a.wav,dog,hound,\n", " a", ("dog", "hound")),
+        ("m4a.csv", "file_name,caption\na.m4a,dog\n", "a", ("dog",)),
+        ("capitals.csv", "File Name, Caption\na.wav,dog\n", "a", ("dog",)),
+        ("semicolons.csv", "file;caption\na.wav;a dog, barking\n", "a", ("a dog, barking",)),
+        ("marked.csv", "\ufefffile_name,caption\na.wav,dog\n", "a", ("dog",)),
+        ("numbers.json", '[{"id": 7, "audio": {"bytes": null}, "text": "dog"}]', "7", ("dog",)),
+    ],
+)
+def test_ids_by_the_names_that_people_use(
+    tmp_path: Path, name: str, content: str, clip: str, texts: tuple[str, ...]
+) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    (entry,) = read_entries(tmp_path / name)
+    assert (entry.clip_id, entry.captions) == (clip, texts)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", "recording,caption\na.wav,dog\n"),
+        ("a.csv", "clip_id,caption\na,dog\n,rain\n"),
+        ("a.jsonl", '{"clip_id": "a", "prompt": "dog"}\n{"prompt": "rain"}\n'),
+        ("a.json", '[{"audio": {"path": "a.wav"}, "text": "dog"}]'),
+    ],
+)
+def test_clips_are_not_numbered_where_a_table_has_other_columns(tmp_path: Path, name: str, content: str) -> None:
+    with pytest.raises(DataError, match=r"record \d: does not say which clip .* it has .*(caption|prompt|text)"):
+        captions(tmp_path / name, content)
+
+
+def test_columns_of_prompts_alone_are_numbered(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("Prompt,Seconds\nrain,2\n", encoding="utf-8")
+    (entry,) = read_entries(tmp_path / "p.csv")
+    assert (entry.clip_id, entry.seconds) == ("0001-rain", "2")
+
+
+def test_two_columns_that_differ_only_in_case(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="several columns caption"):
+        captions(tmp_path / "p.csv", "clip_id,caption,Caption\na,x,y\n")
+
+
+def test_parquet_and_the_table_of_a_folder(tmp_path: Path) -> None:
+    parquet, table = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("pyarrow").table
+    content = {"file_name": ["a.wav", "b.wav"], "text": ["a dog\u2028barks", "rain, wind"]}
+    parquet.write_table(table(content), tmp_path / "metadata.parquet")
+    for source in (tmp_path / "metadata.parquet", tmp_path):
+        found = read_entries(source)
+        assert [(entry.clip_id, *entry.captions) for entry in found] == [("a", "a dog\u2028barks"), ("b", "rain, wind")]
+    (tmp_path / "metadata.csv").write_text("file_name,text\na.wav,x\n")
+    with pytest.raises(DataError, match=r"metadata\.csv and metadata\.parquet"):
+        read_entries(tmp_path)
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 and nothing else")
+    with pytest.raises(DataError, match="cannot be read as parquet"):
+        read_entries(tmp_path / "broken.parquet")
+    with pytest.raises(DataError, match="a folder without a table of prompts"):
+        read_entries(Path("tests/golden"))

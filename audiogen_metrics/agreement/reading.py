@@ -17,7 +17,8 @@ from audiogen_metrics.options import as_path
 from audiogen_metrics.prompts import ID_COLUMNS
 from audiogen_metrics.registry import unknown_name
 from audiogen_metrics.results import ScoreReport
-from audiogen_metrics.tabular import has_decimal_commas, read_text, records_of
+from audiogen_metrics.tabular import column as column_of
+from audiogen_metrics.tabular import has_decimal_commas, read_records, read_text, records_of
 
 Key = tuple[str | None, str | None]
 """System and clip id; one of them may be unknown."""
@@ -151,9 +152,8 @@ def _take_report(found: Scores, system: str, path: Path, report: ScoreReport) ->
 
 
 def _read_table(found: Scores, name: str | None, path: Path) -> None:
-    text = read_text(path)
-    records = [*records_of(text, path, what="scores", once=None)]
-    _take(found, name, path, records, commas=has_decimal_commas(text, path))
+    records = read_records(path, what="scores", once=None)
+    _take(found, name, path, records, commas=has_decimal_commas(path))
 
 
 def _take(
@@ -164,7 +164,7 @@ def _take(
     if {"score", "value"} <= {*columns}:
         _take_rows(found, name, path, records, commas=commas)
         return
-    id_column = next((column for column in ID_COLUMNS if column in columns), None)
+    id_column = column_of(columns, ID_COLUMNS)
     if id_column is None and "system" not in columns:
         raise _no_names(columns, path)
     scores = [column for column in columns if column not in ("system", id_column, *_ABOUT)]
@@ -204,13 +204,12 @@ def read_ratings(given: str | Path, column: str = "rating") -> Ratings:
         clip by one rater.
     """
     path = as_path(given)
-    text = read_text(path)
-    records, commas = [*records_of(text, path, what="ratings", once=None)], has_decimal_commas(text, path)
+    records, commas = read_records(path, what="ratings", once=None), has_decimal_commas(path)
     columns = _columns(records, path)
     if column not in columns:
         fix = f"Name the column with {option('rating', 'NAME')}: it has {', '.join(columns)}"
         raise DataError(f"has no column {column!r}", where=path, fix=fix)
-    id_column = next((name for name in ID_COLUMNS if name in columns and name != column), None)
+    id_column = column_of([name for name in columns if name != column], ID_COLUMNS)
     if id_column is None and "system" not in columns:
         raise _no_names(columns, path)
     said: dict[Key, list[float]] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Literal
 from audiogen_metrics.audio.files import AUDIO, canonical_id
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.options import as_path
+from audiogen_metrics.tabular import column, read_records
 
 PairingMode = Literal["auto", "id", "none"]
 """``auto``: pair what matches; ``id``: every clip must match; ``none``: the sets are unpaired."""
@@ -159,14 +159,12 @@ def _pattern(text: str) -> re.Pattern[str]:
 def _read_file(path: Path) -> list[tuple[str, str]]:
     if not path.is_file():
         raise UsageError("is neither a file nor a pattern with {ref}", where=path, fix="Write {ref}_{sample}, say")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [*csv.DictReader(file)]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"is not a CSV file ({error})", where=path) from error
-    if not rows or not {"gen", "ref"} <= rows[0].keys():
-        raise DataError("has no columns gen and ref", where=path, fix="Begin it with the line: gen,ref")
-    return [(row["gen"] or "", row["ref"] or "") for row in rows]
+    rows = read_records(path, what="pairs", once=("gen", "ref"), assumed=".csv")
+    gen, ref = (column(rows[0] if rows else (), (name,)) for name in ("gen", "ref"))
+    if gen is None or ref is None:
+        found = f": it has {', '.join(map(str, rows[0]))}" if rows else ""
+        raise DataError(f"has no columns gen and ref{found}", where=path, fix="Begin it with the line: gen,ref")
+    return [(str(row.get(gen) or ""), str(row.get(ref) or "")) for row in rows]
 
 
 def as_clip_id(name: str, ids: Collection[str]) -> str:

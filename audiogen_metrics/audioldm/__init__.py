@@ -9,7 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from audiogen_metrics.audioldm.generation import AudioLDM, AudioLDMGenerator, Sampling
+    from audiogen_metrics.audioldm.generation import AudioLDM, AudioLDMGenerator
+    from audiogen_metrics.audioldm.sampling import Sampling
     from audiogen_metrics.audioldm.tiny import TINY, write_tiny
 
 __all__ = ["TINY", "AudioLDM", "AudioLDMGenerator", "Sampling", "write_tiny"]
@@ -17,7 +18,7 @@ __all__ = ["TINY", "AudioLDM", "AudioLDMGenerator", "Sampling", "write_tiny"]
 _HOME = {
     "AudioLDM": "generation",
     "AudioLDMGenerator": "generation",
-    "Sampling": "generation",
+    "Sampling": "sampling",
     "TINY": "tiny",
     "write_tiny": "tiny",
 }

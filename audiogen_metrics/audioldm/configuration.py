@@ -13,6 +13,7 @@ from typing import Any, Literal
 from audiogen_metrics.audioldm.latents import Condition
 from audiogen_metrics.audioldm.snapshots import Heads
 from audiogen_metrics.errors import UsageError
+from audiogen_metrics.evaluation.run import computable
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.registry import unknown_name
 
@@ -93,12 +94,13 @@ class FineTuneConfig:
     clap
         Full CLAP, for the condition audio; None takes the one known to fit.
     eval_every, eval_clips, eval_seconds
-        Steps between evaluations; evaluation clips at most; length of what is generated, None for that of the
-        reference, at most 10.24 s.
+        Steps between evaluations; evaluation clips at most, drawn at random from all classes; length of what is
+        generated, None for that of the reference, at most 10.24 s.
     sampling_steps, guidance, eta, candidates
         How evaluation clips are sampled, always from text, as in the paper.
     protocol, monitor
-        How they are scored, and the score that chooses the best checkpoint; None takes the protocol's FD.
+        How they are scored, and the score that chooses the best checkpoint; None takes the protocol's FD, or its
+        first score if it has no FD. Scores that need prompts are not computed.
     patience
         Evaluations without improvement after which the run stops; None never stops early.
     save_every
@@ -106,7 +108,9 @@ class FineTuneConfig:
     seed
         Of everything that is random.
     device
-        ``"auto"``, ``"cpu"``, ``"cuda"``.
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, …; several processes take a GPU each.
+    strict
+        Stop at an evaluation that fails, instead of noting it and training on, and at clips whose audio is missing.
     """
 
     data: str
@@ -147,6 +151,7 @@ class FineTuneConfig:
     save_every: int = 1000
     seed: int = 0
     device: str = "auto"
+    strict: bool = False
 
     def __post_init__(self) -> None:
         for name, kind in typing.get_type_hints(type(self)).items():
@@ -161,20 +166,16 @@ class FineTuneConfig:
 
     def monitored(self) -> tuple[str, bool]:
         """Return the score that chooses the best checkpoint, and whether higher is better."""
-
-        recipes = get_protocol(self.protocol).recipes.values()
+        recipes = computable(get_protocol(self.protocol), None, ref=True, prompts=False)
         known = {recipe.score_id: recipe.definition.higher_is_better for recipe in recipes}
-        monitor = self.monitor or next((recipe.score_id for recipe in recipes if recipe.metric == "fd"), None)
-        if monitor is None:
-            what = f"protocol {self.protocol} has no FD to choose the best checkpoint by"
-            raise UsageError(what, "monitor", f"Name another score: {', '.join(sorted(known))}")
+        monitor = self.monitor or next((each.score_id for each in recipes if each.metric == "fd"), next(iter(known)))
         if monitor not in known:
             raise unknown_name(f"score of protocol {self.protocol}", monitor, sorted(known))
         return monitor, known[monitor]
 
     def identity(self) -> dict[str, Any]:
         """Return what may not change when a run is resumed: all but its length, rhythm, place and device."""
-        free = {"output", "steps", "eval_every", "save_every", "patience", "device", "gradient_checkpointing"}
+        free = {"output", "steps", "eval_every", "save_every", "patience", "device", "gradient_checkpointing", "strict"}
         return {name: value for name, value in asdict(self).items() if name not in free}
 
 

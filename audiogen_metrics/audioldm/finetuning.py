@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import atexit
-import copy
 import json
 import math
 import shutil
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
+from audiogen_metrics.audioldm.checkpoints import frozen_files, point_at, write_checkpoint
+from audiogen_metrics.audioldm.claiming import (
+    STATE,
+    bytes_of_copies,
+    check_folder,
+    check_inputs,
+    claim,
+    inputs_of,
+    make_folder,
+    require_room,
+)
 from audiogen_metrics.audioldm.configuration import FineTuneConfig
-from audiogen_metrics.audioldm.dependencies import quiet, require
-from audiogen_metrics.audioldm.evaluating import Evaluation
+from audiogen_metrics.audioldm.dependencies import require
+from audiogen_metrics.audioldm.devices import in_first, jointly, make_accelerator
+from audiogen_metrics.audioldm.evaluating import Evaluation, check_scoring
 from audiogen_metrics.audioldm.generation import AudioLDM
 from audiogen_metrics.audioldm.latents import TrainingClips
-from audiogen_metrics.audioldm.snapshots import PARTS
-from audiogen_metrics.audioldm.tiny import MARKER
+from audiogen_metrics.audioldm.material import Material, load_model, open_material, trainable
+from audiogen_metrics.audioldm.tracking import Tracker, duration
 from audiogen_metrics.audioldm.training import (
     Draws,
     diffusion_loss,
@@ -37,18 +46,13 @@ from audiogen_metrics.audioldm.training import (
     write_state,
 )
 from audiogen_metrics.datasets.base import Clip
-from audiogen_metrics.datasets.folder import open_dataset
-from audiogen_metrics.datasets.splits import split_by
 from audiogen_metrics.distributed import leave
-from audiogen_metrics.errors import DataError, InsufficientDataError, NumericsError, UsageError, option
+from audiogen_metrics.errors import DataError, LostProcessError, NumericsError
 from audiogen_metrics.generation.history import History
 from audiogen_metrics.options import as_path
-from audiogen_metrics.writing import link, write_atomically
+from audiogen_metrics.writing import write_atomically
 
-STATE, STEPS, RESULT, CONFIG = "state.pt", "steps.jsonl", "result.json", "config.json"
-
-LORA_TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "class_embedding"]
-"""Attention, and the way in which the condition comes in."""
+RESULT = "result.json"
 
 
 @dataclass(frozen=True)
@@ -113,121 +117,50 @@ class FineTune:
         DataError
             A training or evaluation set that cannot be used.
         UsageError
-            An output folder in use, or of a run with other settings; no room on the disk.
+            A device that is not on this machine; an output folder in use, or of a run with other settings; no room on
+            the disk.
         NumericsError
             A loss that is not finite; the last good state is kept.
         MissingWeightsError, MissingDependencyError
             The checkpoint, a backbone of the protocol, or the extra is not on this machine.
         """
         require()
-        from accelerate import Accelerator, InitProcessGroupKwargs
-
-        patient = InitProcessGroupKwargs(timeout=timedelta(days=1))  # others wait while one scores
-        accelerator = Accelerator(
-            mixed_precision=self.config.precision, cpu=self.config.device == "cpu", kwargs_handlers=[patient]
-        )
+        accelerator = make_accelerator(self.config.device, self.config.precision)
         if accelerator.num_processes > 1:
             atexit.register(leave)
-        if accelerator.is_main_process:
-            self._check_folder(resume)
-        accelerator.wait_for_everyone()
-        train, evaluation = self._clips()
-        model = self._model(accelerator.device)
-        run = _Run(self, accelerator, model, train, evaluation, progress)
-        return run.fit(resume)
-
-    def _check_folder(self, resume: bool) -> None:
-        described = json.dumps(self.config.identity(), indent=2, ensure_ascii=False)
-        path = self.folder / CONFIG
-        if path.exists():
-            if not resume and (self.folder / STATE).exists():
-                raise UsageError(
-                    "has a run in it", self.folder, f"Go on with it by {option('resume')}, or choose a new folder"
-                )
-            before = json.loads(path.read_text(encoding="utf-8"))
-            now = json.loads(described)
-            changed = sorted(name for name in now if before.get(name) != now[name])
-            if changed:
-                raise UsageError(
-                    f"the run had {changed[0]} = {before.get(changed[0])!r}, not {now[changed[0]]!r}",
-                    where=self.folder,
-                    fix="Resume with its settings, or choose a new folder",
-                )
-        elif self.folder.is_dir() and any(self.folder.iterdir()):
-            raise UsageError("is not empty", self.folder, "Choose a new folder")
-        try:
-            write_atomically(path, described.encode())
-        except OSError as error:
-            raise UsageError(f"cannot be written ({error.strerror})", where=self.folder) from error
-
-    def _clips(self) -> tuple[list[Clip], list[Clip]]:
-        """Return training and evaluation clips; the latter may be none."""
-        config = self.config
-        dataset = open_dataset(config.data)
-        evaluation: list[Clip] = []
-        train = list(dataset.clips)
-        if config.split is not None:
-            split = split_by(dataset, config.split, config.seed)
-            for warning in split.warnings:
-                warnings.warn(warning, stacklevel=3)
-            train = list(split.train.clips) if split.train else []
-            evaluation = list(split.evaluation.clips)
-        elif config.evaluation is not None:
-            evaluation = list(open_dataset(config.evaluation).clips)
-        for name, clips in (("data", train), ("evaluation", evaluation)):
-            missing = [clip.clip_id for clip in clips if clip.path is None]
-            if missing:
-                raise DataError(
-                    f"the audio of {len(missing)} of {len(clips)} clips is missing: {', '.join(missing[:5])}",
-                    where=name,
-                    fix="See agm data check; or take them out of the metadata",
-                )
-        labels = {clip.labels for clip in train}
-        if config.condition == "text" and len({clip.caption for clip in train}) == 1 and len(train) > 1:
-            only = ", ".join(next(iter(labels))) or train[0].caption
-            warnings.warn(f"all training clips have one caption ({only}): the condition says nothing", stacklevel=3)
-        if config.eval_clips is not None:
-            evaluation = evaluation[: config.eval_clips]
-        if evaluation and len(evaluation) < 2:
-            raise InsufficientDataError("one evaluation clip has no distribution", where="evaluation")
-        return train, evaluation
-
-    def _model(self, device: torch.device) -> AudioLDM:
-        config = self.config
-        model = AudioLDM.from_pretrained(config.model, device=device, heads=config.heads, clap=config.clap)
-        if not config.pretrained:
-            with torch.random.fork_rng(devices=[]), quiet():
-                # A stream of its own: a random checkpoint may have been made from the same seed.
-                torch.manual_seed(int(np.random.SeedSequence([config.seed, 2]).generate_state(1)[0]))
-                model.unet = type(model.unet).from_config(model.unet.config).to(device)
-        if config.candidates > 1:
-            _ = model.clap  # before any step: a missing one stops the run at once
-        return model
+        in_first(accelerator, lambda: check_folder(self.folder, self.config, resume))
+        with jointly(accelerator):
+            material = open_material(self.config)
+            if material.choosing:
+                check_scoring(self.config, self._weights)
+            make_folder(self.folder)
+            model = load_model(self.config, accelerator.device)
+        return _Run(self, accelerator, model, material, progress).fit(resume)
 
 
 class _Run:
     """A run on one of its processes."""
 
-    def __init__(
-        self, owner: FineTune, accelerator: Any, model: AudioLDM, train: list[Clip], held: list[Clip], progress: bool
-    ) -> None:
+    def __init__(self, owner: FineTune, accelerator: Any, model: AudioLDM, material: Material, progress: bool) -> None:
         from diffusers import DDPMScheduler
         from diffusers.training_utils import EMAModel
 
         config = self.config = owner.config
-        self.folder, self.accelerator, self.model = owner.folder, accelerator, model
-        self._progress = progress and accelerator.is_main_process
-        chosen_on, at_end = self._evaluation_sets(train, held)
-        if accelerator.is_main_process:  # the others find it in the cache
-            self._encode(train)
-        accelerator.wait_for_everyone()
-        self.clips = self._encode(train)
+        self.folder, self.accelerator, self.model, self.material = owner.folder, accelerator, model, material
+        self._progress, self._weights = progress and accelerator.is_main_process, owner._weights
+        with jointly(accelerator):
+            self.evaluation = self._evaluation(material.choosing, "evaluation")
+            self.final = self._evaluation(material.final, "final")
+        with jointly(accelerator):
+            if self._main:  # the others find it in the cache
+                self._encode()
+        self.clips = self._encode()
         self.draws = Draws(self.clips, config.seed)
         self.frozen = weights_digest(model.vae, model.vocoder, model.text.network)
         self.scheduler = DDPMScheduler.from_config(model.schedule)
         self.unconditional = model.text.embed([""])[0].cpu()
         self.scaling = float(model.vae.config.scaling_factor)
-        self.unet = _trainable(model.unet, config)
+        self.unet = trainable(model.unet, config)
         self.trained = {name: weight for name, weight in self.unet.named_parameters() if weight.requires_grad}
         self.ema = EMAModel(self.trained.values(), decay=config.ema)
         self.optimizer = torch.optim.AdamW(
@@ -235,44 +168,54 @@ class _Run:
         )
         self.wrapped, self.optimizer = accelerator.prepare(self.unet, self.optimizer)
         self.history = History(self.folder, *config.monitored())
-        self.evaluation = Evaluation(config, self.folder, chosen_on, owner._weights) if chosen_on else None
-        self.final = Evaluation(config, self.folder, at_end, owner._weights, "final") if at_end else None
         self.step = 0
 
-    def _evaluation_sets(self, train: list[Clip], held: list[Clip]) -> tuple[list[Clip], list[Clip]]:
-        """Return the clips that choose the best checkpoint, taken out of ``train`` if so configured, and the rest."""
-        share = self.config.validation
-        if share is None:
-            if held and self._main:
-                remark = "the best checkpoint is chosen on the evaluation clips, as in the paper: optimistic"
-                warnings.warn(remark, stacklevel=4)
-            return held, []
-        size = max(2, round(share * len(train)))
-        if size >= len(train):
-            raise InsufficientDataError(f"{size} of {len(train)} clips for validation leave none", where="validation")
-        import random
-
-        chosen = set(random.Random(self.config.seed).sample(range(len(train)), size))
-        validation = [clip for index, clip in enumerate(train) if index in chosen]
-        train[:] = [clip for index, clip in enumerate(train) if index not in chosen]
-        return validation, held
+    def _evaluation(self, clips: Sequence[Clip], name: str) -> Evaluation | None:
+        return Evaluation(self.config, self.folder, clips, self._weights, name) if clips else None
 
     @property
     def _main(self) -> bool:
         return bool(self.accelerator.is_main_process)
 
-    def _encode(self, train: list[Clip]) -> TrainingClips:
+    def _encode(self) -> TrainingClips:
         config = self.config
         bar = self._progress and sys.stderr.isatty()
-        return TrainingClips(self.model, train, config.condition, config.seconds, config.template, bar)
+        return TrainingClips(self.model, self.material.train, config.condition, config.seconds, config.template, bar)
+
+    def _begin(self) -> None:
+        """Check on the first process all that would stop the run later, then write down what the run is."""
+        evaluations = [each for each in (self.evaluation, self.final) if each is not None]
+        require_room(self.folder, self._bytes_needed(evaluations))
+        if evaluations:
+            self._say("rehearsing the evaluation: noise is scored against the recordings")
+        heard = {name: text for each in evaluations for name, text in each.rehearse(self.model).items()}
+        inputs = inputs_of(self.clips.digests, heard, self.model, self.config, self._weights)
+        check_inputs(self.folder, inputs)
+        if not (self.folder / STATE).exists():  # nothing of a run that has not begun is kept
+            for name in ("evaluation", "final"):
+                shutil.rmtree(self.folder / name, ignore_errors=True)
+        for evaluation in evaluations:
+            evaluation.lay_out()
+        claim(self.folder, self.config, inputs)
+
+    def _bytes_needed(self, evaluations: Sequence[Evaluation]) -> int:
+        """Return what the run adds to the disk at most: each file is whole before the one that it replaces goes."""
+        state, checkpoint = 16 * _count(self.trained.values()), 4 * _count(self.unet.parameters())
+        checkpoint += bytes_of_copies(frozen_files(self.model.snapshot, self.config.clap).values(), self.folder)
+        copies = 1 if (self.folder / STATE).exists() else 2
+        clips = sum(evaluation.bytes_needed(self.folder, self.model.sample_rate) for evaluation in evaluations)
+        return copies * (state + checkpoint) + clips
 
     def fit(self, resume: bool) -> FineTuned:
         """Train from the beginning, or from the state on the disk."""
+        in_first(self.accelerator, self._begin)
         if resume:
             self._resume()
         self._announce()
         self._first, started = self.step, time.perf_counter()
-        with _Tracker(self.folder, self._main, self.step) as tracker:
+        with Tracker(self.folder, self._main, self.step) as tracker:
+            if self.step and self._is_due() and not self.history.has(self.step):  # stopped in its evaluation
+                self._evaluate(tracker)
             while self.step < self.config.steps and not self.history.is_over(self.config.patience):
                 begin = time.perf_counter()
                 loss, norm = self._train_step()
@@ -289,12 +232,11 @@ class _Run:
                 )
                 if self.step - self._first in (3, 10) or self.step % 100 == 0:
                     left = (self.config.steps - self.step) * (time.perf_counter() - started) / (self.step - self._first)
-                    self._say(f"step {self.step} of {self.config.steps}: loss {loss:.4f}; {_duration(left)} left")
-                last = self.step == self.config.steps
-                if self.evaluation is not None and (self.step % self.config.eval_every == 0 or last):
-                    self._evaluate(self.evaluation, tracker)
-                if last or self.step % self.config.save_every == 0 or self.step % self.config.eval_every == 0:
-                    self._save()
+                    self._say(f"step {self.step} of {self.config.steps}: loss {loss:.4f}; {duration(left)} left")
+                if self._is_due() or self.step % self.config.save_every == 0:
+                    self._save()  # before the evaluation, which may fail
+                if self._is_due():
+                    self._evaluate(tracker)
         return self._finish()
 
     def _train_step(self) -> tuple[float, float]:
@@ -330,19 +272,40 @@ class _Run:
         self.ema.step(self.trained.values())
         return mean, norm if math.isfinite(norm) else 0.0
 
-    def _evaluate(self, evaluation: Evaluation, tracker: _Tracker) -> None:
-        with self._averaged():
-            report = evaluation.run(self.model, self.step, self.accelerator)
-        if self._main:
-            assert report is not None
-            better = self.history.add(report)
-            tracker.write(self.step, {name: value for name, value in report["scores"].items() if value is not None})
-            scores = ", ".join(f"{name} {value:.4g}" for name, value in report["scores"].items() if value is not None)
-            self._say(f"step {self.step}: {scores}{' (best)' if better else ''}")
-            if better:
-                self._export("best", report)
+    def _is_due(self) -> bool:
+        return self.step == self.config.steps or self.step % self.config.eval_every == 0
+
+    def _evaluate(self, tracker: Tracker) -> None:
+        """Score the averaged weights; what fails is noted, and stops the run only if it is strict."""
+        if self.evaluation is None:
+            return
+        entry: dict[str, Any] = {"step": self.step}
+        try:
+            with self._averaged():
+                entry |= self.evaluation.run(self.model, self.step, self.accelerator)
+            in_first(self.accelerator, lambda: self._take(entry, tracker))
+        except LostProcessError:
+            raise
+        except Exception as error:
+            if self.config.strict:
+                raise
+            if self._main:
+                self.history.note_failure(entry, f"{type(error).__name__}: {error}")
         self.accelerator.wait_for_everyone()
         self.history.read()
+
+    def _take(self, entry: Mapping[str, Any], tracker: Tracker) -> None:
+        """Keep the checkpoint if it is the best so far, then note the evaluation: a kill in between repeats both."""
+        better = self.history.is_better(entry)
+        if better:
+            self._export("best", entry)
+        self.history.note(entry)
+        known = {name: value for name, value in entry["scores"].items() if value is not None}
+        tracker.write(self.step, known)
+        scores = ", ".join(f"{name} {value:.4g}" for name, value in known.items())
+        self._say(f"step {self.step}: {scores}{' (best)' if better else ''}")
+        if self.history.monitor not in known:
+            warnings.warn(f"{self.history.monitor} has no value at step {self.step}", stacklevel=2)
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
@@ -358,36 +321,11 @@ class _Run:
 
     def _export(self, name: str, report: Mapping[str, Any]) -> None:
         """Write the averaged denoiser as a whole checkpoint, then point ``name`` at it."""
-        new = self.folder / f"{name}-{self.step:07d}"
-        shutil.rmtree(new, ignore_errors=True)
-        source = self.model.snapshot.folder
-        try:
-            for part in (*PARTS, "clap"):
-                if part != "unet" and (source / part).is_dir():
-                    for file in (source / part).iterdir():
-                        link(file, new / part / file.name)
-            for file in (source / "model_index.json", source / MARKER):
-                if file.exists():
-                    link(file, new / file.name)
-            with self._averaged(), quiet():
-                if self.config.lora is not None:
-                    self.unet.save_lora_adapter(str(new / "lora"))
-                merged = _merged(self.unet) if self.config.lora is not None else self.unet
-                merged.save_pretrained(str(new / "unet"))
-            write_atomically(new / "finetuned.json", json.dumps(dict(report), indent=2).encode())
-            pointer = self.folder / f".{name}.new"
-            pointer.unlink(missing_ok=True)
-            pointer.symlink_to(new.name)
-            pointer.replace(self.folder / name)
-        except OSError as error:
-            raise UsageError(
-                f"the checkpoint cannot be written ({error.strerror}); the one before it is kept",
-                new,
-                "Free space, then resume",
-            ) from error
-        for old in self.folder.glob(f"{name}-*"):
-            if old != new:
-                shutil.rmtree(old, ignore_errors=True)
+        with self._averaged():
+            write_checkpoint(
+                self.folder, f"{name}-{self.step:07d}", self.unet, self.model.snapshot, self.config, report
+            )
+        point_at(self.folder, name, f"{name}-{self.step:07d}")
 
     def _save(self) -> None:
         if not self._main:
@@ -420,18 +358,19 @@ class _Run:
         if self.accelerator.scaler is not None and state["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.step = int(state["step"])
-        if self._main:
-            self.history.cut(self.step)
+        self.history.read()
+        self.accelerator.wait_for_everyone()
+        if self._main:  # a failed evaluation of this step comes again, as those of later ones
+            self.history.cut(self.step if self.history.has(self.step) else self.step - 1)
         self.accelerator.wait_for_everyone()
         self.history.read()
 
     def _finish(self) -> FineTuned:
         if self.frozen != weights_digest(self.model.vae, self.model.vocoder, self.model.text.network):
             raise NumericsError("a frozen network has changed", where=self.folder)
-        if self._main and self.evaluation is None:
-            self._export("last", {"step": self.step, "scores": {}})
-        self.accelerator.wait_for_everyone()
         best = self.history.best()
+        if best is None:
+            in_first(self.accelerator, lambda: self._export("last", {"step": self.step, "scores": {}}))
         result = {
             "step": best["step"] if best else self.step,
             "last_step": self.step,
@@ -439,18 +378,15 @@ class _Run:
             "chosen_on": "validation" if self.final is not None else "evaluation" if self.evaluation else None,
             "scores": best["scores"] if best else {},
             "each_score_at_its_own_best_step": self.history.each_best(),
+            "failed_evaluations": self.history.failures,
+            "left_out": self.material.left_out,
             "frozen_sha256": self.frozen,
             "config": asdict(self.config),
         }
-        if self.final is not None:
-            clap = self.model.clap.folder if self.config.candidates > 1 else None
-            chosen = AudioLDM.from_pretrained(
-                self.folder / "best", device=self.model.device, heads=self.config.heads, clap=clap
-            )
-            report = self.final.run(chosen, result["step"], self.accelerator)
-            if report is not None:
-                result["scores_on_evaluation"] = report["scores"]
-                result["report_on_evaluation"] = report
+        if self.final is not None and best is not None:
+            report = self._score_best(best["step"], result["failed_evaluations"])
+            result["scores_on_evaluation"] = report["scores"] if report else {}
+            result["report_on_evaluation"] = report
         if self._main:
             write_atomically(self.folder / RESULT, json.dumps(result, indent=2, allow_nan=False).encode())
             self.history.plot()
@@ -459,9 +395,30 @@ class _Run:
         scores = result.get("scores_on_evaluation", result["scores"])
         return FineTuned(self.folder, self.folder / name, result["step"], scores, self.step)
 
+    def _score_best(self, step: int, failures: list[dict[str, Any]]) -> dict[str, Any] | None:
+        """Return what the best checkpoint scores on the clips that did not choose it; None if that has failed."""
+        assert self.final is not None
+        try:
+            with jointly(self.accelerator):
+                clap = self.model.clap.folder if self.config.candidates > 1 else None
+                best, device = self.folder / "best", self.model.device
+                chosen = AudioLDM.from_pretrained(best, device=device, heads=self.config.heads, clap=clap)
+            return self.final.run(chosen, step, self.accelerator)
+        except LostProcessError:
+            raise
+        except Exception as error:
+            if self.config.strict:
+                raise
+            problem = f"{type(error).__name__}: {error}"
+            failures.append({"step": step, "error": problem})
+            if self._main:
+                warnings.warn(
+                    f"the best checkpoint could not be scored on the evaluation clips: {problem}", stacklevel=3
+                )
+            return None
+
     def _announce(self) -> None:
-        weights = sum(weight.numel() for weight in self.unet.parameters())
-        trained = sum(weight.numel() for weight in self.trained.values())
+        weights, trained = _count(self.unet.parameters()), _count(self.trained.values())
         # Weights, and of what trains: gradient, two moments of Adam, average.
         memory = 4 * (weights + 4 * trained) / 2**30
         latents = f"{self.clips.cached_bytes / 2**20:.1f} MB of latents in {self.clips.folder}"
@@ -476,83 +433,5 @@ class _Run:
             print(text, file=sys.stderr)
 
 
-class _Tracker:
-    """Steps as JSON lines, and for TensorBoard where it is installed."""
-
-    def __init__(self, folder: Path, active: bool, step: int) -> None:
-        self._active, self._path, self._board = active, folder / STEPS, None
-        if active and self._path.exists():
-            _cut_lines(self._path, step)
-        if active:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError:
-                return
-            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
-
-    def __enter__(self) -> _Tracker:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        if self._board is not None:
-            self._board.close()
-
-    def add(self, step: int, values: Mapping[str, float]) -> None:
-        """Note one step."""
-        if self._active:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": step, **values}, allow_nan=False) + "\n")
-        self.write(step, values)
-
-    def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Show values in TensorBoard."""
-        if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(name, value, step)
-
-
-def _duration(seconds: float) -> str:
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 120
-        else f"{seconds / 60:.0f} min"
-        if seconds < 7200
-        else f"{seconds / 3600:.1f} h"
-    )
-
-
-def _cut_lines(path: Path, step: int) -> None:
-    """Drop lines of steps after ``step``, and a line that a kill has cut."""
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line)
-        except (ValueError, KeyError, TypeError):
-            continue
-    write_atomically(path, "".join(f"{line}\n" for line in kept).encode())
-
-
-def _trainable(unet: Any, config: FineTuneConfig) -> Any:
-    """Make the denoiser trainable: all of it, or adapters."""
-    if config.gradient_checkpointing:
-        unet.enable_gradient_checkpointing()
-    if config.lora is None:
-        return unet.requires_grad_(True)
-    from peft import LoraConfig
-
-    unet.requires_grad_(False)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        unet.add_adapter(
-            LoraConfig(r=config.lora, lora_alpha=config.lora, target_modules=LORA_TARGETS, init_lora_weights="gaussian")
-        )
-    return unet
-
-
-def _merged(unet: Any) -> Any:
-    """Return a copy with its adapters folded into the weights."""
-    merged = copy.deepcopy(unet)
-    merged.fuse_lora()
-    merged.unload_lora()
-    return merged
+def _count(weights: Iterable[torch.Tensor]) -> int:
+    return sum(weight.numel() for weight in weights)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,9 +13,8 @@ import torch
 
 from audiogen_metrics.audioldm.conditioning import RECIPE, Clap, TextTower
 from audiogen_metrics.audioldm.dependencies import quiet, require
+from audiogen_metrics.audioldm.sampling import Sampling, remarks, time_steps
 from audiogen_metrics.audioldm.snapshots import (
-    LICENCE,
-    PUBLISHED,
     Heads,
     Snapshot,
     load_part,
@@ -33,48 +31,6 @@ TRAINED_SECONDS = 10.24
 """What AudioLDM was trained on."""
 
 _TOLD: set[str] = set()
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How clips are sampled. The defaults are AudioLDM's, but for candidates, of which its command line makes 3.
-
-    Parameters
-    ----------
-    steps
-        DDIM steps, 1 to 1000.
-    guidance
-        Weight of the condition against none; 1 switches guidance off and halves the work.
-    eta
-        Noise added at each step, 0 (deterministic) to 1.
-    candidates
-        Clips made for each one kept; the one most like its condition to CLAP's ear.
-    negative
-        Prompt to keep away from; ``""`` is the unconditional embedding.
-    batch_size
-        Candidates at a time, at most; halved when memory runs out. Clips do not depend on it beyond rounding.
-    """
-
-    steps: int = 200
-    guidance: float = 2.5
-    eta: float = 1.0
-    candidates: int = 1
-    negative: str = ""
-    batch_size: int = 4
-
-    def __post_init__(self) -> None:
-        for name, low, high in (("steps", 1, 1000), ("candidates", 1, 1000), ("batch_size", 1, 2**16)):
-            if not low <= getattr(self, name) <= high:
-                raise UsageError(f"{getattr(self, name)} is not within {low} and {high}", where=name)
-        if not (0 <= self.eta <= 1 and 0 <= self.guidance < math.inf):
-            raise UsageError(
-                f"eta {self.eta} or guidance {self.guidance} is out of range", fix="eta 0 to 1, guidance ≥ 0"
-            )
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What shapes the sound, as JSON values: all but the batch size."""
-        return {name: value for name, value in asdict(self).items() if name != "batch_size"}
 
 
 class AudioLDM:
@@ -171,9 +127,12 @@ class AudioLDM:
         require()
         place = resolve_device(device)
         snapshot = locate(model)
-        if snapshot.name in PUBLISHED and snapshot.name not in _TOLD:
+        origin = snapshot.origin
+        if "licence" in origin and snapshot.name not in _TOLD:
             _TOLD.add(snapshot.name)
-            warnings.warn(f"the weights of {snapshot.name} are licensed {LICENCE}", stacklevel=2)
+            model = origin.get("model", snapshot.name)
+            source = "" if model == snapshot.name else f" come from {model} and"
+            warnings.warn(f"the weights of {snapshot.name}{source} are licensed {origin['licence']}", stacklevel=2)
         if snapshot.is_random:
             warnings.warn(f"{snapshot.name} has random weights: its sound means nothing", stacklevel=2)
         return cls(snapshot, place, dtype, heads, clap)
@@ -207,7 +166,7 @@ class AudioLDM:
         seed, ids
             A clip's noise is drawn from both: by default ids are the numbers 0, 1, … as text.
         **sampling
-            As in `Sampling`: steps, guidance, eta, candidates, negative, batch_size.
+            As in `Sampling`: steps, guidance, eta, candidates, negative, batch_size, spacing.
 
         Returns
         -------
@@ -237,7 +196,8 @@ class AudioLDM:
             return []
         if len({request.seconds for request in requests}) > 1:
             raise UsageError("requests of one call have one length", where="seconds")
-        self._check_length(requests[0].seconds)
+        self._check_length(requests[0])
+        self._check_steps(sampling)
         conditions = self.conditions(requests)
         jobs = [
             (condition, request.stream(candidate), f"{request.clip_id} (candidate {candidate})")
@@ -315,7 +275,7 @@ class AudioLDM:
         from diffusers import DDIMScheduler
 
         scheduler = DDIMScheduler.from_config(self.schedule)
-        scheduler.set_timesteps(sampling.steps, device=self.device)
+        times = time_steps(scheduler, sampling).to(self.device)
         # Drawn on the CPU: one seed gives one noise on every device.
         streams = [torch.Generator().manual_seed(seed) for seed in seeds]
 
@@ -331,7 +291,7 @@ class AudioLDM:
         if guided:
             without = self.text.embed([sampling.negative]).to(self.dtype).expand_as(labels)
             labels = torch.cat([without, labels])
-        for step in scheduler.timesteps:
+        for step in times:
             inputs = scheduler.scale_model_input(torch.cat([latents] * 2) if guided else latents, step)
             predicted = self.unet(inputs, step, encoder_hidden_states=None, class_labels=labels).sample
             if guided:
@@ -341,16 +301,22 @@ class AudioLDM:
             latents = scheduler.step(predicted, step, latents, eta=sampling.eta, variance_noise=variance).prev_sample
         return cast("torch.Tensor", latents)
 
-    def _check_length(self, seconds: float) -> None:
-        shortest = self._hop * self._shrink / self.sample_rate
+    def _check_length(self, request: Request) -> None:
+        seconds, shortest = request.seconds, self._hop * self._shrink / self.sample_rate
         if seconds < shortest:
-            raise UsageError(f"{seconds:g} s is less than one latent frame, {shortest:g} s", where="seconds")
+            raise UsageError(f"{seconds:g} s is less than one latent frame, {shortest:g} s", where=request.clip_id)
         if seconds > TRAINED_SECONDS:
             warnings.warn(
                 f"{seconds:g} s is more than the {TRAINED_SECONDS} s that AudioLDM was trained on: "
                 "expect noise or repetition",
                 stacklevel=3,
             )
+
+    def _check_steps(self, sampling: Sampling) -> None:
+        from diffusers import DDIMScheduler
+
+        for remark in remarks(DDIMScheduler.from_config(self.schedule), sampling):
+            warnings.warn(remark, stacklevel=3)
 
 
 _Job = tuple[torch.Tensor, int, str]

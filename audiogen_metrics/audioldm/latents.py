@@ -61,6 +61,11 @@ class TrainingClips:
     template
         Prompt for class labels.
 
+    Attributes
+    ----------
+    digests
+        Content hash and prompt of each clip by its id.
+
     Raises
     ------
     DataError
@@ -93,6 +98,7 @@ class TrainingClips:
                 where="data",
                 fix="Give captions or labels, or train with the condition audio",
             )
+        self.digests: dict[str, str] = {}
         self._moments: dict[int, torch.Tensor] = {}
         self._conditions: dict[int, torch.Tensor] = {}
         self._long: set[int] = set()
@@ -140,6 +146,7 @@ class TrainingClips:
 
     def _prepare_clip(self, index: int) -> None:
         audio, digest = self._read(index)
+        self.digests[self.clips[index].clip_id] = f"{digest} {self._texts[index]}"
         if len(audio.samples) < SHORTEST * audio.sample_rate:
             raise AudioFileError(f"lasts less than {SHORTEST} s", self.clips[index].path)
         if self._condition == "text":

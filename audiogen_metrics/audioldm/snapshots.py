@@ -31,6 +31,9 @@ PUBLISHED: dict[str, str | None] = {
 }
 """Published checkpoints, each with the full CLAP that its text tower came from, where the hub has one."""
 
+ORIGIN = "origin.json"
+"""In a fine-tuned checkpoint: which published one it comes from, that one's CLAP and licence."""
+
 _WEIGHTS = ("*.safetensors", "*.bin")
 _FILES = ("*.json", "*.txt", "*.safetensors", "*.bin")
 
@@ -46,6 +49,26 @@ class Snapshot:
     def is_random(self) -> bool:
         """Whether its weights are known to be random, as `write_tiny` marks them."""
         return (self.folder / MARKER).exists()
+
+    @property
+    def origin(self) -> Mapping[str, str]:
+        """Return what a fine-tuned checkpoint comes from: ``model``, and ``clap`` and ``licence`` where known.
+
+        Raises
+        ------
+        MissingWeightsError
+            The checkpoint says it in a file that cannot be read.
+        """
+        path = self.folder / ORIGIN
+        if not path.exists():
+            found = {"model": self.name, "clap": PUBLISHED.get(self.name)}
+            licence = LICENCE if self.name in PUBLISHED else None
+            return {name: value for name, value in {**found, "licence": licence}.items() if value}
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            return {str(name): str(value) for name, value in content.items()}
+        except (OSError, ValueError, AttributeError) as error:
+            raise MissingWeightsError("cannot be read", where=path, fix="Delete it, or restore it") from error
 
     def digests(self) -> dict[str, str]:
         """Return the SHA-256 of every weights file by its path in the snapshot."""
@@ -86,7 +109,7 @@ def locate_clap(clap: str | Path | None, snapshot: Snapshot) -> Path:
     MissingWeightsError
         There is none.
     """
-    known = PUBLISHED.get(snapshot.name)
+    known = snapshot.origin.get("clap")
     if clap is None and (snapshot.folder / "clap").is_dir():
         return snapshot.folder / "clap"
     if clap is None and known is None:

@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from audiogen_metrics.audioldm.sampling import Sampling
 from audiogen_metrics.datasets import DATASETS as KNOWN
 from audiogen_metrics.datasets.base import Clip
 from audiogen_metrics.datasets.folder import open_dataset
-from audiogen_metrics.datasets.splits import Split, split_by
+from audiogen_metrics.datasets.splits import Split, draw, split_by
 from audiogen_metrics.errors import DataError, UsageError, option, spoken
 from audiogen_metrics.protocols import get_protocol
 
@@ -94,7 +95,7 @@ class BenchSettings:
     protocol
         Of the scores.
     limit
-        Evaluation clips of each dataset, at most; marks the results as a part.
+        Evaluation clips of each dataset, at most, drawn at random from all classes; marks the results as a part.
     seed
         Of splits, sampling and training.
     training
@@ -131,10 +132,13 @@ class BenchSettings:
             raise UsageError(f"{self.limit} clips have no distribution", where="limit", fix="Pass 2 or more")
         for name in self.roots:
             KNOWN.get(name)
+        Sampling(self.steps, self.guidance, self.eta, self.candidates, batch_size=self.batch_size)
         for name in self.training:
             if name in _OWN:
                 fix = f"Use {option(_OWN[name], 'VALUE')}" if _OWN[name] else "The benchmark gives each cell its own"
                 raise UsageError(f"{name} is no setting of the training alone", spoken("training", "--train"), fix)
+        if self.training:
+            training_config(self)
 
     def shared(self) -> dict[str, Any]:
         """Return what all cells share, for the record, as JSON values."""
@@ -192,11 +196,11 @@ class Plan:
 
     def evaluation(self, dataset: str) -> list[Clip]:
         """Return the evaluation clips of a dataset, sorted by id, no more than the limit."""
-        return list(self.splits[dataset].evaluation.clips)[: self.settings.limit]
+        return list(self.splits[dataset].evaluation.clips)
 
     def recordings(self, dataset: str) -> list[Clip]:
         """Return all clips of a dataset whose audio is there, no more than the limit: what Figure 1 corrupts."""
-        return _recordings(self.splits[dataset])[: self.settings.limit]
+        return _recordings(self.splits[dataset], self.settings)
 
     def training(self, dataset: str) -> list[Clip]:
         """Return the training clips of a dataset whose audio is there; its validation part is left alone."""
@@ -246,8 +250,7 @@ def _cells(
 ) -> list[Cell]:
     elsewhere = {"model", "clap", "splits"}  # paths, and rules of other datasets: their contents count
     common = {name: value for name, value in settings.shared().items() if name not in elsewhere}
-    clips = [clip.clip_id for clip in split.evaluation.clips]
-    common |= {"split": split.rule, "clips": _digest(clips[: settings.limit])}
+    common |= {"split": split.rule, "clips": _digest([clip.clip_id for clip in split.evaluation.clips])}
     if artefact == "table1":
         own = [Cell((artefact,), "generate", dataset, condition, settings=common) for condition in ("text", "audio")]
         for name, text in systems.items():
@@ -255,7 +258,7 @@ def _cells(
             own.append(Cell((artefact,), kind, dataset, system=name, settings={**common, "system": text}))
         return own
     if artefact == "figure1":
-        studied = [clip.clip_id for clip in _recordings(split)[: settings.limit]]
+        studied = [clip.clip_id for clip in _recordings(split, settings)]
         shape = {"protocol": settings.protocol, "seed": settings.seed, "repeats": settings.repeats}
         return [
             Cell(
@@ -307,7 +310,7 @@ def _split(dataset: str, settings: BenchSettings) -> Split:
             f"Say so: {option('splits', {dataset: 'RULE'})}",
         )
     split = split_by(found, rule, settings.seed)
-    wanted = split.evaluation.clips[: settings.limit]
+    wanted = _drawn(split.evaluation.clips, settings)
     missing = [clip.clip_id for clip in wanted if clip.path is None]
     if missing:
         raise DataError(
@@ -316,12 +319,16 @@ def _split(dataset: str, settings: BenchSettings) -> Split:
             fix=f"See agm data check {dataset}; the clips you have are a split too: "
             f"{option('splits', {dataset: 'list:FILE'})}",
         )
-    return split
+    return replace(split, evaluation=split.evaluation.only(wanted))
 
 
-def _recordings(split: Split) -> list[Clip]:
+def _recordings(split: Split, settings: BenchSettings) -> list[Clip]:
     clips = (*(split.train.present if split.train else ()), *split.evaluation.present)
-    return sorted(clips, key=lambda clip: clip.clip_id)
+    return _drawn(sorted(clips, key=lambda clip: clip.clip_id), settings)
+
+
+def _drawn(clips: Sequence[Clip], settings: BenchSettings) -> list[Clip]:
+    return list(clips) if settings.limit is None else draw(clips, settings.limit, settings.seed)
 
 
 def _training(split: Split) -> list[Clip]:

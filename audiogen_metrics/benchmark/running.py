@@ -156,7 +156,9 @@ class Benchmark:
         else:
             samples = folder / "samples"
             requests = self._requests(cell, clips)
-            generate_folder(self._generator(cell), requests, samples, resume=True, progress=self._progress)
+            generate_folder(
+                self._generator(cell), requests, samples, resume=True, progress=self._progress, distributed=True
+            )
             self._wait(samples, requests)
         if not self.is_main:
             return None
@@ -196,7 +198,8 @@ class Benchmark:
             system = self._systems[cell.system]
             assert not isinstance(system, (str, Path))
             return system
-        from audiogen_metrics.audioldm.generation import AudioLDM, AudioLDMGenerator, Sampling
+        from audiogen_metrics.audioldm.generation import AudioLDM, AudioLDMGenerator
+        from audiogen_metrics.audioldm.sampling import Sampling
 
         settings = self.plan.settings
         if self._model is None:
@@ -298,7 +301,10 @@ def _of_training(cell: Cell, folder: Path) -> Result:
     history = [json.loads(line) for line in (folder / "history.jsonl").read_text(encoding="utf-8").splitlines()]
     outcome = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     judged = [entry for entry in history if entry["step"] == outcome["step"] and "error" not in entry]
-    report = outcome.get("report_on_evaluation") or judged[-1]
+    report = outcome.get("report_on_evaluation") or next(iter(judged), None)
+    if report is None:
+        problems = [failure["error"] for failure in outcome["failed_evaluations"]] or ["it has none"]
+        raise DataError(f"no evaluation of the training has succeeded: {problems[-1]}", where=folder)
     warnings = list(report["warnings"])
     if outcome["chosen_on"] == "evaluation":
         warnings.append("the best checkpoint is chosen on the evaluation clips, as in the paper: optimistic")

@@ -57,7 +57,12 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--split", action="append", default=[], metavar="DATASET=RULE", help="such as esc50=fold:5 (repeatable)"
     )
-    parser.add_argument("--limit", type=at_least(1), metavar="N", help="evaluation clips of each dataset, at most")
+    parser.add_argument(
+        "--limit",
+        type=at_least(1),
+        metavar="N",
+        help="evaluation clips of each dataset, at most, of all classes",
+    )
     parser.add_argument(
         "--dry-run", action="store_true", help="print the cells with clips, steps and cost; run nothing"
     )
@@ -70,7 +75,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--seconds", type=between(0), metavar="S", help="of generated clips (default: that of the reference)"
     )
-    add_sampling_options(parser, negative=False)
+    add_sampling_options(parser, alone=False)
     parser.add_argument("--protocol", default="audioldm", metavar="NAME", help="of the scores (default: %(default)s)")
     parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="of everything (default: %(default)s)")
     parser.add_argument(

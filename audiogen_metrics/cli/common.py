@@ -335,3 +335,8 @@ def _raise(failures: Sequence[BaseException]) -> None:
         if other is not worst:
             say(f"agm: error: {str(other) or type(other).__name__}")
     raise worst
+
+
+def add_caption_option(parser: argparse.ArgumentParser, default: str | None, help_text: str) -> None:
+    """Add the choice among several captions of a clip."""
+    parser.add_argument("--caption", choices=["first", "all", "random"], default=default, help=help_text)

@@ -36,6 +36,7 @@ NAMES: dict[str, Callable[[], list[str]]] = {
     "weights": lambda: [f"{name}=" for name in WEIGHTS.names()],
     "root": lambda: [f"{name}=" for name in DATASETS.names()],
     "template": lambda: ["label", "sentence"],
+    "generate seconds": lambda: ["recording"],
 }
 """Names that an argument takes, by its own name or, before that, with the command's."""
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import warnings
 from typing import TYPE_CHECKING
 
 from audiogen_metrics.cli.common import (
     Subparsers,
+    add_caption_option,
     add_output_option,
     add_suffix_option,
     say,
@@ -34,7 +36,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "check",
         help="decode every clip; exit code 5 if one cannot be used",
         description="Say what is there, what is missing and what is odd. NAME is a dataset of "
-        "agm list datasets, or folder for your own: a folder, or a .csv, .jsonl or .json table.",
+        "agm list datasets, or folder for your own: a folder, or a table: .csv, .tsv, .jsonl, .json or .parquet.",
         allow_abbrev=False,
     )
     _add_source(check)
@@ -48,7 +50,12 @@ def add_parser(subparsers: Subparsers) -> None:
     _add_source(export)
     export.add_argument("-o", "--output", type=output_folder, required=True, metavar="OUT", help="new or empty folder")
     export.add_argument("--split", metavar="RULE", help="evaluation clips only: paper, paper:400, fold:5 or list:FILE")
-    export.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="of the split (default: %(default)s)")
+    export.add_argument(
+        "--seed", type=at_least(0), default=0, metavar="N", help="of the split and of captions (default: %(default)s)"
+    )
+    add_caption_option(
+        export, "first", "of several captions of a clip; all writes a line for each (default: %(default)s)"
+    )
     export.add_argument(
         "--template",
         default="label",
@@ -108,14 +115,19 @@ def export_dataset(arguments: argparse.Namespace) -> int:
     from audiogen_metrics.datasets.splits import split_by
 
     dataset, _ = _open(arguments)
+    for remark in dataset.remarks:
+        say_warning(remark)
     if arguments.split is not None:
         split = split_by(dataset, arguments.split, arguments.seed)
         for warning in split.warnings:
             say_warning(warning)
         dataset = split.evaluation
-    if dataset.missing:
-        say(f"warning: no audio for {len(dataset.missing)} clips: {', '.join(dataset.missing[:10])}")
-    count = export(dataset, arguments.output, arguments.template)
+    if dataset.lacking:
+        say_warning(dataset.lacking)
+    with warnings.catch_warnings():
+        warnings.showwarning = say_warning
+        warnings.simplefilter("always")
+        count = export(dataset, arguments.output, arguments.template, caption=arguments.caption, seed=arguments.seed)
     say(f"{arguments.output}: prompts and references of {count} clips")
     return 0
 

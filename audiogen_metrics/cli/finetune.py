@@ -35,7 +35,7 @@ FLAGS: tuple[tuple[str, type, str, str], ...] = (
     ("lora", int, "RANK", "train low-rank adapters instead of all weights"),
     ("clap", str, "DIR", "full CLAP, for --condition audio"),
     ("eval_every", int, "N", "steps between evaluations"),
-    ("eval_clips", int, "N", "evaluation clips, at most"),
+    ("eval_clips", int, "N", "evaluation clips, at most: drawn at random from all classes"),
     ("eval_seconds", float, "S", "length of what is generated (default: of the reference)"),
     ("sampling_steps", int, "N", "DDIM steps of evaluation clips"),
     ("guidance", float, "W", "of evaluation clips"),
@@ -46,7 +46,7 @@ FLAGS: tuple[tuple[str, type, str, str], ...] = (
     ("patience", int, "N", "stop after so many evaluations without improvement"),
     ("save_every", int, "N", "steps between states to resume from"),
     ("seed", int, "N", "0 or more"),
-    ("device", str, "NAME", "auto, cpu, cuda, …"),
+    ("device", str, "NAME", "auto, cpu, cuda, cuda:1, …"),
 )
 """Every setting that takes a value: name in the configuration, type, placeholder, meaning."""
 
@@ -72,6 +72,11 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--precision", choices=["no", "fp16", "bf16"], help="of the denoiser's passes (default: no)")
     parser.add_argument("--heads", choices=["original", "as_published"], help="as in agm generate")
     parser.add_argument("--gradient-checkpointing", action="store_true", help="a third more time, less memory")
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="stop at an evaluation that fails, and at clips whose audio is missing, which are left out otherwise",
+    )
     parser.add_argument("--resume", action="store_true", help="go on where the run in the output folder stopped")
     parser.add_argument(
         "--weights",
@@ -104,7 +109,8 @@ def run(arguments: argparse.Namespace) -> int:
         "last_step": done.last_step,
         "scores": dict(done.scores),
     }
-    write_result(json.dumps(result, indent=2, allow_nan=False) + "\n", None, "json")
+    if distributed.place()[0] == 0:
+        write_result(json.dumps(result, indent=2, allow_nan=False) + "\n", None, "json")
     return 0
 
 
@@ -115,6 +121,8 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
         settings["pretrained"] = False
     if arguments.gradient_checkpointing:
         settings["gradient_checkpointing"] = True
+    if arguments.strict:
+        settings["strict"] = True
     if arguments.config is None and not {"data", "output"} <= settings.keys():
         raise UsageError("give a CONFIG, or at least --data and --output", where="agm finetune")
     if arguments.config is not None and not Path(arguments.config).is_file():

@@ -14,6 +14,7 @@ from audiogen_metrics import distributed
 from audiogen_metrics.backbones.weights import parse_weights
 from audiogen_metrics.cli.common import (
     Subparsers,
+    add_caption_option,
     add_processes_option,
     add_protocol_option,
     add_suffix_option,
@@ -39,15 +40,22 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     add_model_options(parser)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--prompts", type=Path, metavar="FILE", help=".txt, .csv, .tsv, .jsonl or .json")
+    source.add_argument("--prompts", type=Path, metavar="FILE", help="text, CSV, TSV, JSON or Parquet")
     source.add_argument("--prompt", action="append", metavar="TEXT", help="one prompt (repeatable)")
     source.add_argument("--audio", type=Path, metavar="DIR", help="recordings whose CLAP embeddings are the conditions")
+    add_caption_option(
+        parser,
+        None,
+        "of several captions of a clip; all makes a clip of each, {clip_id}_0, {clip_id}_1, … (default: the first of a "
+        "list; several records with one clip id are refused)",
+    )
     parser.add_argument("-o", "--output", type=output_folder, required=True, metavar="OUT", help="new or empty folder")
     parser.add_argument(
         "--seconds",
-        type=between(0),
+        type=_seconds,
         default=10.0,
-        help="of a clip, where the prompts do not say (default: %(default)s)",
+        metavar="S",
+        help="of a clip, where the prompts do not say; recording: as long as that of --audio (default: %(default)s)",
     )
     parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="0 or more (default: %(default)s)")
     add_sampling_options(parser)
@@ -90,9 +98,11 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, … (default: %(default)s)")
 
 
-def add_sampling_options(parser: argparse.ArgumentParser, *, negative: bool = True) -> None:
-    """Add the options of sampling."""
-    parser.add_argument("--steps", type=at_least(1), default=200, metavar="N", help="of DDIM (default: %(default)s)")
+def add_sampling_options(parser: argparse.ArgumentParser, *, alone: bool = True) -> None:
+    """Add the options of sampling: all, or those that the benchmark has, too."""
+    parser.add_argument(
+        "--steps", type=at_least(1), default=200, metavar="N", help="of DDIM, 1 to 1000 (default: %(default)s)"
+    )
     parser.add_argument(
         "--guidance",
         type=between(-math.inf),
@@ -108,8 +118,15 @@ def add_sampling_options(parser: argparse.ArgumentParser, *, negative: bool = Tr
         metavar="N",
         help="make N, keep CLAP's favourite (default: %(default)s)",
     )
-    if negative:
+    if alone:
         parser.add_argument("--negative", default="", metavar="TEXT", help="prompt to keep away from (default: none)")
+        parser.add_argument(
+            "--spacing",
+            choices=["as_published", "original"],
+            default="as_published",
+            help="where steps lie that do not divide 1000: as diffusers reads the published configuration, which then "
+            "begins below full noise, or as AudioLDM's own code, which makes more of them (default: %(default)s)",
+        )
     parser.add_argument(
         "--batch-size",
         type=at_least(1),
@@ -143,9 +160,10 @@ def run(arguments: argparse.Namespace) -> int:
     _check_choice(arguments)
     requests = _requests(arguments)
     if check_processes(arguments):
-        distributed.meet()
+        distributed.join()
 
-    from audiogen_metrics.audioldm.generation import AudioLDM, AudioLDMGenerator, Sampling
+    from audiogen_metrics.audioldm.generation import AudioLDM, AudioLDMGenerator
+    from audiogen_metrics.audioldm.sampling import Sampling
     from audiogen_metrics.generation.folder import generate_folder
 
     sampling = Sampling(
@@ -155,6 +173,7 @@ def run(arguments: argparse.Namespace) -> int:
         1 if arguments.choose_by else arguments.candidates,
         arguments.negative,
         arguments.batch_size,
+        arguments.spacing,
     )
     with warnings.catch_warnings():
         warnings.showwarning = say_warning
@@ -176,6 +195,7 @@ def run(arguments: argparse.Namespace) -> int:
             audio_format=arguments.audio_format,
             resume=arguments.resume,
             progress=sys.stderr.isatty(),
+            distributed=distributed.is_joined(),
         )
     for warning in summary.warnings:
         say_warning(warning)
@@ -213,13 +233,27 @@ def _choosing(generator: Generator, arguments: argparse.Namespace, requests: Seq
     return best
 
 
+def _seconds(text: str) -> float | str:
+    """Read a length, or the word for that of the recording."""
+    try:
+        return text if text == "recording" else between(0)(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor recording") from None
+
+
 def _requests(arguments: argparse.Namespace) -> Sequence[Request]:
     from audiogen_metrics.generation.prompts import requests_from_audio, requests_from_file, requests_from_prompts
 
     if arguments.suffix and arguments.audio is None:
         raise UsageError("chooses recordings, and there are none", where="--suffix", fix="Leave it out, or use --audio")
+    if arguments.caption and arguments.prompts is None:
+        raise UsageError(
+            "chooses among the captions of a file", where="--caption", fix="Leave it out, or use --prompts"
+        )
+    if arguments.seconds == "recording" and arguments.audio is None:
+        raise UsageError("there are no recordings", where="--seconds", fix="Pass a number, or use --audio")
     if arguments.prompt is not None:
         return requests_from_prompts(arguments.prompt, arguments.seconds, arguments.seed)
     if arguments.prompts is not None:
-        return requests_from_file(arguments.prompts, arguments.seconds, arguments.seed)
+        return requests_from_file(arguments.prompts, arguments.seconds, arguments.seed, caption=arguments.caption)
     return requests_from_audio(arguments.audio, arguments.seconds, arguments.seed, arguments.suffix)

@@ -5,41 +5,63 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from audiogen_metrics.datasets.base import AudioByName, Clip, Dataset, DatasetInfo, number, read_table
+from audiogen_metrics.datasets.base import (
+    SEGMENT_NAMES,
+    AudioByName,
+    Clip,
+    Dataset,
+    DatasetInfo,
+    names_of_segment,
+    number,
+    read_table,
+    sought,
+)
 
 PARTS = ("train", "val", "test")
+SECONDS = 10.0
 
 
 def read(root: Path) -> Dataset:
-    """Read ``test.csv``, and ``train.csv`` and ``val.csv`` where they are; of several captions the first in order.
+    """Read ``test.csv``, and ``train.csv`` and ``val.csv`` where they are; a clip's captions in order.
 
-    Audio is looked for as ``Y{id}``, ``{id}`` or ``{id}_{start}`` in the root, ``audio`` and ``{part}``.
+    Audio is looked for in the root, ``audio`` and ``{part}``, under the names of `names_of_segment` and, last, those
+    of its captions: ``{audiocap_id}``.
     """
     parts = [part for part in PARTS if (root / f"{part}.csv").is_file()] or ["test"]
-    clips = [clip for part in parts for clip in _read_part(root, part)]
-    return Dataset("audiocaps", root, tuple(clips))
+    clips: list[Clip] = []
+    folders: list[Path] = []
+    for part in parts:
+        audio = AudioByName(root / "audio", root / part, root / "audio" / part, root)
+        clips += _read_part(root / f"{part}.csv", part, audio)
+        folders += audio.folders
+    names = f"{SEGMENT_NAMES}, or {{audiocap_id}}"
+    return Dataset("audiocaps", root, tuple(clips), looked_for=sought(names, folders))
 
 
-def _read_part(root: Path, part: str) -> list[Clip]:
+def _read_part(table: Path, part: str, audio: AudioByName) -> list[Clip]:
     columns = ("audiocap_id", "youtube_id", "start_time", "caption")
-    captions: dict[tuple[str, str], list[tuple[float, str]]] = defaultdict(list)
-    table = root / f"{part}.csv"
+    captions: dict[tuple[str, str], list[tuple[float, str, str]]] = defaultdict(list)
     for row in read_table(table, columns):
         order = number(row["audiocap_id"], "audiocap_id", table)
-        captions[row["youtube_id"], row["start_time"]].append((order, row["caption"]))
-    audio = AudioByName(root / "audio", root / part, root / "audio" / part, root)
-    return [
-        Clip(
-            clip_id=f"Y{video}",
-            path=audio(f"Y{video}", video, f"{video}_{start}"),
-            caption=min(rows)[1],
-            start=number(start, f"{video}: start_time", table),
-            duration=10.0,
-            group=video,
-            split=part,
+        captions[row["youtube_id"], row["start_time"]].append((order, row["caption"], row["audiocap_id"]))
+    clips = []
+    for (video, written), rows in captions.items():
+        start = number(written, f"{video}: start_time", table)
+        texts = tuple(caption for _, caption, _ in sorted(rows))
+        own = [name for _, _, name in sorted(rows)]
+        clips.append(
+            Clip(
+                clip_id=f"Y{video}",
+                path=audio(*names_of_segment(video, start, start + SECONDS), *own),
+                caption=texts[0],
+                start=start,
+                duration=SECONDS,
+                group=video,
+                split=part,
+                captions=texts,
+            )
         )
-        for (video, start), rows in captions.items()
-    ]
+    return clips
 
 
 INFO = DatasetInfo(
@@ -48,7 +70,7 @@ INFO = DatasetInfo(
     url="https://github.com/cdjkim/audiocaps",
     licence="captions: MIT; audio: as on YouTube",
     citation='C. D. Kim et al., "AudioCaps: Generating Captions for Audios in The Wild", NAACL-HLT, 2019',
-    layout="train.csv, val.csv, test.csv; audio/Y{id}.wav, {id}.wav or {id}_{start}.wav",
+    layout="train.csv, val.csv, test.csv; audio/Y{id}.wav, {id}.wav, {id}_{start}.wav, {id}_{start}_{end}.wav, …",
     read=read,
     folds=PARTS,
     checks={"longest": 10.0},

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import csv
+import io
+from collections.abc import Iterator
 from pathlib import Path
 
-from audiogen_metrics.datasets.base import AudioByName, Clip, Dataset, DatasetInfo, number, read_table
+from audiogen_metrics.datasets.base import (
+    SEGMENT_NAMES,
+    AudioByName,
+    Clip,
+    Dataset,
+    DatasetInfo,
+    names_of_segment,
+    number,
+    read_table,
+    sought,
+)
 from audiogen_metrics.errors import DataError
+from audiogen_metrics.tabular import read_text
 
 SEGMENTS = "eval_segments.csv"
 LABELS = "class_labels_indices.csv"
@@ -15,16 +28,11 @@ LABELS = "class_labels_indices.csv"
 def read(root: Path) -> Dataset:
     """Read ``eval_segments.csv`` with the names in ``class_labels_indices.csv``; audio as in AudioCaps."""
     names = {row["mid"]: row["display_name"] for row in read_table(root / LABELS, ("index", "mid", "display_name"))}
-    try:
-        lines = (root / SEGMENTS).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError("cannot be read", where=root / SEGMENTS, fix="Pass the folder with AudioSet's files") from error
     # Some copies have lost the # of their header.
-    plain = (line for line in lines if line.strip() and not line.startswith(("#", "YTID,")))
-    rows = csv.reader(plain, skipinitialspace=True)
+    plain = (line for line in io.StringIO(read_text(root / SEGMENTS)) if line.strip() and not _is_head(line))
     audio = AudioByName(root / "audio", root / "eval", root)
     clips = []
-    for row in rows:
+    for row in _rows(plain, root / SEGMENTS):
         if len(row) != 4:
             raise DataError(f"{row[:1]}: expected id, start, end and labels", where=root / SEGMENTS)
         video, mids = row[0], row[3].split(",")
@@ -36,7 +44,7 @@ def read(root: Path) -> Dataset:
         clips.append(
             Clip(
                 clip_id=f"Y{video}",
-                path=audio(f"Y{video}", video, f"{video}_{int(start)}"),
+                path=audio(*names_of_segment(video, start, end)),
                 caption=", ".join(labels),
                 labels=labels,
                 start=start,
@@ -45,7 +53,18 @@ def read(root: Path) -> Dataset:
                 split="eval",
             )
         )
-    return Dataset("audioset", root, tuple(clips))
+    return Dataset("audioset", root, tuple(clips), looked_for=sought(SEGMENT_NAMES, audio.folders))
+
+
+def _is_head(line: str) -> bool:
+    return line.startswith(("#", "YTID,"))
+
+
+def _rows(lines: Iterator[str], path: Path) -> Iterator[list[str]]:
+    try:
+        yield from csv.reader(lines, skipinitialspace=True, strict=True)
+    except csv.Error as error:
+        raise DataError(f"cannot be read as csv ({error})", where=path) from error
 
 
 INFO = DatasetInfo(
@@ -54,7 +73,7 @@ INFO = DatasetInfo(
     url="https://research.google.com/audioset/",
     licence="labels: CC BY 4.0; audio: as on YouTube",
     citation='J. F. Gemmeke et al., "Audio Set: An ontology and human-labeled dataset for audio events", ICASSP, 2017',
-    layout="eval_segments.csv, class_labels_indices.csv; audio/Y{id}.wav, {id}.wav or {id}_{start}.wav",
+    layout="eval_segments.csv, class_labels_indices.csv; audio/Y{id}.wav, {id}.wav, {id}_{start}_{end}.wav, …",
     read=read,
     folds=("eval",),
     checks={"clips": 20_371, "longest": 10.0},

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
-from audiogen_metrics.audio.files import AUDIO, DECODABLE, UNDECODABLE
+from audiogen_metrics.audio.files import AUDIO, DECODABLE, UNDECODABLE, canonical_id
 from audiogen_metrics.errors import DataError, UsageError
+from audiogen_metrics.tabular import read_records
 from audiogen_metrics.writing import below
 
 TEMPLATES = {"label": "{label}", "sentence": "This is a sound of {label}."}
@@ -29,7 +30,7 @@ class Clip:
     path
         Its audio; None if that is not there.
     caption
-        Words for it: its caption, or its labels.
+        Words for it: its caption, the first of several, or its labels.
     labels
         Its classes.
     start, duration
@@ -38,6 +39,8 @@ class Clip:
         Source recording, which other clips may share.
     split
         What the dataset itself calls its part: a fold, train, test.
+    captions
+        All of them, where there are several.
     """
 
     clip_id: str
@@ -48,6 +51,7 @@ class Clip:
     duration: float | None = None
     group: str = ""
     split: str = ""
+    captions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         below(Path(), self.clip_id)
@@ -55,12 +59,16 @@ class Clip:
 
 @dataclass(frozen=True)
 class Dataset:
-    """The clips that a dataset's metadata list, sorted by clip id, whether their audio is there or not."""
+    """The clips that a dataset's metadata list, sorted by clip id, whether their audio is there or not.
+
+    ``looked_for`` says under which names, and where, audio was looked for.
+    """
 
     name: str
     root: Path
     clips: tuple[Clip, ...]
     remarks: tuple[str, ...] = ()
+    looked_for: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "clips", tuple(sorted(self.clips, key=lambda clip: clip.clip_id)))
@@ -75,6 +83,15 @@ class Dataset:
     def missing(self) -> tuple[str, ...]:
         """Ids of the clips whose audio is not there."""
         return tuple(clip.clip_id for clip in self.clips if clip.path is None)
+
+    @property
+    def lacking(self) -> str:
+        """Which clips have no audio, and what was looked for; empty if all have some."""
+        if not self.missing:
+            return ""
+        names = ", ".join(self.missing[:10]) + ", …" * (len(self.missing) > 10)
+        sought = f"; looked for {self.looked_for}" if self.looked_for else ""
+        return f"no audio for {len(self.missing)} of {len(self.clips)} clips: {names}{sought}"
 
     @property
     def present(self) -> tuple[Clip, ...]:
@@ -143,23 +160,18 @@ def prompt(clip: Clip, template: str = "label") -> str:
     return text.replace("{label}", ", ".join(label.replace("_", " ") for label in clip.labels))
 
 
-def read_table(path: Path, columns: Sequence[str], delimiter: str = ",") -> Iterator[dict[str, str]]:
-    """Yield the rows of a metadata file; DataError if it is missing or lacks a column."""
+def read_table(path: Path, columns: Sequence[str]) -> list[Mapping[str, Any]]:
+    """Return the rows of a metadata file; DataError if it is missing, damaged, or lacks a column."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file, delimiter=delimiter, strict=True)
-            lacking = sorted(set(columns) - set(rows.fieldnames or ()))
-            if lacking:
-                raise DataError(f"has no column {', '.join(lacking)}", where=path, fix="Is it the original file?")
-            for number, row in enumerate(rows, 2):
-                if None in row or any(row[column] is None for column in columns):
-                    raise DataError(f"line {number} has another number of columns", where=path)
-                yield row
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise DataError(
-            f"cannot be read ({reason})", where=path, fix="Pass the folder that the dataset unpacks to"
-        ) from error
+        rows = read_records(path, what="clips", once=columns)
+    except DataError as error:
+        raise DataError(error.what, error.where, error.fix or "Pass the folder that the dataset unpacks to") from error
+    for number, row in enumerate(rows, 1):
+        if lacking := sorted(set(columns) - row.keys()):
+            raise DataError(f"has no column {', '.join(lacking)}", where=path, fix="Is it the original file?")
+        if any(row[column] is None for column in columns):
+            raise DataError(f"record {number} has another number of columns", where=path)
+    return rows
 
 
 def number(text: str, what: str, path: Path) -> float:
@@ -173,12 +185,72 @@ def number(text: str, what: str, path: Path) -> float:
     return value
 
 
-def found(path: Path) -> Path | None:
-    """Return the path if there is a file, else one of that name that must be converted first, else None."""
-    if path.is_file():
-        return path
-    others = (path.with_suffix(suffix) for suffix in sorted(UNDECODABLE))
-    return next((other for other in others if other.is_file()), None)
+class AudioByPath:
+    """The audio files that a table names, also where the table spells their names a little differently.
+
+    As written; else in another Unicode form or without spaces at the ends of the name; else with backslashes as
+    separators; else with the suffix of a format that must be converted first. Folders are listed once, and only if a
+    name in them is not found as written.
+    """
+
+    def __init__(self) -> None:
+        self._folders: dict[Path, dict[str, Path]] = {}
+
+    def __call__(self, folder: Path, name: str) -> Path | None:
+        """Return the file of this name below, or relative to, a folder; None if there is none."""
+        for spelt in dict.fromkeys((name, name.strip(), name.strip().replace("\\", "/"))):
+            path = folder / spelt
+            if path.is_file():
+                return path
+            listed = self._listed(path.parent)
+            names = [path.name]
+            if path.suffix.lower() not in AUDIO:  # FSD50K's table names 64760 where the file is 64760.wav
+                names += [path.name + suffix for suffix in sorted(DECODABLE)]
+            names += [path.with_suffix(suffix).name for suffix in sorted(UNDECODABLE) if path.name]
+            if other := next((listed[key] for key in map(_comparable, names) if key in listed), None):
+                return other
+        return None
+
+    def _listed(self, folder: Path) -> dict[str, Path]:
+        if folder not in self._folders:
+            self._folders[folder] = {_comparable(path.name): path for path in sorted(_files(folder), reverse=True)}
+        return self._folders[folder]
+
+
+def _comparable(name: str) -> str:
+    return canonical_id(name).strip()
+
+
+SEGMENT_NAMES = (
+    "{id}, {id}_{start}, {id}_{start}_{end} or {id}_000030, with or without Y before it, "
+    "the times as 30, 30.0, 30.00, 30.000 or 30000"
+)
+"""What `names_of_segment` returns, for people."""
+
+
+def sought(names: str, folders: Iterable[Path]) -> str:
+    """Return what was looked for and where, for `Dataset.looked_for`."""
+    return f"{names}; in {', '.join(map(str, dict.fromkeys(folders)))}"
+
+
+def names_of_segment(video: str, start: float, end: float) -> list[str]:
+    """Return what people call the audio of a part of a video, without suffix.
+
+    AudioCaps' ``Y{id}``, ``{id}_{start}``, and with the end; DCASE's ``Y{id}_30.000_40.000``; VGGSound's
+    ``{id}_000030``; and milliseconds, as some programs write that fetch the audio.
+
+    Parameters
+    ----------
+    video
+        Id of the video.
+    start, end
+        In seconds.
+    """
+    times = [f"_{start:g}", f"_{start:g}_{end:g}", f"_{int(start)}_{int(end)}"]
+    times += [f"_{start:.{digits}f}_{end:.{digits}f}" for digits in (1, 2, 3)]
+    times += [f"_{1000 * start:.0f}_{1000 * end:.0f}", f"_{int(start):06d}", f"_{int(start):06d}_{int(end):06d}"]
+    times.insert(1, f"_{int(start)}")
+    return [f"Y{video}", video, *(f"{head}{video}{time}" for time in dict.fromkeys(times) for head in ("", "Y"))]
 
 
 class AudioByName:
@@ -189,6 +261,7 @@ class AudioByName:
 
     def __init__(self, *folders: Path) -> None:
         self._names: list[dict[str, Path]] = []
+        self.folders = folders
         for folder in folders:
             paths = [path for path in _files(folder) if path.suffix.lower() in AUDIO]
             paths.sort(key=lambda path: (path.suffix.lower() not in DECODABLE, path.suffix))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import warnings
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +18,9 @@ from audiogen_metrics.audio.decoding import decode
 from audiogen_metrics.audio.preflight import SILENCE_PEAK, ClipFacts, inspect
 from audiogen_metrics.datasets.base import Clip, Dataset, DatasetInfo, prompt
 from audiogen_metrics.embedding.memo import digest_of
-from audiogen_metrics.errors import NO_MEMORY, AudioFileError, UsageError, remedies
+from audiogen_metrics.errors import NO_MEMORY, AudioFileError, DataError, UsageError, remedies
 from audiogen_metrics.options import as_path
+from audiogen_metrics.prompts import CaptionChoice, choose
 from audiogen_metrics.text import escaped
 from audiogen_metrics.writing import below, link, write_atomically
 
@@ -122,16 +124,32 @@ def check(dataset: Dataset, info: DatasetInfo | None = None, *, progress: bool =
         len(dataset.clips),
         len(facts),
         {name: tuple(clips) for name, clips in faults.items() if clips},
-        (*dataset.remarks, *_remarks(dataset, info)),
+        (*dataset.remarks, *_remarks(dataset, info), *filter(None, [dataset.lacking])),
         _summary(dataset, facts),
         errors,
     )
 
 
-def export(dataset: Dataset, target: str | Path, template: str = "label") -> int:
-    """Write ``prompts.csv`` (clip_id, prompt) and ``references/`` for generators that are not ours.
+def export(
+    dataset: Dataset, target: str | Path, template: str = "label", *, caption: CaptionChoice = "first", seed: int = 0
+) -> int:
+    """Write ``prompts.csv`` (clip_id, prompt, seconds) and ``references/`` for generators that are not ours.
 
-    References are hard links where the file system can; clips without audio are left out.
+    References are hard links where the file system can; clips without audio are left out, and so are those that cannot
+    be decoded, with a warning. Seconds are the length of the recording in steps of 10 ms.
+
+    Parameters
+    ----------
+    dataset
+        All or some clips.
+    target
+        A new or empty folder.
+    template
+        For clips with labels only, as in `prompt`.
+    caption
+        Of several captions of a clip: its first, one at random, or all, in a line each.
+    seed
+        Of what is drawn, 0 or more.
 
     Returns
     -------
@@ -140,6 +158,8 @@ def export(dataset: Dataset, target: str | Path, template: str = "label") -> int
 
     Raises
     ------
+    DataError
+        No clip can be decoded.
     UsageError
         A folder that is in use or cannot be written.
     """
@@ -148,16 +168,31 @@ def export(dataset: Dataset, target: str | Path, template: str = "label") -> int
         raise UsageError("is not empty", folder, "Choose a new folder")
     table = io.StringIO()
     rows = csv.writer(table)
-    rows.writerow(["clip_id", "prompt"])
+    rows.writerow(["clip_id", "prompt", "seconds"])
+    clips = _audible(dataset)
     try:
-        for clip in dataset.present:
+        for clip, seconds in clips:
             assert clip.path is not None
             link(clip.path, below(folder / "references", clip.clip_id, clip.path.suffix))
-            rows.writerow([clip.clip_id, prompt(clip, template)])
+            texts = choose(clip.captions, caption, seed, clip.clip_id) or (prompt(clip, template),)
+            rows.writerows([clip.clip_id, text, f"{max(0.01, seconds):.2f}"] for text in texts)
         write_atomically(folder / "prompts.csv", table.getvalue().encode())
     except OSError as error:
         raise UsageError(f"cannot be written ({error.strerror})", where=folder) from error
-    return len(dataset.present)
+    return len(clips)
+
+
+def _audible(dataset: Dataset) -> list[tuple[Clip, float]]:
+    """Return the clips that can be decoded, with their lengths in seconds; warn of the others."""
+    with ThreadPoolExecutor(8, thread_name_prefix="export") as threads:
+        looked = [*zip(dataset.present, threads.map(_look, dataset.present), strict=True)]
+    bad = [f"{clip.clip_id} ({found.what})" for clip, found in looked if isinstance(found, AudioFileError)]
+    if bad:
+        message = f"{len(bad)} clips are left out, as they cannot be decoded: {', '.join(bad[:LISTED])}"
+        if len(bad) == len(looked):
+            raise DataError(f"none of {len(bad)} clips can be decoded: {bad[0]}", where=dataset.root)
+        warnings.warn(f"{message}{', …' * (len(bad) > LISTED)}", stacklevel=3)
+    return [(clip, found[0].seconds) for clip, found in looked if isinstance(found, tuple)]
 
 
 def _look(clip: Clip) -> tuple[ClipFacts, str] | AudioFileError | None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from audiogen_metrics.datasets.base import Clip, Dataset, DatasetInfo, found, read_table
+from audiogen_metrics.datasets.base import AudioByPath, Clip, Dataset, DatasetInfo, read_table
 
 
 def read(root: Path) -> Dataset:
     """Read ``meta/esc50.csv``."""
     columns = ("filename", "fold", "category", "src_file")
+    audio = AudioByPath()
     clips = [
         Clip(
             clip_id=Path(row["filename"]).stem,
-            path=found(root / "audio" / row["filename"]),
+            path=audio(root / "audio", row["filename"]),
             caption=row["category"],
             labels=(row["category"],),
             duration=5.0,
@@ -22,7 +23,7 @@ def read(root: Path) -> Dataset:
         )
         for row in read_table(root / "meta" / "esc50.csv", columns)
     ]
-    return Dataset("esc50", root, tuple(clips))
+    return Dataset("esc50", root, tuple(clips), looked_for=f"the files of the column filename in {root / 'audio'}")
 
 
 INFO = DatasetInfo(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from audiogen_metrics.datasets import DATASETS
 from audiogen_metrics.datasets.base import Clip, Dataset
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.options import whole
+from audiogen_metrics.tabular import read_text
 
 
 @dataclass(frozen=True)
@@ -45,21 +47,52 @@ def paper_split(dataset: Dataset, size: int, seed: int = 0, *, stratified: bool 
     """
     if not 0 < size < len(dataset.clips):
         raise DataError(f"cannot draw {size} of {len(dataset.clips)} clips", where=dataset.root)
-    rng = random.Random(whole("seed", seed, 0))
-    groups: dict[str, list[Clip]] = defaultdict(list)
-    for clip in dataset.clips:
-        groups[clip.labels[0] if stratified and clip.labels else ""].append(clip)
-    chosen: list[Clip] = []
-    # Largest remainders: every class gives its share, rounded so that the sum is exact.
-    shares = {name: size * len(clips) / len(dataset.clips) for name, clips in groups.items()}
-    counts = {name: int(share) for name, share in shares.items()}
-    by_remainder = sorted(groups, key=lambda name: (counts[name] - shares[name], name))
-    for name in by_remainder[: size - sum(counts.values())]:
-        counts[name] += 1
-    for name in sorted(groups):
-        chosen += rng.sample(groups[name], counts[name])
+    chosen = _drawn(dataset.clips, size, seed, stratified)
     kind = "stratified by class" if stratified else "plain"
     return _split(dataset, {clip.clip_id for clip in chosen}, f"paper: {size} at random, {kind}, seed {seed}")
+
+
+def draw(clips: Sequence[Clip], size: int, seed: int = 0, *, stratified: bool = True) -> list[Clip]:
+    """Return some clips in their order, drawn at random, the same share of every class; all if there are no more.
+
+    Parameters
+    ----------
+    clips
+        Where to draw from.
+    size
+        Number of clips at most, 1 or more.
+    seed
+        0 or more.
+    stratified
+        False draws without regard to classes.
+
+    Examples
+    --------
+    >>> clips = [Clip(f"{label}/{n}", None, label, (label,)) for label in ("dog", "rain") for n in range(10)]
+    >>> [clip.labels[0] for clip in draw(clips, 4)]
+    ['dog', 'dog', 'rain', 'rain']
+    """
+    if whole("size", size, 1) >= len(clips):
+        return list(clips)
+    names = {clip.clip_id for clip in _drawn(clips, size, seed, stratified, fair=True)}
+    return [clip for clip in clips if clip.clip_id in names]
+
+
+def _drawn(clips: Sequence[Clip], size: int, seed: int, stratified: bool, fair: bool = False) -> list[Clip]:
+    rng = random.Random(whole("seed", seed, 0))
+    groups: dict[str, list[Clip]] = defaultdict(list)
+    for clip in clips:
+        groups[clip.labels[0] if stratified and clip.labels else ""].append(clip)
+    # Largest remainders: every class gives its share, rounded so that the sum is exact.
+    shares = {name: size * len(group) / len(clips) for name, group in groups.items()}
+    counts = {name: int(share) for name, share in shares.items()}
+    names = sorted(groups)
+    if fair:  # among equal remainders; the paper's splits, which must stay what they are, take them by name
+        rng.shuffle(names)
+    by_remainder = sorted(names, key=lambda name: counts[name] - shares[name])
+    for name in by_remainder[: size - sum(counts.values())]:
+        counts[name] += 1
+    return [clip for name in sorted(groups) for clip in rng.sample(groups[name], counts[name])]
 
 
 def fold_split(dataset: Dataset, fold: str) -> Split:
@@ -84,13 +117,11 @@ def list_split(dataset: Dataset, path: str | Path) -> Split:
     DataError
         Unreadable, or with ids that the dataset does not have.
     """
-    try:
-        names = {
-            _stem(line.strip()) for line in Path(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()
-        }
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError("is no readable list of clip ids", where=path) from error
-    unknown = sorted(names - {clip.clip_id for clip in dataset.clips})
+    known = {clip.clip_id for clip in dataset.clips}
+    lines = [line.rstrip("\r") for line in read_text(path).split("\n") if line.strip()]
+    # A name may begin with a space; a space beside it may also be a slip.
+    names = {_stem(line) if _stem(line) in known else _stem(line.strip()) for line in lines}
+    unknown = sorted(names - known)
     if unknown:
         raise DataError(f"{len(unknown)} ids are not in {dataset.name}, {unknown[0]!r} first", where=path)
     return _split(dataset, names, f"list {Path(path).name}, {len(names)} clips")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from audiogen_metrics.datasets.base import Clip, Dataset, DatasetInfo, found, number, read_table
+from audiogen_metrics.datasets.base import AudioByPath, Clip, Dataset, DatasetInfo, number, read_table
 
 METADATA = "metadata/UrbanSound8K.csv"
 
@@ -12,14 +12,14 @@ METADATA = "metadata/UrbanSound8K.csv"
 def read(root: Path) -> Dataset:
     """Read ``metadata/UrbanSound8K.csv``."""
     columns = ("slice_file_name", "fsID", "start", "end", "fold", "class")
-    clips = []
+    audio, clips = AudioByPath(), []
     for row in read_table(root / METADATA, columns):
         name, fold = row["slice_file_name"], row["fold"]
         start, end = (number(row[what], f"{name}: {what}", root / METADATA) for what in ("start", "end"))
         clips.append(
             Clip(
                 clip_id=Path(name).stem,
-                path=found(root / "audio" / f"fold{fold}" / name),
+                path=audio(root / "audio" / f"fold{fold}", name),
                 caption=row["class"],
                 labels=(row["class"],),
                 start=start,
@@ -28,7 +28,8 @@ def read(root: Path) -> Dataset:
                 split=fold,
             )
         )
-    return Dataset("urbansound8k", root, tuple(clips))
+    looked_for = f"the files of the column slice_file_name in {root / 'audio' / 'fold1'}, …"
+    return Dataset("urbansound8k", root, tuple(clips), looked_for=looked_for)
 
 
 INFO = DatasetInfo(

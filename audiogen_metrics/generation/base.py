@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 LONGEST_SECONDS = 86_400.0
 """Of a clip: a day."""
+
+MOST_CHANNELS = 8
+"""Of a waveform with too many axes, to a reader of errors: a shorter axis that is longer is a batch."""
 
 
 @dataclass(frozen=True)
@@ -94,17 +97,100 @@ class Generator(Protocol):
         ...
 
 
+def clips_of(generator: Generator, requests: Sequence[Request]) -> Iterator[Generated]:
+    """Yield what a generator makes of some requests, one clip each, waveforms as `as_waveform` returns them.
+
+    Raises
+    ------
+    DataError
+        Another number of clips than of requests, anything but `Generated`, or what is no waveform.
+    """
+    made = generator.generate(requests)
+    clips = list(made) if isinstance(made, Iterable) else [made]
+    wrong = [type(clip).__name__ for clip in clips if not isinstance(clip, Generated)]
+    if wrong or len(clips) != len(requests):
+        what = f"returned a {wrong[0]}" if wrong else f"returned {len(clips)} clips for {len(requests)} requests"
+        raise DataError(what, where=type(generator).__name__, fix="generate() returns one Generated for each request")
+    for request, clip in zip(requests, clips, strict=True):
+        yield replace(clip, waveform=as_waveform(clip.waveform, request))
+
+
+def as_waveform(made: Any, request: Request) -> npt.NDArray[np.float32]:
+    """Return what was made for a request as float32 ``(time,)``.
+
+    Parameters
+    ----------
+    made
+        Floats with full scale ±1: an array, a list, or a tensor of any device and precision, with a gradient or
+        without. One channel; axes of length 1 are taken away.
+    request
+        Named in errors.
+
+    Raises
+    ------
+    DataError
+        Integers, whose full scale nobody knows, several channels, a batch, nothing, or values that are not finite.
+
+    Examples
+    --------
+    >>> as_waveform([[0.5, -0.5]], Request("a", "rain"))
+    array([ 0.5, -0.5], dtype=float32)
+    """
+    import numpy as np
+
+    where = f"{request.clip_id}{f' (candidate {request.candidate})' * bool(request.candidate)}"
+    fix = "Return a waveform: floats (time,) in [−1, 1]"
+    try:
+        array = np.asarray(_plain(made))
+        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused as that
+            waveform = None if array.dtype.kind in "biucmMOSU" else array.astype(np.float32)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"the generator returned a {type(made).__name__}", where, fix) from error
+    if waveform is None or isinstance(made, np.ma.MaskedArray):
+        what = f"a {type(made).__name__}" if array.dtype.kind in "fOSU" else f"values of type {array.dtype}"
+        fix = f"{fix}, such as int16 / 32768" if array.dtype.kind in "iu" else fix
+        raise DataError(f"the generator returned {what}", where, fix)
+    if waveform.ndim == 0 or not waveform.size or not np.isfinite(waveform).all():
+        what = f"no waveform but shape {waveform.shape}, or values that are not finite"
+        raise DataError(f"the generator returned {what}", where, fix)
+    if waveform.size != max(waveform.shape):
+        raise DataError(f"the generator returned shape {waveform.shape}", where, _one_of(waveform.shape))
+    return waveform.reshape(-1)
+
+
+def _plain(made: Any) -> Any:
+    """Return a tensor, whose device and precision NumPy may not know, as one that it does; all else as it is."""
+    if not hasattr(made, "detach"):
+        return made
+    made = made.detach().cpu()
+    return made.float() if made.is_floating_point() else made
+
+
+def _one_of(shape: tuple[int, ...]) -> str:
+    """Return what to do about several channels or clips."""
+    if len(shape) > 2 or min(shape) > MOST_CHANNELS:
+        return "Return a waveform (time,) for each request; FunctionGenerator takes batches with batch_size=N"
+    axis = shape.index(min(shape))
+    return (
+        f"Return a waveform (time,): of {shape[axis]} channels their mean({axis}), of several clips the one asked for"
+    )
+
+
 class FunctionGenerator:
-    """A `Generator` around a function of one request.
+    """A `Generator` around a function of one request, or of several.
 
     Parameters
     ----------
     function
-        Takes a `Request` and returns a waveform, float ``(time,)`` in [−1, 1]: an array, or a tensor of any device.
+        Takes a `Request` and returns a waveform as `as_waveform` takes it: floats ``(time,)`` in [−1, 1]. With
+        ``batch_size`` it takes a list of requests of one length, and returns as many waveforms: a list, or an array or
+        tensor ``(clips, time)``.
     sample_rate
         Of its waveforms, in Hz.
     settings
         What tells this system from others: JSON values, recorded in the manifest and in results.
+    batch_size
+        Requests at a time, at most; None calls the function with one request, not with a list.
 
     Examples
     --------
@@ -115,37 +201,50 @@ class FunctionGenerator:
     >>> generator = FunctionGenerator(hum, 16000, {"system": "hum"})
     >>> generator.generate([Request("a", "mains hum", seconds=0.5)])[0].waveform.shape
     (8000,)
+
+    A function of several:
+
+    >>> def hums(requests):
+    ...     return np.stack([hum(request) for request in requests])
+    >>> len(FunctionGenerator(hums, 16000, {}, batch_size=8).generate([Request("a", "hum"), Request("b", "hum")]))
+    2
     """
 
-    batch_size = 1
-
-    def __init__(self, function: Callable[[Request], Any], sample_rate: int, settings: Mapping[str, Any]) -> None:
-        self.sample_rate = sample_rate
+    def __init__(
+        self,
+        function: Callable[[Any], Any],
+        sample_rate: int,
+        settings: Mapping[str, Any],
+        *,
+        batch_size: int | None = None,
+    ) -> None:
+        self.sample_rate: int = whole("sample_rate", sample_rate, 1)
         self.settings: dict[str, Any] = dict(settings)
-        self._function = function
+        self.batch_size: int = 1 if batch_size is None else whole("batch_size", batch_size, 1)
+        self._function, self._takes_lists = function, batch_size is not None
 
     def generate(self, requests: Sequence[Request]) -> list[Generated]:
-        """Return one clip per request; DataError if the function returns anything but a finite waveform."""
-        import numpy as np
+        """Return one clip per request; DataError if the function returns anything but finite waveforms."""
+        if not self._takes_lists:
+            return [Generated(as_waveform(self._function(request), request)) for request in requests]
+        made = []
+        for start in range(0, len(requests), self.batch_size):
+            batch = list(requests[start : start + self.batch_size])
+            pairs = zip(batch, self._several(batch), strict=True)
+            made += [Generated(as_waveform(each, request)) for request, each in pairs]
+        return made
 
-        clips = []
-        for request in requests:
-            returned = self._function(request)
-            if hasattr(returned, "detach"):  # a tensor, whose device and precision NumPy may not know
-                returned = returned.detach().float().cpu()
-            try:
-                waveform = np.asarray(returned, dtype=np.float32)
-            except (TypeError, ValueError) as error:
-                what, fix = (
-                    f"the generator returned a {type(returned).__name__}",
-                    "Return a waveform (time,) in [−1, 1]",
-                )
-                raise DataError(what, where=request.clip_id, fix=fix) from error
-            if waveform.ndim != 1 or not waveform.size or not np.isfinite(waveform).all():
-                raise DataError(
-                    f"the generator returned shape {waveform.shape}, or values that are not finite",
-                    where=request.clip_id,
-                    fix="Return a waveform (time,) in [−1, 1]",
-                )
-            clips.append(Generated(waveform))
-        return clips
+    def _several(self, batch: list[Request]) -> list[Any]:
+        returned = self._function(batch)
+        try:
+            count = len(returned)
+        except TypeError:  # also of an array without an axis
+            count = None
+        if count != len(batch):
+            what = f"a {type(returned).__name__}" if count is None else f"{count} waveforms"
+            raise DataError(
+                f"the generator returned {what} for {len(batch)} requests",
+                where=batch[0].clip_id,
+                fix="With batch_size it takes a list of requests, and returns one waveform for each, in order",
+            )
+        return list(returned)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from audiogen_metrics.errors import AudiogenMetricsError, DataError, NumericsError, UsageError
-from audiogen_metrics.generation.base import Generated, Generator, Request
+from audiogen_metrics.generation.base import Generated, Generator, Request, clips_of
 from audiogen_metrics.metrics import catalogue
 from audiogen_metrics.metrics.clip_mean import ClipMean
 from audiogen_metrics.options import whole
@@ -155,7 +155,7 @@ class BestOf:
         size = max(1, self.generator.batch_size)
         for start in range(0, len(requests), size):
             batch = requests[start : start + size]
-            yield from (clip for _, clip in zip(batch, self.generator.generate(batch), strict=True))
+            yield from clips_of(self.generator, batch)
 
     def _best(self, request: Request, clips: Sequence[Generated]) -> Generated:
         if all(np.array_equal(clip.waveform, clips[0].waveform) for clip in clips[1:]):
@@ -182,8 +182,6 @@ class BestOf:
 
         where = f"{request.clip_id} (candidate {place})"
         peak = float(np.abs(waveform).max(initial=0.0))
-        if not (waveform.size and math.isfinite(peak)):
-            raise DataError("the generator returned no waveform, or values that are not finite", where=where)
         samples = np.ascontiguousarray(waveform / np.float32(max(1.0, peak)), dtype=np.float32)[:, None]
         try:
             prepared = prepare(Audio(samples, self.sample_rate), self.recipe.preprocessing)

@@ -3,41 +3,65 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from audiogen_metrics.errors import UsageError
 from audiogen_metrics.writing import write_atomically
+
+if TYPE_CHECKING:
+    from audiogen_metrics.results import ScoreReport
 
 HISTORY = "history.jsonl"
 
 
+def noted(report: ScoreReport) -> dict[str, Any]:
+    """Return what a history keeps of a report, as JSON values."""
+    return {
+        "protocol": report.protocol,
+        "n": report.gen.scored,
+        "scores": {name: found.value for name, found in report.scores.items()},
+        "std": {name: found.std for name, found in report.scores.items() if found.std is not None},
+        "warnings": [*report.warnings],
+    }
+
+
 class History:
-    """The evaluations of a run, and the best of them by one score."""
+    """The evaluations of a run, and the best of them by one score.
+
+    Attributes
+    ----------
+    entries
+        Those with a value of the monitored score.
+    failures
+        Step and error of those that have failed.
+    """
 
     def __init__(self, folder: Path, monitor: str, higher_is_better: bool) -> None:
         self.monitor = monitor
         self._sign = -1.0 if higher_is_better else 1.0
         self._folder, self._path = folder, folder / HISTORY
         self.entries: list[dict[str, Any]] = []
-
-    def add(self, report: Mapping[str, Any]) -> bool:
-        """Note an evaluation and tell whether it is the best so far; UsageError if what is monitored has no value."""
-        if report["scores"][self.monitor] is None:
-            raise UsageError(
-                f"{self.monitor} cannot be computed on {report['n']} clips", "monitor", "Choose another one"
-            )
-        better = self.is_better(report)
-        self.note(report)
-        return better
+        self.failures: list[dict[str, Any]] = []
 
     def note(self, entry: Mapping[str, Any]) -> None:
         """Note an evaluation, or what there is of one that has failed."""
-        if self._is_judged(entry):
-            self.entries.append(dict(entry))
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry, allow_nan=False) + "\n")
+        content = self._path.read_bytes() if self._path.exists() else b""
+        line = json.dumps(entry, allow_nan=False).encode() + b"\n"
+        with self._path.open("ab") as file:  # what a full disk or a kill has cut must not swallow the next line
+            file.write(line if not content or content.endswith(b"\n") else b"\n" + line)
+        self._take(entry)
+
+    def note_failure(self, entry: Mapping[str, Any], problem: str) -> None:
+        """Note an evaluation that has failed, with what there is of it, and warn; the training goes on."""
+        problem_here = f"the evaluation at step {entry['step']} has failed, the training goes on: {problem}"
+        warnings.warn(problem_here, stacklevel=4)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self.note({**entry, "error": problem})
+        except OSError as error:
+            warnings.warn(f"{self._path} cannot be written ({error.strerror})", stacklevel=4)
 
     def is_better(self, report: Mapping[str, Any]) -> bool:
         """Tell whether an evaluation is better than all that are noted; one without a value of the score is not."""
@@ -46,14 +70,12 @@ class History:
 
     def read(self) -> None:
         """Read what is on the disk, as another process may have written it."""
-        self.entries = []
+        self.entries, self.failures = [], []
         for line in self._path.read_bytes().splitlines() if self._path.exists() else []:
             try:
-                entry = json.loads(line)
-            except ValueError:
-                continue  # cut by a kill
-            if self._is_judged(entry):
-                self.entries.append(entry)
+                self._take(json.loads(line))
+            except (ValueError, KeyError):
+                continue  # cut by a kill, or by a full disk
 
     def cut(self, step: int) -> int:
         """Forget evaluations after ``step``, as they will come again, and return how many."""
@@ -70,6 +92,10 @@ class History:
         if lines:
             write_atomically(self._path, b"".join(kept))
         return forgotten
+
+    def has(self, step: int) -> bool:
+        """Tell whether there is an evaluation of this step that has not failed."""
+        return any(entry["step"] == step for entry in self.entries)
 
     def best(self) -> dict[str, Any] | None:
         """Return the evaluation with the best monitored score, the first of equals."""
@@ -113,6 +139,12 @@ class History:
                 panels.append(Panel(name, "step", name, [Curve(name, 0, steps, values, values, values)]))
         for suffix in ("png", "svg"):
             draw([panels], self._folder / f"curves.{suffix}")
+
+    def _take(self, entry: Mapping[str, Any]) -> None:
+        if self._is_judged(entry):
+            self.entries.append(dict(entry))
+        elif "error" in entry:
+            self.failures.append({"step": entry["step"], "error": entry["error"]})
 
     def _is_judged(self, entry: Mapping[str, Any]) -> bool:
         return "error" not in entry and entry.get("scores", {}).get(self.monitor) is not None

@@ -7,10 +7,10 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from audiogen_metrics.evaluation.networks import added, find_networks
 from audiogen_metrics.evaluation.run import SystemOptions, check_names, computable, open_reference
 from audiogen_metrics.generation.base import Generated, Generator, Request
 from audiogen_metrics.generation.folder import generate_folder
-from audiogen_metrics.generation.history import HISTORY, History
+from audiogen_metrics.generation.history import History, noted
 from audiogen_metrics.generation.prompts import requests_from_file, requests_from_prompts
 from audiogen_metrics.options import as_path, whole
 from audiogen_metrics.protocols import get_protocol
@@ -31,8 +31,6 @@ from audiogen_metrics.results import ScoreReport
 
 if TYPE_CHECKING:
     from audiogen_metrics.evaluation import Evaluation
-
-T = TypeVar("T")
 
 CLIPS, CHECKPOINT, REPORT, PAGE = "clips", "checkpoint", "report.json", "page.html"
 """What the folder of one step holds."""
@@ -150,7 +148,7 @@ class PeriodicEvaluation:
     def start(self, step: int = 0) -> None:
         """Begin at a step of the training, 0 or where it goes on: what was noted after it will come again."""
         self._last = step
-        _first(lambda: self._open(step))
+        distributed.from_first(lambda: self._open(step))
 
     def at(
         self, step: int, model: torch.nn.Module | None, save: Callable[[Path], object] | None = None
@@ -179,13 +177,13 @@ class PeriodicEvaluation:
         try:
             with undisturbed(model):
                 report, seen = self._scored(folder)
-            entry |= {**_noted(report), "seconds": round(time.monotonic() - begin, 3)}
-            entry["best"] = _first(lambda: self.history.is_better(entry))
-            _first(lambda: self._write(folder, report, seen))
+            entry |= {**noted(report), "seconds": round(time.monotonic() - begin, 3)}
+            entry["best"] = distributed.from_first(lambda: self.history.is_better(entry))
+            distributed.from_first(lambda: self._write(folder, report, seen))
             if entry["best"] and save is not None:
-                with _together():
+                with distributed.together():
                     save(folder / CHECKPOINT)
-            _first(lambda: self._note(folder, entry, report))
+            distributed.from_first(lambda: self._note(folder, entry, report))
             return Outcome(step, folder, report, entry["best"])
         except Exception as error:
             if self._strict:
@@ -193,7 +191,7 @@ class PeriodicEvaluation:
             problem = f"{type(error).__name__}: {error}"
             if distributed.rank() == 0:
                 shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)  # half of one is none
-                self._note_failure({**entry, "best": False, "error": problem})
+                self.history.note_failure({**entry, "best": False}, problem)
             return Outcome(step, folder, report, problem=problem)
 
     def _open(self, step: int) -> None:
@@ -223,9 +221,9 @@ class PeriodicEvaluation:
         return self.folder / f"{step:07d}"
 
     def _scored(self, folder: Path) -> tuple[ScoreReport, list[Evaluation]]:
-        _first(lambda: _clear(folder))
+        distributed.from_first(lambda: _clear(folder))
         place = (distributed.rank(), distributed.count()) if distributed.is_joined() else (0, 1)
-        with _together():
+        with distributed.together():
             generate_folder(_Seeded(self._generator), self._requests, folder / CLIPS, processes=place)
         seen: list[Evaluation] = []
         known: SystemOptions = {"prompts": self._prompts, "distributed": distributed.is_joined()}
@@ -250,15 +248,6 @@ class PeriodicEvaluation:
             if other not in kept and other.name.isdigit():
                 for name in (CLIPS, CHECKPOINT):
                     shutil.rmtree(other / name, ignore_errors=True)
-
-    def _note_failure(self, entry: Mapping[str, Any]) -> None:
-        problem = f"the evaluation at step {entry['step']} has failed, the training goes on: {entry['error']}"
-        warnings.warn(problem, stacklevel=3)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self.history.note(entry)
-        except OSError as error:
-            warnings.warn(f"{self.folder / HISTORY} cannot be written ({error.strerror})", stacklevel=3)
 
     def _monitored(self, monitor: str | None) -> tuple[str, bool]:
         """Return the monitored score and whether higher is better; raise what would keep every evaluation from it."""
@@ -335,15 +324,6 @@ class _Seeded:
         return self._generator.generate(requests)
 
 
-def _noted(report: ScoreReport) -> dict[str, Any]:
-    return {
-        "protocol": report.protocol,
-        "n": report.gen.scored,
-        "scores": {name: found.value for name, found in report.scores.items()},
-        "warnings": [*report.warnings],
-    }
-
-
 def _clear(folder: Path) -> None:
     """Remove what an earlier run has made for this step, and nothing else."""
     for name in (CLIPS, CHECKPOINT):
@@ -351,13 +331,3 @@ def _clear(folder: Path) -> None:
             shutil.rmtree(folder / name)
     for name in (REPORT, PAGE):
         (folder / name).unlink(missing_ok=True)
-
-
-def _first(compute: Callable[[], T]) -> T:
-    """Return to all processes what the first one computes."""
-    return distributed.from_first(compute) if distributed.is_joined() else compute()
-
-
-def _together() -> AbstractContextManager[None]:
-    """Return a block whose errors are raised by all processes."""
-    return distributed.together() if distributed.is_joined() else nullcontext()

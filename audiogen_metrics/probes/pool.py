@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,6 +13,7 @@ import numpy as np
 from audiogen_metrics.audio.files import canonical_id
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
 from audiogen_metrics.probes.base import Clip, clip_rng
+from audiogen_metrics.tabular import column, read_records
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,17 +124,16 @@ def read_labels(path: str | Path) -> dict[str, str]:
     Raises
     ------
     UsageError
-        No such file, or without these columns.
+        No such file, one that cannot be read, or one without these columns.
     """
     try:
-        with Path(path).open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file)
-            if not {"clip_id", "label"} <= set(rows.fieldnames or ()):
-                raise UsageError("has no columns clip_id and label", where=path, fix="Name them in its first line")
-            labelled = [(row["clip_id"], row["label"]) for row in rows if row["label"]]
-            if not all(clip_id for clip_id, _ in labelled):
-                raise UsageError("has a label without a clip_id", where=path)
-            return {canonical_id(clip_id): label for clip_id, label in labelled}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or "not a CSV file in UTF-8"
-        raise UsageError(f"cannot be read ({reason})", where=path) from error
+        rows = read_records(path, what="labels", once=("clip_id", "label"), assumed=".csv")
+    except DataError as error:
+        raise UsageError(error.what, where=path, fix=error.fix) from error
+    clip_id, label = (column(rows[0] if rows else (), (name,)) for name in ("clip_id", "label"))
+    if clip_id is None or label is None:
+        raise UsageError("has no columns clip_id and label", where=path, fix="Name them in its first line")
+    labelled = [(row.get(clip_id), row[label]) for row in rows if row.get(label)]
+    if not all(clip for clip, _ in labelled):
+        raise UsageError("has a label without a clip_id", where=path)
+    return {canonical_id(str(clip)): str(label) for clip, label in labelled}

@@ -86,6 +86,7 @@ def test_files(tmp_path: Path, content: str, encoding: str) -> None:
         ("gen,ref\nx,y\n", DataError, "it says 'x' has the reference 'y'"),
         ("gen,ref\nrain_0\n", DataError, "no pair is in both sets"),
         ("gen,ref\nrain_0,\n", DataError, "no pair is in both sets"),
+        ("gen,ref\nrain_0,rain, heavy\n", DataError, "more fields than the head"),
     ],
 )
 def test_files_that_pair_nothing(tmp_path: Path, content: str, kind: type[Exception], said: str) -> None:
@@ -104,7 +105,7 @@ def test_what_is_neither_file_nor_pattern(tmp_path: Path) -> None:
             read_pairs(given, GEN, REF)
     binary = tmp_path / "binary.csv"
     binary.write_bytes(b"gen,ref\n\xff\xfe\x00,rain\n")
-    with pytest.raises(DataError, match="is not a CSV file"):
+    with pytest.raises(DataError, match="is not UTF-8 text"):
         read_pairs(binary, GEN, REF)
     with pytest.raises(DataError, match="no generated clip fits it"):
         read_pairs("{ref}-{sample}", GEN, REF)

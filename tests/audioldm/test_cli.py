@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from audiogen_metrics.cli.main import main
 from audiogen_metrics.generation.folder import MANIFEST, read_manifest
 
 AGM = [sys.executable, "-m", "audiogen_metrics"]
@@ -45,6 +46,29 @@ def test_generated_then_scored(tmp_path: Path, environment: dict[str, str]) -> N
     assert scored.returncode == 0, scored.stderr
     assert '"kl_yamnet"' in scored.stdout
     assert "40 pairs of 40 clips" in agm("score", out, REFERENCE, "--protocol", "yamnet", env=environment).stdout
+
+
+def test_in_the_original_spacing_and_as_long_as_the_recordings(tmp_path: Path, environment: dict[str, str]) -> None:
+    for index, frames in enumerate((8000, 16_000)):
+        soundfile.write(tmp_path / f"{index}.flac", np.full(frames, 0.1), 16_000)
+    command = [
+        "generate",
+        *TINY,
+        "--audio",
+        tmp_path,
+        "-o",
+        tmp_path / "out",
+        "--steps",
+        "30",
+        "--seconds",
+        "recording",
+    ]
+    done = agm(*command, "--spacing", "original", "--device", "cpu", env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "30 steps in AudioLDM's own spacing are 31" in done.stderr
+    entries = read_manifest(tmp_path / "out")
+    assert {name: entry["samples"] for name, entry in entries.items()} == {"0": 8000, "1": 16_000}
+    assert {entry["settings"]["spacing"] for entry in entries.values()} == {"original"}
 
 
 @pytest.mark.slow
@@ -102,6 +126,12 @@ def test_torchrun_splits_the_list(tmp_path: Path, environment: dict[str, str]) -
     ours, theirs = samples(tmp_path / "two"), samples(tmp_path / "one")
     assert ours.keys() == theirs.keys()
     assert max(np.abs(ours[name] - theirs[name]).max() for name in ours) <= 2 / 32768
+    again = [*run, *command, "--prompts", str(tmp_path / "three.csv"), "-o", str(tmp_path / "two")]
+    (tmp_path / "three.csv").write_text("clip_id,prompt\nc5,a\nc6,b\nc7,c\n")
+    refused = subprocess.run(again, capture_output=True, text=True, check=False, env=environment)
+    assert refused.returncode != 0
+    assert "is not empty. Add --resume" in refused.stderr
+    assert len(read_manifest(tmp_path / "two")) == 5
 
 
 @pytest.mark.parametrize(
@@ -113,6 +143,10 @@ def test_torchrun_splits_the_list(tmp_path: Path, environment: dict[str, str]) -
         ([*TINY, "--audio", "none"], 3, "does not exist"),
         ([*TINY, "--prompt", "rain", "--seed", "-1"], 2, "negative"),
         (TINY, 2, "one of the arguments"),
+        ([*TINY, "--prompt", "a", "--seconds", "recording"], 2, "--seconds: there are no recordings"),
+        ([*TINY, "--prompt", "a", "--seconds", "recordings"], 2, "'recordings' is neither a number nor recording"),
+        ([*TINY, "--prompt", "a", "--spacing", "mine"], 2, "argument --spacing: invalid choice: 'mine'"),
+        ([*TINY, "--prompt", "a", "--steps", "1001"], 2, "steps=1001. Use a whole number, from 1 to 1000"),
         ([*TINY, "--prompt", "a", "--prompts", "b.txt"], 2, "not allowed with"),
         ([*TINY, "--prompt", "a", "--steps", "0"], 2, "argument --steps: 0 is less than 1"),
         (
@@ -120,6 +154,7 @@ def test_torchrun_splits_the_list(tmp_path: Path, environment: dict[str, str]) -
             4,
             "hf download none/none",
         ),
+        ([*TINY, "--prompt", "x", "--caption", "all"], 2, "--caption: chooses among the captions of a file"),
     ],
 )
 def test_what_is_wrong_is_said(
@@ -129,3 +164,36 @@ def test_what_is_wrong_is_said(
     assert done.returncode == code, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_captions_of_a_folder_by_choice(tmp_path: Path, environment: dict[str, str]) -> None:
+    table = tmp_path / "hf" / "metadata.csv"
+    table.parent.mkdir()
+    table.write_text("file_name,text,seconds\na.wav,a dog,0.5\na.wav,a hound,0.5\nb.wav,rain,1\n")
+    refused = agm("generate", *TINY, "--prompts", table.parent, "-o", tmp_path / "out", *QUICK, env=environment)
+    assert (refused.returncode, "--caption first" in refused.stderr) == (3, True), refused.stderr
+    for choice, names in (("first", ["a", "b"]), ("all", ["a_0", "a_1", "b_0"]), ("random", ["a", "b"])):
+        out = tmp_path / choice
+        done = agm(
+            "generate", *TINY, "--prompts", table.parent, "--caption", choice, "-o", out, *QUICK, env=environment
+        )
+        assert done.returncode == 0, done.stderr
+        assert sorted(path.stem for path in out.glob("*.wav")) == names
+    assert {round(soundfile.info(path).duration, 1) for path in (tmp_path / "all").glob("*.wav")} == {0.5, 1.0}
+
+
+def test_what_finetune_refuses_leaves_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text(f"file,caption\n{next(Path(REFERENCE).rglob('*.*')).absolute()},a\ngone.wav,b\n")
+    out = tmp_path / "out"
+    for options, code, message in (
+        (["--data", REFERENCE, "--device", "nonsense"], 2, "unknown device 'nonsense'"),
+        (["--data", REFERENCE, "--device", "cuda:99"], 2, "device 'cuda:99' is not on this machine"),
+        (["--data", str(tmp_path / "nowhere")], 3, "folder does not exist"),
+        (["--data", str(table), "--strict"], 3, "the audio of 1 of 2 training clips is missing: gone"),
+        (["--data", REFERENCE, "--split", "paper:4", "--eval-clips", "1"], 2, "is not within 2"),
+    ):
+        assert main(["finetune", *TINY, "--output", str(out), *options]) == code
+        assert message in capsys.readouterr().err
+        assert not out.exists()

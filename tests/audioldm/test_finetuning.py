@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from audiogen_metrics import protocols
 from audiogen_metrics.audioldm import training
+from audiogen_metrics.audioldm.claiming import CONFIG, INPUTS, STATE
 from audiogen_metrics.audioldm.configuration import FineTuneConfig
-from audiogen_metrics.audioldm.finetuning import CONFIG, STATE, STEPS, FineTune
+from audiogen_metrics.audioldm.finetuning import FineTune
 from audiogen_metrics.audioldm.generation import AudioLDM
 from audiogen_metrics.audioldm.latents import TrainingClips
+from audiogen_metrics.audioldm.tracking import STEPS
 from audiogen_metrics.audioldm.training import Draws, diffusion_loss, read_state, weights_digest
 from audiogen_metrics.datasets.folder import read_folder
-from audiogen_metrics.errors import DataError, InsufficientDataError, NumericsError, UsageError
+from audiogen_metrics.errors import DataError, InsufficientDataError, MissingWeightsError, NumericsError, UsageError
 from audiogen_metrics.generation.history import History
+from audiogen_metrics.metrics.prdc import Coverage
 
 pytestmark = [
     pytest.mark.slow,
@@ -205,7 +210,8 @@ def test_killed_and_resumed_to_the_bit(tiny: Path, sounds: Path, tmp_path: Path)
 def test_two_processes_equal_one_that_accumulates(tiny: Path, sounds: Path, tmp_path: Path) -> None:
     one = settings(tiny, sounds, tmp_path / "one", accumulation=2)
     FineTune(one).fit()
-    finish(launch(settings(tiny, sounds, tmp_path / "two"), tmp_path / "yaml", processes=2))
+    said = finish(launch(settings(tiny, sounds, tmp_path / "two"), tmp_path / "yaml", processes=2))
+    assert said.count('"last_step": 6') == 1
     losses = [np.array([line["loss"] for line in steps(tmp_path / name)]) for name in ("one", "two")]
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
     # And stopped in between, to the bit.
@@ -321,8 +327,8 @@ def test_training_sets_that_cannot_be_used(tiny: Path, sounds: Path, tmp_path: P
     table = tmp_path / "table.csv"
     file = next(path for path in sounds.rglob("*") if path.is_file())
     table.write_text(f"file,caption\n{file},a\nnone.wav,b\n")
-    with pytest.raises(DataError, match="the audio of 1 of 2 clips is missing: none"):
-        FineTune(settings(tiny, table, tmp_path / "c")).fit()
+    with pytest.raises(DataError, match="the audio of 1 of 2 training clips is missing: none"):
+        FineTune(settings(tiny, table, tmp_path / "c", strict=True)).fit()
     table.write_text(f"file,words\n{file},a\n")
     with pytest.raises(DataError, match="has no caption"):
         FineTune(settings(tiny, table, tmp_path / "d")).fit()
@@ -379,10 +385,11 @@ def test_digests_see_one_changed_weight() -> None:
 def test_history_keeps_the_best_and_knows_when_to_stop(tmp_path: Path) -> None:
     history = History(tmp_path, "fd_yamnet", higher_is_better=False)
     values = [5.0, 3.0, 4.0, 3.0]
-    better = [
-        history.add({"step": step, "protocol": "yamnet", "n": 4, "scores": {"fd_yamnet": value, "is_yamnet": step}})
-        for step, value in enumerate(values, 1)
-    ]
+    better = []
+    for step, value in enumerate(values, 1):
+        entry = {"step": step, "protocol": "yamnet", "n": 4, "scores": {"fd_yamnet": value, "is_yamnet": step}}
+        better.append(history.is_better(entry))
+        history.note(entry)
     assert better == [True, True, False, False]
     best = history.best()
     assert best is not None
@@ -393,5 +400,208 @@ def test_history_keeps_the_best_and_knows_when_to_stop(tmp_path: Path) -> None:
     history.cut(1)
     history.read()
     assert [entry["step"] for entry in history.entries] == [1]
-    with pytest.raises(UsageError, match="cannot be computed on 4 clips"):
-        history.add({"step": 9, "protocol": "yamnet", "n": 4, "scores": {"fd_yamnet": None}})
+    history.note({"step": 9, "protocol": "yamnet", "n": 4, "scores": {"fd_yamnet": None}})
+    assert not history.has(9)
+    with pytest.warns(UserWarning, match="step 10 has failed, the training goes on: no room"):
+        history.note_failure({"step": 10}, "no room")
+    with (tmp_path / "history.jsonl").open("a") as file:
+        file.write('{"step": 11, "sco')  # a full disk
+    history.note({"step": 12, "protocol": "yamnet", "n": 4, "scores": {"fd_yamnet": 1.0}})
+    history.read()
+    assert [entry["step"] for entry in history.entries] == [1, 12]
+    assert history.failures == [{"step": 10, "error": "no room"}]
+
+
+@pytest.mark.parametrize("device", ["nonsense", "cuda:99", "meta"])
+def test_a_device_that_is_not_there_is_refused(tiny: Path, sounds: Path, tmp_path: Path, device: str) -> None:
+    with pytest.raises(UsageError, match=rf"unknown device '{device}'|device '{device}' is not on this machine"):
+        FineTune(settings(tiny, sounds, tmp_path / "out", device=device)).fit()
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_accelerate_has_chosen_before_is_not_overruled_in_silence() -> None:
+    """In a process of its own: what accelerate knows lasts as long as the process."""
+    code = (
+        "from audiogen_metrics.audioldm.devices import make_accelerator\n"
+        "assert make_accelerator('auto', 'no').device.type == make_accelerator('cpu', 'no').device.type\n"
+        "make_accelerator('cpu', 'bf16')"
+    )
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "ACCELERATE_TORCH_DEVICE": "meta"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    assert "UsageError: device: accelerate cannot begin (AcceleratorState has already" in done.stderr
+
+
+def history_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+
+
+def evaluated(tiny: Path, sounds: Path, output: Path, **changes: Any) -> FineTuneConfig:
+    return settings(tiny, sounds, output, **{"evaluation": str(sounds), "eval_clips": 4, **changes})
+
+
+def test_an_evaluation_that_fails_is_noted_and_nothing_is_lost(
+    tiny: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A denoiser that gives NaN in the evaluation at step 3 only; then with ``strict``, and resumed."""
+    whole = AudioLDM.sample
+    calls = []
+
+    def poisoned(self: AudioLDM, *arguments: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            raise NumericsError("the latents are not finite")
+        return whole(self, *arguments, **options)
+
+    monkeypatch.setattr(AudioLDM, "sample", poisoned)
+    with pytest.warns(UserWarning, match="the evaluation at step 3 has failed, the training goes on: NumericsError"):
+        done = FineTune(evaluated(tiny, sounds, tmp_path / "out")).fit()
+    assert (done.last_step, done.step, done.model.name) == (6, 6, "best")
+    assert [("error" in entry, entry["step"]) for entry in history_of(tmp_path / "out")] == [(True, 3), (False, 6)]
+    assert json.loads((tmp_path / "out" / "result.json").read_text())["failed_evaluations"][0]["step"] == 3
+
+    calls.clear()
+    with pytest.raises(NumericsError, match="not finite"):
+        FineTune(evaluated(tiny, sounds, tmp_path / "strict", strict=True)).fit()
+    assert state(tmp_path / "strict")["step"] == 3
+    FineTune(evaluated(tiny, sounds, tmp_path / "strict", strict=True)).fit(resume=True)
+    assert_same_to_the_bit(tmp_path / "strict", tmp_path / "out")
+    assert [entry["step"] for entry in history_of(tmp_path / "strict")] == [3, 6]
+
+
+def test_a_disk_that_is_full_for_checkpoints_does_not_stop_the_training(
+    tiny: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from audiogen_metrics.audioldm import checkpoints
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoints, "link", full)
+    with (
+        pytest.warns(UserWarning, match=r"the checkpoint cannot be written \(No space left on device\)"),
+        pytest.raises(UsageError, match="last-0000006: the checkpoint cannot be written"),
+    ):
+        FineTune(evaluated(tiny, sounds, tmp_path / "out")).fit()
+    assert state(tmp_path / "out")["step"] == 6
+    assert not list((tmp_path / "out").glob(".*.new"))
+    monkeypatch.undo()
+    monkeypatch.setenv("AGM_CACHE_DIR", str(tmp_path / "cache"))
+    done = FineTune(evaluated(tiny, sounds, tmp_path / "out")).fit(resume=True)
+    assert (done.step, done.model.name) == (6, "best")
+    assert [("error" in entry, entry["step"]) for entry in history_of(tmp_path / "out")] == [(True, 3), (False, 6)]
+
+
+def test_what_would_stop_a_run_later_is_said_before_it_begins(
+    tiny: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import soundfile
+
+    monkeypatch.setenv("AGM_OFFLINE", "1")
+    monkeypatch.setenv("AGM_WEIGHTS_DIR", str(tmp_path / "none"))
+    out = tmp_path / "out"
+    with pytest.raises(MissingWeightsError, match="vggish"):
+        FineTune(evaluated(tiny, sounds, out, protocol="audioldm")).fit()
+    with pytest.raises(DataError, match="nowhere: folder does not exist"):
+        FineTune(evaluated(tiny, tmp_path / "nowhere", out)).fit()
+    assert not out.exists()
+    monkeypatch.delenv("AGM_WEIGHTS_DIR")
+
+    damaged = Path(shutil.copytree(sounds, tmp_path / "damaged"))
+    soundfile.write(damaged / "nan.wav", np.full(16_000, np.nan), 16_000, subtype="FLOAT")
+    (damaged / "text.wav").write_text("no audio")
+    with pytest.raises(DataError, match="2 of 12 recordings cannot be used: nan"):
+        FineTune(evaluated(tiny, sounds, out, evaluation=str(damaged), eval_clips=None)).fit()
+    with pytest.raises(DataError, match=r"text\.wav: its length cannot be read"):
+        FineTune(evaluated(tiny, sounds, out, evaluation=str(damaged), eval_clips=None, eval_seconds=None)).fit()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 1000))  # type: ignore[attr-defined]
+    with pytest.raises(UsageError, match=r"the disk has 0\.00 GB free"):
+        FineTune(evaluated(tiny, sounds, out)).fit()
+    monkeypatch.undo()
+    monkeypatch.setenv("AGM_CACHE_DIR", str(tmp_path / "cache"))
+    # Nothing of all this keeps the folder from a run with other settings.
+    assert FineTune(settings(tiny, sounds, out, steps=1)).fit().last_step == 1
+
+
+def test_resume_refuses_other_inputs(tiny: Path, sounds: Path, tmp_path: Path) -> None:
+    data, model = Path(shutil.copytree(sounds, tmp_path / "data")), Path(shutil.copytree(tiny, tmp_path / "model"))
+    out = tmp_path / "out"
+
+    def run(steps: int) -> Any:
+        return FineTune(settings(model, data, out, split="paper:4", steps=steps, eval_every=2)).fit(resume=True)
+
+    run(2)
+    first = next(path for path in sorted(data.rglob("*")) if path.is_file())
+    content = first.read_bytes()
+    first.write_bytes(next(path for path in sorted(data.rglob("*"))[::-1] if path.is_file()).read_bytes())
+    with pytest.raises(DataError, match=r"begun with other inputs\. (training|evaluation) clips: 1 changed \("):
+        run(4)
+    first.write_bytes(content)
+    shutil.copytree(first.parent, data / "a")
+    with pytest.raises(DataError, match=r"training clips: .*\d new \(.*evaluation clips: "):
+        run(4)
+    shutil.rmtree(data / "a")
+    weights = next((model / "unet").glob("*.safetensors"))
+    kept = weights.read_bytes()
+    weights.write_bytes(kept[:-4] + b"\0\0\0\0")
+    with pytest.raises(DataError, match=r"weights of the model: 1 changed \(unet/diffusion_pytorch_model\.safetensors"):
+        run(4)
+    weights.write_bytes(kept)
+    assert len(history_of(out)) == 1
+    # A run of an older version has no digests, but its recordings.
+    (out / INPUTS).unlink()
+    with pytest.warns(UserWarning, match="kept no digests"):
+        assert run(4).last_step == 4
+    (out / INPUTS).unlink()
+    shutil.copytree(first.parent, data / "a")
+    with pytest.raises(DataError, match="begun with other evaluation clips"):
+        run(6)
+
+
+def test_missing_clips_are_left_out_and_named(tiny: Path, sounds: Path, tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    files = sorted(path for path in sounds.rglob("*") if path.is_file())
+    table.write_text("file,caption\n" + "".join(f"{file},{file.stem}\n" for file in files) + "gone.wav,b\n")
+    with pytest.warns(UserWarning, match="the audio of 1 of 11 training clips is missing: gone; they are left out"):
+        FineTune(settings(tiny, table, tmp_path / "out", steps=1)).fit()
+    assert json.loads((tmp_path / "out" / "result.json").read_text())["left_out"] == {"training": ["gone"]}
+    table.write_text("file,caption\ngone.wav,b\n")
+    with pytest.raises(DataError, match="the audio of 1 of 1 training clips is missing"):
+        FineTune(settings(tiny, table, tmp_path / "none")).fit()
+
+
+def test_a_checkpoint_remembers_where_it_comes_from(
+    tiny: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a published checkpoint lies in the hub's cache: without its CLAP, which is a repository of its own."""
+    hub = tmp_path / "hub"
+    for name in ("cvssp/audioldm-s-full-v2", "sanchit-gandhi/clap-htsat-unfused-s-full-v2"):
+        commit = hub / f"models--{name.replace('/', '--')}" / "snapshots" / "0123"
+        shutil.copytree(tiny / "clap" if "clap" in name else tiny, commit)
+        (commit.parents[1] / "refs").mkdir()
+        (commit.parents[1] / "refs" / "main").write_text("0123")
+        shutil.rmtree(commit / "clap", ignore_errors=True)
+    from huggingface_hub import constants
+
+    monkeypatch.setenv("AGM_OFFLINE", "1")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(hub))
+    done = FineTune(settings(Path("cvssp/audioldm-s-full-v2"), sounds, tmp_path / "one", steps=1)).fit()
+    again = FineTune(settings(done.model, sounds, tmp_path / "two", steps=1)).fit()
+    with pytest.warns(UserWarning, match=r"two/last come from cvssp/audioldm-s-full-v2 and are licensed CC BY-NC-SA"):
+        model = AudioLDM.from_pretrained(again.model, device="cpu")
+    assert model.clap.folder.parents[1].name == "models--sanchit-gandhi--clap-htsat-unfused-s-full-v2"
+
+
+def test_a_monitor_that_so_few_clips_do_not_have(
+    tiny: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A protocol of one's own, whose first score looks at the five nearest neighbours."""
+    few = replace(protocols.PROTOCOLS["yamnet"], name="few")
+    plain = next(iter(few.recipes.values()))
+    recipe = replace(plain, score_id="coverage_yamnet", definition=Coverage())
+    few = replace(few, recipes={recipe.score_id: recipe})
+    monkeypatch.setattr(protocols, "PROTOCOLS", {**protocols.PROTOCOLS, "few": few})
+    assert evaluated(tiny, sounds, tmp_path, protocol="few").monitored() == ("coverage_yamnet", True)
+    with pytest.raises(InsufficientDataError, match=r"monitor: coverage_yamnet cannot be computed on 4 clips \(.*\d"):
+        FineTune(evaluated(tiny, sounds, tmp_path / "out", protocol="few")).fit()
+    assert not (tmp_path / "out" / CONFIG).exists()
+    assert FineTune(evaluated(tiny, sounds, tmp_path / "out", protocol="few", eval_clips=10)).fit().step in (3, 6)

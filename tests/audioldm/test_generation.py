@@ -12,7 +12,8 @@ import torch
 
 from audiogen_metrics.audio.decoding import Audio
 from audiogen_metrics.audioldm.conditioning import CLAP_SAMPLES, condition_waveform
-from audiogen_metrics.audioldm.generation import AudioLDM, AudioLDMGenerator, Sampling
+from audiogen_metrics.audioldm.generation import AudioLDM, AudioLDMGenerator
+from audiogen_metrics.audioldm.sampling import Sampling
 from audiogen_metrics.audioldm.snapshots import original_heads
 from audiogen_metrics.audioldm.tiny import TINY, write_tiny
 from audiogen_metrics.errors import NumericsError, UsageError

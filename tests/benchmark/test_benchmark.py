@@ -259,6 +259,11 @@ def test_killed_at_random_and_resumed_the_tables_are_identical(
     assert (out / "table1.json").read_bytes() == (tmp_path / "straight" / "table1.json").read_bytes()
 
 
-def test_settings_that_are_none(roots: dict[str, str]) -> None:
+def test_settings_that_are_none(roots: dict[str, str], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    root = ["--root", f"esc50={roots['esc50']}", "--split", "esc50=paper:12", "--model", "tiny-random"]
+    for wrong in (["--train", "steps=0"], ["--train", "sampling_steps=1001"], ["--steps", "1001"], ["--guidance=-1"]):
+        assert main(["bench", "table2", *root, *wrong, "--dry-run", "-o", str(tmp_path / "out")]) == 2
+        assert "steps" in capsys.readouterr().err or "guidance" in wrong[0]
+    assert main(["bench", "table2", *root, "--train", "validation=0.2", "--dry-run", "-o", str(tmp_path / "out")]) == 0
     with pytest.raises(UsageError, match="unknown protocol"):
         settings(roots, protocol="none")

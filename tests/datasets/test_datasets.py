@@ -15,11 +15,13 @@ import soundfile
 from audiogen_metrics.audio.files import DECODABLE
 from audiogen_metrics.cli.main import main
 from audiogen_metrics.datasets import DATASETS
-from audiogen_metrics.datasets.base import Clip, Dataset, prompt
+from audiogen_metrics.datasets.base import Clip, Dataset, names_of_segment, prompt
 from audiogen_metrics.datasets.checking import check, export
 from audiogen_metrics.datasets.folder import open_dataset
-from audiogen_metrics.datasets.splits import fold_split, list_split, paper_split, split_by
+from audiogen_metrics.datasets.splits import draw, fold_split, list_split, paper_split, split_by
 from audiogen_metrics.errors import DataError, UsageError
+from audiogen_metrics.generation.prompts import requests_from_file
+from audiogen_metrics.prompts import captions_of, read_entries
 from tests.audio.golden.foreign import ARCHIVE
 from tests.datasets import miniatures
 
@@ -93,7 +95,7 @@ def test_a_whole_miniature_is_usable(roots: dict[str, Path], name: str) -> None:
     ("name", "break_it", "message"),
     [
         ("esc50", lambda root: (root / "meta" / "esc50.csv").unlink(), "cannot be read"),
-        ("esc50", lambda root: (root / "meta" / "esc50.csv").write_text("a,b\n"), "has no column category"),
+        ("esc50", lambda root: (root / "meta" / "esc50.csv").write_text("a,b\n1,2\n"), "has no column category"),
         (
             "esc50",
             lambda root: (root / "meta" / "esc50.csv").write_text("filename,fold,category,src_file\n"),
@@ -263,7 +265,7 @@ def test_export_for_other_generators(
     assert main([*arguments, "--template", "sentence"]) == 0
     assert "share their source recording" in capsys.readouterr().err
     rows = (out / "prompts.csv").read_text().splitlines()
-    assert rows[0] == "clip_id,prompt"
+    assert rows[0] == "clip_id,prompt,seconds"
     assert len(rows) == 7
     assert all("This is a sound of" in row for row in rows[1:])
     references = sorted((out / "references").iterdir())
@@ -275,7 +277,10 @@ def test_export_for_other_generators(
 def test_export_leaves_out_what_is_missing(tmp_path: Path) -> None:
     clips = (Clip("a", miniatures.SOURCES[0], "x"), Clip("b", None, "y"))
     assert export(Dataset("own", tmp_path, clips), tmp_path / "out") == 1
-    assert (tmp_path / "out" / "prompts.csv").read_text().splitlines() == ["clip_id,prompt", "a,x"]
+    assert (tmp_path / "out" / "prompts.csv").read_text().splitlines()[0] == "clip_id,prompt,seconds"
+    (request,) = requests_from_file(tmp_path / "out" / "prompts.csv")
+    assert (request.clip_id, request.prompt) == ("a", "x")
+    assert request.seconds == pytest.approx(soundfile.info(miniatures.SOURCES[0]).duration, abs=0.005)
 
 
 def test_list_names_licence_and_layout(capsys: pytest.CaptureFixture[str]) -> None:
@@ -317,3 +322,242 @@ def test_what_decodes_goes_first(tmp_path: Path) -> None:
         path.with_suffix(".aac").write_bytes(b"")
         path.with_suffix(".txt").write_bytes(b"")
     assert open_dataset(f"audiocaps={root}").clips == found.clips
+
+
+def tone(path: Path, index: int = 0) -> Path:
+    miniatures.write(path, miniatures.recording(index, 1.0, 16_000), 16_000)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("spaces.csv", "file_name,caption\n typical street.wav,a street\n"),
+        ("slips.csv", "file_name,caption\ntypical street.wav ,a street\n"),
+        ("semicolons.csv", "file;caption\n typical street.wav;a street\n"),
+        ("capitals.csv", "File Name,Caption\n typical street.wav,a street\n"),
+        ("marked.tsv", "\ufefffile\tcaption\n typical street.wav\ta street\n"),
+        ("absolute.jsonl", '{"audio_filepath": "FOLDER/ typical street.wav", "text": "a street"}\n'),
+        ("without.csv", "fname,caption\n typical street,a street\n"),
+    ],
+)
+def test_tables_as_people_write_them(tmp_path: Path, name: str, content: str) -> None:
+    audio = tone(tmp_path / " typical street.wav")
+    (tmp_path / name).write_text(content.replace("FOLDER", str(tmp_path)), encoding="utf-8")
+    (clip,) = open_dataset(tmp_path / name).clips
+    assert (clip.path, clip.caption) == (audio, "a street")
+    assert clip.clip_id.endswith(" typical street")
+
+
+def test_other_spellings_of_a_files_name(tmp_path: Path) -> None:
+    tone(tmp_path / "sub" / "cafe\u0301.wav")
+    (tmp_path / "a.csv").write_text("file,caption\nsub\\caf\u00e9.wav,cups\n", encoding="utf-8")
+    found = open_dataset(tmp_path / "a.csv")
+    assert (found.clips[0].clip_id, found.missing) == ("sub/caf\u00e9", ())
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", "file,caption\nx.wav,a dog, barks\n", "record 1 has more fields than the head"),
+        ("a.csv", "recording,caption\nx.wav,a dog\n", "record 1: has no file among recording, caption"),
+        ("a.csv", "file,words\nx.wav,a dog\n", "record 1: has no prompt among file, words"),
+        ("a.csv", "file,caption\nx.wav,\n", "record 1: has an empty caption"),
+        ("a.csv", "file,caption\nx.wav,a dog\nx.wav,a dog\n", "lists the clip 'x' twice"),
+        ("a.csv", "file,caption,split\nx.wav,a dog,train\nx.wav,a hound,test\n", "lists the clip 'x' twice"),
+        ("a.csv", "clip_id,file,caption\n../../up,x.wav,a dog\n", "no path below a folder"),
+        ("a.json", "[1, 2]", "is not a list of records"),
+        ("a.json", '{"data": {"a": 1}}', "is not a list of records"),
+        ("a.csv", "file,caption\nx.wav,caf\udce9\n", "is not UTF-8"),
+        ("a.doc", "x", "is no list of clips"),
+    ],
+)
+def test_tables_that_are_refused(tmp_path: Path, name: str, content: str, message: str) -> None:
+    tone(tmp_path / "x.wav")
+    (tmp_path / name).write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises((DataError, UsageError), match=message):
+        open_dataset(tmp_path / name)
+
+
+def test_a_caption_keeps_its_lines_through_export(tmp_path: Path) -> None:
+    tone(tmp_path / "x.wav")
+    text = "a dog\nbarks\u2028twice\x85, far away"
+    (tmp_path / "a.jsonl").write_text(json.dumps({"file": "x.wav", "caption": text}, ensure_ascii=False) + "\n")
+    export(open_dataset(tmp_path / "a.jsonl"), tmp_path / "out")
+    (request,) = requests_from_file(tmp_path / "out" / "prompts.csv")
+    assert (request.prompt, request.seconds) == (text, 1.0)
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_hugging_faces_audio_folder(tmp_path: Path, kind: str) -> None:
+    records = [{"file_name": "0.wav", "text": "rain on a roof"}, {"file_name": "deep/1.wav", "text": "a dog, barking"}]
+    for part in ("train", "test"):
+        tone(tmp_path / "hf" / part / "0.wav")
+        tone(tmp_path / "hf" / part / "deep" / "1.wav", 1)
+        table = tmp_path / "hf" / part / f"metadata.{kind}"
+        if kind == "csv":
+            miniatures.table(table, ["file_name", "text"], [[*record.values()] for record in records])
+        elif kind == "jsonl":
+            table.write_text("".join(json.dumps(record) + "\n" for record in records))
+        else:
+            pytest.importorskip("pyarrow.parquet").write_table(
+                pytest.importorskip("pyarrow").Table.from_pylist(records), table
+            )
+    found = open_dataset(tmp_path / "hf")
+    assert [(clip.clip_id, clip.caption, clip.split) for clip in found.clips] == [
+        ("test/0", "rain on a roof", "test"),
+        ("test/deep/1", "a dog, barking", "test"),
+        ("train/0", "rain on a roof", "train"),
+        ("train/deep/1", "a dog, barking", "train"),
+    ]
+    assert (
+        main(["data", "export", "folder", str(tmp_path / "hf"), "--split", "fold:test", "-o", str(tmp_path / "o")]) == 0
+    )
+    assert (tmp_path / "o" / "prompts.csv").read_text().splitlines() == [
+        "clip_id,prompt,seconds",
+        "test/0,rain on a roof,1.00",
+        'test/deep/1,"a dog, barking",1.00',
+    ]
+    assert [entry.clip_id for entry in read_entries(tmp_path / "hf" / "train")] == ["0", "deep/1"]
+
+
+def test_audio_that_the_folders_table_does_not_name(tmp_path: Path) -> None:
+    tone(tmp_path / "own" / "0.wav")
+    tone(tmp_path / "own" / "1.wav", 1)
+    (tmp_path / "own" / "metadata.csv").write_text("file_name,text\n0.wav,rain\n2.wav,wind\n")
+    with pytest.raises(DataError, match=r"1 recordings have no record in metadata\.csv: 1"):
+        open_dataset(tmp_path / "own")
+    (tmp_path / "own" / "1.wav").unlink()
+    found = open_dataset(tmp_path / "own")
+    assert (found.missing, "the files that metadata.csv names" in found.lacking) == (("2",), True)
+    (tmp_path / "own" / "metadata.jsonl").write_text("")
+    with pytest.raises(DataError, match=r"has metadata\.csv and metadata\.jsonl"):
+        open_dataset(tmp_path / "own")
+
+
+def test_all_captions_are_kept(tmp_path: Path) -> None:
+    tone(tmp_path / "x.wav")
+    tone(tmp_path / "y.wav", 1)
+    (tmp_path / "five.csv").write_text("file,caption\nx.wav,a dog\nx.wav,a hound\ny.wav,rain\nx.wav,barking\n")
+    (tmp_path / "wide.csv").write_text(
+        "file_name,caption_1,caption_2,caption_3\nx.wav,a dog,a hound,barking\ny.wav,rain,,\n"
+    )
+    for name in ("five", "wide"):
+        found = open_dataset(tmp_path / f"{name}.csv")
+        assert [(clip.caption, clip.captions) for clip in found.clips] == [
+            ("a dog", ("a dog", "a hound", "barking")),
+            ("rain", ()),
+        ]
+        written = {}
+        for choice in ("first", "all", "random"):
+            out = tmp_path / f"{name}-{choice}"
+            command = ["data", "export", "folder", str(tmp_path / f"{name}.csv"), "--caption", choice, "--seed", "3"]
+            assert main([*command, "-o", str(out)]) == 0
+            written[choice] = captions_of(out / "prompts.csv", ["x", "y"]).by_clip
+        assert written["first"] == {"x": ("a dog",), "y": ("rain",)}
+        assert written["all"] == {"x": ("a dog", "a hound", "barking"), "y": ("rain",)}
+        assert len(written["random"]["x"]) == 1
+    drawn = {
+        requests_from_file(tmp_path / "five-all" / "prompts.csv", seed=s, caption="random")[0].prompt for s in range(20)
+    }
+    assert drawn == {"a dog", "a hound", "barking"}
+    with pytest.raises(DataError, match=r"1 clip ids occur twice.*caption"):
+        requests_from_file(tmp_path / "five-all" / "prompts.csv")
+    everything = requests_from_file(tmp_path / "five-all" / "prompts.csv", caption="all")
+    assert [(each.clip_id, each.prompt, each.seconds) for each in everything] == [
+        ("x_0", "a dog", 1.0),
+        ("x_1", "a hound", 1.0),
+        ("x_2", "barking", 1.0),
+        ("y_0", "rain", 1.0),
+    ]
+    with pytest.raises(UsageError, match="unknown choice 'last'"):
+        requests_from_file(tmp_path / "five.csv", caption="last")  # type: ignore[arg-type]
+
+
+def test_what_cannot_be_decoded_is_left_out_of_an_export(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tone(tmp_path / "own" / "x.wav")
+    (tmp_path / "own" / "y.wav").write_text("<html>404</html>")
+    assert main(["data", "export", "folder", str(tmp_path / "own"), "-o", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr().err
+    assert "warning: 1 clips are left out, as they cannot be decoded: y (" in shown
+    assert [path.name for path in (tmp_path / "out" / "references").iterdir()] == ["x.wav"]
+    (tmp_path / "own" / "x.wav").unlink()
+    assert main(["data", "export", "folder", str(tmp_path / "own"), "-o", str(tmp_path / "none")]) == 3
+    assert not (tmp_path / "none").exists()
+
+
+def test_exports_stay_in_their_folder(tmp_path: Path) -> None:
+    for name in ("data/audio/x.wav", "data/meta/y.wav"):
+        tone(tmp_path / name)
+    table = tmp_path / "data" / "meta" / "list.csv"
+    table.write_text(f"file,caption\n../audio/x.wav,a dog\n{tmp_path}/data/meta/y.wav,rain\n")
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert export(open_dataset(table), tmp_path / "a" / "out") == 2
+    new = {path for path in tmp_path.rglob("*") if path.is_file()} - before
+    assert len(new) == 3
+    assert all(path.is_relative_to(tmp_path / "a" / "out") for path in new)
+    references = {
+        path.relative_to(tmp_path / "a/out/references").with_suffix("").as_posix()
+        for path in new
+        if path.suffix == ".wav"
+    }
+    assert references == {entry.clip_id for entry in read_entries(tmp_path / "a" / "out" / "prompts.csv")}
+
+
+@pytest.mark.parametrize(
+    "stem", ["{id}_{s}", "{id}_{s}_{e}", "Y{id}_{s}.000_{e}.000", "{id}_{s:06d}", "{id}_{ms}_{me}", "{number}"]
+)
+def test_audiocaps_by_the_names_of_several_programs(tmp_path: Path, stem: str) -> None:
+    miniatures.table(
+        tmp_path / "test.csv",
+        ("audiocap_id", "youtube_id", "start_time", "caption"),
+        [(103, "-a_b", 20, "second"), (7, "-a_b", 20, "first")],
+    )
+    found = open_dataset(f"audiocaps={tmp_path}")
+    assert "Y-a_b; looked for {id}, {id}_{start}" in found.lacking
+    assert str(tmp_path / "audio") in found.lacking
+    name = stem.format(id="-a_b", s=20, e=30, ms=20_000, me=30_000, number=103)
+    audio = tone(tmp_path / "audio" / f"{name}.wav")
+    (clip,) = open_dataset(f"audiocaps={tmp_path}").clips
+    assert (clip.path, clip.captions) == (audio, ("first", "second"))
+    check_remarks = check(found).remarks
+    assert any("{audiocap_id}" in remark for remark in check_remarks)
+
+
+def test_names_of_a_part_of_a_video() -> None:
+    names = names_of_segment("v", 30.0, 40.0)
+    assert len(names) == len(set(names))
+    assert {"Yv", "v", "v_30", "v_30_40", "v_30.0_40.0", "Yv_30.000_40.000", "v_000030", "v_30000_40000"} <= {*names}
+    assert "v_22.5_32.5" in names_of_segment("v", 22.5, 32.5)
+
+
+def test_a_caption_that_is_a_file_name_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tone = np.full(1600, 0.1)
+    for name in ("sounds/dog_bark.wav", "sounds/rain.wav", "sounds/birds/a.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(tmp_path / name, tone, 16_000)
+    (tmp_path / "sounds/rain.txt").write_text("rain on a roof")
+    (remark,) = open_dataset(tmp_path / "sounds").remarks
+    assert remark.startswith("1 clip has neither a caption nor a folder for the class")
+    assert "'dog bark' for dog_bark.wav" in remark
+    assert main(["data", "export", "folder", str(tmp_path / "sounds"), "-o", str(tmp_path / "out")]) == 0
+    assert "'dog bark' for dog_bark.wav" in capsys.readouterr().err
+    (tmp_path / "sounds/dog_bark.txt").write_text("a dog")
+    assert open_dataset(tmp_path / "sounds").remarks == ()
+
+
+def test_some_clips_are_of_all_classes_and_of_no_particular_place() -> None:
+    """The first clips of ESC-50 by id are all of its first fold; the first of a folder all of its first class."""
+    clips = [Clip(f"{label:02}/{n}", None, "", (f"{label:02}",)) for label in range(10) for n in range(6)]
+    for size, most in ((10, 1), (20, 2), (25, 3)):
+        counts = Counter(clip.labels for clip in draw(clips, size))
+        assert (len(counts), max(counts.values())) == (10, most)
+    assert draw(clips, 25) == draw(clips, 25) == sorted(draw(clips, 25), key=lambda clip: clip.clip_id)
+    drawn = [{clip.labels for clip in draw(clips, 3, seed)} for seed in range(20)]
+    assert len(set().union(*drawn)) == 10
+    assert len({tuple(sorted(clip.clip_id for clip in draw(clips, 10, seed))) for seed in range(5)}) == 5
+    assert draw(clips, 60) == draw(clips, 99) == clips
+    with pytest.raises(UsageError, match="size"):
+        draw(clips, 0)
+    plain = Counter(clip.labels for clip in draw(clips, 20, stratified=False))
+    assert max(plain.values()) > 2

@@ -14,7 +14,8 @@ import pytest
 import soundfile
 
 from audiogen_metrics import score
-from audiogen_metrics.audioldm.generation import AudioLDM, AudioLDMGenerator, Sampling
+from audiogen_metrics.audioldm.generation import AudioLDM, AudioLDMGenerator
+from audiogen_metrics.audioldm.sampling import Sampling
 from audiogen_metrics.audioldm.tiny import write_tiny
 from audiogen_metrics.cli.main import main
 from audiogen_metrics.errors import DataError, MissingWeightsError, NumericsError, UsageError

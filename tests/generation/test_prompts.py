@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.generation.base import Request
@@ -67,6 +69,7 @@ def test_tables_name_their_clips(tmp_path: Path) -> None:
         ("a.json", '{"prompt": "a"}', "not a list of records"),
         ("a.csv", "clip_id,prompt\na,x\nA,y\n", "1 clip ids occur twice"),
         ("a.csv", "prompt,seconds\na,long\n", "seconds 'long' is no number"),
+        ("a.json", '[{"prompt": "a", "seconds": 0}]', "cannot last 0"),
         ("a.csv", "clip_id,prompt\n../up,x\n", "no path below a folder"),
         ("a.csv", "clip_id,prompt\n/root,x\n", "no path below a folder"),
         ("a.doc", "x", "no list of prompts"),
@@ -92,6 +95,30 @@ def test_recordings_keep_their_ids() -> None:
     assert len(requests) == 40
     assert requests[0].audio is not None
     assert requests[0].clip_id == requests[0].audio.relative_to("examples/reference").with_suffix("").as_posix()
+
+
+def test_clips_as_long_as_their_recordings(tmp_path: Path) -> None:
+    for name, rate, frames in (("a.wav", 16_000, 12_345), ("b/c.flac", 44_100, 44_100)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        soundfile.write(tmp_path / name, np.full(frames, 0.1), rate)
+    requests = requests_from_audio(tmp_path, seconds="recording")
+    assert {request.clip_id: request.seconds for request in requests} == {"a": 12_345 / 16_000, "b/c": 1.0}
+    assert [request.seconds for request in requests_from_audio(tmp_path)] == [10.0, 10.0]
+    for wrong in ("5", 0):
+        with pytest.raises(UsageError):
+            requests_from_audio(tmp_path, seconds=wrong)  # type: ignore[arg-type]
+    (tmp_path / "broken.wav").write_bytes(b"RIFF")
+    with pytest.raises(DataError, match=r"broken\.wav"):
+        requests_from_audio(tmp_path, seconds="recording")
+
+
+@pytest.mark.parametrize(
+    ("written", "clip_id"),
+    [("a.m4a", "a"), ("b/A.WEBM", "b/A"), ("c.wave", "c"), ("take.2", "take.2"), ("d.txt", "d.txt"), (".wav", ".wav")],
+)
+def test_ids_lose_the_suffix_of_any_audio_file(tmp_path: Path, written: str, clip_id: str) -> None:
+    (tmp_path / "prompts.csv").write_text(f"clip_id,prompt\n{written},rain\n")
+    assert [request.clip_id for request in requests_from_file(tmp_path / "prompts.csv")] == [clip_id]
 
 
 def test_streams_are_distinct_and_fixed() -> None:

@@ -64,7 +64,7 @@ def test_a_table_beside_its_audio_folder_is_exported_into_the_folder(tmp_path):
     table.write_text("file,caption\n../audio/dog.wav,a dog\n")
     assert main(["data", "export", "folder", str(table), "-o", str(tmp_path / "out")]) == 0
     assert everything(tmp_path / "out") == {"prompts.csv", "references/audio/dog.wav"}
-    assert (tmp_path / "out" / "prompts.csv").read_text().splitlines()[1] == "audio/dog,a dog"
+    assert (tmp_path / "out" / "prompts.csv").read_text().splitlines()[1] == "audio/dog,a dog,1.00"
 
 
 HOSTILE = "dog\x1b]0;title\x07\x1b[2J\u202egnp\x9b31m\n| x |\r\u2028"

@@ -1,0 +1,101 @@
+"""Accelerate's device, which is the one that was asked for, and its processes, which all meet the same errors."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from audiogen_metrics.distributed import from_first, launched, together
+from audiogen_metrics.errors import UsageError
+from audiogen_metrics.settings import resolve_device, with_index
+
+if TYPE_CHECKING:
+    import torch
+
+T = TypeVar("T")
+
+_CHOICE = "ACCELERATE_TORCH_DEVICE"
+
+
+def make_accelerator(device: str, precision: str) -> Any:
+    """Return accelerate's `Accelerator` on a device.
+
+    Parameters
+    ----------
+    device
+        As in `audiogen_metrics.settings.resolve_device`. Of several processes each takes a GPU of its own.
+    precision
+        ``"no"``, ``"fp16"`` or ``"bf16"``.
+
+    Raises
+    ------
+    UsageError
+        The device is not on this machine, cannot be shared by several processes, or is not what accelerate has chosen
+        before in this process.
+    """
+    from accelerate import Accelerator, InitProcessGroupKwargs
+
+    asked = resolve_device(device)
+    alone = launched() == 1
+    if not alone and device != "auto" and not (asked.type == "cpu" or (asked.type == "cuda" and asked.index is None)):
+        raise UsageError(
+            f"{device!r} cannot train in {launched()} processes", "device", "Use cuda, of which each takes one, or cpu"
+        )
+    patient = InitProcessGroupKwargs(timeout=timedelta(days=1))  # others wait while one scores
+    try:
+        with _chosen(asked if alone and asked.type != "cpu" else None):
+            accelerator = Accelerator(mixed_precision=precision, cpu=asked.type == "cpu", kwargs_handlers=[patient])
+    except ValueError as error:
+        raise UsageError(f"accelerate cannot begin ({error})", "device", "Start a new process") from error
+    used = accelerator.device
+    if used.type != asked.type or (alone and with_index(used) != with_index(asked)):
+        raise UsageError(
+            f"accelerate uses {used}, not {asked}: this process, or its environment, has chosen before",
+            where="device",
+            fix="Start a new process without ACCELERATE_USE_CPU",
+        )
+    if accelerator.num_processes != launched():
+        raise UsageError(
+            f"accelerate sees {accelerator.num_processes} of {launched()} processes", "device", "Start them by torchrun"
+        )
+    return accelerator
+
+
+@contextmanager
+def _chosen(device: torch.device | None) -> Iterator[None]:
+    """Tell accelerate which device to take inside the block; None lets it give each process one."""
+    before = os.environ.pop(_CHOICE, None)
+    if device is not None:
+        os.environ[_CHOICE] = str(device)
+    try:
+        yield
+    finally:
+        os.environ.pop(_CHOICE, None)
+        if before is not None:
+            os.environ[_CHOICE] = before
+
+
+@contextmanager
+def jointly(accelerator: Any) -> Iterator[None]:
+    """Wait at the end of the block for all processes, however long one takes; an error of one is raised by all."""
+    error: Exception | None = None
+    try:
+        yield
+    except Exception as raised:
+        error = raised
+    accelerator.wait_for_everyone()
+    with together():
+        if error is not None:
+            raise error
+
+
+def in_first(accelerator: Any, compute: Callable[[], T]) -> T:
+    """Return to all processes what the first one computes, however long it takes."""
+    found: list[T] = []
+    with jointly(accelerator):
+        if accelerator.is_main_process:
+            found.append(compute())
+    return from_first(lambda: found[0])
