@@ -102,7 +102,7 @@ def test_several_systems_against_one_reference(
         (["score", "a", ""], 2, "error: REF: a path is empty"),
         (["score", "", "b"], 2, "error: GEN: a path is empty"),
         (["score", "a", "b", *YAMNET, "--no-ci", "--draws", "3"], 2, "error: --draws: they are for p"),
-        (["score", "a", "b", "--extrapolate", "fit.xyz"], 2, "neither .svg nor .png"),
+        (["score", "a", "b", "--extrapolate", "fit.xyz"], 2, "neither .pdf, .svg nor .png"),
         (["scor"], 2, "invalid choice"),
         (["score", "a", "b", "--protcol", "yamnet"], 2, "did you mean --protocol?"),
         (["score", "a", "b", "--protcol", "yamnet"], 2, "usage: agm score "),
