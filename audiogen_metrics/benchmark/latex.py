@@ -12,7 +12,7 @@ from audiogen_metrics.report.latex import Column, Table, breakable, choose, inte
 COLUMNS, PARTS = ("step", "n", *METRICS), ("std", "paper", "difference", "ci95")
 """What a table may show, and what may stand beside or below its scores."""
 
-DEFAULT: tuple[str, ...] = (*COLUMNS, "paper")
+DEFAULT: tuple[str, ...] = ("step", *METRICS, "paper")
 
 _LEGEND = {
     "paper": "In parentheses: as published in arXiv 2303.03857.",
@@ -51,7 +51,15 @@ def to_latex(
     used |= {column.name for column in found}
     legend = {name: text for name, text in _LEGEND.items() if name in used}
     shown = [name for name in columns or DEFAULT if name in used]
-    return Table(found, breakable(caption), legend, notes=notes).render(shown)
+    return Table(found, breakable(f"{caption} {_clips(records)}"), legend, notes=notes).render(shown)
+
+
+def _clips(records: Sequence[Mapping[str, Any]]) -> str:
+    """Return how many clips each dataset was scored on."""
+    counts: dict[str, dict[str, None]] = {}
+    for record in records:
+        counts.setdefault(record["dataset"], {})[str(record["n"] or "none")] = None
+    return f"Clips: {', '.join(f'{title} ' + ' or '.join(each) for title, each in counts.items())}."
 
 
 def _words(name: str, records: Sequence[Mapping[str, Any]]) -> Column:
@@ -67,7 +75,7 @@ def _score(metric: str, records: Sequence[Mapping[str, Any]]) -> Column:
     ends = [_ends(record.get(f"{name} 95 %")) for record in records]
     values = [record[name] for record in records]
     spreads = [record.get(f"{name} ±") for record in records]
-    decimals = places([*values, *spreads])
+    decimals = places(values)
     return Column(
         metric,
         tex(labels_of([metric])[metric]),

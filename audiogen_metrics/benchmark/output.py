@@ -15,7 +15,7 @@ from audiogen_metrics.benchmark.published import UNKNOWN, tables
 from audiogen_metrics.benchmark.records import remarks, remarks_of, rows, title_of
 from audiogen_metrics.benchmark.running import Result
 from audiogen_metrics.records import read
-from audiogen_metrics.report.plots import draw_for_print
+from audiogen_metrics.report.plots import Panel, draw_for_print
 from audiogen_metrics.report.tables import records_to_csv, records_to_markdown
 from audiogen_metrics.report.training import panels_over_steps
 from audiogen_metrics.studies.files import caption_of, panels_by_score
@@ -45,8 +45,9 @@ def write(plan: Plan, results: Sequence[Result], folder: Path, columns: Sequence
             made = _write_table(artefact, plan, mine, records, notes, folder, columns) if records else []
             shown = _html_table(records) if records else ""
         else:
-            made = _figures(artefact, plan, mine, [*remarks(plan, mine), *own], folder)
-            shown = "".join(_inline(path) for path in made if path.suffix == ".svg")
+            drawn = _figures(artefact, plan, mine, [*remarks(plan, mine), *own], folder)
+            made = [path for paths in drawn.values() for path in paths]
+            shown = "".join(_inline(paths, caption) for caption, paths in drawn.items())
         files += made
         title = f"<h2>{html.escape(ARTEFACTS[artefact])}</h2>"
         sections.append(f"{title}{_warned(own)}{shown or '<p>No cell is done.</p>'}")
@@ -65,7 +66,7 @@ def _write_table(
     columns: Sequence[str] | None,
 ) -> list[Path]:
     title = ARTEFACTS[artefact]
-    first = [f"{title}; {_made_with(plan)}", *remarks(plan, results)]
+    first = [f"{title.partition(': ')[2]}; {_made_with(plan)}", *remarks(plan, results)]
     content = {
         "title": title,
         "audiogen_metrics": __version__,
@@ -101,30 +102,32 @@ def _contributed(result: Result) -> dict[str, Any]:
     }
 
 
-def _figures(artefact: Artefact, plan: Plan, mine: Sequence[Result], notes: Sequence[str], folder: Path) -> list[Path]:
-    """Draw a figure as a page of a paper prints it: of a study for each dataset, of the trainings in one."""
-    said = remarks(plan, mine)
+def _figures(
+    artefact: Artefact, plan: Plan, mine: Sequence[Result], notes: Sequence[str], folder: Path
+) -> dict[str, list[Path]]:
+    """Draw a figure as a page of a paper prints it, Figure 1 for each dataset, and return its files by caption."""
+    panels: dict[str, tuple[str, list[Panel]]] = {}
     if artefact == "figure1":
-        found: list[Path] = []
         for result in mine:
             study = read(Study, result.details["study"])
-            title, panels = title_of(result.cell.dataset), panels_by_score(study, "fraction")
-            caption = _sentences([caption_of(study, title), *said])
-            found += draw_for_print(panels, folder, f"figure1-{result.cell.dataset}", caption, notes)
-        return found
-    panels = panels_over_steps(
-        {
+            caption = caption_of(study, title_of(result.cell.dataset))
+            panels[f"figure1-{result.cell.dataset}"] = (caption, panels_by_score(study, "fraction"))
+    else:
+        histories = {
             f"{'pre-trained' if result.cell.pretrained else 'scratch'}, {result.cell.condition}": history
             for result in mine
             if (history := result.details.get("history"))
         }
-    )
-    if not panels:
-        return []
-    clips = {title_of(result.cell.dataset): len(plan.evaluation(result.cell.dataset)) for result in mine}
-    sets = ", ".join(f"{title} ({count} evaluation clips)" for title, count in clips.items())
-    caption = _sentences([f"Scores of AudioLDM on {sets} over the steps of the training; {_made_with(plan)}", *said])
-    return draw_for_print(panels, folder, "figure2", caption, notes)
+        clips = {title_of(result.cell.dataset): len(plan.evaluation(result.cell.dataset)) for result in mine}
+        sets = ", ".join(f"{title} ({count} evaluation clips)" for title, count in clips.items())
+        caption = f"Scores of AudioLDM on {sets} over the steps of the training; {_made_with(plan)}"
+        panels["figure2"] = (caption, panels_over_steps(histories))
+    found = {}
+    for name, (caption, drawn) in panels.items():
+        if drawn:
+            said = _sentences([caption, *remarks(plan, mine)])
+            found[said] = draw_for_print(drawn, folder, name, said, notes)
+    return found
 
 
 def _made_with(plan: Plan) -> str:
@@ -196,14 +199,16 @@ table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9rem
 th,td{padding:.35rem .6rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
 th:nth-child(-n+3),td:nth-child(-n+3){text-align:left}
 .warn{border-left:4px solid var(--warn);padding:.1rem 1rem}
-.figure{background:#fff;overflow-x:auto}.figure svg{max-width:100%;height:auto}
+figure{margin:0}figure svg{background:#fff;max-width:100%;height:auto}figcaption{font-size:.9rem}
 pre{overflow-x:auto;font-size:.85rem}
 """
 
 
-def _inline(path: Path) -> str:
+def _inline(files: Sequence[Path], caption: str) -> str:
+    """Return a figure with its caption, as HTML."""
+    (path,) = [file for file in files if file.suffix == ".svg"]
     text = path.read_text(encoding="utf-8")
-    return f"<div class=figure>{text[text.index('<svg') :]}</div>"
+    return f"<figure>{text[text.index('<svg') :]}<figcaption>{html.escape(caption)}</figcaption></figure>"
 
 
 def _shown(record: Mapping[str, Any]) -> dict[str, str]:

@@ -92,7 +92,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "--columns",
         metavar="LIST",
         help="of the LaTeX tables, comma-separated: step, n, fd, is, kl, fad; beside or below the scores std, paper, "
-        "difference, ci95 (default: step,n,fd,is,kl,fad,paper)",
+        "difference, ci95 (default: step,fd,is,kl,fad,paper)",
     )
     parser.add_argument("--device", default="auto", help="(default: %(default)s)")
     add_processes_option(parser)

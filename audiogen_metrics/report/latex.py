@@ -66,9 +66,16 @@ def tex(text: str) -> str:
 
 
 def breakable(text: str) -> str:
-    """Return text as LaTeX prints it, which may go on in the next line within a path or a long name."""
-    parts = re.findall(r"[^\s/_.-]{1,12}[/_.-]?|[\s/_.-]", text)
-    return BREAK.join(map(tex, parts)).replace(f" {BREAK}", " ").replace(f"{BREAK} ", " ")
+    r"""Return text as LaTeX prints it, which may go on in the next line within a path or a very long word.
+
+    Examples
+    --------
+    >>> print(breakable("my/set of ESC-50"))
+    my/\allowbreak{}set of ESC-50
+    """
+    marked = re.sub(r"(?<=[/_])(?=\S)", "\0", escaped(text))
+    marked = re.sub(r"[^\s/_\0]{25,}", lambda word: re.sub(r".{12}(?=.)", "\\g<0>\0", word[0]), marked)
+    return "".join(BREAK if character == "\0" else _TEX.get(character, character) for character in marked)
 
 
 def places(values: Iterable[float | None]) -> int:
@@ -219,13 +226,13 @@ class Table:
         for place in range(len(columns[0].rows)):
             heading = self.groups[place] if self.groups else ""
             if heading and (place == 0 or heading != self.groups[place - 1]):
-                lines += ["\\addlinespace"] * (place > 0 and lines[-1] != "\\addlinespace")
+                lines += ["\\addlinespace"] * (place > 0)
                 lines.append(_row([f"\\multicolumn{{{len(columns)}}}{{@{{}}l}}{{\\emph{{{heading}}}}}"]))
             printed = [
                 each for each in zip_longest(*(column.rows[place] for column in columns), fillvalue="") if any(each)
             ]
             lines += [_row(each) for each in printed]
-            lines += ["\\addlinespace"] * (len(printed) > 1 and place + 1 < len(columns[0].rows))
+            lines += ["\\addlinespace[2pt]"] * (len(printed) > 1 and place + 1 < len(columns[0].rows))
         align = "".join(column.align for column in columns)
         body = "\n".join(lines)
         return f"\\begin{{tabular}}{{@{{}}{align}@{{}}}}\n\\toprule\n{body}\n\\bottomrule\n\\end{{tabular}}\n"
@@ -258,7 +265,7 @@ def _printed(column: Column, shown: Sequence[str], lines: Sequence[str]) -> _Pri
 def _wrapped(cell: str) -> list[str]:
     """Return text in lines that are no wider than text in a table may be."""
     lines = [""]
-    for part in re.split(rf"(?<= )|{re.escape(BREAK)}", cell):
+    for part in re.split(rf"(?<= )|(?<=-)(?=\w)|{re.escape(BREAK)}", cell):
         if lines[-1] and _width(lines[-1] + part.rstrip()) > WORDS_WIDTH:
             lines.append("")
         lines[-1] += part

@@ -119,7 +119,7 @@ def caption_of(study: Study, name: str | None = None) -> str:
         own = ", ".join(
             f"{probe} ({run.clips})" for probe, run in study.probes.items() if run.clips != study.ref.scored
         )
-        text += f" On a set of its own, with scores of its own: {own}."
+        text += f" On fewer clips, or on sequences of them, with scores of their own: {own}."
     return text
 
 
