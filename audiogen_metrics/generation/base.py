@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from audiogen_metrics.audio.files import canonical_id
-from audiogen_metrics.errors import DataError, UsageError
+from audiogen_metrics.errors import AudiogenMetricsError, DataError, UsageError
 from audiogen_metrics.options import whole
 from audiogen_metrics.writing import below
 
@@ -68,6 +68,19 @@ class Request:
         """Return the seed, 63 bits, of this candidate of the clip, or of another one."""
         name = f"{self.seed}/{self.candidate if candidate is None else candidate}/{self.clip_id}"
         return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest()) >> 1
+
+    def samples(self, sample_rate: int) -> int:
+        """Return the length in samples, at least 1: the whole number next to ``seconds * sample_rate``.
+
+        ``int(seconds * sample_rate)`` would be one less where the product is a hair below a whole number.
+
+        Examples
+        --------
+        >>> request = Request("a", "rain", seconds=0.35)
+        >>> request.samples(44_100), int(0.35 * 44_100)
+        (15435, 15434)
+        """
+        return max(1, round(self.seconds * whole("sample_rate", sample_rate, 1)))
 
 
 @dataclass(frozen=True)
@@ -179,6 +192,11 @@ def _one_of(shape: tuple[int, ...]) -> str:
 class FunctionGenerator:
     """A `Generator` around a function of one request, or of several.
 
+    Before each call the global random numbers of torch, NumPy and Python are set from the clip's own stream, and
+    afterwards they go on where they were: a function of one request may draw from them, and its clip depends on nothing
+    else. With ``batch_size`` they are set from the first request of the batch, and what belongs to one clip is to be
+    drawn from `Request.stream`. What the function raises gets a note that names the clips.
+
     Parameters
     ----------
     function
@@ -188,7 +206,8 @@ class FunctionGenerator:
     sample_rate
         Of its waveforms, in Hz.
     settings
-        What tells this system from others: JSON values, recorded in the manifest and in results.
+        What tells this system from others: JSON values, recorded in the manifest and in results. `settings_of` has
+        those of a loaded model.
     batch_size
         Requests at a time, at most; None calls the function with one request, not with a list.
 
@@ -225,14 +244,24 @@ class FunctionGenerator:
 
     def generate(self, requests: Sequence[Request]) -> list[Generated]:
         """Return one clip per request; DataError if the function returns anything but finite waveforms."""
-        if not self._takes_lists:
-            return [Generated(as_waveform(self._function(request), request)) for request in requests]
-        made = []
-        for start in range(0, len(requests), self.batch_size):
-            batch = list(requests[start : start + self.batch_size])
-            pairs = zip(batch, self._several(batch), strict=True)
+        made, size = [], self.batch_size if self._takes_lists else 1
+        for start in range(0, len(requests), size):
+            batch = list(requests[start : start + size])
+            pairs = zip(batch, self._called(batch), strict=True)
             made += [Generated(as_waveform(each, request)) for request, each in pairs]
         return made
+
+    def _called(self, batch: list[Request]) -> list[Any]:
+        from audiogen_metrics.generation.seeding import seeded  # torch is not needed to write requests down
+
+        try:
+            with seeded(batch[0].stream()):
+                return self._several(batch) if self._takes_lists else [self._function(batch[0])]
+        except Exception as error:
+            if not isinstance(error, AudiogenMetricsError):
+                asked = "" if batch[0].audio is None else ", which has a recording and no prompt"
+                error.add_note(f"while {', '.join(request.clip_id for request in batch)} was made{asked}")
+            raise
 
     def _several(self, batch: list[Request]) -> list[Any]:
         returned = self._function(batch)
@@ -248,3 +277,61 @@ class FunctionGenerator:
                 fix="With batch_size it takes a list of requests, and returns one waveform for each, in order",
             )
         return list(returned)
+
+
+def settings_of(model: Any) -> dict[str, Any]:
+    """Return what tells a loaded model from others, for the settings of a `Generator`.
+
+    Parameters
+    ----------
+    model
+        A torch module, such as a model of transformers, or a pipeline of diffusers, whose ``components`` are such.
+
+    Returns
+    -------
+    dict
+        ``model``, the name or folder that it was loaded from, if it knows; ``weights_sha256``, over the names and bytes
+        of all weights as they are loaded, so that a folder that has trained on is another model, as is one in another
+        precision; ``dtype`` of the weights; ``device``, its type; of a pipeline the class of its ``scheduler``.
+
+    Raises
+    ------
+    UsageError
+        Something without weights, or weights that cannot be read in memory: offloaded, sparse or quantized ones.
+
+    Examples
+    --------
+    >>> import torch
+    >>> settings = settings_of(torch.nn.Linear(2, 1))
+    >>> settings["dtype"], settings["device"], len(settings["weights_sha256"])
+    ('float32', 'cpu', 64)
+    """
+    import torch
+
+    from audiogen_metrics.backbones.identity import identity_of
+
+    parts = getattr(model, "components", None)
+    if isinstance(model, torch.nn.Module) or not isinstance(parts, Mapping):
+        parts = {"": model}
+    states = {name: part.state_dict() for name, part in parts.items() if isinstance(part, torch.nn.Module)}
+    weights = {
+        name: {key: value for key, value in state.items() if isinstance(value, torch.Tensor)}
+        for name, state in states.items()
+    }
+    tensors = [tensor for part in weights.values() for tensor in part.values()]
+    if not tensors:
+        fix = "Pass a torch module, or a pipeline of diffusers"
+        raise UsageError(f"a {type(model).__name__} has no weights", where="settings_of", fix=fix)
+    if any(tensor.is_meta or tensor.is_quantized or tensor.layout != torch.strided for tensor in tensors):
+        fix = "Call it before weights are moved away or packed"
+        raise UsageError("weights cannot be read in memory", where="settings_of", fix=fix)
+    kinds = {str(tensor.dtype).removeprefix("torch.") for tensor in tensors if tensor.is_floating_point()}
+    scheduler = getattr(model, "scheduler", None)
+    found = {
+        "model": getattr(model, "name_or_path", None) or None,
+        "weights_sha256": identity_of(weights, None, "settings_of"),
+        "dtype": ", ".join(sorted(kinds)),
+        "device": ", ".join(sorted({tensor.device.type for tensor in tensors})),
+        "scheduler": None if scheduler is None else type(scheduler).__name__,
+    }
+    return {name: value for name, value in found.items() if value is not None}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import shutil
 import time
 import warnings
@@ -12,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import numpy as np
 import torch
 
 from audiogen_metrics import distributed
@@ -24,6 +22,7 @@ from audiogen_metrics.generation.base import Generated, Generator, Request
 from audiogen_metrics.generation.folder import generate_folder
 from audiogen_metrics.generation.history import History, noted
 from audiogen_metrics.generation.prompts import requests_from_file, requests_from_prompts
+from audiogen_metrics.generation.seeding import random_state_kept, seeded
 from audiogen_metrics.options import as_path, whole
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.registry import unknown_name
@@ -289,16 +288,12 @@ def undisturbed(model: torch.nn.Module | None) -> Iterator[None]:
     were, and each module is in the mode in which it was, also where some of them do not train.
     """
     modes = [] if model is None else [(module, module.training) for module in model.modules()]
-    python, array = random.getstate(), np.random.get_state()  # noqa: NPY002 - what trains may use it
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     try:
-        with torch.random.fork_rng(devices), torch.no_grad():
+        with random_state_kept(), torch.no_grad():
             if model is not None:
                 model.eval()
             yield
     finally:
-        random.setstate(python)
-        np.random.set_state(array)  # noqa: NPY002
         if model is not None:
             model.train(modes[0][1])  # some layers, such as those of LoRA, change weights on their way back
         for module, training in modes:
@@ -317,11 +312,8 @@ class _Seeded:
         return self._generator.settings
 
     def generate(self, requests: Sequence[Request]) -> Sequence[Generated]:
-        stream = requests[0].stream()
-        torch.manual_seed(stream)
-        random.seed(stream)
-        np.random.seed(stream % 2**32)  # noqa: NPY002 - of what the user's function draws
-        return self._generator.generate(requests)
+        with seeded(requests[0].stream()):
+            return self._generator.generate(requests)
 
 
 def _clear(folder: Path) -> None:

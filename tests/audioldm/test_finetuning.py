@@ -330,7 +330,7 @@ def test_training_sets_that_cannot_be_used(tiny: Path, sounds: Path, tmp_path: P
     with pytest.raises(DataError, match="the audio of 1 of 2 training clips is missing: none"):
         FineTune(settings(tiny, table, tmp_path / "c", strict=True)).fit()
     table.write_text(f"file,words\n{file},a\n")
-    with pytest.raises(DataError, match="has no caption"):
+    with pytest.raises(DataError, match="has no prompt among file, words"):
         FineTune(settings(tiny, table, tmp_path / "d")).fit()
 
     one = tmp_path / "one.csv"

@@ -171,7 +171,6 @@ def test_what_a_dry_run_says(roots: dict[str, str], capsys: pytest.CaptureFixtur
         (["table2", "--root", "ROOT", "--train", "sampling_steps=9"], 2, "Use --steps"),
         (["table2", "--root", "ROOT", "--train", "eval_clips=9"], 2, "Use --limit"),
         (["table2", "--root", "ROOT", "--train", "split=paper:9"], 2, "Use --split"),
-        (["table2", "--root", "ROOT", "--protocol", "google-fad"], 2, "protocol google-fad has no FD"),
         (["table1", "--root", "ROOT", "--limit", "1"], 2, "1 clips have no distribution"),
     ],
 )

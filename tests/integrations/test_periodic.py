@@ -368,7 +368,7 @@ def test_history_is_json(ref: Path, tmp_path: Path) -> None:
     model = Noise()
     evaluation(model, ref, tmp_path, page=False).run(2, model)
     entry = json.loads((tmp_path / "history.jsonl").read_text())
-    assert entry.keys() == {"step", "protocol", "n", "scores", "warnings", "seconds", "best"}
+    assert entry.keys() == {"step", "protocol", "n", "scores", "std", "warnings", "seconds", "best"}
     assert entry["n"] == 12
 
 
