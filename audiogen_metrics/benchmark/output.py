@@ -199,7 +199,7 @@ table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9rem
 th,td{padding:.35rem .6rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
 th:nth-child(-n+3),td:nth-child(-n+3){text-align:left}
 .warn{border-left:4px solid var(--warn);padding:.1rem 1rem}
-figure{margin:0}figure svg{background:#fff;max-width:100%;height:auto}figcaption{font-size:.9rem}
+figure{margin:0}figure svg{background:#fff;width:100%;max-width:60rem;height:auto}figcaption{font-size:.9rem}
 pre{overflow-x:auto;font-size:.85rem}
 """
 
