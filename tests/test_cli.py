@@ -120,7 +120,7 @@ def test_several_systems_against_one_reference(
         (["score", "a", "b", *YAMNET, "--columns", "value"], 2, "--columns: are those of a LaTeX table"),
         (["score", "a", "b", *YAMNET, "-o", "x.tex", "--columns", "valu"], 2, "Did you mean 'value'"),
         (["score", "a", "b", *YAMNET, "--format", "latex", "--columns", "std"], 2, "no column of the table is chosen"),
-        (["score", "a", "b", "--ref", "c", *YAMNET, "-o", "x.tex", "--columns", "value"], 2, "n, fd_yamnet, fad_yamnet"),
+        (["score", "a", "b", "--ref", "c", *YAMNET, "-o", "x.tex", "--columns", "value"], 2, "Known: n, fd_yamnet"),
         (["import", "a", "b", "--format", "latex", "--columns", "n"], 2, "unknown column 'n'"),
         (["correlate", "a", "b", "-o", "x.csv", "--columns", "n"], 2, "--columns: are those of a LaTeX table"),
     ],

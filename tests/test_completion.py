@@ -67,6 +67,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("agm score gen ref --protocol audioldm-0", ["audioldm-0.0.3"]),
         ("agm score gen ref --protocol yam", ["yamnet"]),
         ("agm finetune --protocol yam", ["yamnet"]),
+        ("agm finetune --tracker tensorboard,wan", ["tensorboard,wandb"]),
         ("agm score -m kl_si", ["kl_sigmoid"]),
         ("agm score -m ka", ["kad", "kad_windows"]),
         ("agm score -m fd,ki", ["fd,kid"]),

@@ -129,15 +129,29 @@ class Clap:
             except OSError as error:
                 raise AudioFileError(f"cannot be read ({error.strerror})", path) from error
             digest = digest_of(content)
-            cached = self._cache.get([digest]).get(digest)
-            if cached is None:
-                audio = decode(path, content)
-                row = self.embed(condition_waveform(audio)[None]).cpu()[0]
-                cached = CachedClip({"embeddings": row}, inspect(audio))
-                self._cache.put(digest, cached)
-            rows.append(cached.features["embeddings"])
-        self._cache.flush()
+            row = self.recall(digest)
+            rows.append(self.embed_recording(decode(path, content), digest) if row is None else row)
+        self.keep()
         return torch.stack(rows).to(self._device)
+
+    def knows(self, digest: str) -> bool:
+        """Tell whether the cache should have a recording, by the hash of its file."""
+        return digest in self._cache
+
+    def recall(self, digest: str) -> torch.Tensor | None:
+        """Return the embedding ``(size,)`` of a recording from the cache; None if it must be computed."""
+        cached = self._cache.get([digest]).get(digest)
+        return None if cached is None else cached.features["embeddings"]
+
+    def embed_recording(self, audio: Audio, digest: str) -> torch.Tensor:
+        """Return the embedding ``(size,)`` of a recording on the CPU; `keep` writes it to the cache."""
+        row = self.embed(condition_waveform(audio)[None]).cpu()[0]
+        self._cache.put(digest, CachedClip({"embeddings": row}, inspect(audio)))
+        return row
+
+    def keep(self) -> None:
+        """Write what was embedded to the cache."""
+        self._cache.flush()
 
     @torch.inference_mode()
     def embed(self, waveforms: torch.Tensor) -> torch.Tensor:

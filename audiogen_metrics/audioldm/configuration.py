@@ -19,6 +19,15 @@ from audiogen_metrics.registry import unknown_name
 
 Precision = Literal["no", "fp16", "bf16"]
 
+WITHOUT_EFFECT = ("device", "gradient_checkpointing", "eval_batch_size", "strict", "tracker")
+"""Settings that change no number beyond rounding."""
+
+TRACKERS = (
+    *("tensorboard", "wandb", "trackio", "comet_ml", "aim", "mlflow", "clearml", "dvclive", "swanlab"),
+    "none",
+)
+"""The trackers that accelerate knows, and the word for none of them."""
+
 _RANGES: Mapping[str, tuple[float, float]] = {
     "steps": (1, math.inf),
     "batch_size": (1, math.inf),
@@ -40,6 +49,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "validation": (0.001, 0.9),
     "seed": (0, 2**63),
     "sampling_steps": (1, 1000),
+    "eval_batch_size": (1, 2**16),
     "guidance": (0, math.inf),
     "eta": (0, 1),
     "candidates": (1, 1000),
@@ -94,15 +104,18 @@ class FineTuneConfig:
     clap
         Full CLAP, for the condition audio; None takes the one known to fit.
     eval_every, eval_clips, eval_seconds
-        Steps between evaluations; evaluation clips at most, drawn at random from all classes; length of what is
-        generated, None for that of the reference, at most 10.24 s.
+        Steps between evaluations, the first of which is before the training; evaluation clips at most, drawn at random
+        from all classes; length of what is generated, None for that of the reference, at most 10.24 s.
     sampling_steps, guidance, eta, candidates
         How evaluation clips are sampled, always from text, as in the paper.
+    eval_batch_size
+        Candidates at a time, at most, where evaluation clips are made. Clips do not depend on it beyond rounding.
     protocol, monitor
         How they are scored, and the score that chooses the best checkpoint; None takes the protocol's FD, or its
         first score if it has no FD. Scores that need prompts are not computed.
     patience
-        Evaluations without improvement after which the run stops; None never stops early.
+        Evaluations without improvement, since the one before the training or a later best, after which the run stops;
+        None never stops early.
     save_every
         Steps between states to resume from; every evaluation writes one too.
     seed
@@ -111,6 +124,9 @@ class FineTuneConfig:
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, …; several processes take a GPU each.
     strict
         Stop at an evaluation that fails, instead of noting it and training on, and at clips whose audio is missing.
+    tracker
+        Trackers of accelerate, with commas between them, that are told every step and score: ``"tensorboard"``,
+        ``"wandb"``, …; ``"none"`` for none. ``steps.jsonl`` and ``history.jsonl`` are written in any case.
     """
 
     data: str
@@ -145,6 +161,7 @@ class FineTuneConfig:
     guidance: float = 2.5
     eta: float = 1.0
     candidates: int = 1
+    eval_batch_size: int = 4
     protocol: str = "audioldm"
     monitor: str | None = None
     patience: int | None = None
@@ -152,6 +169,7 @@ class FineTuneConfig:
     seed: int = 0
     device: str = "auto"
     strict: bool = False
+    tracker: str = "tensorboard"
 
     def __post_init__(self) -> None:
         for name, kind in typing.get_type_hints(type(self)).items():
@@ -163,6 +181,17 @@ class FineTuneConfig:
         if self.validation is not None and self.split is None and self.evaluation is None:
             raise UsageError("needs evaluation clips for the end", "validation", "Give split or evaluation")
         self.monitored()
+        self.trackers()
+
+    def trackers(self) -> tuple[str, ...]:
+        """Return the names of the trackers, each once."""
+        names = tuple(dict.fromkeys(name.strip() for name in self.tracker.split(",")))
+        for name in names:
+            if name not in TRACKERS:
+                raise unknown_name("tracker", name, [*TRACKERS])
+        if len(names) > 1 and "none" in names:
+            raise UsageError(f"{self.tracker!r} names trackers, and none", where="tracker")
+        return () if names == ("none",) else names
 
     def monitored(self) -> tuple[str, bool]:
         """Return the score that chooses the best checkpoint, and whether higher is better."""
@@ -173,9 +202,13 @@ class FineTuneConfig:
             raise unknown_name(f"score of protocol {self.protocol}", monitor, sorted(known))
         return monitor, known[monitor]
 
+    def validation_clips(self, clips: int) -> int:
+        """Return how many of so many training clips choose the best checkpoint instead of training."""
+        return 0 if self.validation is None else max(2, round(self.validation * clips))
+
     def identity(self) -> dict[str, Any]:
-        """Return what may not change when a run is resumed: all but its length, rhythm, place and device."""
-        free = {"output", "steps", "eval_every", "save_every", "patience", "device", "gradient_checkpointing", "strict"}
+        """Return what may not change when a run is resumed: all but its length, rhythm, place, device and trackers."""
+        free = {"output", "steps", "eval_every", "save_every", "patience", *WITHOUT_EFFECT}
         return {name: value for name, value in asdict(self).items() if name not in free}
 
 

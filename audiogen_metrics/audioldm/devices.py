@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from audiogen_metrics.distributed import from_first, launched, together
-from audiogen_metrics.errors import UsageError
+from audiogen_metrics.errors import UsageError, option
 from audiogen_metrics.settings import resolve_device, with_index
 
 if TYPE_CHECKING:
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _CHOICE = "ACCELERATE_TORCH_DEVICE"
+
+_SHARDED = {
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+    "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism configuration",
+}
+"""How ``accelerate launch`` says that networks are split over processes."""
 
 
 def make_accelerator(device: str, precision: str) -> Any:
@@ -34,10 +43,12 @@ def make_accelerator(device: str, precision: str) -> Any:
     ------
     UsageError
         The device is not on this machine, cannot be shared by several processes, or is not what accelerate has chosen
-        before in this process.
+        before in this process; or ``accelerate launch`` is told to split networks over processes.
     """
     from accelerate import Accelerator, InitProcessGroupKwargs
+    from accelerate.utils import GradientAccumulationPlugin
 
+    _check_launcher(precision)
     asked = resolve_device(device)
     alone = launched() == 1
     if not alone and device != "auto" and not (asked.type == "cpu" or (asked.type == "cuda" and asked.index is None)):
@@ -47,7 +58,13 @@ def make_accelerator(device: str, precision: str) -> Any:
     patient = InitProcessGroupKwargs(timeout=timedelta(days=1))  # others wait while one scores
     try:
         with _chosen(asked if alone and asked.type != "cpu" else None):
-            accelerator = Accelerator(mixed_precision=precision, cpu=asked.type == "cpu", kwargs_handlers=[patient])
+            accelerator = Accelerator(
+                mixed_precision=precision,
+                cpu=asked.type == "cpu",
+                kwargs_handlers=[patient],
+                dynamo_backend="no",
+                gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),  # the loss is divided here
+            )
     except ValueError as error:
         raise UsageError(f"accelerate cannot begin ({error})", "device", "Start a new process") from error
     used = accelerator.device
@@ -62,6 +79,26 @@ def make_accelerator(device: str, precision: str) -> Any:
             f"accelerate sees {accelerator.num_processes} of {launched()} processes", "device", "Start them by torchrun"
         )
     return accelerator
+
+
+def _check_launcher(precision: str) -> None:
+    """Refuse what ``accelerate launch`` asks for and a run cannot be; say where the run's own settings count."""
+    for name, what in _SHARDED.items():
+        if os.environ.get(name, "").lower() in ("1", "true", "yes"):
+            raise UsageError(
+                f"accelerate is told to use {what}, and each process needs the whole network here",
+                where=name,
+                fix="Launch plain processes: accelerate launch --multi_gpu",
+            )
+    done = {
+        "ACCELERATE_MIXED_PRECISION": (precision, f"{option('precision', precision)} counts"),
+        "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": ("1", "accumulation is a setting of the run"),
+        "ACCELERATE_DYNAMO_BACKEND": ("no", "nothing is compiled"),
+    }
+    for name, (value, remark) in done.items():
+        found = os.environ.get(name, value)
+        if found.lower() != value:
+            warnings.warn(f"accelerate's {name}={found} has no effect: {remark}", stacklevel=3)
 
 
 @contextmanager

@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
 
-from audiogen_metrics.audio.files import ClipSet
+from audiogen_metrics.audio.files import AudioFile, ClipSet
 from audiogen_metrics.audioldm.claiming import bytes_of_copies
 from audiogen_metrics.audioldm.configuration import FineTuneConfig
 from audiogen_metrics.audioldm.devices import in_first, jointly
@@ -27,6 +26,7 @@ from audiogen_metrics.evaluation.run import computable
 from audiogen_metrics.generation.base import FunctionGenerator, Request
 from audiogen_metrics.generation.folder import generate_folder
 from audiogen_metrics.generation.history import noted
+from audiogen_metrics.generation.prompts import length_of
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.results import ScoreReport
 from audiogen_metrics.writing import below, link
@@ -135,7 +135,13 @@ class Evaluation:
             if accelerator.is_main_process and self._samples.exists():
                 shutil.rmtree(self._samples)
         config = self._config
-        sampling = Sampling(config.sampling_steps, config.guidance, config.eta, config.candidates)
+        sampling = Sampling(
+            config.sampling_steps,
+            config.guidance,
+            config.eta,
+            config.candidates,
+            batch_size=config.eval_batch_size,
+        )
         place = (accelerator.process_index, accelerator.num_processes)
         with jointly(accelerator):
             generate_folder(AudioLDMGenerator(model, sampling), self._requests, target, processes=place)
@@ -163,11 +169,7 @@ def check_scoring(config: FineTuneConfig, weights: Mapping[str, str | Path]) -> 
 
 def seconds_of(path: Path) -> float:
     """Return a recording's length, at most what the model knows, in steps of 10 ms; DataError if it cannot be read."""
-    try:
-        info = soundfile.info(str(path))
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise DataError(f"its length cannot be read ({error})", where=path, fix="Convert it to WAV or FLAC") from error
-    return float(max(0.1, min(TRAINED_SECONDS, round(info.frames / info.samplerate, 2))))
+    return float(max(0.1, min(TRAINED_SECONDS, round(length_of(AudioFile(path.stem, path)), 2))))
 
 
 def _noise(request: Request, sample_rate: int) -> npt.NDArray[np.float64]:

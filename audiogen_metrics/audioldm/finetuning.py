@@ -35,7 +35,7 @@ from audiogen_metrics.audioldm.evaluating import Evaluation, check_scoring
 from audiogen_metrics.audioldm.generation import AudioLDM
 from audiogen_metrics.audioldm.latents import TrainingClips
 from audiogen_metrics.audioldm.material import Material, load_model, open_material, trainable
-from audiogen_metrics.audioldm.tracking import Tracker, duration
+from audiogen_metrics.audioldm.tracking import Tracker, check_trackers, duration
 from audiogen_metrics.audioldm.training import (
     Draws,
     diffusion_loss,
@@ -103,7 +103,7 @@ class FineTune:
         self.folder: Path = as_path(config.output)
 
     def fit(self, *, resume: bool = False, progress: bool = False) -> FineTuned:
-        """Train until the end, or until patience is over.
+        """Evaluate what there is, then train until the end, or until patience is over.
 
         Parameters
         ----------
@@ -122,9 +122,10 @@ class FineTune:
         NumericsError
             A loss that is not finite; the last good state is kept.
         MissingWeightsError, MissingDependencyError
-            The checkpoint, a backbone of the protocol, or the extra is not on this machine.
+            The checkpoint, a backbone of the protocol, a tracker, or the extra is not on this machine.
         """
         require()
+        check_trackers(self.config)
         accelerator = make_accelerator(self.config.device, self.config.precision)
         if accelerator.num_processes > 1:
             atexit.register(leave)
@@ -152,9 +153,7 @@ class _Run:
             self.evaluation = self._evaluation(material.choosing, "evaluation")
             self.final = self._evaluation(material.final, "final")
         with jointly(accelerator):
-            if self._main:  # the others find it in the cache
-                self._encode()
-        self.clips = self._encode()
+            self.clips = self._encode()
         self.draws = Draws(self.clips, config.seed)
         self.frozen = weights_digest(model.vae, model.vocoder, model.text.network)
         self.scheduler = DDPMScheduler.from_config(model.schedule)
@@ -178,9 +177,11 @@ class _Run:
         return bool(self.accelerator.is_main_process)
 
     def _encode(self) -> TrainingClips:
-        config = self.config
-        bar = self._progress and sys.stderr.isatty()
-        return TrainingClips(self.model, self.material.train, config.condition, config.seconds, config.template, bar)
+        config, material = self.config, self.material
+        bar, several = self._progress and sys.stderr.isatty(), self.accelerator.num_processes > 1
+        return TrainingClips(
+            self.model, material.train, config.condition, config.seconds, config.template, bar, distributed=several
+        )
 
     def _begin(self) -> None:
         """Check on the first process all that would stop the run later, then write down what the run is."""
@@ -213,9 +214,11 @@ class _Run:
             self._resume()
         self._announce()
         self._first, started = self.step, time.perf_counter()
-        with Tracker(self.folder, self._main, self.step) as tracker:
-            if self.step and self._is_due() and not self.history.has(self.step):  # stopped in its evaluation
-                self._evaluate(tracker)
+        with Tracker(self.folder, self.config, self._main, self.step) as tracker:
+            if self.evaluation and self._is_due() and not self.history.has(self.step):
+                if self.step == 0:
+                    self._save()
+                self._evaluate(tracker)  # before the training, or one that a stop has cut
             while self.step < self.config.steps and not self.history.is_over(self.config.patience):
                 begin = time.perf_counter()
                 loss, norm = self._train_step()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, NoReturn, cast
 
 import numpy as np
 import torch
@@ -16,15 +17,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from tqdm import tqdm
 
-from audiogen_metrics.audio.decoding import DECODER_VERSION, Audio, decode
+from audiogen_metrics import distributed
+from audiogen_metrics.audio.decoding import DECODER_VERSION, Audio, claimed_samples, decode
 from audiogen_metrics.audio.resampling import resample
 from audiogen_metrics.audioldm.conditioning import condition_waveform
 from audiogen_metrics.audioldm.generation import AudioLDM
 from audiogen_metrics.audioldm.mel import HOP, SAMPLE_RATE, log_mel
 from audiogen_metrics.datasets.base import Clip, prompt
+from audiogen_metrics.embedding.admission import Admission, load_ahead
 from audiogen_metrics.embedding.cache import checksum_of
+from audiogen_metrics.embedding.extraction import MAX_LOADED_SAMPLES
 from audiogen_metrics.embedding.memo import digest_of
-from audiogen_metrics.errors import AudioFileError, DataError
+from audiogen_metrics.errors import NO_MEMORY, AudioFileError, DataError, is_out_of_memory
 from audiogen_metrics.settings import cache_dir
 from audiogen_metrics.writing import write_atomically
 
@@ -42,11 +46,33 @@ class Example:
     condition: torch.Tensor
 
 
+@dataclass(frozen=True)
+class _Prepared:
+    """A clip as it goes to all processes; the condition and the moments of a long one are of the part that is drawn."""
+
+    digest: str = ""
+    condition: torch.Tensor | None = None
+    moments: torch.Tensor | None = None
+    fault: str = ""
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A clip as the threads hand it over: decoded, unless all that is wanted of it is cached."""
+
+    digest: str = ""
+    moments: torch.Tensor | None = None
+    is_long: bool = False
+    audio: Audio | None = None
+    fault: str = ""
+
+
 class TrainingClips:
     """The clips of a training set, ready to be drawn.
 
     A clip that fits is encoded once, zero-padded, and kept on the disk as float16 moments under the digests of its file
-    and of the autoencoder. A longer one gives another random part each time, encoded when it is drawn.
+    and of the autoencoder. A longer one gives another random part each time, encoded when it is drawn; that it is long
+    is kept, so that nothing is decoded twice before the training.
 
     Parameters
     ----------
@@ -60,6 +86,10 @@ class TrainingClips:
         Length of what it sees.
     template
         Prompt for class labels.
+    progress
+        Show a progress bar on stderr.
+    distributed
+        All processes of the process group call together; each prepares a share, and all get all.
 
     Attributes
     ----------
@@ -80,6 +110,8 @@ class TrainingClips:
         seconds: float = 10.24,
         template: str = "label",
         progress: bool = False,
+        *,
+        distributed: bool = False,
     ) -> None:
         if not clips:
             raise DataError("has no clips to train on", where="data")
@@ -102,7 +134,7 @@ class TrainingClips:
         self._moments: dict[int, torch.Tensor] = {}
         self._conditions: dict[int, torch.Tensor] = {}
         self._long: set[int] = set()
-        self._prepare(progress)
+        self._take(self._prepared(progress, distributed))
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -121,7 +153,7 @@ class TrainingClips:
         """Return a clip; ``rng`` chooses the part of a long one."""
         if index not in self._long:
             return Example(self._moments[index].float(), self._conditions[index])
-        audio = self._read(index)[0]
+        audio = self._decode(index, self._content(index))
         length = int(self.samples * audio.sample_rate / SAMPLE_RATE)
         start = int(rng.integers(max(1, len(audio.samples) - length)))
         part = Audio(audio.samples[start : start + length], audio.sample_rate)
@@ -130,49 +162,117 @@ class TrainingClips:
             condition = self._model.clap.embed(condition_waveform(part)[None]).cpu()[0]
         return Example(self._encode(part), condition)
 
-    def _prepare(self, progress: bool) -> None:
-        broken = []
-        for index in tqdm(range(len(self.clips)), desc="encoding", unit="clip", disable=not progress):
-            try:
-                self._prepare_clip(index)
-            except AudioFileError as error:
-                broken.append(f"{self.clips[index].clip_id} ({error.what})")
+    def _prepared(self, progress: bool, shared: bool) -> list[_Prepared]:
+        """Return every clip, in order; each of several processes prepares a share of every block."""
+        processes, own = (distributed.count(), distributed.rank()) if shared else (1, 0)
+        prepared: list[_Prepared] = []
+        total = len(range(own, len(self.clips), processes))
+        with tqdm(total=total, desc="encoding", unit="clip", disable=not progress) as bar:
+            for start in range(0, len(self.clips), processes * distributed.BLOCK):
+                block = range(start, min(start + processes * distributed.BLOCK, len(self.clips)))
+                with distributed.together() if shared else nullcontext():
+                    shares = [self._share(block[own::processes], bar)]
+                shares = distributed.all_gather(shares[0]) if shared else shares
+                prepared += [shares[place % processes][place // processes] for place in range(len(block))]
+        return prepared
+
+    def _take(self, prepared: Sequence[_Prepared]) -> None:
+        """Keep the clips, or raise DataError with all that is wrong with them."""
+        pairs = zip(self.clips, prepared, strict=True)
+        broken = [f"{clip.clip_id} ({each.fault})" for clip, each in pairs if each.fault]
         if broken:
             raise DataError(
                 f"{len(broken)} of {len(self.clips)} clips cannot be used: {', '.join(broken[:5])}",
                 where="data",
                 fix="Repair them or take them out: a training set is used whole or not at all",
             )
+        for index, each in enumerate(prepared):
+            self.digests[self.clips[index].clip_id] = f"{each.digest} {self._texts[index]}"
+            if each.condition is not None:
+                self._conditions[index] = each.condition
+            if each.moments is None:
+                self._long.add(index)
+            else:
+                self._moments[index] = each.moments
 
-    def _prepare_clip(self, index: int) -> None:
-        audio, digest = self._read(index)
-        self.digests[self.clips[index].clip_id] = f"{digest} {self._texts[index]}"
-        if len(audio.samples) < SHORTEST * audio.sample_rate:
-            raise AudioFileError(f"lasts less than {SHORTEST} s", self.clips[index].path)
-        if self._condition == "text":
-            self._conditions[index] = self._model.text.embed([self._texts[index]])[0].cpu()
-        if len(audio.samples) * SAMPLE_RATE > self.samples * audio.sample_rate:
-            self._long.add(index)
-            return
-        if self._condition == "audio":
-            path = self.clips[index].path
-            assert path is not None
-            self._conditions[index] = self._model.clap.embed_files([path])[0].cpu()
-        moments = self._recall(digest)
+    def _share(self, indices: Sequence[int], bar: tqdm[NoReturn]) -> list[_Prepared]:
+        """Return some clips, decoded ahead by threads and encoded one by one: no batch, no process shapes a number."""
+        self._admission = Admission(MAX_LOADED_SAMPLES)
+        clap = self._model.clap if self._condition == "audio" else None  # opened here, not by several threads at once
+        prepared = []
+        for index, loaded in zip(indices, load_ahead(indices, self._load, self._admission, int), strict=True):
+            try:
+                prepared.append(self._prepare(index, loaded))
+            except AudioFileError as error:
+                prepared.append(_Prepared(fault=error.what))
+            bar.update()
+        if clap is not None:
+            clap.keep()
+        return prepared
+
+    def _load(self, index: int) -> _Loaded:
+        """Read and hash a clip, and decode it if it must be."""
+        try:
+            content = self._content(index)
+            digest = digest_of(content)
+            moments, is_long = self._recall(digest), (self.folder / f"{digest}.long").exists()
+            heard = self._condition == "text" or is_long or self._model.clap.knows(digest)
+            if is_long or (moments is not None and heard):
+                return _Loaded(digest, moments, is_long)
+            self._admission.enter(index, claimed_samples(content))
+            return _Loaded(digest, moments, audio=self._decode(index, content))
+        except AudioFileError as error:
+            return _Loaded(fault=error.what)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return _Loaded(fault=NO_MEMORY)
+
+    def _prepare(self, index: int, loaded: _Loaded) -> _Prepared:
+        """Compute what the networks make of a clip, as far as it is not cached."""
+        if loaded.fault:
+            return _Prepared(fault=loaded.fault)
+        text = self._model.text.embed([self._texts[index]])[0].cpu() if self._condition == "text" else None
+        audio, digest = loaded.audio, loaded.digest
+        is_long = loaded.is_long or (audio is not None and self._is_long(audio))
+        if is_long:
+            if not loaded.is_long:
+                self._keep(digest, None)
+            return _Prepared(digest, text)
+        condition = self._heard(index, loaded) if text is None else text
+        moments = loaded.moments
         if moments is None:
+            assert audio is not None
             moments = self._encode(audio).half()
             self._keep(digest, moments)
-        self._moments[index] = moments
+        return _Prepared(digest, condition, moments)
 
-    def _read(self, index: int) -> tuple[Audio, str]:
+    def _heard(self, index: int, loaded: _Loaded) -> torch.Tensor:
+        row = self._model.clap.recall(loaded.digest)
+        if row is None:  # also where a shard of the cache turns out to be damaged
+            audio = loaded.audio or self._decode(index, self._content(index))
+            row = self._model.clap.embed_recording(audio, loaded.digest)
+        return row
+
+    def _is_long(self, audio: Audio) -> bool:
+        return len(audio.samples) * SAMPLE_RATE > self.samples * audio.sample_rate
+
+    def _content(self, index: int) -> bytes:
         path = self.clips[index].path
         if path is None:
             raise AudioFileError("its audio is missing", self.clips[index].clip_id)
         try:
-            content = path.read_bytes()
+            return path.read_bytes()
         except OSError as error:
             raise AudioFileError(f"cannot be read ({error.strerror})", path) from error
-        return decode(path, content), digest_of(content)
+
+    def _decode(self, index: int, content: bytes) -> Audio:
+        path = self.clips[index].path
+        assert path is not None
+        audio = decode(path, content)
+        if len(audio.samples) < SHORTEST * audio.sample_rate:
+            raise AudioFileError(f"lasts less than {SHORTEST} s", path)
+        return audio
 
     @torch.inference_mode()
     def _encode(self, audio: Audio) -> torch.Tensor:
@@ -188,9 +288,13 @@ class TrainingClips:
             return None
         return tensors["moments"] if checksum_of(tensors) == checksum else None
 
-    def _keep(self, digest: str, moments: torch.Tensor) -> None:
-        tensors = {"moments": moments.contiguous()}
+    def _keep(self, digest: str, moments: torch.Tensor | None) -> None:
+        """Write the moments of a clip to the cache, or, where there are none, that it is long."""
         try:
+            if moments is None:
+                write_atomically(self.folder / f"{digest}.long", b"")
+                return
+            tensors = {"moments": moments.contiguous()}
             write_atomically(self.folder / f"{digest}.safetensors", save(tensors))
             write_atomically(self.folder / f"{digest}.sum", checksum_of(tensors).encode())
         except OSError:

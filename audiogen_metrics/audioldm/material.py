@@ -104,8 +104,7 @@ def _present(kind: str, clips: list[Clip], strict: bool, left_out: dict[str, lis
 
 def _validation(train: list[Clip], config: FineTuneConfig) -> tuple[list[Clip], list[Clip]]:
     """Take the share of the training clips out that chooses the best checkpoint."""
-    assert config.validation is not None
-    size = max(2, round(config.validation * len(train)))
+    size = config.validation_clips(len(train))
     if size >= len(train):
         raise InsufficientDataError(f"{size} of {len(train)} clips for validation leave none", where="validation")
     chosen = set(random.Random(config.seed).sample(range(len(train)), size))

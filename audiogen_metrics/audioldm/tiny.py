@@ -214,8 +214,13 @@ def _text_tower(state: dict[str, Any]) -> dict[str, Any]:
 
 def _save(part: Any, folder: Path, safetensors: bool) -> None:
     import torch
+    from safetensors.torch import save_file
 
     part.save_pretrained(folder)
+    # Of several processes, transformers lets only the first one write, and each has a folder of its own here.
+    if hasattr(part, "state_dict") and not any(folder.glob("*.safetensors")):
+        part.config.save_pretrained(folder)
+        save_file(part.state_dict(), folder / "model.safetensors", {"format": "pt"})
     if hasattr(part, "state_dict") and not safetensors:
         (file,) = folder.glob("*.safetensors")
         file.unlink()

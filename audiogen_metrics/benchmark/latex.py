@@ -9,12 +9,13 @@ from audiogen_metrics.benchmark.published import METRICS
 from audiogen_metrics.report.labels import labels_of
 from audiogen_metrics.report.latex import Column, Table, breakable, choose, interval, number, places, tex
 
-COLUMNS, PARTS = ("step", "n", *METRICS), ("std", "paper", "difference", "ci95")
+COLUMNS, PARTS = ("step", "n", *METRICS), ("std", "best", "paper", "difference", "ci95")
 """What a table may show, and what may stand beside or below its scores."""
 
 DEFAULT: tuple[str, ...] = ("step", *METRICS, "paper")
 
 _LEGEND = {
+    "best": "After the word best: the best of each score by itself, and its step.",
     "paper": "In parentheses: as published in arXiv 2303.03857.",
     "difference": "With a sign: ours less the published number.",
     "ci95": r"In brackets: 95\,\% intervals.",
@@ -82,11 +83,17 @@ def _score(metric: str, records: Sequence[Mapping[str, Any]]) -> Column:
         [number(value, decimals) for value in values],
         beside={"std": [_below(r" $\pm$ {}", each, f".{decimals}f") for each in spreads]},
         below={
+            "best": [_best(record, name, decimals) for record in records],
             "paper": [_below("({})", record.get(f"{name} paper"), ".2f") for record in records],
             "difference": [_below("{}", record.get(f"{name} difference"), f"+.{decimals}f") for record in records],
             "ci95": [interval(pair, decimals) for pair in ends],
         },
     )
+
+
+def _best(record: Mapping[str, Any], name: str, decimals: int) -> str:
+    value, step = record.get(f"{name} best"), record.get(f"{name} best step (k)")
+    return "" if value is None else f"best {number(value, decimals)} at {step:g}\\,k"
 
 
 def _below(form: str, value: float | None, how: str) -> str:

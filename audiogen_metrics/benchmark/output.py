@@ -98,6 +98,7 @@ def _contributed(result: Result) -> dict[str, Any]:
         "settings": cell.settings,
         "versions": result.versions,
         "step": result.step,
+        **{name: result.details[name] for name in ("last_step", "chosen_on", "each_best") if name in result.details},
         "scores": result.scores,
     }
 

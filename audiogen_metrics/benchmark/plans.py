@@ -7,9 +7,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from audiogen_metrics.audioldm.sampling import Sampling
+from audiogen_metrics.benchmark.published import schedule
 from audiogen_metrics.datasets import DATASETS as KNOWN
 from audiogen_metrics.datasets.base import Clip
 from audiogen_metrics.datasets.folder import open_dataset
@@ -18,8 +19,9 @@ from audiogen_metrics.errors import DataError, UsageError, option, spoken
 from audiogen_metrics.protocols import get_protocol
 
 if TYPE_CHECKING:
-    from audiogen_metrics.audioldm.configuration import FineTuneConfig
+    from audiogen_metrics.audioldm.configuration import FineTuneConfig, Precision
 
+Dtype = Literal["float32", "float16", "bfloat16"]
 Kind = Literal["generate", "folder", "finetune", "study"]
 Artefact = Literal["table1", "table2", "figure1", "figure2"]
 
@@ -51,17 +53,6 @@ TRAINED: tuple[Artefact, ...] = ("table2", "figure2")
 TABLES: tuple[Artefact, ...] = ("table1", "table2")
 """What takes datasets that the paper does not have, too: those of installed packages that a root is given for."""
 
-STEP_MULTIPLY_ADDS: Mapping[str, float] = {
-    "cvssp/audioldm": 51.7e9,
-    "cvssp/audioldm-s-full-v2": 51.7e9,
-    "cvssp/audioldm-m-full": 111.8e9,
-    "cvssp/audioldm-l-full": 194.8e9,
-}
-"""One pass of the denoiser over 10.24 s, counted by benchmarks/audioldm_cost.py."""
-
-DECODING_MULTIPLY_ADDS = 0.85e12
-
-
 _OWN: Mapping[str, str] = {
     **dict.fromkeys(("data", "evaluation", "output", "condition", "pretrained"), ""),
     **{name: name for name in ("model", "clap", "heads", "template", "guidance", "eta", "candidates")},
@@ -70,6 +61,8 @@ _OWN: Mapping[str, str] = {
     "sampling_steps": "steps",
     "eval_seconds": "seconds",
     "eval_clips": "limit",
+    "eval_batch_size": "batch_size",
+    **{name: name for name in ("validation", "precision", "gradient_checkpointing")},
 }
 """Settings of a training that the benchmark gives it, by name: its own setting to use instead, empty for none."""
 
@@ -91,7 +84,9 @@ class BenchSettings:
     seconds
         Length of generated clips; None takes that of the reference, at most 10.24 s.
     steps, guidance, eta, candidates, batch_size
-        Sampling, as in `Sampling`.
+        Sampling, as in `Sampling`, in both tables.
+    dtype
+        Of the denoiser in Table I, as in `AudioLDM.from_pretrained`; Table II evaluates in float32.
     protocol
         Of the scores.
     limit
@@ -100,6 +95,9 @@ class BenchSettings:
         Of splits, sampling and training.
     training
         Settings of `FineTuneConfig` for Table II that differ from its defaults; not those that the benchmark gives.
+        Unless ``steps`` is one of them, a dataset of the paper is trained and evaluated by the paper's `schedule`.
+    validation, precision, gradient_checkpointing
+        Of the trainings of Table II, as in `FineTuneConfig`.
     fractions, repeats
         Of Figure 1.
     device
@@ -118,10 +116,14 @@ class BenchSettings:
     eta: float = 1.0
     candidates: int = 1
     batch_size: int = 4
+    dtype: Dtype = "float32"
     protocol: str = "audioldm"
     limit: int | None = None
     seed: int = 0
     training: Mapping[str, Any] = field(default_factory=dict)
+    validation: float | None = None
+    precision: Precision = "no"
+    gradient_checkpointing: bool = False
     fractions: Sequence[float] = tuple(round(0.1 * step, 1) for step in range(11))
     repeats: int = 5
     device: str = "auto"
@@ -137,12 +139,15 @@ class BenchSettings:
             if name in _OWN:
                 fix = f"Use {option(_OWN[name], 'VALUE')}" if _OWN[name] else "The benchmark gives each cell its own"
                 raise UsageError(f"{name} is no setting of the training alone", spoken("training", "--train"), fix)
-        if self.training:
+        if self.dtype not in get_args(Dtype):
+            raise UsageError(f"unknown dtype {self.dtype!r}", fix=f"Use {', '.join(get_args(Dtype))}")
+        if self.training or self.validation is not None or self.precision != "no":
             training_config(self)
 
     def shared(self) -> dict[str, Any]:
         """Return what all cells share, for the record, as JSON values."""
         free = {"roots", "device", "batch_size", "training", "fractions", "repeats"}
+        free |= {"validation", "precision", "gradient_checkpointing"}  # of the trainings, whose settings have them
         content = {name: value for name, value in asdict(self).items() if name not in free}
         return {**content, "splits": dict(self.splits)}
 
@@ -271,10 +276,13 @@ def _cells(
                 settings={**shape, "clips": _digest(studied)},
             )
         ]
-    free = {*_OWN, "save_every", "gradient_checkpointing", "strict"}  # said elsewhere, or nothing to the numbers
-    training = asdict(training_config(settings))
+    from audiogen_metrics.audioldm.configuration import WITHOUT_EFFECT
+
+    free = {*_OWN, "save_every", *WITHOUT_EFFECT} - {"precision", "validation"}  # said elsewhere, or without effect
+    training = asdict(training_config(settings, dataset))
     trained = {
-        **common,
+        **{name: value for name, value in common.items() if name != "dtype"},
+        "evaluated_from_step": 0,
         "training": {name: value for name, value in training.items() if name not in free},
         "train": _digest([clip.clip_id for clip in _training(split)]),
     }
@@ -283,24 +291,6 @@ def _cells(
         for pretrained in (False, True)
         for condition in ("audio", "text")
     ]
-
-
-def multiply_adds(cell: Cell, plan: Plan) -> float | None:
-    """Return the arithmetic of a cell, without the scoring; None for a model whose cost is not known."""
-    step = STEP_MULTIPLY_ADDS.get(plan.settings.model)
-    if cell.kind in ("study", "folder"):
-        return 0.0
-    if step is None or cell.system != "audioldm":
-        return None
-    settings, clips = plan.settings, len(plan.evaluation(cell.dataset))
-    share = (settings.seconds or 10.24) / 10.24
-    passes = 2 if settings.guidance != 1 else 1
-    sampling = clips * settings.candidates * share * (passes * settings.steps * step + DECODING_MULTIPLY_ADDS)
-    if cell.kind == "generate":
-        return sampling
-    config = training_config(settings)
-    training = 3 * step * config.steps * config.batch_size * config.accumulation
-    return training + sampling * (config.steps // config.eval_every)
 
 
 def _split(dataset: str, settings: BenchSettings) -> Split:
@@ -339,8 +329,17 @@ def _training(split: Split) -> list[Clip]:
     return [clip for clip in clips if clip.split != "val"]
 
 
-def training_config(settings: BenchSettings, **cell: Any) -> FineTuneConfig:
-    """Return the settings of a training of Table II; ``cell`` has what is a cell's own: its clips, place and condition.
+def training_config(settings: BenchSettings, dataset: str | None = None, **cell: Any) -> FineTuneConfig:
+    """Return the settings of a training of Table II.
+
+    Parameters
+    ----------
+    settings
+        Of the benchmark.
+    dataset
+        Its name; the paper's `schedule` for it holds unless ``settings.training`` has ``steps``.
+    cell
+        What is a cell's own: its clips, place and condition.
 
     Raises
     ------
@@ -352,10 +351,14 @@ def training_config(settings: BenchSettings, **cell: Any) -> FineTuneConfig:
     given = {
         **{name: getattr(settings, name) for name in ("model", "clap", "heads", "template", "protocol", "seed")},
         **{name: getattr(settings, name) for name in ("guidance", "eta", "candidates", "device")},
+        **{name: getattr(settings, name) for name in ("validation", "precision", "gradient_checkpointing")},
         "eval_seconds": settings.seconds,
         "sampling_steps": settings.steps,
+        "eval_batch_size": settings.batch_size,
     }
-    return make_config({**dict.fromkeys(("data", "evaluation", "output"), "-"), **settings.training, **given, **cell})
+    length = {} if dataset is None or "steps" in settings.training else schedule(dataset)
+    places = dict.fromkeys(("data", "evaluation", "output"), "-")
+    return make_config({**places, **length, **settings.training, **given, **cell})
 
 
 def _warnings(artefact: Artefact, datasets: Sequence[str], splits: Mapping[str, Split]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from audiogen_metrics.benchmark.costs import papers_best_step
 from audiogen_metrics.benchmark.plans import Artefact, Cell, Plan
 from audiogen_metrics.benchmark.published import METRICS, published
 from audiogen_metrics.benchmark.running import Result
@@ -14,7 +15,7 @@ from audiogen_metrics.protocols import get_protocol
 
 _TITLES = {"esc50": "ESC-50", "urbansound8k": "UrbanSound8K", "audiocaps": "AudioCaps", "audioset": "AudioSet"}
 
-_PARTS = ("", " ±", " 95 %", " paper", " difference")
+_PARTS = ("", " ±", " 95 %", " best", " best step (k)", " paper", " difference")
 """What there is of a score, as the end of its column's name; all but the first are left out where no row has them."""
 
 
@@ -54,17 +55,20 @@ def _row(artefact: Artefact, plan: Plan, result: Result) -> dict[str, Any]:
     recipes = get_protocol(plan.settings.protocol).recipes
     comparable = plan.settings.protocol == "audioldm" and plan.settings.limit is None
     for metric in METRICS:
-        score = result.scores.get(recipes[metric].score_id, {}) if metric in recipes else {}
-        parts = _parts(score, paper.get(metric), comparable)
+        name = recipes[metric].score_id if metric in recipes else ""
+        own = result.details.get("each_best", {}).get(name, {})
+        parts = _parts(result.scores.get(name, {}), own, paper.get(metric), comparable)
         row |= {f"{metric.upper()}{part}": value for part, value in zip(_PARTS, parts, strict=True)}
     return row
 
 
-def _parts(score: Mapping[str, Any], theirs: float | None, comparable: bool) -> tuple[Any, ...]:
-    """Return what there is of a score, in the order of `_PARTS`."""
+def _parts(score: Mapping[str, Any], own: Mapping[str, Any], theirs: float | None, comparable: bool) -> tuple[Any, ...]:
+    """Return what there is of a score, of its own best during the training, too, in the order of `_PARTS`."""
     value, interval = score.get("value"), score.get("ci95")
     difference = value - theirs if comparable and value is not None and theirs is not None else None
-    return value, score.get("std"), "{:.4g} to {:.4g}".format(*interval) if interval else None, theirs, difference
+    range_ = "{:.4g} to {:.4g}".format(*interval) if interval else None
+    best = own.get("value"), own["step"] / 1000 if own else None
+    return value, score.get("std"), range_, *best, theirs, difference
 
 
 def remarks(plan: Plan, results: Sequence[Result]) -> list[str]:
@@ -93,11 +97,22 @@ def remarks_of(artefact: Artefact, plan: Plan, results: Sequence[Result]) -> lis
     found = [*plan.warnings.get(artefact, ())]
     if lacking:
         found[:0] = [f"{len(lacking)} of {len(cells)} cells are not done, and missing here: {', '.join(lacking)}"]
+    short = [text for result in mine if (text := _short(result))]
+    if short:
+        found.append(f"ended before the step at which the paper's training was best: {', '.join(short)}")
     places: dict[str, list[str]] = defaultdict(list)
     for result in mine:
         for text in result.warnings:
             places[text].append(_place(result.cell))
     return found + [f"{', '.join(dict.fromkeys(names))}: {text}" for text, names in places.items()]
+
+
+def _short(result: Result) -> str:
+    """Return where a training has ended, and when the paper's was best; empty if it went on until then."""
+    last, theirs = result.details.get("last_step"), papers_best_step(result.cell)
+    if last is None or theirs is None or last >= theirs:
+        return ""
+    return f"{_place(result.cell)} at {last / 1000:g} k of {theirs / 1000:g} k"
 
 
 def _place(cell: Cell) -> str:

@@ -44,7 +44,7 @@ class Result:
     step
         Step of the best checkpoint, of a fine-tuning.
     details
-        What a figure needs: the history of a fine-tuning, all of a study.
+        What else there is: of a fine-tuning its history, last step and the best of each score; of a study all of it.
     warnings
         What to know before believing it.
     versions
@@ -204,7 +204,11 @@ class Benchmark:
         settings = self.plan.settings
         if self._model is None:
             self._model = AudioLDM.from_pretrained(
-                settings.model, device=settings.device, heads=settings.heads, clap=settings.clap
+                settings.model,
+                device=settings.device,
+                dtype=settings.dtype,
+                heads=settings.heads,
+                clap=settings.clap,
             )
         sampling = Sampling(
             settings.steps, settings.guidance, settings.eta, settings.candidates, batch_size=settings.batch_size
@@ -217,6 +221,7 @@ class Benchmark:
         settings = self.plan.settings
         config = training_config(
             settings,
+            cell.dataset,
             data=_listed(folder / "train.jsonl", self.plan.training(cell.dataset), settings.template),
             evaluation=_listed(folder / "evaluation.jsonl", self.plan.evaluation(cell.dataset), settings.template),
             output=str(folder / "run"),
@@ -301,18 +306,27 @@ def _of_training(cell: Cell, folder: Path) -> Result:
     history = [json.loads(line) for line in (folder / "history.jsonl").read_text(encoding="utf-8").splitlines()]
     outcome = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     judged = [entry for entry in history if entry["step"] == outcome["step"] and "error" not in entry]
-    report = outcome.get("report_on_evaluation") or next(iter(judged), None)
+    by_choice = outcome["chosen_on"] == "validation"
+    report = outcome["report_on_evaluation"] if by_choice and judged else next(iter(judged), None)
     if report is None:
         problems = [failure["error"] for failure in outcome["failed_evaluations"]] or ["it has none"]
         raise DataError(f"no evaluation of the training has succeeded: {problems[-1]}", where=folder)
     warnings = list(report["warnings"])
     if outcome["chosen_on"] == "evaluation":
         warnings.append("the best checkpoint is chosen on the evaluation clips, as in the paper: optimistic")
+    details = {"history": history, "last_step": outcome["last_step"], "chosen_on": outcome["chosen_on"]}
+    if by_choice:
+        warnings.append(
+            f"the best checkpoint is chosen on {judged[0]['n']} validation clips, taken out of the training clips; "
+            "each score's own best would be known of these only, and is left out"
+        )
+    else:
+        details["each_best"] = outcome["each_score_at_its_own_best_step"]
     scores = {
         name: {"value": value, "std": report.get("std", {}).get(name), "n_gen": report["n"], "n_ref": report["n"]}
         for name, value in report["scores"].items()
     }
-    return Result(cell, scores, outcome["step"], {"history": history}, tuple(warnings))
+    return Result(cell, scores, outcome["step"], details, tuple(warnings))
 
 
 def _listed(path: Path, clips: Sequence[Clip], template: str) -> str:

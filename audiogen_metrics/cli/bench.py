@@ -19,7 +19,7 @@ from audiogen_metrics.errors import UsageError
 from audiogen_metrics.registry import unknown_name
 
 if TYPE_CHECKING:
-    from audiogen_metrics.benchmark.plans import Plan
+    from audiogen_metrics.benchmark.plans import Cell, Plan
     from audiogen_metrics.benchmark.running import Benchmark
 
 ARTEFACTS = ("table1", "table2", "figure1", "figure2", "all")
@@ -76,11 +76,30 @@ def add_parser(subparsers: Subparsers) -> None:
         "--seconds", type=between(0), metavar="S", help="of generated clips (default: that of the reference)"
     )
     add_sampling_options(parser, alone=False)
+    parser.add_argument(
+        "--dtype",
+        choices=["float32", "float16", "bfloat16"],
+        default="float32",
+        help="of the UNet in Table I (default: %(default)s)",
+    )
     parser.add_argument("--protocol", default="audioldm", metavar="NAME", help="of the scores (default: %(default)s)")
     parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="of everything (default: %(default)s)")
     parser.add_argument(
         "--train", action="append", default=[], metavar="NAME=VALUE", help="a setting of agm finetune (repeatable)"
     )
+    parser.add_argument(
+        "--validation",
+        type=between(0, 1),
+        metavar="SHARE",
+        help="choose the best checkpoint on this share of the training clips (default: on the evaluation clips)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=["no", "fp16", "bf16"],
+        default="no",
+        help="of the denoiser's passes in training (default: %(default)s)",
+    )
+    parser.add_argument("--gradient-checkpointing", action="store_true", help="a third more time, less memory")
     parser.add_argument(
         "--repeats", type=at_least(1), default=5, metavar="N", help="of Figure 1 (default: %(default)s)"
     )
@@ -91,8 +110,8 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--columns",
         metavar="LIST",
-        help="of the LaTeX tables, comma-separated: step, n, fd, is, kl, fad; beside or below the scores std, paper, "
-        "difference, ci95 (default: step,fd,is,kl,fad,paper)",
+        help="of the LaTeX tables, comma-separated: step, n, fd, is, kl, fad; beside or below the scores std, best, "
+        "paper, difference, ci95 (default: step,fd,is,kl,fad,paper)",
     )
     parser.add_argument("--device", default="auto", help="(default: %(default)s)")
     add_processes_option(parser)
@@ -165,10 +184,14 @@ def _settings(arguments: argparse.Namespace) -> Any:
         eta=arguments.eta,
         candidates=arguments.candidates,
         batch_size=arguments.batch_size,
+        dtype=arguments.dtype,
         protocol=arguments.protocol,
         limit=arguments.limit,
         seed=arguments.seed,
         training=_training(parse_settings(arguments.train)),
+        validation=arguments.validation,
+        precision=arguments.precision,
+        gradient_checkpointing=arguments.gradient_checkpointing,
         fractions=parse_doses(arguments.fractions, "--fractions"),
         repeats=arguments.repeats,
         device=arguments.device,
@@ -198,7 +221,7 @@ def _value(name: str, text: str, kind: Any) -> Any:
 
 
 def _describe(plan: Plan) -> str:
-    from audiogen_metrics.benchmark.plans import multiply_adds, training_config
+    from audiogen_metrics.benchmark.costs import multiply_adds
 
     lines = []
     total: float | None = 0.0
@@ -206,11 +229,24 @@ def _describe(plan: Plan) -> str:
         clips = len((plan.recordings if cell.kind == "study" else plan.evaluation)(cell.dataset))
         cost = multiply_adds(cell, plan)
         total = None if total is None or cost is None else total + cost
-        steps = plan.settings.steps if cell.kind == "generate" else 0
-        if cell.kind == "finetune":
-            steps = training_config(plan.settings).steps
         work = "unknown" if cost is None else f"{cost / 1e15:.2f} P multiply-adds" if cost else "scoring only"
-        lines.append(f"{cell.title}  {clips} clips, {steps} steps, {work}")
+        lines.append(f"{cell.title}  {clips} clips, {_steps(cell, plan)}{work}")
     if total:
         lines.append(f"together {total / 1e15:.1f} P multiply-adds: {total / 20e12 / 3600:.1f} h at 20 T a second")
     return "\n".join(lines)
+
+
+def _steps(cell: Cell, plan: Plan) -> str:
+    """Return how long a cell samples or trains, and whether that is as long as the paper's best needed."""
+    from audiogen_metrics.benchmark.costs import evaluations, papers_best_step
+    from audiogen_metrics.benchmark.plans import training_config
+
+    if cell.kind == "generate":
+        return f"{plan.settings.steps} steps, "
+    if cell.kind != "finetune":
+        return ""
+    config = training_config(plan.settings, cell.dataset)
+    theirs = papers_best_step(cell)
+    short = theirs is not None and config.steps < theirs
+    remark = f" (before the paper's best step, {theirs})" if short else ""
+    return f"{config.steps} steps{remark}, {evaluations(config)} evaluations, "

@@ -44,6 +44,7 @@ LISTS: dict[str, Callable[[], list[str]]] = {
     "metrics": lambda: [*catalogue()],
     "probes": PROBES.names,
     "suffix": lambda: sorted(suffix[1:] for suffix in AUDIO),
+    "tracker": lambda: _trackers(),
 }
 """The same of arguments that take several with commas between them."""
 
@@ -93,6 +94,12 @@ def taking_values(parser: argparse.ArgumentParser, command: str = "") -> Iterato
                 yield from taking_values(child, f"{command} {name}".strip())
         elif action.nargs != 0:
             yield command, action
+
+
+def _trackers() -> list[str]:
+    from audiogen_metrics.audioldm.configuration import TRACKERS  # which imports torch
+
+    return [*TRACKERS]
 
 
 def _describe(command: str, action: argparse.Action, file: object, folder: object) -> None:

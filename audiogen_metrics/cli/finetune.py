@@ -34,13 +34,14 @@ FLAGS: tuple[tuple[str, type, str, str], ...] = (
     ("min_snr", float, "G", "weight the loss by min(SNR, G) / SNR"),
     ("lora", int, "RANK", "train low-rank adapters instead of all weights"),
     ("clap", str, "DIR", "full CLAP, for --condition audio"),
-    ("eval_every", int, "N", "steps between evaluations"),
+    ("eval_every", int, "N", "steps between evaluations; the first is before the training"),
     ("eval_clips", int, "N", "evaluation clips, at most: drawn at random from all classes"),
     ("eval_seconds", float, "S", "length of what is generated (default: of the reference)"),
     ("sampling_steps", int, "N", "DDIM steps of evaluation clips"),
     ("guidance", float, "W", "of evaluation clips"),
     ("eta", float, "E", "of evaluation clips"),
     ("candidates", int, "N", "evaluation clips are the best of so many, to CLAP's ear"),
+    ("eval_batch_size", int, "N", "candidates at a time, at most, where evaluation clips are made"),
     ("protocol", str, "NAME", "of the scores"),
     ("monitor", str, "SCORE", "score that chooses the best checkpoint, such as fd_panns (default: the protocol's FD)"),
     ("patience", int, "N", "stop after so many evaluations without improvement"),
@@ -56,10 +57,10 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "finetune",
         help="train AudioLDM on your own sounds, scored while it trains",
-        description="Fine-tune the denoiser of AudioLDM with a fixed condition; the rest stays frozen. At intervals "
-        "the averaged weights generate for the evaluation prompts and are scored; the best checkpoint is kept in "
-        "OUT/best, which agm generate opens. Settings come from CONFIG, and from flags, which win. Needs the extra "
-        "audioldm.",
+        description="Fine-tune the denoiser of AudioLDM with a fixed condition; the rest stays frozen. Before the "
+        "first step and at intervals the averaged weights generate for the evaluation prompts and are scored; the best "
+        "checkpoint is kept in OUT/best, which agm generate opens. Settings come from CONFIG, and from flags, which "
+        "win. Needs the extra audioldm.",
         allow_abbrev=False,
     )
     parser.add_argument("config", nargs="?", metavar="CONFIG", help="YAML file of settings, named like the flags")
@@ -71,6 +72,14 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--precision", choices=["no", "fp16", "bf16"], help="of the denoiser's passes (default: no)")
     parser.add_argument("--heads", choices=["original", "as_published"], help="as in agm generate")
+    parser.add_argument(
+        "--tracker",
+        action="append",
+        default=[],
+        metavar="LIST",
+        help="comma-separated, what is told every step and score: tensorboard, wandb, another tracker of accelerate, "
+        "or none (default: tensorboard; repeatable)",
+    )
     parser.add_argument("--gradient-checkpointing", action="store_true", help="a third more time, less memory")
     parser.add_argument(
         "--strict",
@@ -121,6 +130,8 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
         settings["pretrained"] = False
     if arguments.gradient_checkpointing:
         settings["gradient_checkpointing"] = True
+    if arguments.tracker:
+        settings["tracker"] = ",".join(arguments.tracker)
     if arguments.strict:
         settings["strict"] = True
     if arguments.config is None and not {"data", "output"} <= settings.keys():

@@ -5,17 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from audiogen_metrics.datasets.base import (
-    SEGMENT_NAMES,
-    AudioByName,
-    Clip,
-    Dataset,
-    DatasetInfo,
-    names_of_segment,
-    number,
-    read_table,
-    sought,
-)
+from audiogen_metrics.datasets.base import Clip, Dataset, DatasetInfo, number, read_table
+from audiogen_metrics.datasets.finding import SEGMENT_NAMES, AudioByName, Listings, names_of_segment, sought
 
 PARTS = ("train", "val", "test")
 SECONDS = 10.0
@@ -30,8 +21,9 @@ def read(root: Path) -> Dataset:
     parts = [part for part in PARTS if (root / f"{part}.csv").is_file()] or ["test"]
     clips: list[Clip] = []
     folders: list[Path] = []
+    listings = Listings()
     for part in parts:
-        audio = AudioByName(root / "audio", root / part, root / "audio" / part, root)
+        audio = AudioByName(root / "audio", root / part, root / "audio" / part, root, listings=listings)
         clips += _read_part(root / f"{part}.csv", part, audio)
         folders += audio.folders
     names = f"{SEGMENT_NAMES}, or {{audiocap_id}}"

@@ -7,17 +7,8 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from audiogen_metrics.datasets.base import (
-    SEGMENT_NAMES,
-    AudioByName,
-    Clip,
-    Dataset,
-    DatasetInfo,
-    names_of_segment,
-    number,
-    read_table,
-    sought,
-)
+from audiogen_metrics.datasets.base import Clip, Dataset, DatasetInfo, number, read_table
+from audiogen_metrics.datasets.finding import SEGMENT_NAMES, AudioByName, names_of_segment, sought
 from audiogen_metrics.errors import DataError
 from audiogen_metrics.tabular import read_text
 

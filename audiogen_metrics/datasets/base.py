@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from audiogen_metrics.audio.files import AUDIO, DECODABLE, UNDECODABLE, canonical_id
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.tabular import read_records
 from audiogen_metrics.writing import below
@@ -183,98 +181,3 @@ def number(text: str, what: str, path: Path) -> float:
     if not math.isfinite(value):
         raise DataError(f"{what} {text!r} is no number", where=path, fix="Is it the original file?")
     return value
-
-
-class AudioByPath:
-    """The audio files that a table names, also where the table spells their names a little differently.
-
-    As written; else in another Unicode form or without spaces at the ends of the name; else with backslashes as
-    separators; else with the suffix of a format that must be converted first. Folders are listed once, and only if a
-    name in them is not found as written.
-    """
-
-    def __init__(self) -> None:
-        self._folders: dict[Path, dict[str, Path]] = {}
-
-    def __call__(self, folder: Path, name: str) -> Path | None:
-        """Return the file of this name below, or relative to, a folder; None if there is none."""
-        for spelt in dict.fromkeys((name, name.strip(), name.strip().replace("\\", "/"))):
-            path = folder / spelt
-            if path.is_file():
-                return path
-            listed = self._listed(path.parent)
-            names = [path.name]
-            if path.suffix.lower() not in AUDIO:  # FSD50K's table names 64760 where the file is 64760.wav
-                names += [path.name + suffix for suffix in sorted(DECODABLE)]
-            names += [path.with_suffix(suffix).name for suffix in sorted(UNDECODABLE) if path.name]
-            if other := next((listed[key] for key in map(_comparable, names) if key in listed), None):
-                return other
-        return None
-
-    def _listed(self, folder: Path) -> dict[str, Path]:
-        if folder not in self._folders:
-            self._folders[folder] = {_comparable(path.name): path for path in sorted(_files(folder), reverse=True)}
-        return self._folders[folder]
-
-
-def _comparable(name: str) -> str:
-    return canonical_id(name).strip()
-
-
-SEGMENT_NAMES = (
-    "{id}, {id}_{start}, {id}_{start}_{end} or {id}_000030, with or without Y before it, "
-    "the times as 30, 30.0, 30.00, 30.000 or 30000"
-)
-"""What `names_of_segment` returns, for people."""
-
-
-def sought(names: str, folders: Iterable[Path]) -> str:
-    """Return what was looked for and where, for `Dataset.looked_for`."""
-    return f"{names}; in {', '.join(map(str, dict.fromkeys(folders)))}"
-
-
-def names_of_segment(video: str, start: float, end: float) -> list[str]:
-    """Return what people call the audio of a part of a video, without suffix.
-
-    AudioCaps' ``Y{id}``, ``{id}_{start}``, and with the end; DCASE's ``Y{id}_30.000_40.000``; VGGSound's
-    ``{id}_000030``; and milliseconds, as some programs write that fetch the audio.
-
-    Parameters
-    ----------
-    video
-        Id of the video.
-    start, end
-        In seconds.
-    """
-    times = [f"_{start:g}", f"_{start:g}_{end:g}", f"_{int(start)}_{int(end)}"]
-    times += [f"_{start:.{digits}f}_{end:.{digits}f}" for digits in (1, 2, 3)]
-    times += [f"_{1000 * start:.0f}_{1000 * end:.0f}", f"_{int(start):06d}", f"_{int(start):06d}_{int(end):06d}"]
-    times.insert(1, f"_{int(start)}")
-    return [f"Y{video}", video, *(f"{head}{video}{time}" for time in dict.fromkeys(times) for head in ("", "Y"))]
-
-
-class AudioByName:
-    """The audio files of some folders by their names without suffix; what can be decoded goes first.
-
-    Each folder is listed once: a dataset may lack most of its clips.
-    """
-
-    def __init__(self, *folders: Path) -> None:
-        self._names: list[dict[str, Path]] = []
-        self.folders = folders
-        for folder in folders:
-            paths = [path for path in _files(folder) if path.suffix.lower() in AUDIO]
-            paths.sort(key=lambda path: (path.suffix.lower() not in DECODABLE, path.suffix))
-            self._names.append({path.stem: path for path in reversed(paths)})
-
-    def __call__(self, *names: str) -> Path | None:
-        """Return the first file of these names, in the order of the folders; None if there is none."""
-        return next((found[name] for found in self._names for name in names if name in found), None)
-
-
-def _files(folder: Path) -> list[Path]:
-    try:
-        with os.scandir(folder) as entries:
-            return [folder / entry.name for entry in entries if entry.is_file()]
-    except (FileNotFoundError, NotADirectoryError):
-        return []

@@ -11,7 +11,8 @@ from typing import Any
 
 from audiogen_metrics.audio.files import AUDIO, canonical_id, parse_suffixes, scan
 from audiogen_metrics.datasets import DATASETS
-from audiogen_metrics.datasets.base import AudioByPath, Clip, Dataset
+from audiogen_metrics.datasets.base import Clip, Dataset
+from audiogen_metrics.datasets.finding import AudioByPath, Listings
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.options import as_path
 from audiogen_metrics.prompts import PATH_COLUMNS, PROMPT_COLUMNS, captions_in, named
@@ -70,11 +71,12 @@ def read_folder(root: Path, suffixes: str | Iterable[str] = ()) -> Dataset:
     if tables := _tables(root, {file.path.parent for file in files}):
         return _with_metadata(root, tables, {file.clip_id for file in files}, suffixes)
     clips, named = [], []
+    listings = Listings()
     for file in files:
         head, slash, _ = file.clip_id.partition("/")
         label = head if slash else ""
-        beside = file.path.with_suffix(".txt")
-        words = _caption(beside) if beside.is_file() else ""
+        beside = listings(file.path.parent).file(f"{file.path.stem}.txt")
+        words = _caption(beside) if beside else ""
         caption = words or label or _words(file.clip_id)
         named += [] if words or label else [file.path]
         clips.append(Clip(file.clip_id, file.path, caption, (label,) if label else (), split=""))

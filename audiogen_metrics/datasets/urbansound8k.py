@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from audiogen_metrics.datasets.base import AudioByPath, Clip, Dataset, DatasetInfo, number, read_table
+from audiogen_metrics.datasets.base import Clip, Dataset, DatasetInfo, number, read_table
+from audiogen_metrics.datasets.finding import AudioByPath
 
 METADATA = "metadata/UrbanSound8K.csv"
 

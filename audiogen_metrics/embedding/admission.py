@@ -1,11 +1,17 @@
-"""A bound on what threads hold together, for work whose results are taken in order."""
+"""Threads that load ahead, and a bound on what they hold together, for work whose results are taken in order."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
-from concurrent.futures import CancelledError
+import os
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Condition
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Loaded = TypeVar("Loaded")
 
 
 class Admission:
@@ -67,3 +73,55 @@ class Admission:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+
+def load_ahead(
+    items: Iterable[Item],
+    load: Callable[[Item], Loaded],
+    admission: Admission,
+    name: Callable[[Item], Hashable],
+    *,
+    workers: int | None = None,
+    batch: int = 1,
+) -> Iterator[Loaded]:
+    """Yield what ``load`` returns for each item, in order, loaded ahead by threads, a bounded number at a time.
+
+    Parameters
+    ----------
+    items
+        What to load.
+    load
+        Runs in the threads; what it holds it enters into ``admission``.
+    admission
+        Closed at the end.
+    name
+        Under which ``load`` enters an item.
+    workers
+        Threads; None takes one per core, at most 8; 0 loads when it is asked.
+    batch
+        Items that are taken together.
+    """
+    count = min(8, os.cpu_count() or 1) if workers is None else workers
+    if count == 0:
+        for item in items:
+            with admission.due(name(item)):
+                yield load(item)
+        return
+    waiting: deque[tuple[Item, Future[Loaded]]] = deque()
+
+    def first() -> Iterator[Loaded]:
+        item, future = waiting.popleft()
+        with admission.due(name(item)):
+            yield future.result()
+
+    with ThreadPoolExecutor(count, thread_name_prefix="decode") as pool:
+        try:
+            for item in items:
+                waiting.append((item, pool.submit(load, item)))
+                if len(waiting) > 2 * count + batch:
+                    yield from first()
+            while waiting:
+                yield from first()
+        finally:
+            admission.close()
+            pool.shutdown(cancel_futures=True)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import NoReturn, Protocol
 
@@ -22,7 +21,7 @@ from audiogen_metrics.audio.preflight import ClipFacts, inspect
 from audiogen_metrics.audio.preparation import Preprocessing, prepare
 from audiogen_metrics.audio.resampling import RESAMPLING_VERSION
 from audiogen_metrics.backbones.base import Backbone, Output
-from audiogen_metrics.embedding.admission import Admission
+from audiogen_metrics.embedding.admission import Admission, load_ahead
 from audiogen_metrics.embedding.cache import CachedClip, ClipFeatures, EmbeddingCache
 from audiogen_metrics.embedding.memo import HashMemo, digest_of, digest_of_samples, identity_of, memo_folder
 from audiogen_metrics.embedding.passes import Arriving, Passes, too_long
@@ -343,32 +342,10 @@ class _Run:
             hashes |= share[5]
 
     def load_all(self, clips: Sequence[AudioFile]) -> Iterator[_Loaded]:
-        """Yield the clips in order, loaded ahead by worker threads, a bounded number at a time."""
-        workers = min(8, os.cpu_count() or 1) if self.options.workers is None else self.options.workers
+        """Yield the clips in order, loaded ahead."""
         self.admission = Admission(MAX_LOADED_SAMPLES)
-        if workers == 0:
-            for clip in clips:
-                with self.admission.due(clip.clip_id):
-                    yield self.load(clip)
-            return
-        waiting: deque[tuple[AudioFile, Future[_Loaded]]] = deque()
-        with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-            try:
-                for clip in clips:
-                    waiting.append((clip, pool.submit(self.load, clip)))
-                    if len(waiting) > 2 * workers + self.options.batch_size:
-                        yield from self.first(waiting)
-                while waiting:
-                    yield from self.first(waiting)
-            finally:
-                self.admission.close()
-                pool.shutdown(cancel_futures=True)
-
-    def first(self, waiting: deque[tuple[AudioFile, Future[_Loaded]]]) -> Iterator[_Loaded]:
-        """Yield what has waited longest, with room for it meanwhile."""
-        clip, future = waiting.popleft()
-        with self.admission.due(clip.clip_id):
-            yield future.result()
+        name, batch = attrgetter("clip_id"), self.options.batch_size
+        return load_ahead(clips, self.load, self.admission, name, workers=self.options.workers, batch=batch)
 
     def load(self, clip: AudioFile) -> _Loaded:
         """Read, hash and decode one clip, as far as its features are not cached."""

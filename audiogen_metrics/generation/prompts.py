@@ -104,12 +104,13 @@ def requests_from_audio(
         raise UsageError(f"{seconds!r} is no length", where="seconds", fix=f"Pass a number, or {RECORDING!r}")
     requests = []
     for clip in scan(folder, suffixes).clips:
-        length = _length(clip) if isinstance(seconds, str) else 10.0 if seconds is None else seconds
+        length = length_of(clip) if isinstance(seconds, str) else 10.0 if seconds is None else seconds
         requests.append(Request(clip.clip_id, audio=clip.path, seconds=length, seed=seed))
     return requests
 
 
-def _length(clip: AudioFile) -> float:
+def length_of(clip: AudioFile) -> float:
+    """Return the length of a recording in seconds, which its header may not say; DataError if it cannot be decoded."""
     from audiogen_metrics.audio.decoding import decoded  # numpy is not needed for prompts
 
     try:

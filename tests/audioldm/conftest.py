@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import torch
 from audiogen_metrics.audioldm.dependencies import require
 from audiogen_metrics.audioldm.generation import AudioLDM
 from audiogen_metrics.audioldm.tiny import write_tiny
+
+EXAMPLES = Path("examples/reference").absolute()
 
 require()  # before a test imports diffusers by itself
 
@@ -33,3 +36,14 @@ def model(tiny: Path) -> AudioLDM:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return AudioLDM.from_pretrained(tiny, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return ten real recordings of three classes, of which some are longer than what the denoiser sees."""
+    root = tmp_path_factory.mktemp("sounds")
+    for label in sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())[:5]:
+        for file in sorted((EXAMPLES / label).iterdir())[:2]:
+            (root / label).mkdir(exist_ok=True)
+            shutil.copy(file, root / label / file.name)
+    return root

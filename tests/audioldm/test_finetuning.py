@@ -24,12 +24,16 @@ from audiogen_metrics.audioldm import training
 from audiogen_metrics.audioldm.claiming import CONFIG, INPUTS, STATE
 from audiogen_metrics.audioldm.configuration import FineTuneConfig
 from audiogen_metrics.audioldm.finetuning import FineTune
-from audiogen_metrics.audioldm.generation import AudioLDM
+from audiogen_metrics.audioldm.generation import AudioLDM, AudioLDMGenerator
 from audiogen_metrics.audioldm.latents import TrainingClips
+from audiogen_metrics.audioldm.sampling import Sampling
 from audiogen_metrics.audioldm.tracking import STEPS
 from audiogen_metrics.audioldm.training import Draws, diffusion_loss, read_state, weights_digest
 from audiogen_metrics.datasets.folder import read_folder
 from audiogen_metrics.errors import DataError, InsufficientDataError, MissingWeightsError, NumericsError, UsageError
+from audiogen_metrics.evaluation import score
+from audiogen_metrics.generation.base import Request
+from audiogen_metrics.generation.folder import generate_folder
 from audiogen_metrics.generation.history import History
 from audiogen_metrics.metrics.prdc import Coverage
 
@@ -37,19 +41,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
 ]
-
-EXAMPLES = Path("examples/reference").absolute()
-
-
-@pytest.fixture(scope="module")
-def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return ten real recordings of three classes, of which some are longer than what the denoiser sees."""
-    root = tmp_path_factory.mktemp("sounds")
-    for label in sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())[:5]:
-        for file in sorted((EXAMPLES / label).iterdir())[:2]:
-            (root / label).mkdir(exist_ok=True)
-            shutil.copy(file, root / label / file.name)
-    return root
 
 
 @pytest.fixture(autouse=True)
@@ -109,7 +100,7 @@ def test_the_four_cells(tiny: Path, sounds: Path, tmp_path: Path, pretrained: bo
     done = FineTune(config).fit()
     assert done.last_step == 6
     history = [json.loads(line) for line in (tmp_path / "out" / "history.jsonl").read_text().splitlines()]
-    assert [entry["step"] for entry in history] == [3, 6]
+    assert [entry["step"] for entry in history] == [0, 3, 6]
     best = min(history, key=lambda entry: entry["scores"]["fd_yamnet"])
     # All four scores come from the one best step; bests of each score are a column of their own.
     assert (done.step, done.scores) == (best["step"], best["scores"])
@@ -167,7 +158,7 @@ def launch(config: FineTuneConfig, folder: Path, *options: str, processes: int =
     path.write_text(json.dumps(values))  # JSON is YAML
     run = [sys.executable, "-m"]
     if processes > 1:
-        run += ["torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", "29533", "-m"]
+        run += ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m"]
     command = [*run, "audiogen_metrics", "finetune", str(path), *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
@@ -190,17 +181,21 @@ def test_killed_before_its_first_state_it_begins_again(tiny: Path, sounds: Path,
     assert (tmp_path / "out" / "history.jsonl").read_text() == history
 
 
-def test_killed_and_resumed_to_the_bit(tiny: Path, sounds: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("at", [0, 4])
+def test_killed_and_resumed_to_the_bit(tiny: Path, sounds: Path, tmp_path: Path, at: int) -> None:
+    """In the evaluation before the training, and in the training."""
     changes = {"steps": 40, "save_every": 4, "evaluation": str(sounds), "eval_every": 20, "eval_clips": 3}
     straight = settings(tiny, sounds, tmp_path / "straight", **changes)
     FineTune(straight).fit()
     config = settings(tiny, sounds, tmp_path / "out", **changes)
     process = launch(config, tmp_path / "yaml")
-    while process.poll() is None and not (tmp_path / "out" / STATE).exists():
+    while process.poll() is None and not (
+        (tmp_path / "out" / STATE).exists() and state(tmp_path / "out")["step"] >= at
+    ):
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert state(tmp_path / "out")["step"] < 40
+    assert at <= state(tmp_path / "out")["step"] < 40
     finish(launch(config, tmp_path / "yaml", "--resume"))
     assert_same_to_the_bit(tmp_path / "straight", tmp_path / "out")
     ours, theirs = ((tmp_path / name / "history.jsonl").read_text() for name in ("out", "straight"))
@@ -448,15 +443,16 @@ def test_an_evaluation_that_fails_is_noted_and_nothing_is_lost(
 
     def poisoned(self: AudioLDM, *arguments: Any, **options: Any) -> Any:
         calls.append(1)
-        if len(calls) == 1:
+        if len(calls) == 2:
             raise NumericsError("the latents are not finite")
         return whole(self, *arguments, **options)
 
     monkeypatch.setattr(AudioLDM, "sample", poisoned)
     with pytest.warns(UserWarning, match="the evaluation at step 3 has failed, the training goes on: NumericsError"):
         done = FineTune(evaluated(tiny, sounds, tmp_path / "out")).fit()
-    assert (done.last_step, done.step, done.model.name) == (6, 6, "best")
-    assert [("error" in entry, entry["step"]) for entry in history_of(tmp_path / "out")] == [(True, 3), (False, 6)]
+    assert (done.last_step, done.step in (0, 6), done.model.name) == (6, True, "best")
+    noted = [("error" in entry, entry["step"]) for entry in history_of(tmp_path / "out")]
+    assert noted == [(False, 0), (True, 3), (False, 6)]
     assert json.loads((tmp_path / "out" / "result.json").read_text())["failed_evaluations"][0]["step"] == 3
 
     calls.clear()
@@ -465,7 +461,7 @@ def test_an_evaluation_that_fails_is_noted_and_nothing_is_lost(
     assert state(tmp_path / "strict")["step"] == 3
     FineTune(evaluated(tiny, sounds, tmp_path / "strict", strict=True)).fit(resume=True)
     assert_same_to_the_bit(tmp_path / "strict", tmp_path / "out")
-    assert [entry["step"] for entry in history_of(tmp_path / "strict")] == [3, 6]
+    assert [entry["step"] for entry in history_of(tmp_path / "strict")] == [0, 3, 6]
 
 
 def test_a_disk_that_is_full_for_checkpoints_does_not_stop_the_training(
@@ -488,7 +484,8 @@ def test_a_disk_that_is_full_for_checkpoints_does_not_stop_the_training(
     monkeypatch.setenv("AGM_CACHE_DIR", str(tmp_path / "cache"))
     done = FineTune(evaluated(tiny, sounds, tmp_path / "out")).fit(resume=True)
     assert (done.step, done.model.name) == (6, "best")
-    assert [("error" in entry, entry["step"]) for entry in history_of(tmp_path / "out")] == [(True, 3), (False, 6)]
+    noted = [("error" in entry, entry["step"]) for entry in history_of(tmp_path / "out")]
+    assert noted == [(True, 0), (True, 3), (False, 6)]
 
 
 def test_what_would_stop_a_run_later_is_said_before_it_begins(
@@ -511,7 +508,7 @@ def test_what_would_stop_a_run_later_is_said_before_it_begins(
     (damaged / "text.wav").write_text("no audio")
     with pytest.raises(DataError, match="2 of 12 recordings cannot be used: nan"):
         FineTune(evaluated(tiny, sounds, out, evaluation=str(damaged), eval_clips=None)).fit()
-    with pytest.raises(DataError, match=r"text\.wav: its length cannot be read"):
+    with pytest.raises(DataError, match=r"nan\.wav: the file has NaN or infinite samples"):
         FineTune(evaluated(tiny, sounds, out, evaluation=str(damaged), eval_clips=None, eval_seconds=None)).fit()
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 1000))  # type: ignore[attr-defined]
     with pytest.raises(UsageError, match=r"the disk has 0\.00 GB free"):
@@ -546,7 +543,7 @@ def test_resume_refuses_other_inputs(tiny: Path, sounds: Path, tmp_path: Path) -
     with pytest.raises(DataError, match=r"weights of the model: 1 changed \(unet/diffusion_pytorch_model\.safetensors"):
         run(4)
     weights.write_bytes(kept)
-    assert len(history_of(out)) == 1
+    assert [entry["step"] for entry in history_of(out)] == [0, 2]
     # A run of an older version has no digests, but its recordings.
     (out / INPUTS).unlink()
     with pytest.warns(UserWarning, match="kept no digests"):
@@ -604,4 +601,93 @@ def test_a_monitor_that_so_few_clips_do_not_have(
     with pytest.raises(InsufficientDataError, match=r"monitor: coverage_yamnet cannot be computed on 4 clips \(.*\d"):
         FineTune(evaluated(tiny, sounds, tmp_path / "out", protocol="few")).fit()
     assert not (tmp_path / "out" / CONFIG).exists()
-    assert FineTune(evaluated(tiny, sounds, tmp_path / "out", protocol="few", eval_clips=10)).fit().step in (3, 6)
+    assert FineTune(evaluated(tiny, sounds, tmp_path / "out", protocol="few", eval_clips=10)).fit().step in (0, 3, 6)
+
+
+def unet_of(checkpoint: Path) -> dict[str, torch.Tensor]:
+    return load_file(checkpoint / "unet" / "diffusion_pytorch_model.safetensors")
+
+
+@pytest.mark.parametrize("changes", [{}, {"pretrained": False}, {"lora": 4}])
+def test_what_there_is_before_the_training_is_scored_and_may_be_the_best(
+    tiny: Path, sounds: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    """Nothing is learned at a rate of 0, and of equals the first one is the best."""
+    config = evaluated(tiny, sounds, tmp_path / "out", learning_rate=0.0, **changes)
+    done = FineTune(config).fit()
+    first, *later = history_of(tmp_path / "out")
+    assert first["step"] == done.step == 0
+    assert [(entry["step"], entry["scores"]) for entry in later] == [(3, first["scores"]), (6, first["scores"])]
+    base = unet_of(tiny)
+    same = all(torch.allclose(base[name], weight) for name, weight in unet_of(done.model).items())
+    assert same is config.pretrained
+    # The very scores of the clips that the checkpoint makes, whatever else a run does.
+    model = AudioLDM.from_pretrained(done.model, device="cpu")
+    recordings = sorted((tmp_path / "out" / "evaluation" / "references").rglob("*.*"))
+    requests = [
+        Request(
+            path.relative_to(tmp_path / "out" / "evaluation" / "references").with_suffix("").as_posix(),
+            path.parent.name.replace("_", " "),
+            seconds=1.0,
+        )
+        for path in recordings
+    ]
+    generate_folder(AudioLDMGenerator(model, Sampling(2)), requests, tmp_path / "clips")
+    again = score(tmp_path / "clips", tmp_path / "out" / "evaluation" / "references", protocol="yamnet", ci=False)
+    assert again["fd_yamnet"].value == pytest.approx(first["scores"]["fd_yamnet"], rel=1e-4)
+
+
+def test_the_evaluation_before_the_training_may_fail_and_counts_for_patience(
+    tiny: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, calls = AudioLDM.sample, []
+
+    def poisoned(self: AudioLDM, *arguments: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            raise NumericsError("the latents are not finite")
+        return whole(self, *arguments, **options)
+
+    monkeypatch.setattr(AudioLDM, "sample", poisoned)
+    with pytest.raises(NumericsError, match="not finite"):
+        FineTune(evaluated(tiny, sounds, tmp_path / "out", strict=True)).fit()
+    assert state(tmp_path / "out")["step"] == 0
+    FineTune(evaluated(tiny, sounds, tmp_path / "out", strict=True)).fit(resume=True)
+    assert [entry["step"] for entry in history_of(tmp_path / "out")] == [0, 3, 6]
+    still = evaluated(tiny, sounds, tmp_path / "still", learning_rate=0.0, patience=1)
+    assert FineTune(still).fit().last_step == 3
+
+
+def test_a_run_of_an_older_version_goes_on(tiny: Path, sounds: Path, tmp_path: Path) -> None:
+    """It knows neither trackers nor a batch of evaluation clips, and has no evaluation before the training."""
+    out = tmp_path / "out"
+    FineTune(evaluated(tiny, sounds, out, steps=3)).fit()
+    assert not {"tracker", "eval_batch_size"} & json.loads((out / CONFIG).read_text()).keys()
+    lines = (out / "history.jsonl").read_text().splitlines()
+    (out / "history.jsonl").write_text(f"{lines[1]}\n")
+    changed = evaluated(tiny, sounds, out, eval_batch_size=1, tracker="none", gradient_checkpointing=True)
+    assert FineTune(changed).fit(resume=True).last_step == 6
+    assert [entry["step"] for entry in history_of(out)] == [3, 6]
+    FineTune(evaluated(tiny, sounds, tmp_path / "straight")).fit()
+    assert_same_to_the_bit(tmp_path / "straight", out)
+
+
+def test_clips_do_not_depend_on_how_many_are_made_at_a_time(
+    tiny: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    made = AudioLDM._waveforms
+
+    def counted(self: AudioLDM, jobs: Any, *rest: Any) -> Any:
+        sizes.append(len(jobs))
+        return made(self, jobs, *rest)
+
+    monkeypatch.setattr(AudioLDM, "_waveforms", counted)
+    scores = []
+    for size in (1, 3):
+        out = tmp_path / str(size)
+        done = FineTune(evaluated(tiny, sounds, out, steps=1, candidates=1, eval_batch_size=size)).fit()
+        scores.append(done.scores["fd_yamnet"])
+        assert (max(sizes), len(sizes)) == (size, 2 * -(-4 // size))
+        sizes.clear()
+    assert scores[0] == pytest.approx(scores[1], rel=1e-4)

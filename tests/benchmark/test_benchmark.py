@@ -9,15 +9,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from audiogen_metrics.benchmark.costs import evaluations, multiply_adds, papers_best_step
 from audiogen_metrics.benchmark.output import write
-from audiogen_metrics.benchmark.plans import BenchSettings, Plan, make_plan, multiply_adds
-from audiogen_metrics.benchmark.published import METRICS, published, tables
+from audiogen_metrics.benchmark.plans import DATASETS, BenchSettings, Plan, make_plan, training_config
+from audiogen_metrics.benchmark.published import METRICS, published, schedule, tables
 from audiogen_metrics.benchmark.records import rows
 from audiogen_metrics.benchmark.running import RESULT, Benchmark, Result, describe_systems
 from audiogen_metrics.cli.main import main
@@ -126,11 +128,19 @@ def test_every_published_number_stands_in_our_tables(roots: dict[str, str], tmp_
 def test_cells_have_other_folders_for_other_settings(roots: dict[str, str]) -> None:
     base = make_plan(["table1"], settings(roots))
     assert len(base.cells) == len({cell.name for cell in base.cells}) == 8
-    for changes in ({"steps": 3}, {"seed": 1}, {"template": "sentence"}, {"limit": 5}, {"protocol": "audioldm"}):
+    for changes in (
+        {"steps": 3},
+        {"seed": 1},
+        {"template": "sentence"},
+        {"limit": 5},
+        {"protocol": "audioldm"},
+        {"dtype": "bfloat16"},
+    ):
         other = make_plan(["table1"], settings(roots, **changes))
         assert not {cell.name for cell in base.cells} & {cell.name for cell in other.cells}
     # What changes no number changes no folder.
-    same = make_plan(["table1"], settings(roots, batch_size=1))
+    trains = {"precision": "bf16", "validation": 0.3, "gradient_checkpointing": True}
+    same = make_plan(["table1"], settings(roots, batch_size=1, **trains))
     assert [cell.name for cell in same.cells] == [cell.name for cell in base.cells]
     # Figure 2 shows cells of Table II, which run once.
     both = make_plan(["table2", "figure2"], settings({"esc50": roots["esc50"]}))
@@ -143,13 +153,56 @@ def test_what_a_dry_run_says(roots: dict[str, str], capsys: pytest.CaptureFixtur
     assert main(["bench", "table1", *root, "--dry-run", "-o", str(tmp_path / "out")]) == 0
     shown = capsys.readouterr()
     assert "generate-esc50-audioldm-text" in shown.out
-    # 12 clips × (2 × 200 × 51.7 G + 0.85 T) multiply-adds, twice.
-    assert re.search(r"12 clips, 200 steps, 0\.26 P multiply-adds", shown.out)
-    assert "together 0.5 P multiply-adds" in shown.out
+    # 12 clips × (2 × 200 × 51.7 G + 0.85 T) multiply-adds of a clip of 10.24 s, and theirs have 5 s; twice.
+    assert re.search(r"12 clips, 200 steps, 0\.13 P multiply-adds", shown.out)
+    assert "together 0.3 P multiply-adds" in shown.out
     assert "no root for audiocaps, audioset, urbansound8k; left out" in shown.err
     assert not (tmp_path / "out").exists()
     plan = make_plan(["table1"], BenchSettings({"esc50": roots["esc50"]}, splits={"esc50": "paper:12"}))
-    assert multiply_adds(plan.cells[0], plan) == pytest.approx(12 * (400 * 51.7e9 + 0.85e12))
+    one = 400 * 51.7e9 + 0.85e12
+    assert multiply_adds(plan.cells[0], plan) == pytest.approx(12 * one * 5 / 10.24)
+    longer = replace(plan, settings=replace(plan.settings, seconds=5.12))
+    assert multiply_adds(plan.cells[0], longer) == pytest.approx(12 * one / 2)
+
+
+def test_trainings_are_as_long_as_the_papers_unless_said_otherwise(
+    roots: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of each dataset all four go on to the paper's highest best step; its best ones are multiples of 10 000."""
+    assert {name: schedule(name)["steps"] for name in DATASETS["table2"]} == {
+        "esc50": 240_000,
+        "urbansound8k": 350_000,
+        "audiocaps": 480_000,
+    }
+    assert schedule("audioset") == {}
+    root = {name: roots[name] for name in ("esc50", "urbansound8k")}
+    base = BenchSettings(root, splits={"esc50": "paper:12", "urbansound8k": "paper:10"}, seconds=10.24)
+    plan = make_plan(["table2"], base)
+    for cell in plan.cells:
+        config = training_config(base, cell.dataset)
+        assert config.steps % config.eval_every == 0
+        assert papers_best_step(cell) in range(config.eval_every, config.steps + 1, config.eval_every)
+        assert cell.settings["training"]["steps"] == config.steps == schedule(cell.dataset)["steps"]
+    assert training_config(base, "mine").steps == training_config(base).steps == 20_000
+    chosen = replace(base, training={"eval_every": 50_000})
+    assert evaluations(training_config(chosen, "esc50")) == 6  # before, at 50, 100, 150 and 200 k, at the end
+    step, one = 51.7e9, 400 * 51.7e9 + 0.85e12
+    assert multiply_adds(plan.cells[0], plan) == pytest.approx(6 * step * 240_000 + 25 * 12 * one)
+    held = replace(plan, settings=replace(base, validation=0.5))
+    trained = len(plan.training("esc50"))
+    assert multiply_adds(plan.cells[0], held) == pytest.approx(
+        6 * step * 240_000 + (25 * round(0.5 * trained) + 12) * one
+    )
+    arguments = [f"--root={name}={folder}" for name, folder in root.items()]
+    arguments += [f"--split={name}={rule}" for name, rule in base.splits.items()]
+    assert main(["bench", "table2", *arguments, "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "scratch-audio  12 clips, 240000 steps, 25 evaluations, " in shown
+    assert "pretrained-text  10 clips, 350000 steps, 36 evaluations, " in shown
+    assert main(["bench", "table2", *arguments, "--dry-run", "--train", "steps=20000"]) == 0
+    shown = capsys.readouterr().out
+    assert "12 clips, 20000 steps (before the paper's best step, 240000), 21 evaluations, " in shown
+    assert "urbansound8k-audioldm-pretrained-audio  10 clips, 20000 steps, 21 evaluations, " in shown
 
 
 @pytest.mark.parametrize(
@@ -164,8 +217,13 @@ def test_what_a_dry_run_says(roots: dict[str, str], capsys: pytest.CaptureFixtur
         (["table2", "--root", "ROOT", "--train", "stepz=3"], 2, "unknown setting 'stepz'"),
         (["table2", "--root", "ROOT", "--train", "steps=many"], 2, "steps=many is no int"),
         (["table2", "--root", "ROOT", "--train", "steps=0"], 2, "0 is not within 1 and inf"),
-        (["table2", "--root", "ROOT", "--train", "precision=int4"], 2, "'int4' is not one of no, fp16, bf16"),
-        (["table2", "--root", "ROOT", "--train", "gradient_checkpointing=2"], 2, "=2 is no bool"),
+        (["table2", "--root", "ROOT", "--train", "precision=bf16"], 2, "Use --precision"),
+        (["table2", "--root", "ROOT", "--train", "gradient_checkpointing=true"], 2, "Use --gradient-checkpointing"),
+        (["table2", "--root", "ROOT", "--train", "validation=0.2"], 2, "Use --validation"),
+        (["table2", "--root", "ROOT", "--train", "eval_batch_size=2"], 2, "Use --batch-size"),
+        (["table2", "--root", "ROOT", "--train", "strict=2"], 2, "=2 is no bool"),
+        (["table2", "--root", "ROOT", "--train", "tracker=none,wandb"], 2, "names trackers, and none"),
+        (["table2", "--root", "ROOT", "--validation", "0.95"], 2, "validation: 0.95 is not within 0.001 and 0.9"),
         (["table2", "--root", "ROOT", "--train", "output=x"], 2, "The benchmark gives each cell its own"),
         (["table1", "--root", "ROOT", "--train", "data=/elsewhere"], 2, "data is no setting of the training alone"),
         (["table2", "--root", "ROOT", "--train", "sampling_steps=9"], 2, "Use --steps"),
@@ -268,6 +326,14 @@ def test_settings_that_are_none(roots: dict[str, str], capsys: pytest.CaptureFix
     for wrong in (["--train", "steps=0"], ["--train", "sampling_steps=1001"], ["--steps", "1001"], ["--guidance=-1"]):
         assert main(["bench", "table2", *root, *wrong, "--dry-run", "-o", str(tmp_path / "out")]) == 2
         assert "steps" in capsys.readouterr().err or "guidance" in wrong[0]
-    assert main(["bench", "table2", *root, "--train", "validation=0.2", "--dry-run", "-o", str(tmp_path / "out")]) == 0
+    assert main(["bench", "table2", *root, "--validation", "0.2", "--dry-run", "-o", str(tmp_path / "out")]) == 0
+    for option in ("--precision", "--dtype"):
+        with pytest.raises(SystemExit):
+            main(["bench", "table2", *root, option, "int4"])
+        assert f"argument {option}: invalid choice: 'int4'" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="unknown dtype 'half'"):
+        settings(roots, dtype="half")
+    with pytest.raises(UsageError, match="'tf32' is not one of no, fp16, bf16"):
+        settings(roots, precision="tf32")
     with pytest.raises(UsageError, match="unknown protocol"):
         settings(roots, protocol="none")

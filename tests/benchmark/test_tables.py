@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import shutil
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,10 @@ import pytest
 from audiogen_metrics.benchmark.latex import chosen_columns
 from audiogen_metrics.benchmark.output import write
 from audiogen_metrics.benchmark.plans import Plan, make_plan
-from audiogen_metrics.benchmark.records import rows
-from audiogen_metrics.benchmark.running import RESULT, Result
+from audiogen_metrics.benchmark.records import remarks_of, rows
+from audiogen_metrics.benchmark.running import RESULT, Benchmark, Result
 from audiogen_metrics.cli.main import main
-from audiogen_metrics.errors import UsageError
+from audiogen_metrics.errors import DataError, UsageError
 from tests.benchmark.test_benchmark import CLASSES, TRAINING, settings
 from tests.datasets import miniatures
 
@@ -169,8 +170,9 @@ def test_remarks_stand_where_they_belong(roots: dict[str, str], tmp_path: Path) 
 def test_table_2_has_spreads_and_warnings_and_what_made_it(
     roots: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train = [f"--train={name}={value}" for name, value in (TRAINING | {"steps": 2, "precision": "bf16"}).items()]
-    only = command({"esc50": roots["esc50"]}, "table2", tmp_path / "out", "--candidates", "2", *train)
+    train = [f"--train={name}={value}" for name, value in (TRAINING | {"steps": 2}).items()]
+    more = ["--candidates", "2", "--precision", "bf16", "--gradient-checkpointing", "--batch-size", "3"]
+    only = command({"esc50": roots["esc50"]}, "table2", tmp_path / "out", *more, *train)
     assert main(only) == 0, capsys.readouterr().err
     content = json.loads((tmp_path / "out" / "table2.json").read_text())
     assert all(row["IS ±"] >= 0 and row["n"] == 10 for row in content["rows"])
@@ -187,6 +189,9 @@ def test_table_2_has_spreads_and_warnings_and_what_made_it(
         assert cell["settings"]["scoring"]["yamnet"]["weights_sha256"]
         assert cell["versions"].keys() >= {"audiogen-metrics", "torch", "numpy"}
         run = tmp_path / "out" / "cells" / cell["name"] / "run"
+        config = json.loads((run / "result.json").read_text())["config"]
+        chosen = {name: config[name] for name in ("precision", "gradient_checkpointing", "eval_batch_size")}
+        assert chosen == {"precision": "bf16", "gradient_checkpointing": True, "eval_batch_size": 3}
         for line in (run / "evaluation/samples/0000002/manifest.jsonl").read_text().splitlines():
             entry = json.loads(line)
             assert (entry["settings"]["candidates"], entry["settings"]["dtype"]) == (2, "float32")
@@ -196,11 +201,14 @@ def test_table_2_has_spreads_and_warnings_and_what_made_it(
 def test_scores_of_a_choice_on_training_clips_are_those_of_the_evaluation(
     roots: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train = [f"--train={name}={value}" for name, value in (TRAINING | {"steps": 2, "validation": 0.3}).items()]
-    only = command({"esc50": roots["esc50"]}, "table2", tmp_path / "out", *train)
+    train = [f"--train={name}={value}" for name, value in (TRAINING | {"steps": 2}).items()]
+    only = command({"esc50": roots["esc50"]}, "table2", tmp_path / "out", "--validation", "0.3", *train)
     assert main(only) == 0, capsys.readouterr().err
     content = json.loads((tmp_path / "out" / "table2.json").read_text())
-    assert not any("chosen on" in text for text in content["remarks"])
+    (chosen,) = (text for text in content["remarks"] if "chosen on" in text)
+    assert chosen.startswith("ESC-50 scratch audio, ESC-50 scratch text, ESC-50 pre-trained audio")
+    assert "is chosen on 4 validation clips, taken out of the training clips" in chosen
+    assert not any("best" in column for row in content["rows"] for column in row)
     assert any("fd_yamnet: 10 clips" in text for text in content["remarks"])
     for cell, row in zip(content["cells"], content["rows"], strict=True):
         outcome = json.loads((tmp_path / "out/cells" / cell["name"] / "run/result.json").read_text())
@@ -295,3 +303,66 @@ def test_figure_1_is_one_row_with_the_control(
     shutil.rmtree(next((tmp_path / "out" / "cells").glob("study-*")) / "study")  # the result is all that is needed
     assert main(command(only, "figure1", tmp_path / "out", *more)) == 0
     assert (tmp_path / "out" / "figure1-esc50.pdf").read_bytes() == before
+
+
+def trained(plan: Plan, last_step: int) -> list[Result]:
+    """Return results of trainings: FD is best at the step of the row, FAD at another one, KL has no best."""
+    scores = {name: {"value": 10.0, "n_gen": 12} for name in ("fd_panns", "kl_panns", "fad_vggish")}
+    best = {"fd_panns": {"value": 10.0, "step": 20_000}, "fad_vggish": {"value": 9.0, "step": 0}}
+    details = {"last_step": last_step, "chosen_on": "evaluation", "each_best": best}
+    return [Result(cell, scores, 20_000, details, ()) for cell in plan.cells]
+
+
+def test_each_score_has_its_own_best_beside_that_of_the_row(roots: dict[str, str], tmp_path: Path) -> None:
+    plan = make_plan(["table2"], settings({"esc50": roots["esc50"]}, protocol="audioldm"))
+    results = trained(plan, 20_000)
+    row = rows("table2", plan, results)[0]
+    assert (row["step (k)"], row["FD"], row["FD best"], row["FD best step (k)"]) == (20, 10, 10, 20)
+    assert (row["FAD"], row["FAD best"], row["FAD best step (k)"], row["FAD paper"]) == (10, 9, 0, 4.02)
+    assert "KL best" not in row
+    names = [*row]
+    assert names.index("FAD") < names.index("FAD best") < names.index("FAD paper")
+    write(plan, results, tmp_path)
+    for name in ("table2.md", "table2.csv", "table2.json", "index.html"):
+        header, *body = table_of(tmp_path / name)
+        assert float(body[0][header.index("FAD best")]) == 9, name
+    write(plan, results, tmp_path, chosen_columns("fad,best"))
+    assert "best 9.00 at 0\\,k" in (tmp_path / "table2.tex").read_text()
+    contributed = json.loads((tmp_path / "table2.json").read_text())["cells"][0]
+    assert contributed["each_best"]["fad_vggish"] == {"value": 9.0, "step": 0}
+    assert (contributed["last_step"], contributed["chosen_on"]) == (20_000, "evaluation")
+
+
+def test_a_training_that_ended_before_the_papers_best_step_is_named(roots: dict[str, str]) -> None:
+    plan = make_plan(["table2", "figure2"], settings(roots, protocol="audioldm"))
+    (said,) = (text for text in remarks_of("table2", plan, trained(plan, 200_000)) if "the paper's training" in text)
+    assert said == (
+        "ended before the step at which the paper's training was best: ESC-50 scratch audio at 200 k of 240 k, "
+        "UrbanSound8K scratch text at 200 k of 350 k, UrbanSound8K pre-trained text at 200 k of 240 k"
+    )
+    (said,) = (text for text in remarks_of("figure2", plan, trained(plan, 200_000)) if "the paper's training" in text)
+    assert said.endswith("best: ESC-50 scratch audio at 200 k of 240 k")
+    assert not any("the paper's training" in text for text in remarks_of("table2", plan, trained(plan, 350_000)))
+    assert not any("the paper's training" in text for text in remarks_of("table1", plan, trained(plan, 1)))
+
+
+@pytest.mark.slow
+def test_a_choice_on_training_clips_that_cannot_be_scored_is_no_row(
+    roots: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scores on validation clips are not shown for those on the evaluation clips."""
+    from audiogen_metrics.audioldm.finetuning import _Run
+
+    plan = make_plan(["table2"], settings({"esc50": roots["esc50"]}, validation=0.3))
+
+    def failed(_: _Run, step: int, failures: list[dict[str, Any]]) -> None:
+        failures.append({"step": step, "error": "x"})
+
+    monkeypatch.setattr(_Run, "_score_best", failed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        benchmark = Benchmark(plan, tmp_path / "out")
+        with pytest.raises(DataError, match="no evaluation of the training has succeeded: x"):
+            benchmark.run()
+    assert benchmark.done() == []
+    assert not capsys.readouterr().out

@@ -15,8 +15,9 @@ import soundfile
 from audiogen_metrics.audio.files import DECODABLE
 from audiogen_metrics.cli.main import main
 from audiogen_metrics.datasets import DATASETS
-from audiogen_metrics.datasets.base import Clip, Dataset, names_of_segment, prompt
+from audiogen_metrics.datasets.base import Clip, Dataset, prompt
 from audiogen_metrics.datasets.checking import check, export
+from audiogen_metrics.datasets.finding import names_of_segment
 from audiogen_metrics.datasets.folder import open_dataset
 from audiogen_metrics.datasets.splits import draw, fold_split, list_split, paper_split, split_by
 from audiogen_metrics.errors import DataError, UsageError

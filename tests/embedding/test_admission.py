@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 
 import pytest
 
-from audiogen_metrics.embedding.admission import Admission
+from audiogen_metrics.embedding.admission import Admission, load_ahead
 
 
 @pytest.mark.parametrize("amounts", [[4, 3, 3, 5, 100, 1, 1, 10, 9, 100, 2, 2] * 5, [11] * 30, [0, 1] * 20])
@@ -58,3 +59,41 @@ def test_whoever_waits_when_it_closes_is_sent_away() -> None:
 def _is_done(future: Future[None]) -> bool:
     time.sleep(0.05)
     return future.done()
+
+
+@pytest.mark.parametrize("workers", [None, 0, 1, 4])
+def test_what_is_loaded_ahead_comes_in_order(workers: int | None) -> None:
+    admission, threads = Admission(10), set()
+
+    def load(number: int) -> int:
+        admission.enter(number, number % 13)
+        threads.add(threading.current_thread())
+        time.sleep(0.001 * (number % 3))
+        return 2 * number
+
+    found = []
+    for value in load_ahead(range(40), load, admission, int, workers=workers, batch=3):
+        assert admission.held <= 10 + 12
+        found.append(value)
+    assert found == list(range(0, 80, 2))
+    assert admission.held == 0
+    assert (threading.current_thread() in threads) == (workers == 0)
+
+
+def test_an_error_of_a_thread_ends_the_loading() -> None:
+    admission, seen = Admission(10), []
+
+    def load(number: int) -> int:
+        seen.append(number)
+        admission.enter(number, 1)
+        if number == 5:
+            raise ValueError(number)
+        return number
+
+    ahead = load_ahead(range(10_000), load, admission, int, workers=2)
+    assert [next(ahead) for _ in range(5)] == [0, 1, 2, 3, 4]
+    with pytest.raises(ValueError, match="5"):
+        next(ahead)
+    assert len(seen) < 20
+    with pytest.raises(CancelledError):
+        admission.enter(-1, 100)
