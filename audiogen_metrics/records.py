@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -69,7 +70,11 @@ def _value(hint: Any, value: object, place: str) -> Any:
     if origin in (Union, UnionType):
         if value is None and type(None) in arguments:
             return None
-        return _value(next(each for each in arguments if each is not type(None)), value, place)
+        *others, last = (each for each in arguments if each is not type(None))
+        for each in others:
+            with suppress(DataError):
+                return _value(each, value, place)
+        return _value(last, value, place)
     if dataclasses.is_dataclass(hint):
         return read(hint, value, place)  # type: ignore[arg-type]
     if origin is Literal:

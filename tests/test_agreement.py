@@ -307,7 +307,8 @@ def test_formats(table: Path, ratings: Path, tmp_path: Path, capsys: pytest.Capt
     assert [row["coefficient"] for row in rows[:3]] == ["spearman", "kendall", "pearson"]
     assert float(rows[0]["ci95_low"]) < float(rows[0]["agreement"])
     assert "| fd_panns | lower | 8 |" in shown("--format", "markdown")
-    assert r"fd\_panns $\downarrow$ & 8 &" in shown("--format", "latex")
+    assert r"FD $\downarrow$ & 8 &" in shown("--format", "latex")
+    assert r"metric & Spearman \\" in shown("--format", "latex", "--columns", "spearman")
     assert json.loads(shown("--format", "json"))["schema_version"] == 1
     shown("--differences", str(tmp_path / "d.csv"), "--metric", "fd_panns", "--metric", "pq", "--seed", "2")
     assert len((tmp_path / "d.csv").read_text(encoding="utf-8").splitlines()) == 4

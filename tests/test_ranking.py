@@ -275,9 +275,15 @@ def test_latex_and_markdown(found: Ranking) -> None:
     text = found.to_latex()
     assert r"\textbf{29.68}\textsuperscript{a}" in text
     assert r"60.86\textsuperscript{b}" in text
-    assert r"system & $n$ & fd\_yamnet $\downarrow$" in text
-    rows = [line for line in text.splitlines() if line.endswith(r"\\")]
-    assert {line.count("&") for line in rows} == {5}
+    assert r"system & $n$ & FD $\downarrow$" in text
+    parts = text.split(r"\begin{tabular}")[1:]
+    rows = [[line.count("&") for line in part.splitlines() if line.endswith(r"\\")] for part in parts]
+    assert all(len(set(counts)) == 1 for counts in rows)
+    chosen = found.to_latex(columns="fd_yamnet,group")
+    assert r"system & FD $\downarrow$ \\" in chosen
+    assert "Brackets" not in chosen
+    with pytest.raises(UsageError, match="unknown column 'fd'"):
+        found.to_latex(columns="fd")
     assert "Scores of $n$ clips of each system against 40 reference clips, protocol yamnet" in text
     table = [line for line in found.to_markdown().splitlines() if line.startswith("|")]
     assert len(table) == 5

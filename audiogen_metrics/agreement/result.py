@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -162,11 +162,14 @@ class Agreement:
 
         return written(to_markdown(self), path)
 
-    def to_latex(self, path: str | Path | None = None) -> str:
-        """Return one table for a paper, with booktabs."""
+    def to_latex(self, path: str | Path | None = None, columns: str | Iterable[str] | None = None) -> str:
+        """Return one table for a paper, with booktabs.
+
+        ``columns`` chooses what it shows: n, spearman, kendall, pearson, ci95.
+        """
         from audiogen_metrics.agreement.tables import to_latex
 
-        return written(to_latex(self), path)
+        return written(to_latex(self, columns), path)
 
     def __str__(self) -> str:
         from audiogen_metrics.agreement.tables import to_text

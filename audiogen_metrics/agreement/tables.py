@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 from audiogen_metrics.agreement.result import Agreement, AgreementDifference, Correlation, Level
 from audiogen_metrics.functional.correlation import COEFFICIENTS
-from audiogen_metrics.report.tables import markdown, records_to_csv, tex
+from audiogen_metrics.report.labels import labels_of
+from audiogen_metrics.report.latex import Column, Table, breakable, interval, number, tex
+from audiogen_metrics.report.tables import markdown, records_to_csv
 from audiogen_metrics.results import TABLE_WIDTH
 from audiogen_metrics.text import escaped
 
@@ -126,20 +128,39 @@ def to_markdown(found: Agreement) -> str:
     return text + "".join(f"- {markdown(line)}\n" for line in [*notes(found), *found.warnings])
 
 
-def to_latex(found: Agreement) -> str:
-    """Return one table with a part for each level; notes as comments."""
-    body = []
+def to_latex(found: Agreement, columns: str | Iterable[str] | None = None) -> str:
+    """Return one table with a part for each level; notes as comments.
+
+    ``columns`` chooses among n, spearman, kendall, pearson and ci95; None shows all.
+    """
+    labels = labels_of(each.metric for each in found.correlations)
+    table: list[tuple[str, list[Correlation]]] = []
     for level in found.levels:
-        body.append(rf"\multicolumn{{5}}{{l}}{{\emph{{{tex(TITLES[level])}}}}} \\")
-        for metric, better, n, *cells in rows(found, level)[1:]:
-            arrow = r"$\uparrow$" if better == "higher" else r"$\downarrow$"
-            shown = ["--" if cell == "null" else tex(cell.partition(" p = ")[0]) for cell in cells]
-            body.append(" & ".join([f"{tex(metric)} {arrow}", n, *shown]) + r" \\")
-    head = " & ".join(["metric", "$n$", *(name.capitalize() for name in COEFFICIENTS)])
-    comments = "".join(f"% {escaped(line)}\n" for line in [*notes(found), *found.warnings])
-    caption = r"Agreement with ratings: correlation, positive for agreement, with 95\,\% intervals."
-    return (
-        f"% Needs \\usepackage{{booktabs}}\n{comments}\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n"
-        f"\\begin{{tabular}}{{lrrrr}}\n\\toprule\n{head} \\\\\n\\midrule\n" + "\n".join(body) + "\n"
-        "\\bottomrule\n\\end{tabular}\n\\end{table}\n"
-    )
+        chosen = [each for each in found.correlations if each.level == level]
+        for metric in dict.fromkeys(each.metric for each in chosen):
+            table.append((tex(TITLES[level]), [each for each in chosen if each.metric == metric]))
+    coefficients = [
+        Column(
+            name,
+            name.capitalize(),
+            [number(row[place].agreement, 3) for _, row in table],
+            below={"ci95": [interval(row[place].interval, 2) for _, row in table]},
+        )
+        for place, name in enumerate(COEFFICIENTS)
+    ]
+    return Table(
+        [
+            Column("metric", "metric", [_metric(row[0], labels) for _, row in table], "l", stays=True),
+            Column("n", "$n$", [str(row[0].n) for _, row in table]),
+            *coefficients,
+        ],
+        "Agreement with ratings: correlation, positive for agreement.",
+        {"ci95": r"Brackets: 95\,\% intervals."},
+        groups=[title for title, _ in table],
+        notes=[*notes(found), *found.warnings],
+    ).render(columns)
+
+
+def _metric(found: Correlation, labels: Mapping[str, str]) -> str:
+    """Return the label of a metric with the direction that was taken, which may have been said by hand."""
+    return breakable(f"{labels[found.metric].rstrip(' ↑↓')} {'↑' if found.higher_is_better else '↓'}")

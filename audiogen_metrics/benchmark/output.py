@@ -9,19 +9,25 @@ from pathlib import Path
 from typing import Any
 
 from audiogen_metrics import __version__
-from audiogen_metrics.benchmark.plans import ARTEFACTS, Artefact, Cell, Plan
+from audiogen_metrics.benchmark.latex import to_latex
+from audiogen_metrics.benchmark.plans import ARTEFACTS, Artefact, Plan
 from audiogen_metrics.benchmark.published import UNKNOWN, tables
 from audiogen_metrics.benchmark.records import remarks, remarks_of, rows, title_of
 from audiogen_metrics.benchmark.running import Result
-from audiogen_metrics.report.plots import Curve, Panel, draw
-from audiogen_metrics.report.tables import records_to_csv, records_to_markdown, tex
+from audiogen_metrics.records import read
+from audiogen_metrics.report.plots import Panel, draw_for_print
+from audiogen_metrics.report.tables import records_to_csv, records_to_markdown
+from audiogen_metrics.report.training import panels_over_steps
+from audiogen_metrics.studies.files import caption_of, panels_by_score
+from audiogen_metrics.studies.study import Study
 from audiogen_metrics.writing import write_result
 
 
-def write(plan: Plan, results: Sequence[Result], folder: Path) -> list[Path]:
-    """Write every table as Markdown, LaTeX, CSV and JSON, every figure as SVG and PNG, and index.html.
+def write(plan: Plan, results: Sequence[Result], folder: Path, columns: Sequence[str] | None = None) -> list[Path]:
+    """Write every table as Markdown, LaTeX, CSV and JSON, every figure as PDF, SVG, PNG and LaTeX, and index.html.
 
-    Results may be of some of the cells only: the tables then say which are missing.
+    Results may be of some of the cells only: the tables then say which are missing. ``columns`` chooses what the LaTeX
+    tables show, see `audiogen_metrics.benchmark.latex.chosen_columns`.
 
     Returns
     -------
@@ -36,11 +42,12 @@ def write(plan: Plan, results: Sequence[Result], folder: Path) -> list[Path]:
         if artefact in ("table1", "table2"):
             records = rows(artefact, plan, results)
             notes = [*remarks(plan, mine), *own]
-            made = _write_table(artefact, plan, mine, records, notes, folder) if records else []
+            made = _write_table(artefact, plan, mine, records, notes, folder, columns) if records else []
             shown = _html_table(records) if records else ""
         else:
-            made = _figures(artefact, mine, folder)
-            shown = "".join(_inline(path) for path in made if path.suffix == ".svg")
+            drawn = _figures(artefact, plan, mine, [*remarks(plan, mine), *own], folder)
+            made = [path for paths in drawn.values() for path in paths]
+            shown = "".join(_inline(paths, caption) for caption, paths in drawn.items())
         files += made
         title = f"<h2>{html.escape(ARTEFACTS[artefact])}</h2>"
         sections.append(f"{title}{_warned(own)}{shown or '<p>No cell is done.</p>'}")
@@ -56,8 +63,10 @@ def _write_table(
     records: Sequence[Mapping[str, Any]],
     notes: Sequence[str],
     folder: Path,
+    columns: Sequence[str] | None,
 ) -> list[Path]:
     title = ARTEFACTS[artefact]
+    first = [f"{title.partition(': ')[2]}; {_made_with(plan)}", *remarks(plan, results)]
     content = {
         "title": title,
         "audiogen_metrics": __version__,
@@ -73,7 +82,7 @@ def _write_table(
         "json": json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=list),
         "csv": records_to_csv(records),
         "md": _markdown(title, records, notes, plan),
-        "tex": _latex(title, records, plan),
+        "tex": to_latex(records, _sentences(first), notes, columns),
     }
     for suffix, text in texts.items():
         write_result(folder / f"{artefact}.{suffix}", text.encode())
@@ -94,64 +103,51 @@ def _contributed(result: Result) -> dict[str, Any]:
     }
 
 
-def _figures(artefact: Artefact, mine: Sequence[Result], folder: Path) -> list[Path]:
+def _figures(
+    artefact: Artefact, plan: Plan, mine: Sequence[Result], notes: Sequence[str], folder: Path
+) -> dict[str, list[Path]]:
+    """Draw a figure as a page of a paper prints it, Figure 1 for each dataset, and return its files by caption."""
+    panels: dict[str, tuple[str, list[Panel]]] = {}
     if artefact == "figure1":
-        found = []
         for result in mine:
-            source = folder / "cells" / result.cell.name / "study"
-            for suffix in ("svg", "png"):
-                target = folder / f"figure1-{result.cell.dataset}.{suffix}"
-                write_result(target, (source / f"fraction.{suffix}").read_bytes())
-                found.append(target)
-        return found
-    histories = [(result.cell, result.details["history"]) for result in mine if result.details.get("history")]
-    if not histories:
-        return []
-    names = dict.fromkeys(name for _, entries in histories for entry in entries for name in entry.get("scores", {}))
-    panels = [
-        Panel(name, "step", name, [_curve(name, style, *history) for style, history in enumerate(histories)])
-        for name in names
-    ]
-    files = [folder / f"figure2.{suffix}" for suffix in ("svg", "png")]
-    for file in files:
-        draw([panels], file)
-    return files
+            study = read(Study, result.details["study"])
+            caption = caption_of(study, title_of(result.cell.dataset))
+            panels[f"figure1-{result.cell.dataset}"] = (caption, panels_by_score(study, "fraction"))
+    else:
+        histories = {
+            f"{'pre-trained' if result.cell.pretrained else 'scratch'}, {result.cell.condition}": history
+            for result in mine
+            if (history := result.details.get("history"))
+        }
+        clips = {title_of(result.cell.dataset): len(plan.evaluation(result.cell.dataset)) for result in mine}
+        sets = ", ".join(f"{title} ({count} evaluation clips)" for title, count in clips.items())
+        caption = f"Scores of AudioLDM on {sets} over the steps of the training; {_made_with(plan)}"
+        panels["figure2"] = (caption, panels_over_steps(histories))
+    found = {}
+    for name, (caption, drawn) in panels.items():
+        if drawn:
+            said = _sentences([caption, *remarks(plan, mine)])
+            found[said] = draw_for_print(drawn, folder, name, said, notes)
+    return found
 
 
-def _curve(score: str, style: int, cell: Cell, entries: Sequence[Mapping[str, Any]]) -> Curve:
-    """Return a score over the evaluations that have it: one may have failed, or had too few clips."""
-    known = [entry for entry in entries if entry.get("scores", {}).get(score) is not None]
-    x, y = [entry["step"] for entry in known], [entry["scores"][score] for entry in known]
-    return Curve(f"{'pre-trained' if cell.pretrained else 'scratch'}, {cell.condition}", style, x, y, y, y)
+def _made_with(plan: Plan) -> str:
+    return f"model {plan.settings.model}, protocol {plan.settings.protocol}"
 
 
-_WORDS = ("dataset", "system", "start", "condition")
-"""Columns of text, which stand to the left."""
+def _sentences(texts: Sequence[str]) -> str:
+    return " ".join(f"{text[:1].upper()}{text[1:].rstrip('.')}." for text in texts)
 
 
 def _markdown(title: str, records: Sequence[Mapping[str, Any]], notes: Sequence[str], plan: Plan) -> str:
     lines = [f"# {title}", "", *(f"- **{note}**" for note in notes), ""]
     lines += [records_to_markdown([_shown(record) for record in records])]
     lines += [
-        f"Model {plan.settings.model}, protocol {plan.settings.protocol}; published numbers from {tables()['source']}.",
+        _sentences([f"{_made_with(plan)}; published numbers from {tables()['source']}"]),
         "",
         "Not said in the paper: " + "; ".join(UNKNOWN) + ".",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _latex(title: str, records: Sequence[Mapping[str, Any]], plan: Plan) -> str:
-    kept = [name for name in records[0] if not name.endswith("difference")]
-    head = " & ".join(tex(name) for name in kept)
-    body = " \\\\\n".join(" & ".join(tex(_cell(name, record[name])) for name in kept) for record in records)
-    words = sum(name in _WORDS for name in kept)
-    align = "l" * words + "r" * (len(kept) - words)
-    return (
-        "% Needs \\usepackage{booktabs}\n\\begin{table}\n\\centering\n"
-        f"\\caption{{{tex(title)}; model {tex(plan.settings.model)}, protocol {tex(plan.settings.protocol)}.}}\n"
-        f"\\begin{{tabular}}{{{align}}}\n\\toprule\n{head} \\\\\n\\midrule\n{body} \\\\\n"
-        "\\bottomrule\n\\end{tabular}\n\\end{table}\n"
-    )
 
 
 def _html_table(records: Sequence[Mapping[str, Any]]) -> str:
@@ -204,14 +200,16 @@ table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9rem
 th,td{padding:.35rem .6rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
 th:nth-child(-n+3),td:nth-child(-n+3){text-align:left}
 .warn{border-left:4px solid var(--warn);padding:.1rem 1rem}
-.figure{background:#fff;overflow-x:auto}.figure svg{max-width:100%;height:auto}
+figure{margin:0}figure svg{background:#fff;width:100%;max-width:60rem;height:auto}figcaption{font-size:.9rem}
 pre{overflow-x:auto;font-size:.85rem}
 """
 
 
-def _inline(path: Path) -> str:
+def _inline(files: Sequence[Path], caption: str) -> str:
+    """Return a figure with its caption, as HTML."""
+    (path,) = [file for file in files if file.suffix == ".svg"]
     text = path.read_text(encoding="utf-8")
-    return f"<div class=figure>{text[text.index('<svg') :]}</div>"
+    return f"<figure>{text[text.index('<svg') :]}<figcaption>{html.escape(caption)}</figcaption></figure>"
 
 
 def _shown(record: Mapping[str, Any]) -> dict[str, str]:

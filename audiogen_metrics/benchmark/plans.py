@@ -263,14 +263,17 @@ def _cells(
             own.append(Cell((artefact,), kind, dataset, system=name, settings={**common, "system": text}))
         return own
     if artefact == "figure1":
+        from audiogen_metrics.studies.study import CONTROL, PAPER_PROBES
+
         studied = [clip.clip_id for clip in _recordings(split, settings)]
-        shape = {"protocol": settings.protocol, "seed": settings.seed, "repeats": settings.repeats}
+        shape: dict[str, Any] = {"protocol": settings.protocol, "seed": settings.seed, "repeats": settings.repeats}
+        shape |= {"probes": [*PAPER_PROBES, CONTROL], "fractions": list(settings.fractions)}
         return [
             Cell(
                 (artefact,),
                 "study",
                 dataset,
-                settings={**shape, "fractions": list(settings.fractions), "clips": _digest(studied)},
+                settings={**shape, "clips": _digest(studied)},
             )
         ]
     from audiogen_metrics.audioldm.configuration import WITHOUT_EFFECT

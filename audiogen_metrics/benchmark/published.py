@@ -8,8 +8,9 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-METRICS: tuple[str, ...] = ("fd", "is", "kl", "fad")
-"""In the paper's order."""
+from audiogen_metrics.report.labels import PAPER_ORDER
+
+METRICS = PAPER_ORDER
 
 UNKNOWN = (
     "which prompt a class label becomes",

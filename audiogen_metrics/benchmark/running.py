@@ -44,7 +44,7 @@ class Result:
     step
         Step of the best checkpoint, of a fine-tuning.
     details
-        What else there is: of a fine-tuning its history, last step and the best of each score; of a study its files.
+        What else there is: of a fine-tuning its history, last step and the best of each score; of a study all of it.
     warnings
         What to know before believing it.
     versions
@@ -241,7 +241,7 @@ class Benchmark:
         write_atomically(folder / "labels.csv", records_to_csv(rows).encode())
         study = sanity(
             references,
-            probes=("noise", "masking", "interference", "reordering"),
+            probes=cell.settings["probes"],
             protocol=settings.protocol,
             fractions=settings.fractions,
             repeats=settings.repeats,
@@ -251,8 +251,8 @@ class Benchmark:
             weights=self._weights,
             progress=self._progress and sys.stderr.isatty(),
         )
-        files = write_study(study, folder / "study")
-        return Result(cell, {}, None, {"files": [file.name for file in files]}, tuple(study.warnings))
+        write_study(study, folder / "study")
+        return Result(cell, {}, None, {"study": asdict(study)}, tuple(study.warnings))
 
     def _references(self, cell: Cell, clips: Sequence[Clip]) -> Path:
         """Return a folder with the recordings of a cell, named after their contents."""

@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import typing
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,6 +107,12 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--weights", action="append", default=[], metavar="NAME=FILE", help="as in agm score (repeatable)"
     )
+    parser.add_argument(
+        "--columns",
+        metavar="LIST",
+        help="of the LaTeX tables, comma-separated: step, n, fd, is, kl, fad; beside or below the scores std, best, "
+        "paper, difference, ci95 (default: step,fd,is,kl,fad,paper)",
+    )
     parser.add_argument("--device", default="auto", help="(default: %(default)s)")
     add_processes_option(parser)
     parser.set_defaults(run=run)
@@ -120,9 +126,11 @@ def _datasets() -> list[str]:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the plan, or print it."""
+    from audiogen_metrics.benchmark.latex import chosen_columns
     from audiogen_metrics.benchmark.plans import make_plan
     from audiogen_metrics.benchmark.running import Benchmark, describe_systems
 
+    columns = None if arguments.columns is None else chosen_columns(arguments.columns)
     settings = _settings(arguments)
     artefacts: list[Any] = list(ARTEFACTS[:-1]) if arguments.artefact == "all" else [arguments.artefact]
     systems = parse_settings(arguments.system)
@@ -144,19 +152,19 @@ def run(arguments: argparse.Namespace) -> int:
             benchmark.run()
         except BaseException:
             with contextlib.suppress(UsageError, OSError):  # a full disk is said once
-                _show(benchmark, arguments.output)
+                _show(benchmark, arguments.output, columns)
             raise
-        _show(benchmark, arguments.output)
+        _show(benchmark, arguments.output, columns)
     return 0
 
 
-def _show(benchmark: Benchmark, output: Path) -> None:
+def _show(benchmark: Benchmark, output: Path, columns: Sequence[str] | None) -> None:
     """Write the tables and figures of the cells that are done, if there are any, and print the files' names."""
     from audiogen_metrics.benchmark.output import write
 
     done = benchmark.done() if benchmark.is_main else []
     if done:
-        print(*write(benchmark.plan, done, output), sep="\n")
+        print(*write(benchmark.plan, done, output, columns), sep="\n")
 
 
 def _settings(arguments: argparse.Namespace) -> Any:

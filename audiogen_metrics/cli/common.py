@@ -17,6 +17,7 @@ from audiogen_metrics.errors import UsageError
 from audiogen_metrics.metrics import catalogue
 from audiogen_metrics.options import as_path
 from audiogen_metrics.protocols import PROTOCOLS
+from audiogen_metrics.report.latex import choose
 from audiogen_metrics.settings import listening
 from audiogen_metrics.text import escaped
 from audiogen_metrics.writing import write_atomically
@@ -174,13 +175,26 @@ def extraction_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def add_format_options(parser: argparse.ArgumentParser, formats: list[str]) -> None:
-    """Add ``--format`` and ``-o``."""
+def add_format_options(parser: argparse.ArgumentParser, formats: list[str], columns: str = "") -> None:
+    """Add ``--format`` and ``-o``, and ``--columns`` where there are ``columns`` of a LaTeX table to choose among."""
     parser.add_argument(
         "--format", choices=formats, help=f"of the result (default: that of FILE's suffix, else {formats[0]})"
     )
+    if columns:
+        parser.add_argument("--columns", metavar="LIST", help=f"of a LaTeX table, comma-separated: {columns}")
     add_output_option(parser)
     parser.set_defaults(formats=formats)
+
+
+def chosen_columns(
+    arguments: argparse.Namespace, columns: Iterable[str], parts: Iterable[str] = ()
+) -> list[str] | None:
+    """Return the columns that ``--columns`` chooses for a LaTeX table; UsageError for others, or another format."""
+    if arguments.columns is None:
+        return None
+    if arguments.format != "latex":
+        raise UsageError("are those of a LaTeX table", where="--columns", fix="Add --format latex")
+    return choose(arguments.columns, columns, parts)
 
 
 def add_output_option(parser: argparse.ArgumentParser) -> None:

@@ -7,19 +7,26 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from audiogen_metrics.cli.common import Subparsers, add_format_options, require_apart, say_warning, write_result
+from audiogen_metrics.cli.common import (
+    Subparsers,
+    add_format_options,
+    chosen_columns,
+    require_apart,
+    say_warning,
+    write_result,
+)
 from audiogen_metrics.cli.parsing import at_least, output_file
 from audiogen_metrics.errors import UsageError
 
 if TYPE_CHECKING:
     from audiogen_metrics.agreement import Agreement
 
-_FORMATS: dict[str, Callable[[Agreement], str]] = {
-    "table": lambda found: f"{found}\n",
-    "json": lambda found: found.to_json(),
-    "csv": lambda found: found.to_csv(),
-    "markdown": lambda found: found.to_markdown(),
-    "latex": lambda found: found.to_latex(),
+_FORMATS: dict[str, Callable[[Agreement, list[str] | None], str]] = {
+    "table": lambda found, _: f"{found}\n",
+    "json": lambda found, _: found.to_json(),
+    "csv": lambda found, _: found.to_csv(),
+    "markdown": lambda found, _: found.to_markdown(),
+    "latex": lambda found, columns: found.to_latex(columns=columns),
 }
 
 
@@ -65,14 +72,16 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="FILE",
         help="also write the difference of every pair of metrics as CSV",
     )
-    add_format_options(parser, [*_FORMATS])
+    add_format_options(parser, [*_FORMATS], "n, spearman, kendall, pearson, ci95 (default: all)")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Correlate and write the result."""
     from audiogen_metrics.agreement.running import correlate_files
+    from audiogen_metrics.functional.correlation import COEFFICIENTS
 
+    columns = chosen_columns(arguments, ("n", *COEFFICIENTS), ("ci95",))
     sources = [_named(text) for text in arguments.scores]
     read = [*(path for _, path in sources), arguments.ratings]
     require_apart([arguments.output, arguments.differences], read)
@@ -90,7 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
     files: list[Callable[[], object]] = []
     if arguments.differences is not None:
         files.append(lambda: found.differences_to_csv(arguments.differences))
-    write_result(_FORMATS[arguments.format](found), arguments.output, arguments.format, files)
+    write_result(_FORMATS[arguments.format](found, columns), arguments.output, arguments.format, files)
     return 0
 
 

@@ -9,10 +9,12 @@ from audiogen_metrics.cli.common import (
     add_format_options,
     add_metrics_option,
     add_trust_reference_option,
+    chosen_columns,
     say_warning,
     write_result,
 )
-from audiogen_metrics.cli.scoring import FORMATS, WARN_ON_STDERR
+from audiogen_metrics.cli.scoring import FORMATS, SCORE_COLUMNS, WARN_ON_STDERR, rendered
+from audiogen_metrics.report.tables import LATEX_COLUMNS, LATEX_PARTS
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -39,7 +41,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--no-ci", action="store_true", help="leave out 95 %% intervals and what chance alone gives (p)"
     )
-    add_format_options(parser, list(FORMATS))
+    add_format_options(parser, list(FORMATS), SCORE_COLUMNS)
     parser.set_defaults(run=run)
 
 
@@ -47,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Read both sets, score, write."""
     from audiogen_metrics.imported import score_features
 
+    columns = chosen_columns(arguments, LATEX_COLUMNS, LATEX_PARTS)
     report = score_features(
         arguments.gen,
         arguments.ref,
@@ -58,5 +61,5 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.format in WARN_ON_STDERR:
         for warning in report.warnings:
             say_warning(warning)
-    write_result(FORMATS[arguments.format](report), arguments.output, arguments.format)
+    write_result(rendered(report, arguments.format, columns), arguments.output, arguments.format)
     return 0

@@ -120,8 +120,8 @@ def result_file(text: str) -> Path | None:
 def plot_file(text: str) -> Path:
     """Read the name of a drawing to write."""
     path = output_file(text)
-    if path.suffix not in (".svg", ".png"):
-        raise argparse.ArgumentTypeError(f"{text} is neither .svg nor .png")
+    if path.suffix not in (".pdf", ".svg", ".png"):
+        raise argparse.ArgumentTypeError(f"{text} is neither .pdf, .svg nor .png")
     return path
 
 

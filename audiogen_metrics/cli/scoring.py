@@ -26,6 +26,7 @@ from audiogen_metrics.cli.common import (
     add_protocol_option,
     add_trust_reference_option,
     check_processes,
+    chosen_columns,
     extraction_arguments,
     note_said,
     page_as_result,
@@ -46,7 +47,15 @@ from audiogen_metrics.registry import unknown_name
 from audiogen_metrics.report.fits import draw_fits
 from audiogen_metrics.report.html import write_page
 from audiogen_metrics.report.hub import Form, check_fields, to_eval_results, to_model_index
-from audiogen_metrics.report.tables import clips_to_csv, to_av_benchmark, to_csv, to_latex, to_markdown
+from audiogen_metrics.report.tables import (
+    LATEX_COLUMNS,
+    LATEX_PARTS,
+    clips_to_csv,
+    to_av_benchmark,
+    to_csv,
+    to_latex,
+    to_markdown,
+)
 from audiogen_metrics.results import ScoreReport
 from audiogen_metrics.writing import written
 
@@ -73,6 +82,8 @@ FORMATS: dict[str, Callable[[ScoreReport], str]] = {
     "latex": to_latex,
     "av-benchmark": to_av_benchmark,
 }
+
+SCORE_COLUMNS = ", ".join((*LATEX_COLUMNS, *LATEX_PARTS)) + " (default: all that are known)"
 
 FOR_HUB: dict[Form, Callable[[ScoreReport, Mapping[str, str]], str]] = {
     "eval-results": to_eval_results,
@@ -159,7 +170,7 @@ def add_parser(subparsers: Subparsers) -> None:
         default=False,
         type=plot_file,
         metavar="PLOT",
-        help="also what FD and FAD would be at infinite n of gen; with PLOT the fit as .svg or .png",
+        help="also what FD and FAD would be at infinite n of gen; with PLOT the fit as .pdf, .svg or .png",
     )
     parser.add_argument(
         "--seed",
@@ -198,7 +209,9 @@ def add_parser(subparsers: Subparsers) -> None:
         "correlate reads",
     )
     add_processes_option(parser)
-    add_format_options(parser, [*FORMATS, *FOR_HUB, "html"])
+    add_format_options(
+        parser, [*FORMATS, *FOR_HUB, "html"], f"{SCORE_COLUMNS}; of several systems n, score ids, group, ci95"
+    )
     parser.set_defaults(run=run)
 
 
@@ -228,6 +241,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("nothing here can be extrapolated", where="--extrapolate", fix=fix)
     if arguments.commercial:
         _require_commercial(recipes, parse_weights(arguments.weights))
+    several_systems = len(systems) > 1
+    columns = (
+        chosen_columns(arguments, ("n", *(recipe.score_id for recipe in recipes)), ("group", "ci95"))
+        if several_systems
+        else chosen_columns(arguments, LATEX_COLUMNS, LATEX_PARTS)
+    )
     checks = [Check.parse(text, [recipe.score_id for recipe in recipes]) for text in arguments.fail_if]
     if len(systems) > 1 and isinstance(arguments.extrapolate, Path):
         raise UsageError("a plot of the extrapolation is about one system", fix="Score one folder at a time")
@@ -289,9 +308,9 @@ def run(arguments: argparse.Namespace) -> int:
         if given["prompts"] and not any(recipe.definition.prompted for recipe in recipes):
             say("prompts: shown beside clips on the page; for the CLAP score name it too: -m all,clap")
         if ranking is None:
-            show(reports[""], arguments, seen[0], known)
+            show(reports[""], arguments, seen[0], known, columns)
         else:
-            _show_several(ranking, arguments)
+            _show_several(ranking, arguments, columns)
     if failed:
         raise CheckFailedError("; ".join(failed))
     return 0
@@ -344,7 +363,18 @@ def _for_hub(arguments: argparse.Namespace) -> dict[str, str]:
     return known
 
 
-def show(report: ScoreReport, arguments: argparse.Namespace, seen: Evaluation, known: Mapping[str, str]) -> None:
+def rendered(report: ScoreReport, form: str, columns: Sequence[str] | None = None) -> str:
+    """Return a report in a format of `FORMATS`; ``columns`` are those of a LaTeX table."""
+    return to_latex(report, columns) if form == "latex" else FORMATS[form](report)
+
+
+def show(
+    report: ScoreReport,
+    arguments: argparse.Namespace,
+    seen: Evaluation,
+    known: Mapping[str, str],
+    columns: Sequence[str] | None,
+) -> None:
     """Write a report where it was asked for, and what to know of it on stderr."""
     for name, summary in report.inputs().items():
         say(f"{name}: {'scored ' * (summary.scored is not None)}{summary.share} in {summary.path}")
@@ -361,11 +391,11 @@ def show(report: ScoreReport, arguments: argparse.Namespace, seen: Evaluation, k
         for left in [score for score in report.scores.values() if score.value is None]:
             say(f"{left.id} has no value and is left out: {left.reason}")
     else:
-        text = "" if arguments.format == "html" else FORMATS[arguments.format](report)
+        text = "" if arguments.format == "html" else rendered(report, arguments.format, columns)
     write_result(text, arguments.output, arguments.format, files)
 
 
-def _show_several(ranking: Ranking, arguments: argparse.Namespace) -> None:
+def _show_several(ranking: Ranking, arguments: argparse.Namespace, columns: Sequence[str] | None) -> None:
     """Write the table of several systems where it was asked for, and what to know of it on stderr."""
     from audiogen_metrics.ranking.tables import warnings_of
 
@@ -387,7 +417,7 @@ def _show_several(ranking: Ranking, arguments: argparse.Namespace) -> None:
         "json": ranking.to_json,
         "csv": ranking.to_csv,
         "markdown": ranking.to_markdown,
-        "latex": ranking.to_latex,
+        "latex": lambda: ranking.to_latex(columns=columns),
         "html": str,
     }
     write_result(formats[arguments.format](), arguments.output, arguments.format, files)

@@ -126,19 +126,15 @@ class History:
         return len(self.entries) - 1 - self.entries.index(best) >= patience
 
     def plot(self) -> None:
-        """Draw every score against the step, as the paper's Figure 2, to curves.png and curves.svg."""
+        """Draw every score over the steps as the paper's Figure 2 does: ``curves.pdf``, ``.svg``, ``.png``."""
         if len(self.entries) < 2:
             return
-        from audiogen_metrics.report.plots import Curve, Panel, draw
+        from audiogen_metrics.report.plots import draw_for_print
+        from audiogen_metrics.report.training import panels_over_steps
 
-        panels = []
-        for name in self.entries[0]["scores"]:
-            known = [entry for entry in self.entries if entry["scores"][name] is not None]
-            steps, values = [entry["step"] for entry in known], [entry["scores"][name] for entry in known]
-            if known:
-                panels.append(Panel(name, "step", name, [Curve(name, 0, steps, values, values, values)]))
-        for suffix in ("png", "svg"):
-            draw([panels], self._folder / f"curves.{suffix}")
+        last = self.entries[-1]
+        caption = f"Scores over the steps of the training: {last['n']} evaluation clips, protocol {last['protocol']}."
+        draw_for_print(panels_over_steps({"run": self.entries}), self._folder, "curves", caption, last["warnings"])
 
     def _take(self, entry: Mapping[str, Any]) -> None:
         if self._is_judged(entry):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -194,11 +194,14 @@ class Ranking:
 
         return written(to_markdown(self), path)
 
-    def to_latex(self, path: str | Path | None = None) -> str:
-        """Return the table for a paper, with booktabs, and BibTeX entries as comments."""
+    def to_latex(self, path: str | Path | None = None, columns: str | Iterable[str] | None = None) -> str:
+        """Return the table for a paper, with booktabs, and BibTeX entries as comments.
+
+        ``columns`` chooses what it shows: n, score ids, group, ci95.
+        """
         from audiogen_metrics.ranking.tables import to_latex
 
-        return written(to_latex(self), path)
+        return written(to_latex(self, columns), path)
 
     def to_html(self, path: str | Path | None = None) -> str:
         """Return one page with all systems: table, intervals, verdicts, warnings, and clips to hear.

@@ -6,12 +6,14 @@ import csv
 import io
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from audiogen_metrics.report import tables
-from audiogen_metrics.report.tables import markdown, tex
+from audiogen_metrics.report.labels import labels_of
+from audiogen_metrics.report.latex import Column, Table, breakable, interval, number, places, tex
+from audiogen_metrics.report.tables import markdown
 from audiogen_metrics.results import EXACT, TABLE_WIDTH, Score
 from audiogen_metrics.text import escaped
 
@@ -247,32 +249,48 @@ def to_markdown(found: Ranking) -> str:
     return f"{header}|{'---|' * len(rows[0])}\n{''.join(body)}\n{listed}"
 
 
-def to_latex(found: Ranking) -> str:
-    """Return a table with a row per system and its intervals below it, and BibTeX entries as comments."""
-    scores = _header(found)
-    columns = [rf"{tex(score.id)} $\{'uparrow' if score.higher_is_better else 'downarrow'}$" for score in scores]
-    rows = []
-    for label, report in found.reports.items():
-        values, intervals = [tex(label), str(report.gen.scored)], ["", ""]
-        for score_id in found.score_ids:
-            value, interval, _, group = _cells(found, score_id, label)
-            shown = "--" if value == "null" else value.rstrip("*")
-            shown = rf"\textbf{{{shown}}}" if value.endswith("*") else shown
-            values.append(shown + rf"\textsuperscript{{{group}}}" * bool(group))
-            intervals.append(rf"{{\footnotesize {interval}}}" if interval else "")
-        rows.append(" & ".join(values) + r" \\")
-        if any(intervals):
-            rows.append(" & ".join(intervals) + r" \\")
-    works = found.first.citations()
-    notes = "".join(f"% {escaped(note)}\n" for note in [*_head(found), *remarks_of(found), *_warnings(found)])
-    entries = "".join(f"% {line}\n" for work in works for line in work.bibtex().splitlines())
-    body = "\n".join(rows)
-    return (
-        "% Needs \\usepackage{booktabs}\n"
-        f"{notes}\\begin{{table}}\n\\centering\n\\caption{{{_caption(found)}}}\n"
-        f"\\begin{{tabular}}{{lr{'r' * len(scores)}}}\n\\toprule\n"
-        f"system & $n$ & {' & '.join(columns)} \\\\\n\\midrule\n"
-        f"{body}\n\\bottomrule\n\\end{{tabular}}\n\\end{{table}}\n{entries}"
+def to_latex(found: Ranking, columns: str | Iterable[str] | None = None) -> str:
+    """Return a table with a row per system and its intervals below it, and BibTeX entries as comments.
+
+    ``columns`` chooses among n, score ids, group and ci95; None shows all.
+    """
+    labels = labels_of(found.score_ids)
+    legend = {"group": tex(rule(found)) if any(found.groups.values()) else ""}
+    if any(score.ci95 is not None for each in found.reports.values() for score in each.scores.values()):
+        legend["ci95"] = r"Brackets: 95\,\% intervals over clips."
+        if any(score.ci95_ref == "exact" for each in found.reports.values() for score in each.scores.values()):
+            legend["ci95"] += " The reference is taken as exact."
+    return Table(
+        [
+            Column("system", "system", [breakable(label) for label in found.reports], "l", stays=True),
+            Column("n", "$n$", [str(report.gen.scored) for report in found.reports.values()]),
+            *(_latex_column(found, score_id, labels[score_id]) for score_id in found.score_ids),
+        ],
+        _caption(found),
+        {name: text for name, text in legend.items() if text},
+        notes=[
+            *_head(found),
+            *remarks_of(found),
+            *_warnings(found),
+            *(f"{label}: {score_id}" for score_id, label in labels.items()),
+        ],
+        works=found.first.citations(),
+    ).render(columns)
+
+
+def _latex_column(found: Ranking, score_id: str, label: str) -> Column:
+    scores = found.scores(score_id)
+    decimals = places([score.value for score in scores.values()])
+    cells = [number(scores[label].value, decimals) for label in found.reports]
+    best, groups = found.best(score_id), found.groups.get(score_id, {})
+    return Column(
+        score_id,
+        tex(label),
+        [rf"\textbf{{{cell}}}" if system in best else cell for system, cell in zip(found.reports, cells, strict=True)],
+        beside={
+            "group": [rf"\textsuperscript{{{groups[each]}}}" if groups.get(each) else "" for each in found.reports]
+        },
+        below={"ci95": [interval(scores[each].ci95, decimals) for each in found.reports]},
     )
 
 
@@ -280,15 +298,7 @@ def _caption(found: Ranking) -> str:
     report, keys = found.first, ",".join(work.key for work in found.first.citations())
     against = "" if report.ref is None else f" against {report.ref.clips.replace('clips', 'reference clips')}"
     text = f"Scores of $n$ clips of each system{against}, protocol {tex(report.protocol)}" + rf"~\cite{{{keys}}}."
-    if any(found.best(score_id) for score_id in found.score_ids):
-        text += " Bold: best value."
-    if any(score.ci95 is not None for each in found.reports.values() for score in each.scores.values()):
-        text += r" Brackets: 95\,\% intervals over clips."
-        if any(score.ci95_ref == "exact" for each in found.reports.values() for score in each.scores.values()):
-            text += " The reference is taken as exact."
-    if any(found.groups.values()):
-        text += f" {tex(rule(found))}"
-    return text
+    return text + " Bold: best value." * any(found.best(score_id) for score_id in found.score_ids)
 
 
 def to_fragment(found: Ranking) -> str:

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 def draw_fits(evaluation: Evaluation, path: Path) -> None:
     """Draw every score that extrapolates over 1 / n, with its line; InsufficientDataError where there is none."""
-    from audiogen_metrics.report.plots import Curve, Panel, draw
+    from audiogen_metrics.report.labels import labels_of
+    from audiogen_metrics.report.plots import COLUMN, Curve, Panel, draw
 
+    labels = labels_of(recipe.score_id for recipe in evaluation.recipes)
     panels = []
     lacking: InsufficientDataError | None = None
     for recipe in evaluation.recipes:
@@ -29,10 +31,10 @@ def draw_fits(evaluation: Evaluation, path: Path) -> None:
             line = [fit.value, fit.value + fit.slope * x[-1]]
             points = Curve("subsets", 0, x, fit.distances, fit.distances, fit.distances)
             fitted = Curve("line", 1, [0, x[-1]], line, line, line)
-            panels.append(Panel(title_of(fit), "1 / n", recipe.score_id, [points, fitted]))
+            panels.append(Panel(title_of(fit), "1 / n", labels[recipe.score_id], [points, fitted]))
     if not panels:
         raise lacking or InsufficientDataError("there is no FD or FAD to extrapolate", where=path)
-    draw([panels], path)
+    draw([panels], path, width=COLUMN * len(panels) if path.suffix == ".pdf" else None)
 
 
 def title_of(fit: Extrapolation) -> str:

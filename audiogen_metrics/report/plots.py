@@ -1,25 +1,46 @@
-"""Curves as figures; the only place that knows matplotlib."""
+"""Curves as figures, for the screen and for print; the only place that knows matplotlib."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiogen_metrics.errors import UsageError
+from audiogen_metrics.report.latex import including
+from audiogen_metrics.writing import write_result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-# Told apart by dash, marker and grey value too: figures are printed.
-_STYLES: tuple[dict[str, Any], ...] = (
-    {"color": "#1b4965", "linestyle": "-", "marker": "o"},
-    {"color": "#c1521b", "linestyle": "--", "marker": "s"},
-    {"color": "#6a9a3d", "linestyle": "-.", "marker": "^"},
-    {"color": "#9b7fb8", "linestyle": ":", "marker": "D"},
-    {"color": "#3a3a3a", "linestyle": (0, (1, 1)), "marker": "v"},
-)
+FORMATS = (".pdf", ".svg", ".png")
+"""What a figure can be written as, by suffix."""
+
+PAGE, COLUMN = 7.16, 3.5
+"""Width of the text and of one column of a two-column page, in inches."""
+
+IN_A_ROW = 4
+"""Panels beside each other in print, as in the figures of arXiv 2303.03857."""
+
+# Lines differ in dash, marker and grey value as well as in colour. The lists have lengths without a common divisor, so
+# that many lines can be told apart before all of it comes again.
+_COLOURS = ("#1a1a1a", "#0b5394", "#b8405e", "#d9782d", "#8fbf9f")
+_DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (1, 1.2)))
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+
+_SETTINGS = {
+    "svg.hashsalt": "audiogen-metrics",
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+    "text.parse_math": False,  # names may have any characters
+}
+
+_METADATA: dict[str, dict[str, Any]] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
+"""Nothing that differs from run to run."""
 
 
 @dataclass(frozen=True)
@@ -45,52 +66,127 @@ class Panel:
     minimum_span: float = 0.0
 
 
-def draw(rows: Sequence[Sequence[Panel]], path: Path, *, title: str = "") -> None:
-    """Draw panels in rows and write them to ``path``; its suffix, such as ``.png`` or ``.svg``, is the format.
+def draw_for_print(
+    panels: Sequence[Panel], folder: Path, name: str, caption: str, notes: Sequence[str] = ()
+) -> list[Path]:
+    """Draw panels in rows of four as a page of a paper prints them, and return the files.
 
-    Equal panels give equal files.
+    ``NAME.pdf``, ``.svg`` and ``.png`` are as wide as the text of a two-column page, ``NAME-column.pdf`` as one column;
+    ``NAME.tex`` includes one of them, with the caption.
+    """
+    rows = [panels[start : start + IN_A_ROW] for start in range(0, len(panels), IN_A_ROW)]
+    widths = {f"{name}{suffix}": PAGE for suffix in FORMATS} | {f"{name}-column.pdf": COLUMN}
+    for file, width in widths.items():
+        draw(rows, folder / file, width=width)
+    write_result(folder / f"{name}.tex", including(name, caption, notes).encode())
+    return [folder / file for file in (*widths, f"{name}.tex")]
+
+
+def draw(rows: Sequence[Sequence[Panel]], path: Path, *, title: str = "", width: float | None = None) -> None:
+    """Draw panels in rows and write them to ``path``; its suffix is the format. Equal panels give equal files.
+
+    Parameters
+    ----------
+    rows
+        Panels beside each other, and such rows below each other.
+    path
+        A ``.pdf``, which embeds its fonts as TrueType, ``.svg`` or ``.png``.
+    title
+        Above all panels.
+    width
+        In inches, for print; None makes panels as large as a screen has room for.
 
     Raises
     ------
     UsageError
-        A file that cannot be written, or a format that matplotlib does not know.
+        A file that cannot be written, or another format.
     """
+    suffix = path.suffix.lower()
+    if suffix not in FORMATS:
+        raise UsageError(f"{suffix or 'no suffix'} is no format of figures", path, f"Use {', '.join(FORMATS)}")
     import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    file = io.BytesIO()
+    text = 9.0 if width is None else 7.0 if width / max(map(len, rows)) > 1.5 else 5.5
+    settings: Any = {"font.size": text, "axes.titlesize": text, "legend.fontsize": text, **_SETTINGS}
+    if width is not None:
+        settings |= {"figure.constrained_layout.w_pad": 0.02, "figure.constrained_layout.h_pad": 0.02}
+    with mpl.rc_context(settings):
+        figure = _figure(rows, title, width, text)
+        dpi = 150 if width is None else 300
+        figure.savefig(file, format=suffix[1:], dpi=dpi, metadata=_METADATA.get(suffix))
+    write_result(path, file.getvalue())
+
+
+def _figure(rows: Sequence[Sequence[Panel]], title: str, width: float | None, text: float) -> Figure:
     from matplotlib.figure import Figure
 
     columns = max(map(len, rows))
-    with mpl.rc_context({"svg.hashsalt": "audiogen-metrics", "svg.fonttype": "none", "font.size": 9}):
-        figure = Figure(figsize=(3.1 * columns, 2.7 * len(rows) + 0.6), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.subplots(len(rows), columns, squeeze=False)
-        labels: dict[str, Any] = {}
-        for line, panels in zip(axes, rows, strict=True):
-            for place, panel in zip(line, panels, strict=False):
-                labels |= _panel(place, panel)
-            for place in line[len(panels) :]:
-                place.set_visible(False)
-        figure.legend(labels.values(), labels.keys(), loc="outside lower center", ncols=len(labels), frameon=False)
-        if title:
-            figure.suptitle(title, fontsize=10)
-        try:
-            figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
-        except OSError as error:
-            raise UsageError(f"cannot be written ({error.strerror})", where=path) from error
+    names = dict.fromkeys(curve.label for panels in rows for panel in panels for curve in panel.curves)
+    across = _beside_each_other(names, (width or 3.1 * columns) * 72 / text)
+    if width is None:
+        size = (3.1 * columns, 2.7 * len(rows) + 0.6)
+    else:
+        lines = 4 * len(rows) + 1.6 * math.ceil(len(names) / across) + 2
+        size = (width, max(0.15 * width, 0.65) * len(rows) + lines * text / 72)
+    figure = Figure(size, layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    handles: dict[str, Any] = {}
+    shared = {panel.x_label for panels in rows for panel in panels}
+    for line, panels in zip(axes, rows, strict=True):
+        for place, panel in zip(line, panels, strict=False):
+            handles |= _panel(place, panel, text)
+            place.locator_params(axis="x", nbins=2 if size[0] / columns < 1 else 4, steps=[1, 2, 5, 10])
+            place.set_xlabel("" if len(shared) == 1 else panel.x_label)
+        for place in line[len(panels) :]:
+            place.set_visible(False)
+    if len(shared) == 1:
+        figure.supxlabel(shared.pop(), fontsize=text)
+    if len(names) > 1:
+        spaces = {"handlelength": 3.2, "handletextpad": 0.5, "columnspacing": 1.3, "borderaxespad": 0.0}
+        chosen = [handles[name] for name in names]
+        figure.legend(chosen, [*names], loc="outside upper center", ncols=across, frameon=False, **spaces)
+    if title:
+        figure.suptitle(title, fontsize=text + 1)
+    return figure
 
 
-def _panel(axes: Axes, panel: Panel) -> dict[str, Any]:
-    labels = {}
+def _beside_each_other(names: Iterable[str], room: float) -> int:
+    """Return how many names of a legend stand in a row of ``room`` ems, so that the rows are about as long."""
+    lengths = [*map(len, names)]
+    fitting = max(1, min(len(lengths), math.floor(room / (0.6 * max(lengths, default=0) + 5))))
+    return math.ceil(len(lengths) / math.ceil(len(lengths) / fitting)) if lengths else 1
+
+
+def _panel(axes: Axes, panel: Panel, text: float) -> dict[str, Any]:
+    labels, scale = {}, text / 9
+    widths: dict[str, Any] = {"markersize": 3.4 * scale, "linewidth": 1.2 * scale, "markeredgewidth": 0.7 * scale}
     for curve in panel.curves:
-        style = _STYLES[curve.style % len(_STYLES)]
-        (labels[curve.label],) = axes.plot(curve.x, curve.middle, markersize=3, linewidth=1.2, **style)
+        style = style_of(curve.style, len(curve.x))
+        (labels[curve.label],) = axes.plot(curve.x, curve.middle, **widths, **style)
         axes.fill_between(curve.x, curve.low, curve.high, color=style["color"], alpha=0.18, linewidth=0)
-    axes.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label)
+    axes.set(title=panel.title, ylabel=panel.y_label)
     low, high = axes.get_ylim()
     if high - low < panel.minimum_span:
         middle = (low + high) / 2
         axes.set_ylim(middle - panel.minimum_span / 2, middle + panel.minimum_span / 2)
     axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_linewidth(0.8 * scale)
+    axes.tick_params(width=0.8 * scale, length=3 * scale, pad=2.5 * scale)
+    axes.locator_params(axis="y", nbins=5)
     axes.grid(alpha=0.25, linewidth=0.5)
     axes.margins(x=0.02)
     return labels
+
+
+def style_of(number: int, points: int = 1) -> dict[str, Any]:
+    """Return how the line of this number is drawn; of many points about eight have a marker."""
+    colour = _COLOURS[number % len(_COLOURS)]
+    every = max(1, math.ceil(points / 8))
+    return {
+        "color": colour,
+        "linestyle": _DASHES[number % len(_DASHES)],
+        "marker": _MARKERS[number % len(_MARKERS)],
+        "markerfacecolor": "white" if number % 2 else colour,
+        "markevery": (number % every, every),
+    }

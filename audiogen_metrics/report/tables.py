@@ -1,4 +1,4 @@
-"""Reports and other rows of results as CSV and Markdown."""
+"""Reports and other rows of results as CSV, Markdown and LaTeX."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import html
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from audiogen_metrics.errors import UsageError, option
+from audiogen_metrics.report.labels import labels_of
+from audiogen_metrics.report.latex import Column, Table, breakable, interval, number, places, tex
 from audiogen_metrics.results import EXACT, ScoreReport, n_ref_of
 from audiogen_metrics.text import escaped
 
@@ -22,6 +24,8 @@ COLUMNS = (
     *("better", "metric", "backbone", "protocol", "reason", "ci95_ref", "remarks", "p"),
 )
 
+LATEX_COLUMNS, LATEX_PARTS = ("value", "ci95", "p", "n_gen", "n_ref"), ("std",)
+"""What the LaTeX table of a report may show, and what may stand beside its values."""
 
 AV_BENCHMARK: Mapping[str, tuple[str, str]] = {
     "fad_vggish": ("FD-VGG", ""),
@@ -145,78 +149,54 @@ def clips_to_csv(evaluations: Mapping[str, Evaluation]) -> str:
     return file.getvalue()
 
 
-_TEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "%": r"\%",
-    "_": r"\_",
-    "&": r"\&",
-    "#": r"\#",
-    "$": r"\$",
-    "^": r"\textasciicircum{}",
-    "~": r"\textasciitilde{}",
-    "|": r"\textbar{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "±": r"$\pm$",
-    "–": "--",
-    "×": r"$\times$",
-}
-
-
-def to_latex(report: ScoreReport) -> str:
+def to_latex(report: ScoreReport, columns: str | Iterable[str] | None = None) -> str:
     """Return the scores as a LaTeX table with n, p where one is known, protocol and citations; BibTeX in comments.
+
+    ``columns`` chooses among value, std, ci95, p, n_gen and n_ref; None shows all that there are.
+
+    Raises
+    ------
+    UsageError
+        An unknown column.
 
     Examples
     --------
     >>> from audiogen_metrics.results import InputSummary, Score, ScoreReport
     >>> summary = InputSummary("gen", 4, 4, 0, 20.0, "00")
     >>> score = Score("fd_panns", "fd", "panns-cnn14-16k", 24.5, False, 4, 4)
-    >>> print(to_latex(ScoreReport({"fd_panns": score}, "audioldm", summary, summary)).splitlines()[8])
-    fd\\_panns $\\downarrow$ & 24.5 & -- & 4 & 4 \\\\
+    >>> print(to_latex(ScoreReport({"fd_panns": score}, "audioldm", summary, summary)).splitlines()[11])
+    FD $\\downarrow$ & 24.50 & 4 & 4 \\\\
     """
-    rows = []
-    with_p = any("chance_p" in score.details for score in report.scores.values())
-    for score in report.scores.values():
-        value = "--" if score.value is None else f"{score.value:.4g}"
-        if score.std is not None:
-            value += rf" $\pm$ {score.std:.2g}"
-        interval = "--" if score.ci95 is None else "[{:.4g}, {:.4g}]".format(*score.ci95)
-        interval += "$^*$" * (score.ci95_ref == "exact")
-        arrow = r"$\uparrow$" if score.higher_is_better else r"$\downarrow$"
-        p = f"{score.details['chance_p']:.2g}" if "chance_p" in score.details else "--"
-        cells = [
-            f"{tex(score.id)} {arrow}",
-            value,
-            interval,
-            *([p] if with_p else []),
-            str(score.n_gen),
-            n_ref_of(score, "--"),
-        ]
-        rows.append(" & ".join(cells) + r" \\")
+    scores = [*report.scores.values()]
+    labels = labels_of(report.scores)
+    decimals = [places([score.value, score.std]) for score in scores]
+    pairs = [*zip(scores, decimals, strict=True)]
+    spreads = ["" if score.std is None else rf" $\pm$ {number(score.std, fixed)}" for score, fixed in pairs]
+    exact = [score.ci95_ref == "exact" for score in scores]
+    intervals = [
+        (interval(score.ci95, fixed) or "--") + "$^*$" * each for (score, fixed), each in zip(pairs, exact, strict=True)
+    ]
+    p = [f"{score.details['chance_p']:.2g}" if "chance_p" in score.details else "--" for score in scores]
+    found = [
+        Column("score", "score", [tex(labels[score.id]) for score in scores], "l", stays=True),
+        Column("value", "value", [number(score.value, fixed) for score, fixed in pairs], beside={"std": spreads}),
+        Column("ci95", r"95\,\% interval", intervals),
+        Column("p", "$p$", p),
+        Column("n_gen", "$n$ gen", [str(score.n_gen) for score in scores]),
+        Column("n_ref", "$n$ ref", [n_ref_of(score, "--") for score in scores]),
+    ]
+    used = [*(name for name, there in (("ci95", any(each.ci95 for each in scores)), ("p", {*p} != {"--"})) if there)]
     works = report.citations()
-    notes = "".join(f"% {escaped(note)}\n" for note in report.notes())
-    entries = "".join(f"% {line}\n" for work in works for line in work.bibtex().splitlines())
-    head = rf"score & value & 95\,\% interval & {'$p$ & ' * with_p}$n$ gen & $n$ ref \\"
-    caption = (
-        " against ".join(f"{tex(summary.path)} ({summary.clips})" for summary in report.inputs().values())
-        + f", protocol {tex(report.protocol)}"
-        rf"~\cite{{{','.join(work.key for work in works)}}}."
-    )
-    if any(score.ci95_ref == "exact" for score in report.scores.values()):
-        caption += f" $^*$: {EXACT}."
-    return (
-        "% Needs \\usepackage{booktabs}\n"
-        f"{notes}\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n"
-        f"\\begin{{tabular}}{{l{'r' * (4 + with_p)}}}\n\\toprule\n"
-        f"{head}\n\\midrule\n" + "\n".join(rows) + "\n\\bottomrule\n\\end{tabular}\n\\end{table}\n" + entries
-    )
-
-
-def tex(text: str) -> str:
-    """Return text as LaTeX prints it."""
-    return "".join(_TEX.get(character, character) for character in escaped(text))
+    caption = " against ".join(f"{breakable(each.path)} ({each.clips})" for each in report.inputs().values())
+    caption += rf", protocol {tex(report.protocol)}~\cite{{{','.join(work.key for work in works)}}}."
+    return Table(
+        found,
+        caption,
+        {"ci95": f"$^*$: {EXACT}."} if any(exact) else {},
+        ["value", "std", *used, "n_gen", "n_ref"],
+        notes=[*report.notes(), *(f"{label}: {score_id}" for score_id, label in labels.items())],
+        works=works,
+    ).render(columns)
 
 
 def records_to_csv(records: Sequence[Mapping[str, object]]) -> str:

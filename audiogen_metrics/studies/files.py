@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from audiogen_metrics.report.plots import Curve, Panel, draw
+from audiogen_metrics.report.labels import in_papers_order, labels_of
+from audiogen_metrics.report.plots import Curve, Panel, draw, draw_for_print
 from audiogen_metrics.report.tables import markdown, records_to_csv, records_to_markdown
-from audiogen_metrics.studies.study import Axis, Study
+from audiogen_metrics.studies.study import CONTROL, Axis, Study
 from audiogen_metrics.studies.verdicts import MINIMUM_CHANGE
 from audiogen_metrics.text import escaped
 from audiogen_metrics.writing import written
@@ -22,6 +24,8 @@ ANSWERS = {
     "no verdict": "no verdict: repeats do not differ",
 }
 
+_DOSES: Mapping[Axis, str] = {"fraction": "share of clips corrupted", "severity": "severity"}
+
 NO_VERDICT = (
     "No verdict: no score differs from repeat to repeat, so nothing says what chance would do. Study shares between 0 "
     "and 1, or draw the corruption anew (agm study --redraw-parameters), with 2 or more repeats."
@@ -32,7 +36,8 @@ def write_study(study: Study, folder: Path) -> list[Path]:
     """Write every form of a study into ``folder`` and return the files.
 
     ``study.json`` is everything; ``points.csv`` and ``verdicts.csv`` its tables; ``study.md`` the verdicts for
-    people; ``fraction.png`` and ``.svg`` (and ``severity``) the curves.
+    people; ``fraction.pdf``, ``.svg``, ``.png`` and ``fraction-column.pdf`` (and ``severity``) the curves as a paper
+    prints them, with ``fraction.tex``; ``fraction-probes.svg`` and ``.png`` each of them by itself, for a screen.
 
     Raises
     ------
@@ -48,11 +53,13 @@ def write_study(study: Study, folder: Path) -> list[Path]:
     for name, text in texts.items():
         written(text, folder / name)
     files = [folder / name for name in texts]
+    notes = [*filter(None, [study.caveat]), *study.warnings]
     axes: tuple[Axis, ...] = ("fraction", "severity")
     for axis in axes:
         if any(point.axis == axis for point in study.points):
+            files += draw_for_print(panels_by_score(study, axis), folder, axis, caption_of(study), notes)
             for suffix in (".png", ".svg"):
-                files.append(folder / f"{axis}{suffix}")
+                files.append(folder / f"{axis}-probes{suffix}")
                 draw(panels(study, axis), files[-1], title=_title(study))
     return files
 
@@ -102,31 +109,63 @@ def to_markdown(study: Study) -> str:
     return f"{_title(study)}\n\n{records_to_markdown(rows)}{listed}"
 
 
+def caption_of(study: Study, name: str | None = None) -> str:
+    """Return what must stand below the curves of `panels_by_score`: on which set, by which protocol, how often."""
+    text = f"Scores of damaged recordings against the same recordings as they were: {name or study.ref.path}, "
+    text += f"{_title(study)}. Lines: mean of the repeats; bands: lowest and highest."
+    if CONTROL in study.probes:
+        text += f" {CONTROL.capitalize()} is the control: the way through the mel-spectrogram without a damage."
+    if any(run.clips != study.ref.scored for run in study.probes.values()):
+        own = ", ".join(
+            f"{probe} ({run.clips})" for probe, run in study.probes.items() if run.clips != study.ref.scored
+        )
+        text += f" On fewer clips, or on sequences of them, with scores of their own: {own}."
+    return text
+
+
+def panels_by_score(study: Study, axis: Axis) -> list[Panel]:
+    """Return a panel per metric, in its own units, with a curve per probe: the paper's Figure 1."""
+    labels, found = _labels(study), []
+    for score, label in labels.items():
+        curves = [_curve(study, (probe, score, axis), probe, style) for style, probe in enumerate(study.probes)]
+        scale = max(study.finding(probe, score, axis).scale for probe in study.probes)
+        found.append(Panel(label, _DOSES[axis], "", curves, 2 * MINIMUM_CHANGE * scale))
+    return found
+
+
 def panels(study: Study, axis: Axis) -> list[list[Panel]]:
     """Return a panel per probe: normalised in the first row, then one row per metric in its own units."""
-    scores = list(dict.fromkeys(finding.score for finding in study.findings))
-    label = {"fraction": "share of clips corrupted", "severity": "severity"}[axis]
+    labels = _labels(study)
 
-    def panel(probe: str, score: str) -> Panel:
-        curve = _curve(study, probe, score, axis, scores.index(score))
-        return Panel(probe, label, score, [curve], 2 * MINIMUM_CHANGE * study.finding(probe, score, axis).scale)
+    def panel(probe: str, score: str, style: int) -> Panel:
+        curve = _curve(study, (probe, score, axis), labels[score], style)
+        span = 2 * MINIMUM_CHANGE * study.finding(probe, score, axis).scale
+        return Panel(probe, _DOSES[axis], labels[score], [curve], span)
 
     def normalised(probe: str) -> Panel:
-        curves = [_curve(study, probe, score, axis, style, normalised=True) for style, score in enumerate(scores)]
-        return Panel(probe, label, "change / scale (+ worse)", curves, 2 * MINIMUM_CHANGE)
+        curves = [
+            _curve(study, (probe, score, axis), label, style, normalised=True)
+            for style, (score, label) in enumerate(labels.items())
+        ]
+        return Panel(probe, _DOSES[axis], "change / scale (+ worse)", curves, 2 * MINIMUM_CHANGE)
 
-    return [list(map(normalised, study.probes)), *([panel(probe, score) for probe in study.probes] for score in scores)]
+    rows = [[panel(probe, score, style) for probe in study.probes] for style, score in enumerate(labels)]
+    return [list(map(normalised, study.probes)), *rows]
 
 
-def _curve(study: Study, probe: str, score: str, axis: Axis, style: int, *, normalised: bool = False) -> Curve:
-    curve = study.curve(probe, score, axis)
+def _labels(study: Study) -> dict[str, str]:
+    return labels_of(in_papers_order(finding.score for finding in study.findings))
+
+
+def _curve(study: Study, what: tuple[str, str, Axis], label: str, style: int, *, normalised: bool = False) -> Curve:
+    curve = study.curve(*what)
     doses = sorted(curve)
     values = np.array([curve[dose] for dose in doses])
     if normalised:
-        verdict = study.finding(probe, score, axis)
+        verdict = study.finding(*what)
         worse = -1 if verdict.change * verdict.relative_change < 0 else 1
         values = worse * (values - values[0].mean()) / verdict.scale
-    return Curve(score, style, doses, list(values.mean(1)), list(values.min(1)), list(values.max(1)))
+    return Curve(label, style, doses, list(values.mean(1)), list(values.min(1)), list(values.max(1)))
 
 
 def _title(study: Study) -> str:

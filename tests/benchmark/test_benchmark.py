@@ -41,6 +41,11 @@ CLASSES = (
     "crying_baby",
     "insects",
 )
+FIGURES = tuple(
+    f"{name}{suffix}"
+    for name in ("figure1-esc50", "figure2")
+    for suffix in (".svg", ".png", ".pdf", "-column.pdf", ".tex")
+)
 TRAINING = {"steps": 4, "eval_every": 2, "warmup": 1, "seconds": 1.28}
 
 
@@ -299,7 +304,7 @@ def test_killed_at_random_and_resumed_the_tables_are_identical(
     resumed = launch(roots, out)
     output = resumed.communicate(timeout=400)[0]
     assert resumed.returncode == 0, output
-    for name in ("table1.json", "table1.csv", "table2.json", "table2.tex", "figure2.svg"):
+    for name in ("table1.json", "table1.csv", "table2.json", "table2.tex", *FIGURES):
         assert (out / name).read_bytes() == (tmp_path / "straight" / name).read_bytes(), name
     page = (out / "index.html").read_text()
     assert page == (tmp_path / "straight" / "index.html").read_text()

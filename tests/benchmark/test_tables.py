@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,12 +13,13 @@ from typing import Any
 
 import pytest
 
+from audiogen_metrics.benchmark.latex import chosen_columns
 from audiogen_metrics.benchmark.output import write
 from audiogen_metrics.benchmark.plans import Plan, make_plan
 from audiogen_metrics.benchmark.records import remarks_of, rows
 from audiogen_metrics.benchmark.running import RESULT, Benchmark, Result
 from audiogen_metrics.cli.main import main
-from audiogen_metrics.errors import DataError
+from audiogen_metrics.errors import DataError, UsageError
 from tests.benchmark.test_benchmark import CLASSES, TRAINING, settings
 from tests.datasets import miniatures
 
@@ -66,9 +68,6 @@ def table_of(path: Path) -> list[list[str]]:
     if path.suffix == ".md":
         lines = [line for line in text.splitlines() if line.startswith("| ")]
         return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    if path.suffix == ".tex":
-        lines = [line for line in text.splitlines() if line.endswith("\\\\")]
-        return [[cell.strip() for cell in line.removesuffix("\\\\").split("&")] for line in lines]
     if path.suffix == ".csv":
         return list(csv.reader(text.splitlines()))
     if path.suffix == ".json":
@@ -82,7 +81,7 @@ def test_all_rows_have_all_columns_in_every_format(roots: dict[str, str], tmp_pa
     plan = make_plan(["table1"], settings(roots, protocol="audioldm"))
     results = uneven(plan)
     write(plan, results, tmp_path)
-    for name in ("table1.md", "table1.tex", "table1.csv", "table1.json", "index.html"):
+    for name in ("table1.md", "table1.csv", "table1.json", "index.html"):
         header, *body = table_of(tmp_path / name)
         assert len(body) == len(plan.cells)
         assert {len(row) for row in body} == {len(header)}, name
@@ -227,8 +226,83 @@ def test_evaluations_that_failed_leave_a_gap_in_the_figure(roots: dict[str, str]
     results = [Result(cell, {}, 6, {"history": history[place % 3 :]}, ()) for place, cell in enumerate(plan.cells)]
     write(plan, results, tmp_path)
     figure = (tmp_path / "figure2.svg").read_text()
-    assert "fd_yamnet" in figure
-    assert "is_yamnet" in figure
+    for text in ("FD ↓", "IS ↑", "training steps (thousands)", "scratch, audio", "pre-trained, text"):
+        assert text in figure
+    assert "KL ↓" not in figure  # no evaluation has it
+    caption = (tmp_path / "figure2.tex").read_text()
+    assert "ESC-50" in caption
+    assert "12 evaluation clips" in caption
+
+
+def latex_rows(path: Path) -> list[list[str]]:
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("\\\\")]
+    return [[cell.strip() for cell in line.removesuffix("\\\\").split("&")] for line in lines]
+
+
+def test_latex_has_the_papers_columns_and_its_numbers_below_ours(roots: dict[str, str], tmp_path: Path) -> None:
+    plan = make_plan(["table1", "table2"], settings(roots, protocol="audioldm"))
+    write(plan, uneven(plan), tmp_path)
+    header, ours, theirs, *_ = latex_rows(tmp_path / "table1.tex")
+    metrics = ["FD $\\downarrow$", "IS $\\uparrow$", "KL $\\downarrow$", "FAD $\\downarrow$"]
+    assert header == ["dataset", "condition", *metrics]
+    assert ours == ["ESC-50", "text", "10.00", "11.00", "--", "13.00"]
+    assert theirs[2:] == [
+        "", "{\\footnotesize (5.55)}", "{\\footnotesize (3.01)}", "{\\footnotesize (5.95)}",
+    ]  # fmt: skip
+    header, ours, theirs, *_ = latex_rows(tmp_path / "table2.tex")
+    assert header == ["dataset", "start", "condition", "step (k)", *metrics]
+    assert ours[:5] == ["ESC-50", "scratch", "audio", "--", "10.00"]
+    assert theirs[3] == "{\\footnotesize (240)}"
+    text = (tmp_path / "table1.tex").read_text()
+    assert "Clips: ESC-50 12, UrbanSound8K 12." in text
+    assert "In parentheses: as published" in text
+    assert text.count("\\begin{tabular}") == 1
+    assert "% " + json.loads((tmp_path / "table1.json").read_text())["remarks"][0] in text
+
+
+def test_latex_shows_what_is_chosen(roots: dict[str, str], tmp_path: Path) -> None:
+    plan = make_plan(["table1", "table2"], settings(roots, protocol="audioldm"))
+    write(plan, uneven(plan), tmp_path, chosen_columns("FD,kl,step,ci95,difference"))
+    header, *body = latex_rows(tmp_path / "table1.tex")
+    assert header == ["dataset", "condition", "FD $\\downarrow$", "KL $\\downarrow$"]
+    assert ["", "", "", "{\\footnotesize $+$9.92}"] in body
+    header, *body = latex_rows(tmp_path / "table2.tex")
+    assert "step (k)" in header
+    assert any("[11.00, 13.00]" in row[-1] for row in body)
+    with pytest.raises(UsageError, match="Did you mean 'paper'"):
+        chosen_columns("fd,papr")
+    with pytest.raises(UsageError, match="Add one of fd, is, kl, fad"):
+        chosen_columns("step,paper")
+
+
+def test_wrong_columns_are_said_before_any_cell_runs(
+    roots: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(roots, "table1", tmp_path / "out", "--columns", "fd,nonsense")) == 2
+    assert "unknown column 'nonsense'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_figure_1_is_one_row_with_the_control(
+    roots: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    only = {"esc50": roots["esc50"]}
+    more = ("--repeats", "2", "--fractions", "0:1:0.5", "--columns", "fd")
+    assert main(command(only, "figure1", tmp_path / "out", *more)) == 0, capsys.readouterr().err
+    made = sorted(path.name for path in (tmp_path / "out").glob("figure1*"))
+    assert made == [
+        "figure1-esc50-column.pdf", "figure1-esc50.pdf", "figure1-esc50.png", "figure1-esc50.svg", "figure1-esc50.tex",
+    ]  # fmt: skip
+    figure = (tmp_path / "out" / "figure1-esc50.svg").read_text()
+    for text in ("FD ↓", "IS ↑", "KL ↓", "FAD ↓", "noise", "masking", "interference", "reordering", "resynthesis"):
+        assert figure.count(f">{text}<") == 1, text
+    caption = " ".join((tmp_path / "out" / "figure1-esc50.tex").read_text().replace("\\allowbreak{}", "").split())
+    for text in ("ESC-50", "24 clips", "2 repeats", "protocol yamnet", "Resynthesis is the control"):
+        assert text in caption
+    before = (tmp_path / "out" / "figure1-esc50.pdf").read_bytes()
+    shutil.rmtree(next((tmp_path / "out" / "cells").glob("study-*")) / "study")  # the result is all that is needed
+    assert main(command(only, "figure1", tmp_path / "out", *more)) == 0
+    assert (tmp_path / "out" / "figure1-esc50.pdf").read_bytes() == before
 
 
 def trained(plan: Plan, last_step: int) -> list[Result]:
@@ -252,6 +326,8 @@ def test_each_score_has_its_own_best_beside_that_of_the_row(roots: dict[str, str
     for name in ("table2.md", "table2.csv", "table2.json", "index.html"):
         header, *body = table_of(tmp_path / name)
         assert float(body[0][header.index("FAD best")]) == 9, name
+    write(plan, results, tmp_path, chosen_columns("fad,best"))
+    assert "best 9.00 at 0\\,k" in (tmp_path / "table2.tex").read_text()
     contributed = json.loads((tmp_path / "table2.json").read_text())["cells"][0]
     assert contributed["each_best"]["fad_vggish"] == {"value": 9.0, "step": 0}
     assert (contributed["last_step"], contributed["chosen_on"]) == (20_000, "evaluation")

@@ -47,15 +47,15 @@ def test_csv_ends_with_p() -> None:
 def test_latex_has_a_column_of_p_where_one_is_known() -> None:
     lines = report_with(fd=0.25).to_latex().splitlines()
     (head,) = [line for line in lines if line.startswith("score &")]
-    (fd,) = [line for line in lines if line.startswith(r"fd\_yamnet")]
-    (kl,) = [line for line in lines if line.startswith(r"kl\_yamnet")]
+    (fd,) = [line for line in lines if line.startswith("FD ")]
+    (kl,) = [line for line in lines if line.startswith("KL ")]
     place = [cell.strip() for cell in head.split("&")].index("$p$")
-    assert [row.split("&")[place].strip() for row in (fd, kl)] == ["0.25", "--"]
-    columns = next(line for line in lines if "begin{tabular}" in line).partition("}{")[2].rstrip("}")
+    assert [row.removesuffix(r"\\").split("&")[place].strip() for row in (fd, kl)] == ["0.25", "--"]
+    columns = next(line for line in lines if "begin{tabular}" in line).removesuffix("@{}}").partition("@{}")[2]
     assert len(columns) == head.count("&") + 1 == fd.count("&") + 1
     without = report_with().to_latex()
     assert "$p$" not in without
-    assert r"\begin{tabular}{lrrrr}" in without
+    assert r"\begin{tabular}{@{}lrrrr@{}}" in without
 
 
 def test_page_holds_what_the_report_holds(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from audiogen_metrics.backbones.yamnet import YAMNet
 from audiogen_metrics.embedding.extraction import EmbeddingSet, ExtractionOptions
 from audiogen_metrics.errors import InsufficientDataError, UsageError
 from audiogen_metrics.protocols import get_protocol
+from audiogen_metrics.records import read
 from audiogen_metrics.studies import Study, sanity
-from audiogen_metrics.studies.files import panels, summary, to_markdown, write_study
+from audiogen_metrics.studies.files import caption_of, panels, panels_by_score, summary, to_markdown, write_study
 from audiogen_metrics.studies.study import Effort, Measure, Plan, _scale, run_study
 from audiogen_metrics.studies.verdicts import judge
 from tests.conftest import EXAMPLES, Run
@@ -185,7 +186,8 @@ def test_nonsense_is_refused_before_anything_is_embedded() -> None:
 def test_files_are_complete_and_equal_for_equal_studies(controls: Study, tmp_path: Path) -> None:
     first, second = write_study(controls, tmp_path / "a"), write_study(controls, tmp_path / "b")
     assert {path.name for path in first} == {
-        "study.json", "points.csv", "verdicts.csv", "study.md", "fraction.png", "fraction.svg",
+        "study.json", "points.csv", "verdicts.csv", "study.md", "fraction.pdf", "fraction.png", "fraction.svg",
+        "fraction-column.pdf", "fraction.tex", "fraction-probes.png", "fraction-probes.svg",
     }  # fmt: skip
     for one, two in zip(first, second, strict=True):
         assert one.read_bytes() == two.read_bytes()
@@ -194,6 +196,13 @@ def test_files_are_complete_and_equal_for_equal_studies(controls: Study, tmp_pat
     assert "responds" in to_markdown(controls)
     assert "flat" in summary(controls)
     assert [len(row) for row in panels(controls, "fraction")] == [3] * 5
+    row = panels_by_score(controls, "fraction")
+    assert [panel.title for panel in row] == ["FD ↓", "IS ↑", "KL ↓", "FAD ↓"]
+    assert all([curve.label for curve in panel.curves] == [*controls.probes] for panel in row)
+    caption = caption_of(controls)
+    assert f"{controls.ref.scored} clips" in caption
+    assert controls.ref.path in caption
+    assert read(Study, json.loads(controls.to_json())) == controls
 
 
 def test_verdicts() -> None:
