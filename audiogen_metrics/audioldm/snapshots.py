@@ -31,6 +31,9 @@ PUBLISHED: dict[str, str | None] = {
 }
 """Published checkpoints, each with the full CLAP that its text tower came from, where the hub has one."""
 
+ORIGIN = "origin.json"
+"""In a folder made from a checkpoint of AudioLDM's own code: which file that was."""
+
 _WEIGHTS = ("*.safetensors", "*.bin")
 _FILES = ("*.json", "*.txt", "*.safetensors", "*.bin")
 
@@ -47,6 +50,19 @@ class Snapshot:
         """Whether its weights are known to be random, as `write_tiny` marks them."""
         return (self.folder / MARKER).exists()
 
+    @property
+    def converted_from(self) -> dict[str, str]:
+        """Return name and SHA-256 of AudioLDM's own checkpoint behind the folder, and which weights of it were taken.
+
+        Empty for a folder that is not made from one. MissingWeightsError where that cannot be read.
+        """
+        path = self.folder / ORIGIN
+        try:
+            content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+            return {str(name): str(content[name]) for name in ("model", "sha256", "denoiser") if "sha256" in content}
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise MissingWeightsError("cannot be read", where=path, fix="Convert the checkpoint again") from error
+
     def digests(self) -> dict[str, str]:
         """Return the SHA-256 of every weights file by its path in the snapshot."""
         files = sorted({file for part in PARTS for file in weights_files(self.folder / part)})
@@ -55,6 +71,8 @@ class Snapshot:
 
 def locate(model: str | Path) -> Snapshot:
     """Find a checkpoint: a folder, ``tiny-random``, or a name on the hub, downloaded once if that is allowed.
+
+    A file is taken as a checkpoint of AudioLDM's own code, and converted once.
 
     Raises
     ------
@@ -74,6 +92,12 @@ def locate(model: str | Path) -> Snapshot:
                 fix=f"Pass a folder with {', '.join(PARTS)}, as in cvssp/audioldm-s-full-v2",
             )
         return Snapshot(str(model), folder)
+    if folder.is_file():
+        from audiogen_metrics.audioldm.original import converted
+
+        return Snapshot(str(model), converted(folder))
+    if folder.suffix in (".ckpt", ".safetensors"):
+        raise MissingWeightsError("there is no such checkpoint", where=folder)
     require()
     return Snapshot(str(model), _from_hub(str(model)))
 
