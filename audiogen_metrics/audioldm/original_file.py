@@ -100,6 +100,8 @@ def read_original(path: Path) -> Original:
         digest, before = sha256_of(path), path.stat()
         content = _content(path)
         after = path.stat()
+    except MissingWeightsError:  # an OSError, too
+        raise
     except OSError as error:
         raise unusable(f"cannot be read ({error.strerror or error})", path) from error
     if (before.st_size, before.st_mtime_ns, before.st_ino) != (after.st_size, after.st_mtime_ns, after.st_ino):

@@ -138,15 +138,16 @@ def scheduler_config(betas: torch.Tensor) -> Config:
     """Return the configuration of ``DDIMScheduler`` for a schedule whose square roots lie on a line."""
     if betas.ndim != 1 or len(betas) < 2 or not betas.is_floating_point():
         raise UnknownLayoutError(f"has betas of the shape {tuple(betas.shape)}")
-    steps = len(betas)
-    first, last = (round(float(beta), 9) for beta in (betas[0], betas[-1]))
-    line = torch.linspace(first**0.5, last**0.5, steps, dtype=torch.float64, device="cpu") ** 2
-    if steps != 1000 or float((line - betas.double()).abs().max()) > 1e-7:
+    # Half precision keeps three digits.
+    steps, precision = len(betas), torch.finfo(betas.dtype).eps
+    first, last = (float(f"{float(beta):.{6 if precision < 1e-6 else 3}g}") for beta in (betas[0], betas[-1]))
+    line = torch.linspace(abs(first) ** 0.5, abs(last) ** 0.5, steps, dtype=torch.float64, device="cpu") ** 2
+    if steps != 1000 or not float((line - betas.double()).abs().max()) <= max(1e-7, precision * last):
         raise UnknownLayoutError(f"has another schedule of noise than AudioLDM ({steps} steps, {first:g} to {last:g})")
     return {
         "num_train_timesteps": steps,
-        "beta_start": float(f"{first:.6g}"),
-        "beta_end": float(f"{last:.6g}"),
+        "beta_start": first,
+        "beta_end": last,
         "beta_schedule": "scaled_linear",
         "clip_sample": False,
         "set_alpha_to_one": False,
