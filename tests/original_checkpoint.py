@@ -76,7 +76,7 @@ def original_state(
 ) -> dict[str, torch.Tensor]:
     """Return the state dict of a published checkpoint."""
     generator = torch.Generator().manual_seed(seed)
-    unet = {name: _tensor(name, shape, generator) for name, shape in _unet(width, multiples, layers)}
+    unet = {name: _tensor(name, shape, generator) for name, shape in unet_shapes(width, multiples, layers)}
     first_stage = {name: _tensor(name, shape, generator) for name, shape in (*_autoencoder(), *_vocoder())}
     first_stage["vocoder.conv_post.weight"] *= 5  # a sound that is no silence
     clap = {name: laion_tensor(name, shape, generator) for name, shape in _clap()}
@@ -138,11 +138,12 @@ def _schedule() -> dict[str, torch.Tensor]:
     return {name: value.float() for name, value in buffers.items()}
 
 
-def _unet(width: int, multiples: Sequence[int], layers: int) -> Shapes:
+def unet_shapes(width: int, multiples: Sequence[int], layers: int, joint: int = JOINT) -> Shapes:
+    """Yield name and shape of a denoiser's tensors, in the order of its modules."""
     embedding, last = 4 * width, len(multiples) - 1
     yield from _layer("time_embed.0", embedding, width)
     yield from _layer("time_embed.2", embedding, embedding)
-    yield from _layer("film_emb", embedding, JOINT)
+    yield from _layer("film_emb", embedding, joint)
     yield from _layer("input_blocks.0.0", width, 8, 3, 3)
     block, channels, skips = 1, width, [width]
     for level, multiple in enumerate(multiples):

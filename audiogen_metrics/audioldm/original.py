@@ -139,10 +139,11 @@ def _write(original: Original, output: Path, ema: bool | None, tokenizer: Any) -
                 _save_parts(original, weights, taken, part, tokenizer)
             origin = {"model": original.path.name, "sha256": original.sha256, "denoiser": taken.rstrip(".")}
             write_atomically(part / ORIGIN, json.dumps(origin, indent=2).encode())
-            if output.is_dir() and not any(output.iterdir()):
-                output.rmdir()
-            if not output.is_dir():  # else another process was faster
-                part.rename(output)
+            try:
+                part.rename(output)  # which replaces an empty folder
+            except OSError:
+                if not (output / ORIGIN).is_file():  # else another process was faster
+                    raise
         finally:
             shutil.rmtree(part, ignore_errors=True)
     except (OSError, SafetensorError) as error:
@@ -265,7 +266,7 @@ def _remark_on(channels: Sequence[int], path: Path) -> None:
     if channels[0] not in PUBLISHED_WIDTHS:
         warnings.warn(
             f"{path}: no published AudioLDM has {channels[0]} channels. How many of them an attention head has is not "
-            f"in the file: taken are {channels[-1] // original_heads(list(channels))[-1]}",
+            f"in the file; {channels[-1] // original_heads(list(channels))[-1]} are assumed",
             stacklevel=5,
         )
 
@@ -278,6 +279,7 @@ def _tokenizer_files(path: Path) -> tuple[Path, Path]:
     try:
         vocabulary, merges = find_all([WEIGHTS.get(name) for name in TOKENIZER])
     except MissingWeightsError as error:
+        read_original(path)  # what is no checkpoint needs no tokenizer
         fix = f"Run agm weights fetch {' '.join(TOKENIZER)}, or put roberta-base's vocab.json and merges.txt beside it"
         what = f"needs RoBERTa's tokenizer, which no checkpoint holds; {error.what}"
         raise MissingWeightsError(what, where=path, fix=fix) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 import types
@@ -14,18 +15,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 
 from audiogen_metrics.audioldm import convert_checkpoint
 from audiogen_metrics.audioldm.generation import AudioLDM
 from audiogen_metrics.audioldm.original_names import average_name, unet_names, vae_names
+from audiogen_metrics.audioldm.original_shapes import unet_config
 from audiogen_metrics.audioldm.snapshots import locate
 from audiogen_metrics.backbones.laion_clap import TOKENIZER
 from audiogen_metrics.cli.main import main
 from audiogen_metrics.errors import MissingWeightsError, UsageError
 from tests.checkpoints import write_tokenizer
 from tests.conftest import write_tone
-from tests.original_checkpoint import SCALE_FACTOR, original_state, write_original
+from tests.original_checkpoint import SCALE_FACTOR, original_state, unet_shapes, write_original
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*no published AudioLDM", "ignore:.*is converted once")
 
@@ -293,6 +296,9 @@ def test_without_a_tokenizer(file: Path, tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(MissingWeightsError, match="needs RoBERTa's tokenizer, which no checkpoint holds") as caught:
         locate(alone)
     assert f"agm weights fetch {' '.join(TOKENIZER)}" in str(caught.value)
+    (tmp_path / "note.txt").write_text("no checkpoint")
+    with pytest.raises(MissingWeightsError, match="is no checkpoint"):
+        locate(tmp_path / "note.txt")
     with pytest.raises(MissingWeightsError, match=r"neither vocab\.json and merges\.txt nor tokenizer\.json"):
         convert_checkpoint(alone, tmp_path / "out", tokenizer=tmp_path)
     (tmp_path / "tokenizer.json").write_text("{}")
@@ -335,6 +341,22 @@ def test_the_command(file: Path, home: Path, tmp_path: Path, capsys: pytest.Capt
     assert len(list((tmp_path / "clips").glob("*.wav"))) == 1
     assert main(["convert", str(tmp_path / "none.ckpt"), "-o", str(tmp_path / "new")]) == 4
     assert main(["convert", str(file), "-o", str(out)]) == 2
+
+
+@pytest.mark.parametrize(
+    ("width", "heads", "millions"),
+    [(128, (4, 8, 12, 20), 185.04), (192, (6, 12, 18, 30), 415.95), (256, (4, 8, 12, 20), 739.14)],
+)
+def test_the_published_sizes(width: int, heads: tuple[int, ...], millions: float) -> None:
+    """AudioLDM's own code says 415.95 M of the m model when it starts."""
+    shapes = dict(unet_shapes(width, (1, 2, 3, 5), 2, 512))
+    config = unet_config(shapes)
+    with torch.device("meta"):
+        own = {name: tuple(value.shape) for name, value in UNet2DConditionModel(**config).state_dict().items()}
+    names = unet_names(own, layers=2)
+    assert {names[name]: shape for name, shape in own.items()} == shapes
+    assert config["attention_head_dim"] == heads
+    assert sum(map(math.prod, shapes.values())) / 1e6 == pytest.approx(millions, abs=0.005)
 
 
 def test_no_two_weights_share_a_name(folder: Path) -> None:
