@@ -20,7 +20,14 @@ import torch
 from safetensors import SafetensorError
 
 from audiogen_metrics.audioldm.dependencies import quiet, require
-from audiogen_metrics.audioldm.original_file import Original, Tensors, differences, read_original, unusable
+from audiogen_metrics.audioldm.original_file import (
+    Original,
+    Tensors,
+    differences,
+    read_original,
+    stamp_of,
+    unusable,
+)
 from audiogen_metrics.audioldm.original_names import average_name, unet_names, vae_names, vocoder_names
 from audiogen_metrics.audioldm.original_shapes import (
     UnknownLayoutError,
@@ -38,6 +45,7 @@ from audiogen_metrics.backbones.weights import WEIGHTS, find_all, sha256_of
 from audiogen_metrics.errors import MissingWeightsError, UsageError, option, spoken
 from audiogen_metrics.options import as_path
 from audiogen_metrics.settings import cache_dir
+from audiogen_metrics.text import quoted
 from audiogen_metrics.writing import write_atomically
 
 VERSION = 1
@@ -137,6 +145,9 @@ def _write(original: Original, output: Path, ema: bool | None, tokenizer: Any) -
             part.chmod(0o755)
             with quiet():
                 _save_parts(original, weights, taken, part, tokenizer)
+            # Tensors were read from the disk until here.
+            if stamp_of(original.path) != original.stamp:
+                raise unusable("changed while it was read", original.path)
             origin = {"model": original.path.name, "sha256": original.sha256, "denoiser": taken.rstrip(".")}
             write_atomically(part / ORIGIN, json.dumps(origin, indent=2).encode())
             try:
@@ -168,7 +179,7 @@ def _denoiser(original: Original, ema: bool | None) -> tuple[Tensors, str]:
     if original.updates == 0:
         warnings.warn(
             f"{original.path}: its moving average was never brought up to date; "
-            f"{spoken('ema=False', '--no-ema')} takes the weights as trained",
+            f"{spoken('convert_checkpoint(…, ema=False)', 'agm convert --no-ema')} takes the weights as trained",
             stacklevel=4,
         )
     return {average[name]: value for name, value in original.average.items()}, _AVERAGE
@@ -306,5 +317,5 @@ def _tokenizer(path: Path, given: str | Path | None) -> Any:
 def _check_words(tokenizer: Any, words: int, path: Path) -> None:
     highest = max(tokenizer.get_vocab().values())
     if highest >= words:
-        fix = f"Pass that of RoBERTa as {option('tokenizer', 'FOLDER')}"
+        fix = f"Convert it with that of RoBERTa: agm convert {quoted(path)} --tokenizer FOLDER -o OUT"
         raise MissingWeightsError(f"knows {words} tokens, and its tokenizer has numbers up to {highest}", path, fix)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from safetensors.torch import load_file
 from audiogen_metrics.backbones.pretrained import load_tensors
 from audiogen_metrics.backbones.weights import sha256_of
 from audiogen_metrics.errors import MissingWeightsError
+from audiogen_metrics.text import quoted
 
 Tensors = dict[str, torch.Tensor]
 
@@ -62,8 +62,8 @@ class Original:
 
     Attributes
     ----------
-    path, sha256
-        The file.
+    path, sha256, stamp
+        The file, and what tells that it is still the same.
     unet, vae, vocoder, clap
         By original names.
     average
@@ -78,6 +78,7 @@ class Original:
 
     path: Path
     sha256: str
+    stamp: tuple[int, ...]
     unet: Tensors
     average: Tensors
     updates: int | None
@@ -97,25 +98,28 @@ def read_original(path: Path) -> Original:
         It cannot be read, refers to code, or has tensors that no AudioLDM has, or lacks some.
     """
     try:
-        digest, before = sha256_of(path), path.stat()
+        stamp, digest = stamp_of(path), sha256_of(path)
         content = _content(path)
-        after = path.stat()
     except MissingWeightsError:  # an OSError, too
         raise
     except OSError as error:
         raise unusable(f"cannot be read ({error.strerror or error})", path) from error
-    if (before.st_size, before.st_mtime_ns, before.st_ino) != (after.st_size, after.st_mtime_ns, after.st_ino):
-        raise unusable("changed while it was read", path)
     state = content.get("state_dict", content) if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
         raise unusable("has no state dict", path)
     strangers = [name for name, value in state.items() if not isinstance(value, torch.Tensor)]
     if strangers:
         raise unusable(f"has {strangers[0]}, which is no tensor", path)
-    return _sorted(dict(state), path, digest)
+    return _sorted(dict(state), path, digest, stamp)
 
 
-def _sorted(state: Tensors, path: Path, digest: str) -> Original:
+def stamp_of(path: Path) -> tuple[int, ...]:
+    """Return what changes with a file: size, times and place on the disk."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def _sorted(state: Tensors, path: Path, digest: str, stamp: tuple[int, ...]) -> Original:
     parts: dict[str, Tensors] = {part: {} for part, _ in _PARTS}
     rest = {}
     for name, value in state.items():
@@ -140,6 +144,7 @@ def _sorted(state: Tensors, path: Path, digest: str) -> Original:
     return Original(
         path=path,
         sha256=digest,
+        stamp=stamp,
         betas=betas,
         scaling=float(scale),
         updates=int(updates) if updates is not None and updates.numel() == 1 else None,
@@ -159,7 +164,7 @@ def differences(missing: Any, unexpected: Any) -> str:
 
 def unusable(what: str, path: Path) -> MissingWeightsError:
     """Return the error that says so, and how diffusers' own script is asked."""
-    given = shlex.quote(str(path))
+    given = quoted(path)
     command = f"python {SCRIPT} --checkpoint_path {given} --extract_ema --to_safetensors --dump_path OUT"
     fix = f"If it is an AudioLDM, convert it with diffusers' script (diffusers 0.16.1) and pass OUT: {command}"
     return MissingWeightsError(what, where=path, fix=fix)

@@ -20,6 +20,9 @@ from safetensors.torch import load_file, save_file
 
 from audiogen_metrics.audioldm import convert_checkpoint
 from audiogen_metrics.audioldm.generation import AudioLDM
+from audiogen_metrics.audioldm.original import _tokenizer
+from audiogen_metrics.audioldm.original import _write as write_parts
+from audiogen_metrics.audioldm.original_file import read_original
 from audiogen_metrics.audioldm.original_names import average_name, unet_names, vae_names
 from audiogen_metrics.audioldm.original_shapes import unet_config
 from audiogen_metrics.audioldm.snapshots import locate
@@ -153,7 +156,7 @@ def test_a_file_without_an_average(tmp_path: Path, home: Path) -> None:
 
 def test_an_average_that_was_never_updated(tmp_path: Path, home: Path, state: State) -> None:
     still = state | {"model_ema.num_updates": torch.tensor(0, dtype=torch.int)}
-    with pytest.warns(UserWarning, match=r"never brought up to date; ema=False takes"):
+    with pytest.warns(UserWarning, match=r"never brought up to date; convert_checkpoint\(…, ema=False\) takes"):
         convert(save(still, tmp_path / "tiny.ckpt"), home)
 
 
@@ -327,6 +330,15 @@ def test_places_that_cannot_be_used(file: Path, tmp_path: Path) -> None:
     assert (convert_checkpoint(file, tmp_path / "empty") / "clap" / "config.json").is_file()
     with pytest.raises(UsageError, match="cannot be written"):
         convert_checkpoint(file, file / "below" / "a file")
+
+
+def test_a_file_that_changes_meanwhile(file: Path, home: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copy(file, tmp_path / "tiny.ckpt"))
+    original = read_original(copy)
+    copy.touch()
+    with pytest.raises(MissingWeightsError, match="changed while it was read"):
+        write_parts(original, tmp_path / "out", None, _tokenizer(copy, home))
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.ckpt"]
 
 
 def test_the_command(file: Path, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
