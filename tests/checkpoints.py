@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +107,7 @@ def write_laion_clap(path: Path, backbone: type[LaionCLAP], seed: int = 0) -> Pa
     Names and shapes are spelt out, not taken from the network under test; laion_clap loads the file strictly.
     """
     generator = torch.Generator().manual_seed(seed)
-    state = {name: _laion_tensor(name, shape, generator) for name, shape in _laion_shapes(backbone)}
+    state = {name: laion_tensor(name, shape, generator) for name, shape in _laion_shapes(backbone)}
     constants = LogMel(48_000, 1024, 480, 50.0, 14_000.0).constants()
     state |= {f"audio_branch.{name}": tensor for name, tensor in constants.items()}
     state["audio_branch.bn0.running_mean"] = torch.full((64,), -30.0)
@@ -190,12 +190,25 @@ def write_tokenizer(folder: Path) -> Path:
 def _laion_shapes(backbone: type[LaionCLAP]) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Yield name and shape of laion_clap's tensors in the order of its modules, without the front end's constants."""
     width, depths = {"tiny": (96, (2, 2, 6, 2)), "base": (128, (2, 2, 12, 2))}[backbone.tower]
+    return laion_shapes(width, depths, fusion=backbone.fusion)
+
+
+def laion_shapes(
+    width: int,
+    depths: Sequence[int],
+    *,
+    fusion: bool = False,
+    text_width: int = 768,
+    text_layers: int = 12,
+    joint: int = 512,
+) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield what `_laion_shapes` does, of a CLAP of any size."""
     yield from (("logit_scale_a", ()), ("logit_scale_t", ()))
     yield from _norm("audio_branch.bn0", 64, batch=True)
     patch = "audio_branch.patch_embed"
     yield from _layer(f"{patch}.proj", width, 1, 4, 4)
     yield from _norm(f"{patch}.norm", width)
-    if backbone.fusion:
+    if fusion:
         yield from _layer(f"{patch}.mel_conv2d", width, 1, 4, 12)
         for branch, first in (("local", 0), ("global", 1)):
             block = f"{patch}.fusion_model.{branch}_att"
@@ -203,6 +216,7 @@ def _laion_shapes(backbone: type[LaionCLAP]) -> Iterator[tuple[str, tuple[int, .
             yield from _norm(f"{block}.{first + 1}", width // 4, batch=True)
             yield from _layer(f"{block}.{first + 3}", width, width // 4, 1, 1)
             yield from _norm(f"{block}.{first + 4}", width, batch=True)
+    last = len(depths) - 1
     for stage, depth in enumerate(depths):
         size, side = width * 2**stage, 64 // 2**stage
         for number in range(depth):
@@ -217,33 +231,34 @@ def _laion_shapes(backbone: type[LaionCLAP]) -> Iterator[tuple[str, tuple[int, .
             yield from _norm(f"{block}.norm2", size)
             yield from _layer(f"{block}.mlp.fc1", 4 * size, size)
             yield from _layer(f"{block}.mlp.fc2", size, 4 * size)
-        if stage < 3:
+        if stage < last:
             downsample = f"audio_branch.layers.{stage}.downsample"
             yield f"{downsample}.reduction.weight", (2 * size, 4 * size)
             yield from _norm(f"{downsample}.norm", 4 * size)
-    yield from _norm("audio_branch.norm", 8 * width)
-    yield from _layer("audio_branch.tscam_conv", 527, 8 * width, 2, 3)
+    heard = width * 2**last
+    yield from _norm("audio_branch.norm", heard)
+    yield from _layer("audio_branch.tscam_conv", 527, heard, 16 // 2**last, 3)
     yield from _layer("audio_branch.head", 527, 527)
     text = "text_branch.embeddings"
     yield f"{text}.position_ids", (1, 514)
     for name, rows in (("word", 50_265), ("position", 514), ("token_type", 1)):
-        yield f"{text}.{name}_embeddings.weight", (rows, 768)
-    yield from _norm(f"{text}.LayerNorm", 768)
-    for number in range(12):
+        yield f"{text}.{name}_embeddings.weight", (rows, text_width)
+    yield from _norm(f"{text}.LayerNorm", text_width)
+    for number in range(text_layers):
         layer = f"text_branch.encoder.layer.{number}"
         for name in ("query", "key", "value"):
-            yield from _layer(f"{layer}.attention.self.{name}", 768, 768)
-        yield from _layer(f"{layer}.attention.output.dense", 768, 768)
-        yield from _norm(f"{layer}.attention.output.LayerNorm", 768)
-        yield from _layer(f"{layer}.intermediate.dense", 3072, 768)
-        yield from _layer(f"{layer}.output.dense", 768, 3072)
-        yield from _norm(f"{layer}.output.LayerNorm", 768)
-    yield from _layer("text_branch.pooler.dense", 768, 768)
-    for side, size in (("text", 768), ("audio", 8 * width)):
-        yield from _layer(f"{side}_transform.sequential.0", 512, 512)
-        yield from _layer(f"{side}_transform.sequential.3", 512, 512)
-        yield from _layer(f"{side}_projection.0", 512, size)
-        yield from _layer(f"{side}_projection.2", 512, 512)
+            yield from _layer(f"{layer}.attention.self.{name}", text_width, text_width)
+        yield from _layer(f"{layer}.attention.output.dense", text_width, text_width)
+        yield from _norm(f"{layer}.attention.output.LayerNorm", text_width)
+        yield from _layer(f"{layer}.intermediate.dense", 4 * text_width, text_width)
+        yield from _layer(f"{layer}.output.dense", text_width, 4 * text_width)
+        yield from _norm(f"{layer}.output.LayerNorm", text_width)
+    yield from _layer("text_branch.pooler.dense", text_width, text_width)
+    for side, size in (("text", text_width), ("audio", heard)):
+        yield from _layer(f"{side}_transform.sequential.0", joint, joint)
+        yield from _layer(f"{side}_transform.sequential.3", joint, joint)
+        yield from _layer(f"{side}_projection.0", joint, size)
+        yield from _layer(f"{side}_projection.2", joint, joint)
 
 
 def _layer(name: str, *shape: int) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -257,7 +272,7 @@ def _norm(name: str, size: int, *, batch: bool = False) -> Iterator[tuple[str, t
         yield f"{name}.num_batches_tracked", ()
 
 
-def _laion_tensor(name: str, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+def laion_tensor(name: str, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
     last = name.rpartition(".")[2]
     if last in ("position_ids", "num_batches_tracked"):
         return torch.arange(math.prod(shape)).view(shape)

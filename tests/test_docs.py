@@ -29,6 +29,8 @@ OF_OTHERS = {
     *("--rdzv-backend", "--rdzv-id", "--rdzv-endpoint"),
     *("--cpu", "--multi_gpu", "--num_processes", "--num_machines", "--mixed_precision", "--dynamo_backend"),
     "--config_file",
+    *("--checkpoint_path", "--dump_path", "--extract_ema", "--to_safetensors"),
+    *("--model_channels", "--num_head_channels"),
 }
 """Flags of other programs that pages may name."""
 

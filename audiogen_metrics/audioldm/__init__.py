@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from audiogen_metrics.audioldm.generation import AudioLDM, AudioLDMGenerator
+    from audiogen_metrics.audioldm.original import convert_checkpoint
     from audiogen_metrics.audioldm.sampling import Sampling
     from audiogen_metrics.audioldm.tiny import TINY, write_tiny
 
-__all__ = ["TINY", "AudioLDM", "AudioLDMGenerator", "Sampling", "write_tiny"]
+__all__ = ["TINY", "AudioLDM", "AudioLDMGenerator", "Sampling", "convert_checkpoint", "write_tiny"]
 
 _HOME = {
     "AudioLDM": "generation",
     "AudioLDMGenerator": "generation",
     "Sampling": "sampling",
     "TINY": "tiny",
+    "convert_checkpoint": "original",
     "write_tiny": "tiny",
 }
 

@@ -79,6 +79,7 @@ class AudioLDM:
             "attention_head_dim": self.unet.config.attention_head_dim,
             "dtype": dtype,
             "device": device.type,
+            **({"converted_from": source} if (source := snapshot.converted_from) else {}),
         }
 
     @classmethod
@@ -96,7 +97,8 @@ class AudioLDM:
         Parameters
         ----------
         model
-            A name on the hub such as ``"cvssp/audioldm-s-full-v2"``, a folder laid out like one, or ``"tiny-random"``.
+            A name on the hub such as ``"cvssp/audioldm-s-full-v2"``, a folder laid out like one, a checkpoint of
+            AudioLDM's own code (``.ckpt``), which is converted once, or ``"tiny-random"``.
         device
             ``"auto"``, ``"cpu"``, ``"cuda"``, …
         dtype

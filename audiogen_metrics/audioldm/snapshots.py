@@ -32,7 +32,7 @@ PUBLISHED: dict[str, str | None] = {
 """Published checkpoints, each with the full CLAP that its text tower came from, where the hub has one."""
 
 ORIGIN = "origin.json"
-"""In a fine-tuned checkpoint: which published one it comes from, that one's CLAP and licence."""
+"""In a checkpoint that was made from another one: which, its CLAP and licence where known; see `Snapshot.origin`."""
 
 _WEIGHTS = ("*.safetensors", "*.bin")
 _FILES = ("*.json", "*.txt", "*.safetensors", "*.bin")
@@ -52,7 +52,10 @@ class Snapshot:
 
     @property
     def origin(self) -> Mapping[str, str]:
-        """Return what a fine-tuned checkpoint comes from: ``model``, and ``clap`` and ``licence`` where known.
+        """Return what a checkpoint comes from.
+
+        ``model``, and ``clap`` and ``licence`` where known; behind what was converted from a checkpoint of AudioLDM's
+        own code also its ``sha256``, and which weights of it were taken as ``denoiser``.
 
         Raises
         ------
@@ -68,7 +71,14 @@ class Snapshot:
             content = json.loads(path.read_text(encoding="utf-8"))
             return {str(name): str(value) for name, value in content.items()}
         except (OSError, ValueError, AttributeError) as error:
-            raise MissingWeightsError("cannot be read", where=path, fix="Delete it, or restore it") from error
+            fix = "Delete it, restore it, or convert the checkpoint again"
+            raise MissingWeightsError("cannot be read", where=path, fix=fix) from error
+
+    @property
+    def converted_from(self) -> dict[str, str]:
+        """Return ``model``, ``sha256`` and ``denoiser`` of `origin`; nothing unless AudioLDM's own code wrote it."""
+        origin = self.origin
+        return {name: origin[name] for name in ("model", "sha256", "denoiser") if "sha256" in origin}
 
     def digests(self) -> dict[str, str]:
         """Return the SHA-256 of every weights file by its path in the snapshot."""
@@ -78,6 +88,8 @@ class Snapshot:
 
 def locate(model: str | Path) -> Snapshot:
     """Find a checkpoint: a folder, ``tiny-random``, or a name on the hub, downloaded once if that is allowed.
+
+    A file is taken as a checkpoint of AudioLDM's own code, and converted once.
 
     Raises
     ------
@@ -97,6 +109,12 @@ def locate(model: str | Path) -> Snapshot:
                 fix=f"Pass a folder with {', '.join(PARTS)}, as in cvssp/audioldm-s-full-v2",
             )
         return Snapshot(str(model), folder)
+    if folder.is_file():
+        from audiogen_metrics.audioldm.original import converted
+
+        return Snapshot(str(model), converted(folder))
+    if folder.suffix in (".ckpt", ".safetensors"):
+        raise MissingWeightsError("there is no such checkpoint", where=folder)
     require()
     return Snapshot(str(model), _from_hub(str(model)))
 

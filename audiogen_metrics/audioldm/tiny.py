@@ -88,12 +88,23 @@ def write_tiny(
             _save(part, folder / name, safetensors)
         if clap:
             parts["tokenizer"].save_pretrained(folder / "clap")
-    kinds = {name: type(part) for name, part in parts.items() if name != "clap"}
-    index: dict[str, object] = {"_class_name": "AudioLDMPipeline", "_diffusers_version": "0.33.1"}
-    index |= {name: [kind.__module__.split(".")[0], kind.__name__] for name, kind in kinds.items()}
-    (folder / "model_index.json").write_text(json.dumps(index, indent=2), encoding="utf-8")
+    write_index(folder)
     (folder / MARKER).write_text("Random weights: what comes out means nothing.\n", encoding="utf-8")
     return folder
+
+
+def write_index(folder: Path) -> None:
+    """Write the file in which diffusers finds what the parts of a checkpoint are."""
+    diffusers = {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL", "scheduler": "DDIMScheduler"}
+    transformers = {
+        "text_encoder": "ClapTextModelWithProjection",
+        "tokenizer": "RobertaTokenizer",
+        "vocoder": "SpeechT5HifiGan",
+    }
+    index: dict[str, object] = {"_class_name": "AudioLDMPipeline", "_diffusers_version": "0.33.1"}
+    index |= {part: ["diffusers", kind] for part, kind in diffusers.items()}
+    index |= {part: ["transformers", kind] for part, kind in transformers.items()}
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2), encoding="utf-8")
 
 
 def _networks(channels: tuple[int, ...]) -> dict[str, Any]:

@@ -114,17 +114,7 @@ class LaionCLAP(PretrainedBackbone):
         state = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, Mapping) else None
         if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
             raise MissingWeightsError("the checkpoint has no state dict under 'state_dict'", where=path, fix=_FORMAT)
-        state = {name.removeprefix("module."): value for name, value in state.items()}
-        constants = {f"audio_branch.{name}": value for name, value in _slaney().constants().items()}
-        stored = checked(
-            {name: state[name] for name in constants if name in state},
-            {name: tensor.shape for name, tensor in constants.items()},
-            path,
-        )
-        for name, expected in constants.items():
-            if (stored[name] - expected).abs().max() > 1e-3 * expected.abs().max():
-                raise MissingWeightsError(f"{name} is not that of {self.name}", where=path, fix=_FORMAT)
-        return dict(_renamed({name: value for name, value in state.items() if name not in constants}))
+        return translated({name.removeprefix("module."): value for name, value in state.items()}, self.name, path)
 
     def usable_samples(self, samples: int) -> int:
         """Return at most ten seconds, unless the network hears all of a longer clip."""
@@ -191,20 +181,24 @@ class LaionCLAP(PretrainedBackbone):
         return [len(tokens) > TOKENS for tokens in self._tokens(texts, whole=True)]
 
     def _tokens(self, texts: Sequence[str], *, whole: bool = False) -> list[list[int]]:
-        vocabulary, merges = self.tokenizer_files
-        try:
-            known = json.loads(vocabulary.read_text(encoding="utf-8"))
-            lines = merges.read_text(encoding="utf-8").splitlines()
-            pairs = [(left, right) for left, right in (line.split(" ") for line in lines if line[:9] != "#version:")]
-            special = {name: known[name] for name in ("<s>", "<pad>", "</s>", "<unk>")}
-            if list(special.values()) != [0, 1, 2, 3] or max(known.values()) >= _VOCABULARY:
-                raise ValueError(f"other numbers than RoBERTa's: {special}")
-            kind = transformers_module("models.roberta.tokenization_roberta").RobertaTokenizer
-            tokenizer = kind(vocab=known, merges=pairs)
-        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-            raise MissingWeightsError(f"is no tokenizer of RoBERTa ({error})", where=vocabulary.parent) from error
+        tokenizer = roberta_tokenizer(*self.tokenizer_files)
         cut = {} if whole else {"truncation": True, "max_length": TOKENS}
         return [tokenizer(text, **cut)["input_ids"] for text in texts]
+
+
+def roberta_tokenizer(vocabulary: Path, merges: Path, **options: Any) -> Any:
+    """Return RoBERTa's tokenizer from its ``vocab.json`` and ``merges.txt``; MissingWeightsError for other files."""
+    try:
+        known = json.loads(vocabulary.read_text(encoding="utf-8"))
+        lines = merges.read_text(encoding="utf-8").splitlines()
+        pairs = [(left, right) for left, right in (line.split(" ") for line in lines if line[:9] != "#version:")]
+        special = {name: known[name] for name in ("<s>", "<pad>", "</s>", "<unk>")}
+        if list(special.values()) != [0, 1, 2, 3] or max(known.values()) >= _VOCABULARY:
+            raise ValueError(f"other numbers than RoBERTa's: {special}")
+        kind = transformers_module("models.roberta.tokenization_roberta").RobertaTokenizer
+        return kind(vocab=known, merges=pairs, **options)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise MissingWeightsError(f"is no tokenizer of RoBERTa ({error})", where=vocabulary.parent) from error
 
 
 class MusicSpeech(LaionCLAP):
@@ -285,7 +279,7 @@ class Network(PretrainedNetwork):
         configuration = configurations.ClapConfig(audio_config=audio, text_config=text)
         with torch.device("meta"):  # 200 million random numbers would be drawn for nothing
             body = transformers_module("models.clap.modeling_clap").ClapModel(configuration)
-        _fill_in_counts(body)
+        fill_in_counts(body)
         super().__init__(body)
         self.encoder: Any = body.audio_model.audio_encoder
         self.fusion, self.repeats, self.hop_samples = fusion, repeats, hop_samples
@@ -437,6 +431,33 @@ _NAMES = (
 """Names of laion_clap and of transformers."""
 
 
+def translated(state: Mapping[str, object], network: str, path: Path) -> dict[str, object]:
+    """Return tensors of laion_clap under transformers' names, after proof that their front end is this one's.
+
+    Parameters
+    ----------
+    state
+        Tensors of a network without feature fusion, by name.
+    network, path
+        What it should be, and the file that it comes from, for the message.
+
+    Raises
+    ------
+    MissingWeightsError
+        Another front end, or none.
+    """
+    constants = {f"audio_branch.{name}": value for name, value in _slaney().constants().items()}
+    stored = checked(
+        {name: state[name] for name in constants if name in state},
+        {name: tensor.shape for name, tensor in constants.items()},
+        path,
+    )
+    for name, expected in constants.items():
+        if (stored[name] - expected).abs().max() > 1e-3 * expected.abs().max():
+            raise MissingWeightsError(f"{name} is not that of {network}", where=path, fix=_FORMAT)
+    return dict(_renamed({name: value for name, value in state.items() if name not in constants}))
+
+
 def _renamed(state: Mapping[str, object]) -> Iterator[tuple[str, object]]:
     for name, value in state.items():
         if _UNUSED.match(name):
@@ -450,7 +471,7 @@ def _renamed(state: Mapping[str, object]) -> Iterator[tuple[str, object]]:
             yield name, value
 
 
-def _fill_in_counts(body: nn.Module) -> None:
+def fill_in_counts(body: nn.Module) -> None:
     """Give the buffers that follow from the architecture their values, and leave them out of the state dict."""
     module: Any
     for module in body.modules():

@@ -9,7 +9,7 @@ import io
 import re
 import warnings
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -228,8 +228,17 @@ def read_checkpoint(path: Path, digest: str) -> object:
         raise _unusable(f"the file {error}", path) from error
 
 
-def load_tensors(file: Path | io.BytesIO) -> object:
+def load_tensors(file: Path | io.BytesIO, harmless: Sequence[Any] = (), *, mapped: bool = False) -> object:
     """Return what torch has saved, running nothing of it.
+
+    Parameters
+    ----------
+    file
+        As torch wrote it.
+    harmless
+        What may stand for code that the file refers to, as ``torch.serialization.safe_globals`` takes it.
+    mapped
+        Leave tensors on the disk until they are used.
 
     Raises
     ------
@@ -238,8 +247,8 @@ def load_tensors(file: Path | io.BytesIO) -> object:
     """
     try:
         # Warnings about old formats are for whoever saves checkpoints.
-        with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(_numpy_globals()):
-            return torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals([*_numpy_globals(), *harmless]):
+            return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # a damaged file makes torch raise nearly anything
         text = str(error).strip()
         forbidden = re.search(r"GLOBAL (\S+)", text)

@@ -14,7 +14,7 @@ from audiogen_metrics.cli.common import Subparsers, add_processes_option, check_
 from audiogen_metrics.errors import UsageError
 
 FLAGS: tuple[tuple[str, type, str, str], ...] = (
-    ("model", str, "MODEL", "checkpoint to start from: a folder, a hub name or tiny-random"),
+    ("model", str, "MODEL", "checkpoint to start from: a folder, AudioLDM's own .ckpt, a hub name or tiny-random"),
     ("data", str, "DATA", "training clips: a folder, a .csv, .jsonl or .json table, or esc50=FOLDER"),
     ("output", str, "OUT", "new folder for everything the run writes"),
     ("evaluation", str, "DATA", "evaluation clips, named like --data"),

@@ -78,7 +78,8 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "--model",
         required=True,
         metavar="MODEL",
-        help="a folder, a name on the hub such as cvssp/audioldm-s-full-v2, or tiny-random, whose sound means nothing",
+        help="a folder, AudioLDM's own .ckpt, a name on the hub such as cvssp/audioldm-s-full-v2, or tiny-random, "
+        "whose sound means nothing",
     )
     parser.add_argument(
         "--clap", metavar="DIR", help="its full CLAP, folder or hub name (default: what is known to fit)"

@@ -14,6 +14,7 @@ from audiogen_metrics.cli import (
     clap,
     compare,
     completion,
+    convert,
     copies,
     correlate,
     data,
@@ -53,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"audiogen-metrics {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    models = (generate, finetune, data, bench)
+    models = (generate, finetune, convert, data, bench)
     measures = (scoring, verify, importing, compare, copies, clap, correlate, embed, stats, protocols, probe, study)
     for command in (*measures, *models, listing, weights, cache, doctor, selftest, completion):
         command.add_parser(subparsers)
