@@ -21,7 +21,7 @@ from tests.conftest import Run
 
 FREE = {
     *("fail_if", "expect", "set", "train", "system", "split", "fractions", "severities", "hub"),
-    *("prompt", "negative", "monitor", "backbone", "older_than"),
+    *("prompt", "negative", "monitor", "backbone", "older_than", "columns"),
     *("metric", "rating", "lower_is_better", "choose_by"),
 }
 """Arguments whose values only the user can know."""
