@@ -294,7 +294,9 @@ def _cell(record: Mapping[str, Any], name: str) -> Any:
 
 def _names(records: Sequence[Mapping[str, Any]], captions: Sequence[Sequence[str]], path: Path) -> list[str]:
     """Return the clip id of every record: as written, or numbers where the columns speak of nothing but prompts."""
-    names = [_name(record) for record in records]
+    # Beside the audio, as Hugging Face has it, file_name pairs a record with its recording, whatever else it says.
+    wanted = (*(("file_name",) if path.name in METADATA else ()), *ID_COLUMNS)
+    names = [_name(record, wanted) for record in records]
     for number, (name, record) in enumerate(zip(names, records, strict=True), 1):
         if name is None and (any(names) or not all(map(_is_of_prompts, record))):
             raise DataError(
@@ -311,8 +313,8 @@ def _is_of_prompts(name: Any) -> bool:
     return bool(found) or column([name], (*PROMPT_COLUMNS, "seconds")) is not None
 
 
-def _name(record: Mapping[str, Any]) -> str | None:
-    for wanted in (*ID_COLUMNS, *PATH_COLUMNS):
+def _name(record: Mapping[str, Any], columns: Sequence[str]) -> str | None:
+    for wanted in (*columns, *PATH_COLUMNS):
         key = column(record, (wanted,))
         value = None if key is None else record[key]
         if isinstance(value, (str, int)) and str(value).strip():

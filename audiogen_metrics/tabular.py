@@ -138,13 +138,13 @@ def has_decimal_commas(path: Path) -> bool:
 
 def _delimiter(text: str) -> str:
     """Return what separates the names in the head: some programs write semicolons where a comma is a decimal point."""
-    head = text.lstrip("\n").partition("\n")[0]
-    return ";" if ";" in head and "," not in head else ","
+    head = text.lstrip("\r\n").partition("\n")[0]
+    return next((mark for mark in ";\t" if mark in head and "," not in head), ",")
 
 
 def _table(text: str, delimiter: str, once: Collection[str] | None) -> Iterator[Mapping[str, Any]]:
     """Yield the rows of a table; ValueError for one that would be cut off or overwritten in silence."""
-    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows = csv.DictReader(io.StringIO(text.lstrip("\r\n"), newline=""), delimiter=delimiter, strict=True)
     rows.fieldnames = [name.strip() for name in rows.fieldnames or ()]
     head = [*rows.fieldnames] if once is None else [_plain(name) for name in rows.fieldnames]
     if twice := {name for name in head if (once is None or name in once) and head.count(name) > 1}:

@@ -6,6 +6,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 STATE, CONFIG, INPUTS = "state.pt", "config.json", "inputs.json"
 
+PLACES = ("data", "evaluation", "model", "clap")
+"""Settings that say where inputs lie: with digests of what lies there, another place is no change."""
+
 Inputs = Mapping[str, Mapping[str, str]]
 """What a run is made from: digests by clip id or file, of each kind of input."""
 
@@ -34,15 +38,16 @@ def check_folder(folder: Path, config: FineTuneConfig, resume: bool) -> None:
     if path.exists():
         if not resume and (folder / STATE).exists():
             raise UsageError("has a run in it", folder, f"Go on with it by {option('resume')}, or choose a new folder")
-        before, now = _read(path), _plain(config.identity())
-        changed = sorted(name for name in now if before.get(name) != now[name])
+        now, recorded = _plain(config.identity()), (folder / INPUTS).exists()
+        before = {**now, **_defaults(), **_read(path)}  # an older version did not have all settings
+        changed = sorted(name for name in now if before[name] != now[name] and not (recorded and name in PLACES))
         if changed:
             raise UsageError(
-                f"the run had {changed[0]} = {before.get(changed[0])!r}, not {now[changed[0]]!r}",
+                f"the run had {changed[0]} = {before[changed[0]]!r}, not {now[changed[0]]!r}",
                 where=folder,
                 fix="Resume with its settings, or choose a new folder",
             )
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    elif folder.exists() and (not folder.is_dir() or any(not file.match(".*.tmp") for file in folder.iterdir())):
         raise UsageError("is not empty", folder, "Choose a new folder")
 
 
@@ -95,7 +100,7 @@ def inputs_of(
     weights
         Files of backbones, as in `score`; the published ones are verified wherever they lie.
     """
-    networks = dict(model.snapshot.digests())
+    networks = {**model.snapshot.digests(), **model.snapshot.configurations()}
     if config.condition == "audio" or config.candidates > 1:
         networks |= {f"clap/{name}": digest for name, digest in model.clap.digests.items()}
     scoring = {}
@@ -106,7 +111,7 @@ def inputs_of(
     return {
         "training clips": dict(train),
         "evaluation clips": dict(held),
-        "weights of the model": networks,
+        "networks of the model": networks,
         "weights of the scores": scoring,
     }
 
@@ -114,8 +119,9 @@ def inputs_of(
 def claim(folder: Path, config: FineTuneConfig, inputs: Inputs) -> None:
     """Write down what the run is, once all is ready for it; UsageError if that cannot be written."""
     try:
-        write_atomically(folder / INPUTS, json.dumps(inputs, indent=1, ensure_ascii=False).encode())
+        # The configuration first: a folder with it may be begun again, whatever a kill has left.
         write_atomically(folder / CONFIG, json.dumps(config.identity(), indent=2, ensure_ascii=False).encode())
+        write_atomically(folder / INPUTS, json.dumps(inputs, indent=1, ensure_ascii=False).encode())
     except OSError as error:
         raise UsageError(f"cannot be written ({error.strerror})", where=folder) from error
 
@@ -160,6 +166,10 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DataError("does not describe a run", where=path, fix="Choose a new folder")
     return content
+
+
+def _defaults() -> dict[str, Any]:
+    return _plain({entry.name: entry.default for entry in fields(FineTuneConfig) if entry.default is not MISSING})
 
 
 def _plain(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -50,7 +50,7 @@ from audiogen_metrics.distributed import leave
 from audiogen_metrics.errors import DataError, LostProcessError, NumericsError
 from audiogen_metrics.generation.history import History
 from audiogen_metrics.options import as_path
-from audiogen_metrics.writing import write_atomically
+from audiogen_metrics.writing import write_result
 
 RESULT = "result.json"
 
@@ -71,6 +71,8 @@ class FineTuned:
         All scores at that step, by id.
     last_step
         Where the run stopped.
+    failed
+        Step and error of each evaluation that has failed.
     """
 
     folder: Path
@@ -78,6 +80,7 @@ class FineTuned:
     step: int
     scores: Mapping[str, float | None]
     last_step: int
+    failed: Sequence[Mapping[str, Any]] = ()
 
 
 class FineTune:
@@ -192,12 +195,12 @@ class _Run:
         heard = {name: text for each in evaluations for name, text in each.rehearse(self.model).items()}
         inputs = inputs_of(self.clips.digests, heard, self.model, self.config, self._weights)
         check_inputs(self.folder, inputs)
+        claim(self.folder, self.config, inputs)
         if not (self.folder / STATE).exists():  # nothing of a run that has not begun is kept
             for name in ("evaluation", "final"):
                 shutil.rmtree(self.folder / name, ignore_errors=True)
         for evaluation in evaluations:
             evaluation.lay_out()
-        claim(self.folder, self.config, inputs)
 
     def _bytes_needed(self, evaluations: Sequence[Evaluation]) -> int:
         """Return what the run adds to the disk at most: each file is whole before the one that it replaces goes."""
@@ -372,6 +375,8 @@ class _Run:
         if self.frozen != weights_digest(self.model.vae, self.model.vocoder, self.model.text.network):
             raise NumericsError("a frozen network has changed", where=self.folder)
         best = self.history.best()
+        if best is not None and not (self.folder / "best").exists():
+            raise DataError("is gone", where=self.folder / "best", fix="Restore it, or begin a new run in a new folder")
         if best is None:
             in_first(self.accelerator, lambda: self._export("last", {"step": self.step, "scores": {}}))
         result = {
@@ -391,12 +396,13 @@ class _Run:
             result["scores_on_evaluation"] = report["scores"] if report else {}
             result["report_on_evaluation"] = report
         if self._main:
-            write_atomically(self.folder / RESULT, json.dumps(result, indent=2, allow_nan=False).encode())
+            write_result(self.folder / RESULT, json.dumps(result, indent=2, allow_nan=False).encode())
             self.history.plot()
         self.accelerator.wait_for_everyone()
         name = "best" if best else "last"
         scores = result.get("scores_on_evaluation", result["scores"])
-        return FineTuned(self.folder, self.folder / name, result["step"], scores, self.step)
+        failed = tuple(result["failed_evaluations"])
+        return FineTuned(self.folder, self.folder / name, result["step"], scores, self.step, failed)
 
     def _score_best(self, step: int, failures: list[dict[str, Any]]) -> dict[str, Any] | None:
         """Return what the best checkpoint scores on the clips that did not choose it; None if that has failed."""

@@ -85,6 +85,13 @@ class Snapshot:
         files = sorted({file for part in PARTS for file in weights_files(self.folder / part)})
         return {file.relative_to(self.folder).as_posix(): sha256_of(file) for file in files}
 
+    def configurations(self) -> dict[str, str]:
+        """Return the SHA-256 of every other file of its parts by its path in the snapshot: sizes, schedule, words."""
+        files = sorted(
+            file for part in PARTS for file in (self.folder / part).glob("*") if file.suffix in {".json", ".txt"}
+        )
+        return {file.relative_to(self.folder).as_posix(): sha256_of(file) for file in files}
+
 
 def locate(model: str | Path) -> Snapshot:
     """Find a checkpoint: a folder, ``tiny-random``, or a name on the hub, downloaded once if that is allowed.

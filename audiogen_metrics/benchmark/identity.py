@@ -96,15 +96,10 @@ class _Contents:
     @cached_property
     def model(self) -> dict[str, Any]:
         """Digests of the checkpoint's weights, one of its other files, and whether its weights are random."""
-        from audiogen_metrics.audioldm.snapshots import PARTS
-
         snapshot = self._snapshot
-        texts = [file for part in PARTS for file in _texts(snapshot.folder / part)]
         return {
             "weights_sha256": snapshot.digests(),
-            "configuration_sha256": _digest(
-                [(file.relative_to(snapshot.folder).as_posix(), _sha256(file)) for file in texts]
-            ),
+            "configuration_sha256": _digest(snapshot.configurations()),
             "random_weights": snapshot.is_random,
         }
 

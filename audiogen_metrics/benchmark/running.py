@@ -15,6 +15,7 @@ from audiogen_metrics.backbones.weights import sha256_of
 from audiogen_metrics.benchmark.identity import identified, system_folder
 from audiogen_metrics.benchmark.plans import Cell, Plan, training_config
 from audiogen_metrics.datasets.base import Clip, prompt
+from audiogen_metrics.datasets.checking import check
 from audiogen_metrics.distributed import launched, place
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.evaluation import score
@@ -100,6 +101,7 @@ class Benchmark:
         return those that are done when they come to the end.
         """
         self.plan = identified(self.plan, self._weights, self._systems)
+        self._check()
         for number, cell in enumerate(self.plan.cells, 1):
             if self.read(cell) is None:
                 self._say(f"[{number}/{len(self.plan.cells)}] {cell.name}")
@@ -124,6 +126,27 @@ class Benchmark:
             return Result(cell, body["scores"], body["step"], body["details"], told, body["versions"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+    def _check(self) -> None:
+        """Raise what would stop a cell that is not done after hours of work.
+
+        Raises
+        ------
+        DataError
+            A recording that clips are to be compared with cannot be decoded.
+        MissingDependencyError
+            The package of a tracker is not installed.
+        """
+        waiting = [cell for cell in self.plan.cells if self.read(cell) is None]
+        for dataset in dict.fromkeys(cell.dataset for cell in waiting if cell.kind != "study"):
+            found = check(self.plan.splits[dataset].evaluation)
+            for name, error in found.errors.items():
+                what = f"{len(found.errors)} evaluation clips cannot be decoded: {name} ({error.what})"
+                raise DataError(what, where=dataset, fix=error.fix or "Repair it, or leave it out by a list of clips")
+        if any(cell.kind == "finetune" for cell in waiting):
+            from audiogen_metrics.audioldm.tracking import check_trackers
+
+            check_trackers(training_config(self.plan.settings))
 
     def _run(self, cell: Cell) -> None:
         """Run a cell and note its result."""
@@ -312,6 +335,12 @@ def _of_training(cell: Cell, folder: Path) -> Result:
         problems = [failure["error"] for failure in outcome["failed_evaluations"]] or ["it has none"]
         raise DataError(f"no evaluation of the training has succeeded: {problems[-1]}", where=folder)
     warnings = list(report["warnings"])
+    if failed := outcome["failed_evaluations"]:
+        steps = ", ".join(str(failure["step"]) for failure in failed)
+        warnings.append(
+            f"evaluations have failed, at step {steps} ({failed[-1]['error']}): the best step is that of the others; "
+            f"without cells/{cell.name} the cell is made again"
+        )
     if outcome["chosen_on"] == "evaluation":
         warnings.append("the best checkpoint is chosen on the evaluation clips, as in the paper: optimistic")
     details = {"history": history, "last_step": outcome["last_step"], "chosen_on": outcome["chosen_on"]}

@@ -11,7 +11,7 @@ from typing import Any
 from audiogen_metrics import distributed
 from audiogen_metrics.backbones.weights import parse_weights
 from audiogen_metrics.cli.common import Subparsers, add_processes_option, check_processes, say_warning, write_result
-from audiogen_metrics.errors import UsageError
+from audiogen_metrics.errors import CheckFailedError, UsageError
 
 FLAGS: tuple[tuple[str, type, str, str], ...] = (
     ("model", str, "MODEL", "checkpoint to start from: a folder, AudioLDM's own .ckpt, a hub name or tiny-random"),
@@ -120,6 +120,11 @@ def run(arguments: argparse.Namespace) -> int:
     }
     if distributed.place()[0] == 0:
         write_result(json.dumps(result, indent=2, allow_nan=False) + "\n", None, "json")
+    if done.failed and not done.scores:
+        what = f"has a checkpoint and no scores: {len(done.failed)} evaluations have failed, the last one with "
+        raise CheckFailedError(
+            f"{what}{done.failed[-1]['error']}", where=done.folder, fix="Score it by agm generate and agm score"
+        )
     return 0
 
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 LONGEST_SECONDS = 86_400.0
 """Of a clip: a day."""
 
+LOUDEST = 100.0
+"""Peak of a waveform, 40 dB above full scale; beyond it, the values are on another scale."""
+
 MOST_CHANNELS = 8
 """Of a waveform with too many axes, to a reader of errors: a shorter axis that is longer is a batch."""
 
@@ -142,7 +145,8 @@ def as_waveform(made: Any, request: Request) -> npt.NDArray[np.float32]:
     Raises
     ------
     DataError
-        Integers, whose full scale nobody knows, several channels, a batch, nothing, or values that are not finite.
+        Integers, whose full scale nobody knows, floats on the scale of integers, several channels, a batch, nothing, or
+        values that are not finite.
 
     Examples
     --------
@@ -166,6 +170,9 @@ def as_waveform(made: Any, request: Request) -> npt.NDArray[np.float32]:
     if waveform.ndim == 0 or not waveform.size or not np.isfinite(waveform).all():
         what = f"no waveform but shape {waveform.shape}, or values that are not finite"
         raise DataError(f"the generator returned {what}", where, fix)
+    if (peak := float(np.abs(waveform).max())) > LOUDEST:
+        what = f"values of up to {peak:g}, where full scale is 1"
+        raise DataError(f"the generator returned {what}", where, f"{fix}, such as int16 / 32768")
     if waveform.size != max(waveform.shape):
         raise DataError(f"the generator returned shape {waveform.shape}", where, _one_of(waveform.shape))
     return waveform.reshape(-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from audiogen_metrics.audioldm.evaluating import Evaluation
 from audiogen_metrics.cli.main import main
 from audiogen_metrics.generation.folder import MANIFEST, read_manifest
 
@@ -197,3 +199,19 @@ def test_what_finetune_refuses_leaves_no_folder(tmp_path: Path, capsys: pytest.C
         assert main(["finetune", *TINY, "--output", str(out), *options]) == code
         assert message in capsys.readouterr().err
         assert not out.exists()
+
+
+@pytest.mark.slow
+def test_a_training_without_any_score_is_told_to_scripts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object) -> None:
+        raise RuntimeError("no luck")
+
+    monkeypatch.setattr(Evaluation, "run", failing)
+    quick = ["--split", "paper:4", "--steps", "1", "--sampling-steps", "1", "--eval-seconds", "0.5", "--device", "cpu"]
+    arguments = ["finetune", *TINY, "--data", REFERENCE, "--output", str(tmp_path / "out"), "--protocol", "yamnet"]
+    assert main([*arguments, *quick]) == 5
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["scores"] == {}
+    assert "no scores: 2 evaluations have failed, the last one with RuntimeError: no luck" in shown.err

@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import load_file
 
 from audiogen_metrics import protocols
-from audiogen_metrics.audioldm import training
+from audiogen_metrics.audioldm import claiming, evaluating, training
 from audiogen_metrics.audioldm.claiming import CONFIG, INPUTS, STATE
 from audiogen_metrics.audioldm.configuration import FineTuneConfig
 from audiogen_metrics.audioldm.finetuning import FineTune
@@ -540,9 +540,17 @@ def test_resume_refuses_other_inputs(tiny: Path, sounds: Path, tmp_path: Path) -
     weights = next((model / "unet").glob("*.safetensors"))
     kept = weights.read_bytes()
     weights.write_bytes(kept[:-4] + b"\0\0\0\0")
-    with pytest.raises(DataError, match=r"weights of the model: 1 changed \(unet/diffusion_pytorch_model\.safetensors"):
+    with pytest.raises(
+        DataError, match=r"networks of the model: 1 changed \(unet/diffusion_pytorch_model\.safetensors"
+    ):
         run(4)
     weights.write_bytes(kept)
+    schedule = model / "scheduler" / "scheduler_config.json"
+    before = schedule.read_text()
+    schedule.write_text(before.replace("0.0195", "0.05"))
+    with pytest.raises(DataError, match=r"networks of the model: 1 changed \(scheduler/scheduler_config\.json\)"):
+        run(4)
+    schedule.write_text(before)
     assert [entry["step"] for entry in history_of(out)] == [0, 2]
     # A run of an older version has no digests, but its recordings.
     (out / INPUTS).unlink()
@@ -552,6 +560,51 @@ def test_resume_refuses_other_inputs(tiny: Path, sounds: Path, tmp_path: Path) -
     shutil.copytree(first.parent, data / "a")
     with pytest.raises(DataError, match="begun with other evaluation clips"):
         run(6)
+
+
+def test_inputs_may_lie_elsewhere_when_a_run_goes_on(
+    tiny: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What counts is their content: of the model, the clips, and of the run's own folder."""
+    monkeypatch.chdir(tmp_path)
+    FineTune(settings(Path(shutil.copytree(tiny, "m")), Path(shutil.copytree(sounds, "d")), Path("out"), steps=1)).fit()
+    for name in ("m", "d", "out"):
+        Path(name).rename(f"{name}-moved")
+    moved = settings(Path("m-moved"), tmp_path / "d-moved", tmp_path / "out-moved", steps=2)
+    assert FineTune(moved).fit(resume=True).last_step == 2
+    with pytest.raises(UsageError, match="the run had seed = 0, not 1"):
+        FineTune(replace(moved, seed=1)).fit(resume=True)
+
+
+def test_stopped_while_it_claims_its_folder_it_begins_again(
+    tiny: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the first file is whole, before the second, and among the recordings."""
+    config, whole = evaluated(tiny, sounds, tmp_path / "out", steps=1), claiming.write_atomically
+
+    def stopping(path: Path, content: bytes) -> None:
+        if path.name == stop:
+            (path.parent / f".{path.name}.0.tmp").write_bytes(content[:3])
+            raise KeyboardInterrupt
+        whole(path, content)
+
+    def never(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for place, name, function in ((claiming, "write_atomically", stopping), (evaluating, "link", never)):
+        for stop in (CONFIG, INPUTS):
+            with monkeypatch.context() as patch:
+                patch.setattr(place, name, function)
+                with pytest.raises(KeyboardInterrupt):
+                    FineTune(config).fit(resume=stop == INPUTS)
+    assert FineTune(config).fit().last_step == 1
+
+
+def test_a_best_checkpoint_that_is_gone_is_said(tiny: Path, sounds: Path, tmp_path: Path) -> None:
+    config = evaluated(tiny, sounds, tmp_path / "out", steps=1)
+    shutil.rmtree(FineTune(config).fit().model.resolve())
+    with pytest.raises(DataError, match="best: is gone"):
+        FineTune(config).fit(resume=True)
 
 
 def test_missing_clips_are_left_out_and_named(tiny: Path, sounds: Path, tmp_path: Path) -> None:
@@ -665,6 +718,10 @@ def test_a_run_of_an_older_version_goes_on(tiny: Path, sounds: Path, tmp_path: P
     assert not {"tracker", "eval_batch_size"} & json.loads((out / CONFIG).read_text()).keys()
     lines = (out / "history.jsonl").read_text().splitlines()
     (out / "history.jsonl").write_text(f"{lines[1]}\n")
+    known = json.loads((out / CONFIG).read_text())
+    (out / CONFIG).write_text(json.dumps({name: value for name, value in known.items() if name != "candidates"}))
+    with pytest.raises(UsageError, match="the run had candidates = 1, not 2"):
+        FineTune(evaluated(tiny, sounds, out, candidates=2)).fit(resume=True)
     changed = evaluated(tiny, sounds, out, eval_batch_size=1, tracker="none", gradient_checkpointing=True)
     assert FineTune(changed).fit(resume=True).last_step == 6
     assert [entry["step"] for entry in history_of(out)] == [3, 6]

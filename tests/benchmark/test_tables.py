@@ -11,8 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 
+from audiogen_metrics.audioldm.evaluating import Evaluation
 from audiogen_metrics.benchmark.latex import chosen_columns
 from audiogen_metrics.benchmark.output import write
 from audiogen_metrics.benchmark.plans import Plan, make_plan
@@ -214,6 +217,36 @@ def test_scores_of_a_choice_on_training_clips_are_those_of_the_evaluation(
         outcome = json.loads((tmp_path / "out/cells" / cell["name"] / "run/result.json").read_text())
         assert row["FD"] == outcome["scores_on_evaluation"]["fd_yamnet"] != outcome["scores"]["fd_yamnet"]
         assert (row["n"], row["IS ±"] is None) == (10, False)
+
+
+def test_an_evaluation_clip_that_cannot_be_used_is_said_before_any_is_made(
+    roots: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = Path(shutil.copytree(roots["esc50"], tmp_path / "ESC-50"))
+    for file in sorted((root / "audio").iterdir()):
+        soundfile.write(file, np.full(8000, np.nan, dtype=np.float32), 16_000, subtype="FLOAT")
+    assert main(command({"esc50": str(root)}, "table1", tmp_path / "out")) == 3
+    assert "10 evaluation clips cannot be decoded: " in capsys.readouterr().err
+    assert not [*(tmp_path / "out").glob("cells/*")]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("fresh_accelerate")
+def test_evaluations_that_failed_are_said_of_the_row(
+    roots: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Evaluation.run
+
+    def failing(self: Evaluation, model: Any, step: int, accelerator: Any) -> dict[str, Any]:
+        if step:
+            raise RuntimeError("no luck")
+        return whole(self, model, step, accelerator)
+
+    monkeypatch.setattr(Evaluation, "run", failing)
+    train = ["--train", "steps=1", "--train", "eval_every=1"]
+    assert main(command({"esc50": roots["esc50"]}, "table2", tmp_path / "out", *train)) == 0
+    remarks = json.loads((tmp_path / "out" / "table2.json").read_text())["remarks"]
+    assert sum("evaluations have failed, at step 1 (RuntimeError: no luck)" in text for text in remarks) == 4
 
 
 def test_evaluations_that_failed_leave_a_gap_in_the_figure(roots: dict[str, str], tmp_path: Path) -> None:

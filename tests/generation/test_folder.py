@@ -254,6 +254,7 @@ class Raw:
         (np.zeros((0, 100)), r"no waveform but shape \(0, 100\)"),
         (np.float32(0.5), r"no waveform but shape \(\)"),
         (np.full(100, 1e300), "not finite"),
+        (np.full(1000, 3277.0), r"values of up to 3277, where full scale is 1\. .*int16 / 32768"),
         (np.ma.masked_greater(np.ones(100), 0), "a MaskedArray"),
         (torch.zeros(100).to_sparse(), "Return a waveform"),
         (torch.zeros(100, device="meta"), "Return a waveform"),
