@@ -126,9 +126,12 @@ def records_of(
         if isinstance(error, UsageError):
             raise
         raise DataError(f"cannot be read as {suffix[1:]} ({error})", where=path) from error
-    if not (isinstance(found, list) and all(isinstance(record, dict) for record in found)):
+    if not isinstance(found, list):
         raise DataError("is not a list of records", where=path)
-    yield from found
+    for number, record in enumerate(found, 1):
+        if not isinstance(record, dict):
+            raise DataError(f"record {number}: is a {type(record).__name__}, not an object", where=path)
+        yield record
 
 
 def has_decimal_commas(path: Path) -> bool:

@@ -17,7 +17,7 @@ from tests.conftest import write_tone
 PACKAGE = Path(audiogen_metrics.__file__).parent
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 
-COMMAND = re.compile(r"\b(agm|pip|pip3|python|ffmpeg|git|torchrun)\b")
+COMMAND = re.compile(r"\b(agm|pip|pip3|python|ffmpeg|git|torchrun|accelerate)\b")
 """What a flag may follow: the name of the command that it is for."""
 
 OWN = {"errors.py"}

@@ -199,7 +199,8 @@ def _save_parts(original: Original, weights: Tensors, taken: str, folder: Path, 
     text = {name: value for name, value in towers.items() if name.startswith(("text_model.", "text_projection."))}
     bands = vocoder["model_in_dim"]
     # Not used, since nothing is normalised, but part of the network.
-    sound = original.vocoder | {"mean": torch.zeros(bands), "scale": torch.ones(bands)}
+    zeros = torch.zeros(bands, dtype=torch.float32, device="cpu")
+    sound = original.vocoder | {"mean": zeros, "scale": torch.ones_like(zeros)}
     levels, layers = len(vae["block_out_channels"]), unet["layers_per_block"]
 
     def save(part: str, build: Callable[[], Any], state: Mapping[str, object], names: _Names, place: str) -> None:
@@ -235,7 +236,7 @@ def _network(build: Callable[[], Any], state: Mapping[str, object], names: _Name
     layout = {place + theirs[name]: _stored(name, shape) for name, shape in own.items() if not _counts(name)}
     found = checked({place + name: value for name, value in state.items()}, layout, path)
     tensors = {name: found[place + theirs[name]].reshape(shape) for name, shape in own.items() if not _counts(name)}
-    counters = {name: torch.zeros((), dtype=torch.int64) for name in own if _counts(name)}
+    counters = {name: torch.zeros((), dtype=torch.int64, device="cpu") for name in own if _counts(name)}
     network.load_state_dict(tensors | counters, assign=True)
     for name in whole.keys() - own.keys():
         module, _, buffer = name.rpartition(".")

@@ -135,7 +135,8 @@ def _sorted(state: Tensors, path: Path, digest: str, stamp: tuple[int, ...]) -> 
         found = f"none of its {len(state)} tensors begins with {absent[0]}"
         raise unusable(f"is no checkpoint of AudioLDM: {found}", path)
     lost = [name for name in ("betas", "scale_factor") if name not in rest]
-    betas, scale = rest.pop("betas", torch.empty(0)), rest.pop("scale_factor", torch.empty(0))
+    nothing = torch.empty(0, dtype=torch.float32, device="cpu")
+    betas, scale = rest.pop("betas", nothing), rest.pop("scale_factor", nothing)
     if rest or lost:
         raise unusable(f"is of another network: {differences(lost, rest)}", path)
     _, updates = (parts["average"].pop(name, None) for name in ("decay", "num_updates"))

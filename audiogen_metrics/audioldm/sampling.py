@@ -113,7 +113,7 @@ def time_steps(scheduler: Any, sampling: Sampling) -> torch.Tensor:
     last, gap = length - 1, length // sampling.steps
     if sampling.spacing == "original":
         first = last if last % gap == 0 else 1 + last // gap * gap
-        scheduler.timesteps = torch.arange(first, 0, -gap)
+        scheduler.timesteps = torch.arange(first, 0, -gap, dtype=torch.int64, device=scheduler.timesteps.device)
     scheduler.timesteps -= max(0, int(scheduler.timesteps.max()) - last)
     steps: torch.Tensor = scheduler.timesteps
     return steps

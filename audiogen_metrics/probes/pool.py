@@ -130,7 +130,9 @@ def read_labels(path: str | Path) -> dict[str, str]:
         rows = read_records(path, what="labels", once=("clip_id", "label"), assumed=".csv")
     except DataError as error:
         raise UsageError(error.what, where=path, fix=error.fix) from error
-    clip_id, label = (column(rows[0] if rows else (), (name,)) for name in ("clip_id", "label"))
+    if not rows:
+        return {}
+    clip_id, label = (column(rows[0], (name,)) for name in ("clip_id", "label"))
     if clip_id is None or label is None:
         raise UsageError("has no columns clip_id and label", where=path, fix="Name them in its first line")
     labelled = [(row.get(clip_id), row[label]) for row in rows if row.get(label)]
