@@ -33,10 +33,11 @@ def multiply_adds(cell: Cell, plan: Plan) -> float | None:
         return 0.0
     if step is None or cell.system != "audioldm":
         return None
-    settings, clips = plan.settings, len(plan.evaluation(cell.dataset))
+    settings, seconds = plan.settings, plan.seconds(cell.dataset)
+    clips = len(seconds)
     passes = 2 if settings.guidance != 1 else 1
     whole = settings.candidates * (passes * settings.steps * step + DECODING_MULTIPLY_ADDS)
-    one = whole * _mean_seconds(cell, plan) / TRAINED_SECONDS
+    one = whole * sum(seconds.values()) / clips / TRAINED_SECONDS
     if cell.kind == "generate":
         return clips * one
     config = training_config(settings, cell.dataset)
@@ -44,16 +45,6 @@ def multiply_adds(cell: Cell, plan: Plan) -> float | None:
     choosing = config.validation_clips(len(plan.training(cell.dataset)))
     made = evaluations(config) * (choosing or clips) + (clips if choosing else 0)
     return training + made * one
-
-
-def _mean_seconds(cell: Cell, plan: Plan) -> float:
-    """Return how long the generated clips of a cell are, on average; DataError for a recording that has no length."""
-    from audiogen_metrics.audioldm.evaluating import seconds_of
-
-    if plan.settings.seconds is not None:
-        return plan.settings.seconds
-    lengths = [seconds_of(clip.path) for clip in plan.evaluation(cell.dataset) if clip.path is not None]
-    return sum(lengths) / len(lengths)
 
 
 def evaluations(config: FineTuneConfig) -> int:

@@ -198,10 +198,29 @@ class Plan:
     cells: tuple[Cell, ...]
     splits: Mapping[str, Split]
     warnings: Mapping[Artefact, tuple[str, ...]]
+    _seconds: dict[str, Mapping[str, float]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def evaluation(self, dataset: str) -> list[Clip]:
         """Return the evaluation clips of a dataset, sorted by id, no more than the limit."""
         return list(self.splits[dataset].evaluation.clips)
+
+    def seconds(self, dataset: str) -> Mapping[str, float]:
+        """Return how long the clip is that is generated for each evaluation clip, by id; each recording is read once.
+
+        Raises
+        ------
+        DataError
+            A recording without a length.
+        """
+        from audiogen_metrics.audioldm.evaluating import seconds_of
+
+        if dataset not in self._seconds:
+            self._seconds[dataset] = {
+                clip.clip_id: self.settings.seconds or seconds_of(clip.path)
+                for clip in self.evaluation(dataset)
+                if clip.path is not None
+            }
+        return self._seconds[dataset]
 
     def recordings(self, dataset: str) -> list[Clip]:
         """Return all clips of a dataset whose audio is there, no more than the limit: what Figure 1 corrupts."""

@@ -204,16 +204,12 @@ class Benchmark:
         return Result(cell, report["scores"], None, {}, (*report["warnings"], *told))
 
     def _requests(self, cell: Cell, clips: Sequence[Clip]) -> list[Request]:
-        from audiogen_metrics.audioldm.evaluating import seconds_of
-
-        settings = self.plan.settings
+        settings, seconds = self.plan.settings, self.plan.seconds(cell.dataset)
         requests = []
         for clip in clips:
-            assert clip.path is not None
-            seconds = settings.seconds or seconds_of(clip.path)
             text = None if cell.condition == "audio" else prompt(clip, settings.template)
             audio = clip.path if cell.condition == "audio" else None
-            requests.append(Request(clip.clip_id, text, audio, seconds, settings.seed))
+            requests.append(Request(clip.clip_id, text, audio, seconds[clip.clip_id], settings.seed))
         return requests
 
     def _generator(self, cell: Cell) -> Generator:
