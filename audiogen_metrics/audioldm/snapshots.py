@@ -87,9 +87,7 @@ class Snapshot:
 
     def configurations(self) -> dict[str, str]:
         """Return the SHA-256 of every other file of its parts by its path in the snapshot: sizes, schedule, words."""
-        files = sorted(
-            file for part in PARTS for file in (self.folder / part).glob("*") if file.suffix in {".json", ".txt"}
-        )
+        files = [file for part in PARTS for file in configuration_files(self.folder / part)]
         return {file.relative_to(self.folder).as_posix(): sha256_of(file) for file in files}
 
 
@@ -184,6 +182,11 @@ def _from_hub(name: str) -> Path:
 def weights_files(folder: Path) -> list[Path]:
     """Return the weights files of one part, sorted; safetensors hide ``.bin`` files beside them, as in loading."""
     return next((found for pattern in _WEIGHTS if (found := sorted(folder.glob(pattern)))), [])
+
+
+def configuration_files(folder: Path) -> list[Path]:
+    """Return the other files of one part that shape what it does, sorted: configuration, and words of a tokenizer."""
+    return sorted(file for file in folder.glob("*") if file.suffix in {".json", ".txt"} and file.is_file())
 
 
 def load_part(kind: type[Any], folder: Path, **options: Any) -> Any:

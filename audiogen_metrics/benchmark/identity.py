@@ -106,10 +106,10 @@ class _Contents:
     @cached_property
     def clap(self) -> dict[str, str]:
         """Digests of the full CLAP's weights and configuration, by file name."""
-        from audiogen_metrics.audioldm.snapshots import locate_clap, weights_files
+        from audiogen_metrics.audioldm.snapshots import configuration_files, locate_clap, weights_files
 
         folder = locate_clap(self._plan.settings.clap, self._snapshot)
-        return {file.name: _sha256(file) for file in [*weights_files(folder), *_texts(folder)]}
+        return {file.name: _sha256(file) for file in [*weights_files(folder), *configuration_files(folder)]}
 
     @cached_property
     def _snapshot(self) -> Any:
@@ -144,10 +144,6 @@ def _sha256(path: Path) -> str:
         return sha256_of(path)
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})", where=path) from error
-
-
-def _texts(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.glob("*") if file.suffix in {".json", ".txt"} and file.is_file())
 
 
 def _digest(content: Any) -> str:
