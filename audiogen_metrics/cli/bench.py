@@ -66,7 +66,9 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="print the cells with clips, steps and cost; run nothing"
     )
-    parser.add_argument("--model", default="cvssp/audioldm-s-full-v2", metavar="MODEL", help="(default: %(default)s)")
+    parser.add_argument(
+        "--model", default="cvssp/audioldm-s-full-v2", metavar="MODEL", help="as in agm generate (default: %(default)s)"
+    )
     parser.add_argument("--clap", metavar="DIR", help="its full CLAP (default: what is known to fit)")
     parser.add_argument("--heads", choices=["original", "as_published"], default="original", help="as in agm generate")
     parser.add_argument(
