@@ -174,4 +174,4 @@ def seconds_of(path: Path) -> float:
 
 def _noise(request: Request, sample_rate: int) -> npt.NDArray[np.float64]:
     rng = np.random.default_rng(request.stream())
-    return 0.1 * rng.standard_normal(round(request.seconds * sample_rate)).clip(-5, 5)
+    return 0.1 * rng.standard_normal(request.samples(sample_rate)).clip(-5, 5)
