@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
     from torch.distributed import ProcessGroup
 
+    from audiogen_metrics.company import Company, Place
+
 T = TypeVar("T")
 
 TIMEOUT = timedelta(minutes=10)
-"""How long a process waits for the others. They meet after each block of clips, not only at the end."""
+"""How long what the processes say to each other may take once all of them are there."""
 
 MEETING_SECONDS = 60
 """How long a process waits at the start for the others to come; ``AGM_GROUP_TIMEOUT`` says otherwise."""
@@ -103,6 +105,7 @@ def join() -> bool:
 
         with _losses():
             dist.init_process_group("gloo", store=store, rank=number, world_size=processes, timeout=TIMEOUT)
+            _meet_again()
         atexit.register(leave)
     return True
 
@@ -189,6 +192,7 @@ def leave() -> None:
     """Leave the group, if there is one. Left to the end of the interpreter, its threads can abort the process."""
     import torch.distributed as dist
 
+    _forget()
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -220,8 +224,8 @@ def all_gather(value: T) -> list[T]:
     import torch.distributed as dist
 
     gathered: list[Any] = [None] * count()
-    with _losses():
-        dist.all_gather_object(gathered, value, group=_group())
+    with _meeting() as group:
+        dist.all_gather_object(gathered, value, group=group)
     return gathered
 
 
@@ -230,8 +234,8 @@ def gather(value: T) -> list[T]:
     import torch.distributed as dist
 
     gathered: list[Any] = [None] * count() if rank() == 0 else []
-    with _losses():
-        dist.gather_object(value, gathered or None, group=_group())
+    with _meeting() as group:
+        dist.gather_object(value, gathered or None, group=group)
     return gathered
 
 
@@ -248,8 +252,8 @@ def from_first(compute: Callable[[], T]) -> T:
     with together():
         if rank() == 0:
             found = [compute()]
-    with _losses():
-        dist.broadcast_object_list(found, group=_group())
+    with _meeting() as group:
+        dist.broadcast_object_list(found, group=group)
     value: T = found[0]
     return value
 
@@ -286,6 +290,15 @@ def require_equal(value: str, what: str) -> None:
 
 
 @contextmanager
+def _meeting() -> Iterator[ProcessGroup | None]:
+    """Wait for all processes, give what they talk by, and say what it means if that fails."""
+    with _losses():
+        group, company = _meet_again()
+        company.assemble()
+        yield group
+
+
+@contextmanager
 def _losses() -> Iterator[None]:
     """Say what it means if a collective operation fails."""
     try:
@@ -296,15 +309,39 @@ def _losses() -> Iterator[None]:
         raise LostProcessError(
             f"another process has ended, or did not answer within {TIMEOUT.total_seconds():g} s",
             where=f"process {rank()}",
-            fix="Its own message says why; what was embedded is in the cache",
+            fix="Its own message says why; run again, which takes what was embedded from the cache",
         ) from error
 
 
-@cache
-def _group() -> ProcessGroup | None:
-    """Return the default group, None, if it can carry objects without a GPU, else one that can."""
+_known: list[tuple[Any, ProcessGroup | None, Company]] = []
+"""The default group, the group that carries objects, and the company of its processes, once they have met."""
+
+
+def _meet_again() -> tuple[ProcessGroup | None, Company]:
+    """Return what carries objects between the processes of the default group, and how they wait for each other.
+
+    That is the default group, None, if it can carry objects without a GPU.
+    """
     import torch.distributed as dist
 
-    if "gloo" in dist.get_backend():
-        return None
-    return cast("ProcessGroup", dist.new_group(backend="gloo", timeout=TIMEOUT))
+    from audiogen_metrics.company import Company
+
+    world = dist.group.WORLD
+    if not _known or _known[0][0] is not world:
+        _forget()
+        own = "gloo" not in dist.get_backend()
+        group = cast("ProcessGroup", dist.new_group(backend="gloo", timeout=TIMEOUT)) if own else None
+
+        def from_first(place: Place | None) -> Place:
+            told = [place]
+            dist.broadcast_object_list(told, group=group)
+            return cast("Place", told[0])
+
+        _known.append((world, group, Company(rank(), count(), from_first)))
+    return _known[0][1:]
+
+
+def _forget() -> None:
+    """Part from the processes of a group that has ended."""
+    while _known:
+        _known.pop()[-1].close()

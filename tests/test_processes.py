@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import tarfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,6 +56,46 @@ if os.environ["RANK"] == "1":
 {RUN}
 """
 
+
+KILLED = f"""
+import os, signal
+from audiogen_metrics.backbones.yamnet import YAMNet
+from audiogen_metrics.embedding import cache
+cache.SHARD_SECONDS = 0  # each clip is kept at once
+embed, calls = YAMNet.__call__, []
+def count(self, waveforms):
+    calls.append(waveforms)
+    if os.environ.get("RANK") == "1" and len(calls) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return embed(self, waveforms)
+YAMNet.__call__ = count
+{RUN}
+"""
+
+COUNTING = f"""
+import atexit, sys
+from audiogen_metrics.backbones.yamnet import YAMNet
+embed, calls = YAMNet.__call__, []
+def count(self, waveforms):
+    calls.append(waveforms)
+    return embed(self, waveforms)
+YAMNet.__call__ = count
+atexit.register(lambda: print("embedded", len(calls), file=sys.stderr))
+{RUN}
+"""
+
+SLOW = f"""
+import os, time
+from audiogen_metrics import company
+from audiogen_metrics.backbones.yamnet import YAMNet
+company.PATIENCE_SECONDS = 0.2
+embed = YAMNet.__call__
+def wait(self, waveforms):
+    time.sleep(1 if os.environ["RANK"] == "1" else 0)
+    return embed(self, waveforms)
+YAMNet.__call__ = wait
+{RUN}
+"""
 
 GROWN = f"""
 import os
@@ -130,7 +174,7 @@ def start(
     running = [
         subprocess.Popen(
             command,
-            env=common | {"RANK": str(rank)},
+            env=common | {"RANK": str(rank), "HOME": str(folder / f"home of {rank}")},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -210,8 +254,48 @@ def test_a_process_that_dies_is_an_error_in_the_others(sets: tuple[Path, Path], 
     first, second = start(2, scoring(sets), tmp_path, DYING)
     assert second.returncode == 9
     assert first.returncode == 4, first.stderr
-    assert "agm: error: process 0: another process has ended" in first.stderr
+    assert re.search(r"agm: error: process 0: process 1 on \S+ has ended", first.stderr)
     assert first.stdout == ""
+
+
+def test_after_a_kill_a_run_takes_up_what_was_embedded(sets: tuple[Path, Path], tmp_path: Path) -> None:
+    begin = time.monotonic()
+    first, second = start(2, scoring(sets), tmp_path, KILLED)
+    assert second.returncode == -signal.SIGKILL
+    assert first.returncode == 4, first.stderr
+    assert time.monotonic() - begin < BOUND_SECONDS / 2
+    kept = [digest for shard in (tmp_path / "cache").rglob("*.safetensors") for digest in read_shard_digests(shard)]
+    assert len(kept) >= 2
+    again = start(2, scoring(sets), tmp_path, COUNTING)
+    assert [done.returncode for done in again] == [0, 0], again[0].stderr
+    embedded = [int(line.split()[1]) for done in again for line in done.stderr.splitlines() if "embedded" in line]
+    assert sum(embedded) == 12 - len(kept)
+    (alone,) = start(1, scoring(sets, "--no-cache"), tmp_path)
+    assert same(again[0].stdout, alone.stdout)
+
+
+def test_a_slow_process_is_waited_for_and_named(sets: tuple[Path, Path], tmp_path: Path) -> None:
+    first, second = start(2, scoring(sets, "--no-cache"), tmp_path, SLOW)
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert re.search(r"agm: \d+ s of waiting for process 1 on \S+: still there", first.stderr)
+    assert "waiting for process 1" not in second.stderr
+    (alone,) = start(1, scoring(sets, "--no-cache"), tmp_path)
+    assert same(first.stdout, alone.stdout)
+
+
+def test_a_tar_shard_is_shared_out(sets: tuple[Path, Path], tmp_path: Path) -> None:
+    shards = []
+    for folder in sets:
+        shards.append(tmp_path / f"{folder.name}.tar")
+        with tarfile.open(shards[-1], "w") as archive:
+            archive.add(folder, "", filter=lambda member: None if "broken" in member.name else member)
+    found = start(2, scoring((shards[0], shards[1]), "--no-cache"), tmp_path, COUNTING)
+    assert [done.returncode for done in found] == [0, 0], found[0].stderr
+    embedded = [int(line.split()[1]) for done in found for line in done.stderr.splitlines() if "embedded" in line]
+    assert sum(embedded) == 12
+    assert min(embedded) >= 2  # they differ in length
+    (alone,) = start(1, scoring((shards[0], shards[1]), "--no-cache"), tmp_path)
+    assert same(found[0].stdout, alone.stdout)
 
 
 def test_an_error_in_one_process_is_the_error_of_all(sets: tuple[Path, Path], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from audiogen_metrics.audio import signatures
-from audiogen_metrics.errors import DataError, option
+from audiogen_metrics.errors import AudioFileError, DataError, option
 from audiogen_metrics.options import as_path, at_home
 from audiogen_metrics.registry import unknown_name
 
@@ -45,6 +45,33 @@ MAX_REPEATED = 1_000_000
 
 
 @dataclass(frozen=True, order=True)
+class Member:
+    """A file within an archive that is not compressed; called, it gives the file's bytes.
+
+    Parameters
+    ----------
+    archive
+        The archive.
+    start, size
+        Where the file's bytes begin in it, and how many there are.
+    """
+
+    archive: Path
+    start: int
+    size: int
+
+    def __call__(self) -> bytes:
+        """Return the bytes; raises OSError, and AudioFileError where the archive ends before them."""
+        with self.archive.open("rb") as file:
+            file.seek(self.start)
+            content = file.read(self.size)
+        if len(content) < self.size:
+            missing = self.size - len(content)
+            raise AudioFileError(f"the archive ends {missing} bytes too early", self.archive, "Write it again")
+        return content
+
+
+@dataclass(frozen=True, order=True)
 class AudioFile:
     """One clip: its id (POSIX path below the set's folder, without suffix, in Unicode's form NFC) and its file."""
 
@@ -55,6 +82,11 @@ class AudioFile:
     def is_file(self) -> bool:
         """Whether ``path`` can be opened; else it says where the clip lies."""
         return True
+
+    @property
+    def member(self) -> Member | None:
+        """Where it lies in an archive, if it can be read there."""
+        return None
 
     def fetch(self) -> bytes | Audio:
         """Return the bytes of the file, or of a clip that came decoded its samples.

@@ -18,6 +18,7 @@ from audiogen_metrics.audio.files import (
     AUDIO,
     AudioFile,
     AudioFolder,
+    Member,
     canonical_id,
     is_shard,
     parse_suffixes,
@@ -58,6 +59,11 @@ class GivenClip(AudioFile):
     def is_file(self) -> bool:
         """Whether ``path`` can be opened; else it says where the clip lies."""
         return self.content is None
+
+    @property
+    def member(self) -> Member | None:
+        """Where it lies in an archive, if it can be read there."""
+        return self.content if isinstance(self.content, Member) else None
 
     def fetch(self) -> bytes | Audio:
         """Return the bytes or the samples of the clip; raises OSError or AudioFileError."""

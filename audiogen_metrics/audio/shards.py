@@ -9,14 +9,13 @@ import re
 import tarfile
 import zlib
 from collections.abc import Iterator
-from functools import partial
 from itertools import product
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 from audiogen_metrics.audio import signatures
 from audiogen_metrics.audio.decoding import MAX_BYTES
-from audiogen_metrics.audio.files import AMBIGUOUS, AUDIO
+from audiogen_metrics.audio.files import AMBIGUOUS, AUDIO, Member
 from audiogen_metrics.audio.spool import Content, Spool
 from audiogen_metrics.errors import AudioFileError, DataError
 from audiogen_metrics.options import as_path
@@ -114,7 +113,7 @@ class Shard:
         if member.size > MAX_BYTES:
             return _too_large
         if is_plain:
-            return partial(_part, self.path, member.offset_data, member.size)
+            return Member(self.path, member.offset_data, member.size)
         if PurePosixPath(member.name).suffix.lower() not in AUDIO:
             return _no_file
         file = archive.extractfile(member)
@@ -142,15 +141,6 @@ def _require_end(file: IO[bytes], end: int) -> None:
     while block := file.read(2**20):  # to the end, where compression has its checksum
         if any(block):
             raise tarfile.ReadError("something stands behind its end, such as another archive")
-
-
-def _part(path: Path, start: int, size: int) -> bytes:
-    with path.open("rb") as file:
-        file.seek(start)
-        content = file.read(size)
-    if len(content) < size:
-        raise AudioFileError(f"the archive ends {size - len(content)} bytes too early", path, "Write it again")
-    return content
 
 
 def _no_file() -> bytes:

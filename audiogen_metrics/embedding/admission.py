@@ -101,7 +101,7 @@ def load_ahead(
     batch
         Items that are taken together.
     """
-    count = min(8, os.cpu_count() or 1) if workers is None else workers
+    count = thread_count(workers)
     if count == 0:
         for item in items:
             with admission.due(name(item)):
@@ -125,3 +125,8 @@ def load_ahead(
         finally:
             admission.close()
             pool.shutdown(cancel_futures=True)
+
+
+def thread_count(workers: int | None) -> int:
+    """Return how many threads to use: one per core, at most 8, unless it was said."""
+    return min(8, os.cpu_count() or 1) if workers is None else workers

@@ -6,6 +6,8 @@ import math
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
@@ -21,10 +23,11 @@ from audiogen_metrics.audio.preflight import ClipFacts, inspect
 from audiogen_metrics.audio.preparation import Preprocessing, prepare
 from audiogen_metrics.audio.resampling import RESAMPLING_VERSION
 from audiogen_metrics.backbones.base import Backbone, Output
-from audiogen_metrics.embedding.admission import Admission, load_ahead
+from audiogen_metrics.embedding.admission import Admission, load_ahead, thread_count
 from audiogen_metrics.embedding.cache import CachedClip, ClipFeatures, EmbeddingCache
 from audiogen_metrics.embedding.memo import HashMemo, digest_of, digest_of_samples, identity_of, memo_folder
 from audiogen_metrics.embedding.passes import Arriving, Passes, too_long
+from audiogen_metrics.embedding.shares import claimed_seconds, divide
 from audiogen_metrics.errors import (
     NO_MEMORY,
     AudioFileError,
@@ -74,6 +77,10 @@ class ExtractionOptions:
 MAX_LOADED_SAMPLES = 2**26
 """Bound on the samples, over all channels, of clips that are being decoded or wait until they are taken (256 MB); the
 clip that is due next comes beside them, however large it is."""
+
+
+RECALLED_SECONDS = 0.01
+"""What a cached clip costs when clips are shared out, as seconds of audio that must be embedded."""
 
 
 class Alteration(Protocol):
@@ -321,12 +328,11 @@ class _Run:
         seen = "\n".join(map(self.identity, clips))
         distributed.require_equal(digest_of(seen.encode()), f"the clips of {self.folder.root}")
         distributed.require_equal(" ".join(lane.backbone.fingerprint for lane in self.lanes), "their backbones")
-        first, processes = distributed.rank() == 0, distributed.count()
+        first = distributed.rank() == 0
         self.options = replace(self.options, progress=self.options.progress and first)
-        for start in range(0, len(clips), processes * distributed.BLOCK):
+        for piece in self.share(clips):
             with distributed.together():
-                block = clips[start : start + processes * distributed.BLOCK]
-                self.process(block[distributed.rank() :: processes])
+                self.process(piece)
             for lane in self.lanes:
                 lane.hand_over(first)
         left_out = [lane.left_out for lane in self.lanes]
@@ -340,6 +346,26 @@ class _Run:
             for lane, others in zip(self.lanes, share[4], strict=True):
                 lane.left_out |= others
             hashes |= share[5]
+
+    def share(self, clips: Sequence[AudioFile]) -> list[list[AudioFile]]:
+        """Return what this process takes of the clips, in pieces: as many as each of the others has."""
+        number, processes = distributed.rank(), distributed.count()
+        with distributed.together(), ThreadPoolExecutor(max(1, thread_count(self.options.workers))) as threads:
+            own = [*threads.map(self.cost, clips[number::processes])]
+        costs = distributed.all_gather(own)
+        every = [costs[place % processes][place // processes] for place in range(len(clips))]
+        archives = [clip.member and clip.member.archive for clip in clips]
+        pieces = divide(every, archives, processes, distributed.BLOCK)[number]
+        return [[clips[place] for place in piece] for piece in pieces]
+
+    def cost(self, clip: AudioFile) -> float:
+        """Return the length of a clip in seconds; of one whose features are cached, what recalling them is worth."""
+        if self.memo is not None and clip.is_file and not self.options.verify:
+            with suppress(OSError):
+                digest = self.memo.recall(clip.path)
+                if digest is not None and self.cached(self.key(clip, digest)):
+                    return RECALLED_SECONDS
+        return claimed_seconds(clip)
 
     def load_all(self, clips: Sequence[AudioFile]) -> Iterator[_Loaded]:
         """Yield the clips in order, loaded ahead."""
@@ -392,6 +418,8 @@ class _Run:
         """Return what tells a clip from others on all processes; one in memory may be another one on each."""
         if clip.is_file:
             return clip.clip_id
+        if clip.member is not None:
+            return f"{clip.clip_id} {clip.member.archive.name} {clip.member.start} {clip.member.size}"
         try:
             return f"{clip.clip_id} {self.read(clip)[0]}"
         except (OSError, AudioFileError):
