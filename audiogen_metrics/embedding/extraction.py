@@ -354,7 +354,7 @@ class _Run:
             own = [*threads.map(self.cost, clips[number::processes])]
         costs = distributed.all_gather(own)
         every = [costs[place % processes][place // processes] for place in range(len(clips))]
-        archives = [clip.member and clip.member.archive for clip in clips]
+        archives = [None if clip.member is None else clip.member.archive for clip in clips]
         pieces = divide(every, archives, processes, distributed.BLOCK)[number]
         return [[clips[place] for place in piece] for piece in pieces]
 

@@ -77,7 +77,7 @@ def _runs(costs: Sequence[float], archives: Sequence[Path | None], most: float) 
     members: dict[Path | int, list[int]] = defaultdict(list)
     for place, archive in enumerate(archives):
         members[place if archive is None else archive].append(place)
-    runs = []
+    runs: list[list[int]] = []
     for places in members.values():
         room = 0.0
         for place in places:
