@@ -101,7 +101,6 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "score",
-        help="score a folder of generated audio against a folder of references",
         description="Score a folder of generated audio against a folder of references, or their statistics: "
         "agm score GEN REF, or agm score GEN ... --ref REF, which gives one table of several systems and says which of "
         "them differ beyond chance. Three or more folders need no --ref where no score that is asked for takes one. "
