@@ -67,6 +67,7 @@ LAYERS = [
     {"options"},
     {"settings"},
     {"registry", "distributed", "citations", "records", "writing", "precision", "tabular", "filesystems", "keeping"},
+    {"file_hashes"},
     {"functional", "audio"},
     {"backbones"},
     {"metrics"},

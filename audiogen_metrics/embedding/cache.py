@@ -24,7 +24,7 @@ from audiogen_metrics.audio.preflight import ClipFacts
 from audiogen_metrics.backbones.base import Output
 from audiogen_metrics.errors import UsageError, spoken
 from audiogen_metrics.settings import cache_dir, cache_trouble
-from audiogen_metrics.writing import write_atomically
+from audiogen_metrics.writing import is_temporary, write_atomically
 
 SHARD_BYTES = 64 * 2**20
 SHARD_SECONDS = 30.0
@@ -379,7 +379,9 @@ def prune(folder: Path, older_than_days: float, everything: bool = False, dry_ru
     removed = Amount()
     for space in _spaces(folder):
         files = set(files_below(space))
-        old = {file for file in files if file.suffix in {".safetensors", ".tmp"} and _modified(file) < limit}
+        old = {
+            file for file in files if (file.suffix == ".safetensors" or is_temporary(file)) and _modified(file) < limit
+        }
         empty = files - old <= {space / DESCRIPTION}
         for file in old | (files if empty else set()):
             with suppress(FileNotFoundError):  # another process pruned it
