@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from audiogen_metrics.embedding.cache import read_shard_digests
+from audiogen_metrics.embedding.index import read_shard_digests
 from tests.conftest import EXAMPLES
 
 pytestmark = pytest.mark.slow  # processes that import torch

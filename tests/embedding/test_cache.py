@@ -36,6 +36,7 @@ from audiogen_metrics.embedding.cache import (
     usage,
 )
 from audiogen_metrics.embedding.extraction import Extraction, ExtractionOptions, extract
+from audiogen_metrics.embedding.index import read_shard_digests
 from audiogen_metrics.file_hashes import HashMemo, Identity, digest_of, identity_of, memo_folder
 from audiogen_metrics.settings import cache_dir
 from tests.conftest import write_tone
@@ -470,7 +471,7 @@ def test_a_clip_larger_than_a_shard_gets_one_of_its_own(monkeypatch: pytest.Monk
     for index in range(20, 40):
         cache.put(f"digest{index}", clip(index))
     cache.flush()
-    sizes = [len(cache_module.read_shard_digests(shard)) for shard in shards(cache.folder)]
+    sizes = [len(read_shard_digests(shard)) for shard in shards(cache.folder)]
     assert sorted(sizes) == [1, 20, 20]
     assert len(EmbeddingCache({}, "test").get(["long", *(f"digest{index}" for index in range(40))])) == 41
 
