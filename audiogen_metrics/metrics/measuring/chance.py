@@ -178,7 +178,7 @@ def rows_apart(first: list[int], second: list[int]) -> bool:
 
 def _between(first: list[int], second: list[int]) -> tuple[float, float]:
     """Return the area between the distribution functions of two samples (Wasserstein), and their largest distance."""
-    values = np.unique([*first, *second])
+    values = np.sort([*first, *second])
     shares = [np.searchsorted(np.sort(each), values, side="right") / len(each) for each in (first, second)]
     apart = np.abs(shares[0] - shares[1])
     return float(apart[:-1] @ np.diff(values)), float(apart.max())
