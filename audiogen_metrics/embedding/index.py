@@ -65,7 +65,7 @@ class ShardIndex:
 
     def save(self) -> None:
         """Write the index anew, where reading headers has taken long enough."""
-        if self._seconds < WORTH_WRITING:
+        if self._seconds <= WORTH_WRITING:
             return
         lines = "".join(f"{json.dumps([name, *entry])}\n" for name, entry in self._seen.items()).encode()
         head = {"version": VERSION, "checksum": _checksum(lines)}
