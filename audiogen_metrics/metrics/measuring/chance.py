@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audiogen_metrics.errors import InsufficientDataError
+from audiogen_metrics.functional.kolmogorov import kolmogorov_p
 
 if TYPE_CHECKING:
     from audiogen_metrics.functional.pooled import Places
@@ -168,12 +169,8 @@ def rows_apart(first: list[int], second: list[int]) -> bool:
     area, largest = _between(first, second)
     if area <= APART * min(np.mean(first), np.mean(second)):
         return False
-    size = round(len(first) * len(second) / (len(first) + len(second)))
-    if 2 * math.exp(-2 * size * largest**2) < BY_CHANCE:  # Massart's bound on the p of Kolmogorov and Smirnov
-        return True
-    from scipy.stats import ks_2samp  # takes longer to import than the rest of a warm run, and is hardly ever needed
-
-    return bool(ks_2samp(first, second, method="asymp").pvalue < BY_CHANCE)
+    count = round(len(first) * len(second) / (len(first) + len(second)))
+    return kolmogorov_p(largest, count) < BY_CHANCE
 
 
 def _between(first: list[int], second: list[int]) -> tuple[float, float]:
