@@ -12,6 +12,7 @@ from audiogen_metrics.audio.files import AudioFolder, ClipSet, open_clips
 from audiogen_metrics.audio.pairing import pair
 from audiogen_metrics.errors import MissingDependencyError, MissingWeightsError
 from audiogen_metrics.evaluation import added, check_weights_names, compute, create_backbones, tool_versions
+from audiogen_metrics.file_hashes import hashing_as_asked
 from audiogen_metrics.prompts import Captions, Prompts, captions_of
 from audiogen_metrics.protocols import PROTOCOLS, get_protocol
 from audiogen_metrics.results import InputSummary, Score
@@ -122,6 +123,7 @@ class ProtocolComparison:
         return "\n".join(map(escaped, lines)).rstrip() + "\n"
 
 
+@hashing_as_asked
 def compare_protocols(
     gen: ClipSet,
     ref: ClipSet,

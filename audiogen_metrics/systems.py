@@ -19,6 +19,7 @@ from audiogen_metrics.errors import InsufficientDataError, UsageError, spoken
 from audiogen_metrics.evaluation import added, find_networks, tool_versions
 from audiogen_metrics.evaluation.evaluation import backbone_settings
 from audiogen_metrics.evaluation.run import computable, open_reference
+from audiogen_metrics.file_hashes import hashing_as_asked
 from audiogen_metrics.metrics.measuring.chance import rows_apart
 from audiogen_metrics.metrics.measuring.links import Links
 from audiogen_metrics.metrics.measuring.measured import Measured
@@ -219,6 +220,7 @@ class Systems:
         ]
 
 
+@hashing_as_asked
 def compare(
     gen_a: ClipSet,
     gen_b: ClipSet,

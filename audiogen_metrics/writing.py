@@ -5,17 +5,25 @@ from __future__ import annotations
 import errno
 import os
 import re
+import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.options import as_path
 
+TEMPORARY = ".tmp"
+
+LEFT_BEHIND_SECONDS = 86_400
+"""A temporary file of this age was left by a killed process."""
+
 _OWN_DESCRIPTOR = re.compile(r"/dev/(?:(stdin|stdout|stderr)|fd/(\d+))|/proc/self/fd/(\d+)")
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write ``content`` beside ``path``, flush it to the disk and rename it into place.
+    """Write ``content`` as `written_whole` does.
 
     Behind a symbolic link, its target is replaced; a device or pipe is written to, as it cannot be replaced, and so
     is what this process has open already: ``/dev/stdout``, or a shell's ``>(command)``.
@@ -34,16 +42,46 @@ def write_atomically(path: Path, content: bytes) -> None:
         return
     if path.is_symlink():
         path = path.resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name[:40]}.{uuid.uuid4().hex}.tmp")
+    with written_whole(path) as part:
+        part.write_bytes(content)
+
+
+@contextmanager
+def written_whole(target: Path) -> Iterator[Path]:
+    """Give a temporary file beside ``target`` to be written; it takes its place at the end, or goes after an error.
+
+    It has the permissions of the process's umask, whatever writes it, and is on the disk before it gets its name.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{_beginning(target)}{uuid.uuid4().hex}{TEMPORARY}")
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
+        part.touch()
+        mode = part.stat().st_mode
+        yield part
+        part.chmod(mode)
+        with part.open("r+b") as file:
             os.fsync(file.fileno())
-        temporary.replace(path)
+        part.replace(target)
     finally:
-        temporary.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
+
+
+def is_temporary(file: Path) -> bool:
+    """Tell whether a file is one that `written_whole` gives: being written, or left behind by a killed process."""
+    return file.name.startswith(".") and file.name.endswith(TEMPORARY)
+
+
+def remove_left_behind(target: Path) -> None:
+    """Remove what processes that were killed while they wrote a file have left beside it."""
+    with suppress(OSError):  # of a folder that cannot be used; writing into it says why
+        for file in target.parent.iterdir():
+            ours = is_temporary(file) and file.name.startswith(_beginning(target))
+            if ours and time.time() - file.stat().st_mtime > LEFT_BEHIND_SECONDS:
+                file.unlink()
+
+
+def _beginning(target: Path) -> str:
+    return f".{target.name[:40]}."
 
 
 def written(text: str, path: str | Path | None) -> str:

@@ -31,7 +31,7 @@ from audiogen_metrics.copies import find_copies
 from audiogen_metrics.copies.alignment import align, comparable
 from audiogen_metrics.copies.calibration import calibrate
 from audiogen_metrics.embedding.extraction import ExtractionOptions, extract_each
-from audiogen_metrics.embedding.memo import digest_of
+from audiogen_metrics.file_hashes import digest_of
 from audiogen_metrics.protocols import get_protocol
 
 Sound: TypeAlias = npt.NDArray[np.float64]

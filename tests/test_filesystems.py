@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from audiogen_metrics.embedding.memo import HashMemo, digest_of, identity_of, memo_folder
+from audiogen_metrics.file_hashes import HashMemo, digest_of, identity_of, memo_folder
 from audiogen_metrics.filesystems import STAMPING, Volume, kind_of
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux says it in /proc")

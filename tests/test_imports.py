@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import audiogen_metrics
+from audiogen_metrics.cli.main import COMMANDS
 
 PACKAGE = Path(audiogen_metrics.__file__).parent
 HEAVY = (
@@ -44,6 +45,57 @@ def test_light_things_import_nothing_heavy(code: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def loaded_after(code: str) -> list[str]:
+    """Return the names of all modules that a process has after some code."""
+    probe = f"{code}\nimport sys; print('\\n'.join(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_a_warm_run_imports_only_what_it_needs(small: tuple[Path, Path], tmp_path: Path) -> None:
+    arguments = ["score", *map(str, small), "--protocol", "yamnet", "-o", str(tmp_path / "report.json")]
+    run = f"from audiogen_metrics.cli.main import main; assert main({arguments!r}) == 0"
+    loaded_after(run)
+    loaded = loaded_after(run)
+    packages = {name.partition(".")[0] for name in loaded}
+    assert "torch" in packages
+    others = {"scipy", "torchmetrics", "matplotlib", "pooch", "requests", "torchaudio", "librosa", "numba"}
+    assert not others & packages
+    ours = {name.removeprefix("audiogen_metrics.") for name in loaded if name.startswith("audiogen_metrics.")}
+    unused = {
+        "objects",
+        "systems",
+        "verification",
+        "datasets",
+        "audioldm",
+        "benchmark",
+        "studies",
+        "probes",
+        "selftest",
+    }
+    assert not {name.partition(".")[0] for name in ours} & unused
+    assert not ours & {"report.html", "report.plots", "functional.extrapolation", "functional.correlation"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_imports_no_other_one(command: str) -> None:
+    loaded = loaded_after(f"from audiogen_metrics.cli.main import build_parser; build_parser([{command!r}])")
+    names = {name.removeprefix("audiogen_metrics.cli.") for name in loaded if name.startswith("audiogen_metrics.cli.")}
+    shared = {"main", "common", "parsing", "streams"}
+    options_of = {"import": {"scoring"}, "bench": {"generate"}}  # whose options they take as well
+    assert names == shared | {COMMANDS[command][0]} | options_of.get(command, set())
+
+
+def test_every_command_has_its_module() -> None:
+    with_parser = {
+        path.stem
+        for path in (PACKAGE / "cli").glob("*.py")
+        if "def add_parser(subparsers" in path.read_text(encoding="utf-8")
+    }
+    assert {module for module, _ in COMMANDS.values()} == with_parser
+
+
 def test_help_works_without_torch(tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("raise ImportError('this torch cannot be imported')")
     command = [sys.executable, "-m", "audiogen_metrics", "--help"]
@@ -67,6 +119,7 @@ LAYERS = [
     {"options"},
     {"settings"},
     {"registry", "distributed", "citations", "records", "writing", "precision", "tabular", "filesystems", "keeping"},
+    {"file_hashes"},
     {"functional", "audio"},
     {"backbones"},
     {"metrics"},

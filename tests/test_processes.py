@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from audiogen_metrics.embedding.cache import read_shard_digests
+from audiogen_metrics.embedding.index import read_shard_digests
 from tests.conftest import EXAMPLES
 
 pytestmark = pytest.mark.slow  # processes that import torch
@@ -28,9 +28,8 @@ BOUND_SECONDS = 120
 RUN = "import sys; from audiogen_metrics.cli.main import main; sys.exit(main())"
 
 TRUSTING = f"""
-from audiogen_metrics import filesystems
-from audiogen_metrics.embedding import memo
-memo.RACY_NS = -1  # the clips were written only now
+from audiogen_metrics import file_hashes, filesystems
+file_hashes.RACY_NS = -1  # the clips were written only now
 filesystems.kind_of = lambda path: "ext4"  # whatever the tests run on
 {RUN}
 """

@@ -84,6 +84,14 @@ class Audio:
     integers: npt.NDArray[np.int16] | None = None
 
 
+def digest_of_samples(audio: Audio) -> str:
+    """Return the content hash of a clip that came decoded: of its samples, their layout and rate."""
+    digest = hashlib.blake2b(digest_size=20)
+    digest.update(f"samples {audio.samples.dtype.str} {audio.samples.shape} {audio.sample_rate} Hz\n".encode())
+    digest.update(np.ascontiguousarray(audio.samples).data)
+    return digest.hexdigest()
+
+
 @names_content
 def decode(path: Path, content: bytes, *, integers: bool = False) -> Audio:
     """Decode the bytes of an audio file: WAV, FLAC, OGG (Vorbis, Opus), MP3, AIFF and their kin.

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from audiogen_metrics.audioldm.configuration import FineTuneConfig
 from audiogen_metrics.audioldm.snapshots import weights_files
-from audiogen_metrics.backbones.weights import sha256_of
 from audiogen_metrics.errors import DataError, UsageError, option
+from audiogen_metrics.file_hashes import sha256_of
 from audiogen_metrics.options import as_path
-from audiogen_metrics.writing import write_atomically
+from audiogen_metrics.writing import is_temporary, write_atomically
 
 if TYPE_CHECKING:
     from audiogen_metrics.audioldm.generation import AudioLDM
@@ -47,7 +47,7 @@ def check_folder(folder: Path, config: FineTuneConfig, resume: bool) -> None:
                 where=folder,
                 fix="Resume with its settings, or choose a new folder",
             )
-    elif folder.exists() and (not folder.is_dir() or any(not file.match(".*.tmp") for file in folder.iterdir())):
+    elif folder.exists() and (not folder.is_dir() or any(not is_temporary(file) for file in folder.iterdir())):
         raise UsageError("is not empty", folder, "Choose a new folder")
 
 

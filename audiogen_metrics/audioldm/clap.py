@@ -18,9 +18,9 @@ from audiogen_metrics.audioldm.dependencies import require
 from audiogen_metrics.audioldm.snapshots import load_part, locate_folder, weights_files
 from audiogen_metrics.backbones.base import Backbone, Features, Output
 from audiogen_metrics.backbones.transformers import require_transformers
-from audiogen_metrics.backbones.weights import sha256_of
 from audiogen_metrics.errors import MissingWeightsError
 from audiogen_metrics.evaluation import score
+from audiogen_metrics.file_hashes import sha256_of
 from audiogen_metrics.precision import full_precision
 
 if TYPE_CHECKING:

@@ -21,10 +21,9 @@ from audiogen_metrics.audioldm.snapshots import (
     locate_clap,
     weights_files,
 )
-from audiogen_metrics.backbones.weights import sha256_of
 from audiogen_metrics.embedding.cache import CachedClip, EmbeddingCache
-from audiogen_metrics.embedding.memo import digest_of
 from audiogen_metrics.errors import AudioFileError, MissingWeightsError
+from audiogen_metrics.file_hashes import digest_of, sha256_of
 from audiogen_metrics.precision import full_precision
 
 if TYPE_CHECKING:

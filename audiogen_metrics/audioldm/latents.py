@@ -27,8 +27,8 @@ from audiogen_metrics.datasets.base import Clip, prompt
 from audiogen_metrics.embedding.admission import Admission, load_ahead
 from audiogen_metrics.embedding.cache import checksum_of
 from audiogen_metrics.embedding.extraction import MAX_LOADED_SAMPLES
-from audiogen_metrics.embedding.memo import digest_of
 from audiogen_metrics.errors import NO_MEMORY, AudioFileError, DataError, is_out_of_memory
+from audiogen_metrics.file_hashes import digest_of
 from audiogen_metrics.settings import cache_dir
 from audiogen_metrics.writing import write_atomically
 

@@ -41,8 +41,9 @@ from audiogen_metrics.audioldm.snapshots import ORIGIN, original_heads
 from audiogen_metrics.audioldm.tiny import write_index
 from audiogen_metrics.backbones.laion_clap import TOKENIZER, fill_in_counts, roberta_tokenizer, translated
 from audiogen_metrics.backbones.pretrained import checked
-from audiogen_metrics.backbones.weights import WEIGHTS, find_all, sha256_of
+from audiogen_metrics.backbones.weights import WEIGHTS, find_all
 from audiogen_metrics.errors import MissingWeightsError, UsageError, option, spoken
+from audiogen_metrics.file_hashes import sha256_of
 from audiogen_metrics.options import as_path
 from audiogen_metrics.settings import cache_dir
 from audiogen_metrics.text import quoted

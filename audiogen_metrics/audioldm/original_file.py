@@ -14,8 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from audiogen_metrics.backbones.pretrained import load_tensors
-from audiogen_metrics.backbones.weights import sha256_of
 from audiogen_metrics.errors import MissingWeightsError
+from audiogen_metrics.file_hashes import sha256_of
 from audiogen_metrics.text import quoted
 
 Tensors = dict[str, torch.Tensor]

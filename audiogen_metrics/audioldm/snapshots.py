@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from audiogen_metrics.audioldm.dependencies import quiet, require
 from audiogen_metrics.audioldm.tiny import MARKER, TINY, tiny_folder
-from audiogen_metrics.backbones.weights import offline, sha256_of
+from audiogen_metrics.backbones.weights import offline
 from audiogen_metrics.errors import MissingWeightsError, UsageError, option
+from audiogen_metrics.file_hashes import sha256_of
 from audiogen_metrics.options import as_path
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from torch import nn
 from audiogen_metrics.backbones.base import Features, Output
 from audiogen_metrics.backbones.pretrained import PretrainedBackbone, PretrainedNetwork, checked
 from audiogen_metrics.backbones.ratings import AESTHETICS
-from audiogen_metrics.backbones.weights import sha256_of
 from audiogen_metrics.errors import MissingWeightsError
+from audiogen_metrics.file_hashes import sha256_of
 
 WINDOW = 160_000
 """Samples that are rated together, 10 s; windows do not overlap."""

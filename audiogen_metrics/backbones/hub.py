@@ -15,8 +15,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from audiogen_metrics.backbones.weights import offline, read_json, sha256_of, write_json
+from audiogen_metrics.backbones.weights import offline, read_json, write_json
 from audiogen_metrics.errors import MissingDependencyError, MissingWeightsError, UsageError, spoken
+from audiogen_metrics.file_hashes import sha256_of
 from audiogen_metrics.options import as_path
 from audiogen_metrics.settings import cache_dir
 

@@ -25,14 +25,14 @@ from audiogen_metrics.backbones.weights import (
     WEIGHTS,
     find,
     read_json,
-    sha256_of,
     weights_name,
     write_json,
-    written_whole,
 )
 from audiogen_metrics.errors import MissingDependencyError, MissingWeightsError
+from audiogen_metrics.file_hashes import sha256_of
 from audiogen_metrics.options import as_path
 from audiogen_metrics.settings import cache_dir
+from audiogen_metrics.writing import written_whole
 
 State = dict[str, torch.Tensor]
 

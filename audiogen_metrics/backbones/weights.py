@@ -7,28 +7,23 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import importlib.util
 import json
 import os
 import re
 import sys
-import tempfile
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote, unquote
 
 from audiogen_metrics.errors import MissingWeightsError, UsageError, option
-from audiogen_metrics.filesystems import RACY_NS, Volume
+from audiogen_metrics.file_hashes import sha256_of
 from audiogen_metrics.options import as_path, at_home
 from audiogen_metrics.registry import Registry, unknown_name
 from audiogen_metrics.settings import cache_dir, require_lasting_cache
-
-STALE_PART_SECONDS = 86_400
-"""An unfinished download of this age was left by a killed process."""
+from audiogen_metrics.writing import remove_left_behind, write_atomically, written_whole
 
 _DISK = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
@@ -445,7 +440,7 @@ def fetch(entry: WeightsEntry, *, progress: bool | None = None) -> Path:
         )
     if not os.environ.get("AGM_WEIGHTS_DIR"):
         require_lasting_cache()
-    _remove_stale_parts(target)
+    remove_left_behind(target)
     failures = []
     for url in entry.urls:
         try:
@@ -491,62 +486,6 @@ class _Bounded:
         self._file.write(content)
 
 
-def _remove_stale_parts(target: Path) -> None:
-    with contextlib.suppress(OSError):  # of a folder that cannot be used; writing into it says why
-        for part in target.parent.glob(f".{target.name}.*.part"):
-            if time.time() - part.stat().st_mtime > STALE_PART_SECONDS:
-                part.unlink()
-
-
-@contextlib.contextmanager
-def written_whole(target: Path) -> Iterator[Path]:
-    """Give a temporary file beside ``target`` that takes its name at the end, or goes away after an error."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-    os.close(handle)
-    part = Path(name)
-    try:
-        yield part
-        part.chmod(0o644)  # mkstemp's 0600 would hide a shared folder's files from colleagues
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def sha256_of(path: Path, *, memo: bool = True) -> str:
-    """Return the SHA-256 of a file, hex.
-
-    Hashing 300 MB takes about a second, so the digest is noted in the cache folder together with the file's size,
-    inode, times of change and volume, and believed while these stay the same. A file that changed within two seconds
-    before it was hashed is not noted, since it may change again within one tick of its time stamp; nor is one on a
-    volume that does not stamp every change (`audiogen_metrics.filesystems`).
-
-    Parameters
-    ----------
-    path
-        The file.
-    memo
-        False hashes in any case.
-    """
-    path = path.absolute()
-    status = path.stat()
-    volume = Volume.of(path)
-    stamp = [str(path), status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns, str(volume)]
-    memo = memo and volume.stamps(status.st_ctime_ns)
-    note = cache_dir() / "weights" / "digests" / (hashlib.sha256(str(path).encode()).hexdigest()[:32] + ".json")
-    known = read_json(note) if memo else {}
-    if known.get("stamp") == stamp and isinstance(known.get("sha256"), str):
-        return str(known["sha256"])
-    now = time.time_ns()
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if volume.stamps(status.st_ctime_ns) and now - max(status.st_mtime_ns, status.st_ctime_ns) > RACY_NS:
-        write_json(note, {"stamp": stamp, "sha256": digest})
-    return digest
-
-
 def read_json(path: Path) -> dict[str, Any]:
     """Return a JSON object from a cache file; empty where it is missing or damaged, since a cache may be."""
     try:
@@ -558,8 +497,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON object to a cache file; a folder that cannot be written only costs the time saved by it."""
-    with contextlib.suppress(OSError), written_whole(path) as part:
-        part.write_text(json.dumps(content), encoding="utf-8")
+    with contextlib.suppress(OSError):
+        write_atomically(path, json.dumps(content).encode())
 
 
 def parse_weights(values: list[str]) -> dict[str, Path]:

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audiogen_metrics.backbones.weights import sha256_of
 from audiogen_metrics.benchmark.identity import identified, system_folder
 from audiogen_metrics.benchmark.plans import Cell, Plan, training_config
 from audiogen_metrics.datasets.base import Clip, prompt
@@ -20,6 +19,7 @@ from audiogen_metrics.distributed import launched, place
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.evaluation import score
 from audiogen_metrics.evaluation.versions import tool_versions
+from audiogen_metrics.file_hashes import sha256_of
 from audiogen_metrics.generation.base import Generator, Request
 from audiogen_metrics.generation.folder import generate_folder, read_manifest
 from audiogen_metrics.options import as_path

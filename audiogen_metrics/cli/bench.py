@@ -29,7 +29,6 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "bench",
-        help="the paper's tables and figures",
         description="Run the benchmark of arXiv 2303.03857: generate, train, score, and put ours beside the published "
         "numbers. Run it again after a stop: what is done is not done again. Needs the extra audioldm, data and "
         "weights; --dry-run shows what would be done and what it costs.",

@@ -15,9 +15,7 @@ from audiogen_metrics.settings import require_lasting_cache
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add the subcommand."""
-    parser = subparsers.add_parser(
-        "cache", help="look after the cache folder", description="Look after the cache folder."
-    )
+    parser = subparsers.add_parser("cache", description="Look after the cache folder.")
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     info = actions.add_parser("info", help="where the cache is and what it holds", allow_abbrev=False)
     add_format_options(info, ["table", "json"])

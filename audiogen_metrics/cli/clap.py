@@ -20,7 +20,6 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "clap",
-        help="do clips sound like their prompts?",
         description="CLAP score: the mean cosine of the CLAP embeddings of clips and their prompts, paired by clip id, "
         "with its 95 % interval. Needs the extra clap and a CLAP.",
         allow_abbrev=False,

@@ -46,7 +46,6 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "compare",
-        help="say which of two systems is better",
         description="Compare two folders of generated audio against one folder of references: the difference of every "
         "score with its 95 % interval and p, and which is better if both agree. Metrics that look at generated audio "
         "alone need no reference.",

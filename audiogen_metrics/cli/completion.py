@@ -60,7 +60,6 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "completion",
-        help="print a script for completion by the TAB key",
         description="Print a script that lets a shell complete commands, flags, paths and the names of metrics, "
         'protocols, probes and weights. For bash, in ~/.bashrc: eval "$(agm completion bash)".',
         allow_abbrev=False,

@@ -13,7 +13,6 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "convert",
-        help="make AudioLDM's own .ckpt into a folder for diffusers",
         description="Write a checkpoint of AudioLDM's own code as a folder that --model of the other commands and "
         "diffusers open, with its own CLAP. Nothing in the file is run. --model takes the file as well, and keeps what "
         "it was converted into in the cache. Needs the extra audioldm.",

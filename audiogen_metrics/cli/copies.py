@@ -34,7 +34,6 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "copies",
-        help="find generated clips that are copies of training clips",
         description="Find the nearest training clip of every generated clip, by mel similarity over all time lags and "
         "by embedding, and say which are nearer than real clips that were not trained on: copies. Identical files and "
         "identical audio are found too.",

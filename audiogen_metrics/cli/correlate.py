@@ -34,7 +34,6 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "correlate",
-        help="does a metric agree with people's ratings?",
         description="Correlate scores with people's ratings, of systems and of clips: Spearman, Kendall and Pearson "
         "with 95 % intervals, p, and a test whether one metric agrees better than another.",
         allow_abbrev=False,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add the subcommand."""
-    parser = subparsers.add_parser("data", help="list, check and export datasets", allow_abbrev=False)
+    parser = subparsers.add_parser("data", allow_abbrev=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     listing = commands.add_parser("list", help="what is known, and how it must lie on the disk", allow_abbrev=False)

@@ -18,7 +18,6 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "doctor",
-        help="check this installation",
         description="Check this installation. Exits with 4 if the core is broken; "
         "a backbone without its weights is named, and no fault.",
         allow_abbrev=False,

@@ -34,7 +34,6 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "embed",
-        help="write the embeddings of a folder to a file",
         description="Write what a protocol's backbones give for each clip, float32, under names such as "
         "yamnet.embeddings, yamnet.windows with yamnet.window_counts, yamnet.logits; clip ids are yamnet.ids "
         "(.npz) or in the metadata (.safetensors).",

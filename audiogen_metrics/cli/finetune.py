@@ -56,7 +56,6 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "finetune",
-        help="train AudioLDM on your own sounds, scored while it trains",
         description="Fine-tune the denoiser of AudioLDM with a fixed condition; the rest stays frozen. Before the "
         "first step and at intervals the averaged weights generate for the evaluation prompts and are scored; the best "
         "checkpoint is kept in OUT/best, which agm generate opens. Settings come from CONFIG, and from flags, which "

@@ -33,7 +33,6 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "generate",
-        help="make clips with AudioLDM",
         description="Make one clip per prompt or recording with AudioLDM, and a manifest.jsonl. Clips are named "
         "after their clip ids, so that the folder pairs with its references. Needs the extra audioldm.",
         allow_abbrev=False,

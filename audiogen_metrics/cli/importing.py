@@ -21,7 +21,6 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "import",
-        help="score features that other tools have written",
         description="Score features without their audio: a folder of .npy files, one per clip (fadtk), one .npy of "
         "rows (audioldm_eval, frechet-audio-distance), an av-benchmark cache folder, or a .safetensors or .npz of agm "
         "embed. No code in them is run.",

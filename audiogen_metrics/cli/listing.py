@@ -27,7 +27,6 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "list",
-        help="list what there is",
         description="List what there is, by the names used everywhere.",
         allow_abbrev=False,
     )

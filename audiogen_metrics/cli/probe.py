@@ -14,7 +14,6 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "probe",
-        help="write a corrupted copy of a folder",
         description="Corrupt every clip of a folder with one probe. Clips keep their ids and become mono float32 WAV; "
         "manifest.json says what was done to each. Equal seeds give equal copies, whatever the workers.",
         allow_abbrev=False,

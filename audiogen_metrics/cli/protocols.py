@@ -26,7 +26,7 @@ _FORMATS: dict[str, Callable[[ProtocolComparison], str]] = {
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add the subcommand."""
-    parser = subparsers.add_parser("protocols", help="compare protocols on the same audio", allow_abbrev=False)
+    parser = subparsers.add_parser("protocols", allow_abbrev=False)
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     compare = actions.add_parser(
         "compare",

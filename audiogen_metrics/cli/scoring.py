@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from audiogen_metrics import distributed
 from audiogen_metrics.audio.files import open_clips, printable
-from audiogen_metrics.backbones.licences import not_commercial
 from audiogen_metrics.backbones.weights import parse_weights
 from audiogen_metrics.cli.common import (
     Subparsers,
@@ -45,7 +44,6 @@ from audiogen_metrics.options import as_path, split_list
 from audiogen_metrics.protocols import Protocol, get_protocol
 from audiogen_metrics.registry import unknown_name
 from audiogen_metrics.report.fits import draw_fits
-from audiogen_metrics.report.html import write_page
 from audiogen_metrics.report.hub import Form, check_fields, to_eval_results, to_model_index
 from audiogen_metrics.report.tables import (
     LATEX_COLUMNS,
@@ -101,7 +99,6 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "score",
-        help="score a folder of generated audio against a folder of references",
         description="Score a folder of generated audio against a folder of references, or their statistics: "
         "agm score GEN REF, or agm score GEN ... --ref REF, which gives one table of several systems and says which of "
         "them differ beyond chance. Three or more folders need no --ref where no score that is asked for takes one. "
@@ -327,6 +324,8 @@ def _alone(protocol: Protocol, metrics: Sequence[str] | None) -> bool:
 
 def _require_commercial(recipes: Sequence[Recipe], given: Mapping[str, Path]) -> None:
     """Raise UsageError unless the licences of all networks allow commercial use; unknown ones do not."""
+    from audiogen_metrics.backbones.licences import not_commercial
+
     refused = not_commercial([recipe.backbone for recipe in recipes], given)
     if refused:
         raise UsageError(
@@ -381,6 +380,8 @@ def show(
     _warn(report.warnings, report.problems, arguments)
     files: list[Callable[[], object]] = []
     if arguments.html is not None:
+        from audiogen_metrics.report.html import write_page
+
         files.append(lambda: write_page(report, seen, arguments.html))
     if arguments.per_clip is not None:
         files.append(lambda: written(clips_to_csv({"": seen}), arguments.per_clip))

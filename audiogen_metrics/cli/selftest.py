@@ -15,7 +15,6 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "selftest",
-        help="compare the numbers of this installation with published ones",
         description="Make 24 seeded clips, score them on every network whose weights are on this machine, and compare "
         "with the values that others have published for these clips, within 3e-4 of each. What cannot be computed is "
         "listed with what it needs; nothing is downloaded. Exits with 5 if anything differs.",

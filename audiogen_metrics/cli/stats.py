@@ -33,7 +33,6 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "stats",
-        help="keep a reference set as one file",
         description="Keep everything that scores need to know of a reference set in one file, stamped with protocol "
         "and weights: agm score GEN FILE. It is refused where either differs.",
         allow_abbrev=False,

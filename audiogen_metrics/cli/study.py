@@ -35,7 +35,6 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "study",
-        help="find out which damage the metrics can hear",
         description="Corrupt a growing share of a set of real recordings, score it against itself, and say for each "
         "metric and probe: responds, flat, wrong direction, or comes and goes. Run it again after an interruption to "
         "go on.",

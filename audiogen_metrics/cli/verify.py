@@ -23,7 +23,6 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "verify",
-        help="compute a report's scores again and say what differs",
         description="Compute the scores of a JSON report again, with its options, from the folders and weights that it "
         "names, and say that all it states is found again, or what differs: files, weights, recipes, scores with n and "
         "intervals, warnings. Exits with 5 if anything but the machine or versions does. Of several systems each "

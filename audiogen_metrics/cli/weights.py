@@ -19,7 +19,7 @@ _NAME = "of a backbone, as listed, or hf:OWNER/NAME[@revision=SHA]"
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add ``weights`` and its sub-commands to the command line."""
-    parser = subparsers.add_parser("weights", help="list, fetch and verify network weights")
+    parser = subparsers.add_parser("weights")
     parser.set_defaults(run=run)
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     listing = actions.add_parser(

@@ -12,6 +12,7 @@ from audiogen_metrics.audio.files import AudioFolder, ClipSet, open_clips
 from audiogen_metrics.copies.calibration import FALSE_ALARMS, checked_rate
 from audiogen_metrics.errors import InsufficientDataError, UsageError, option, spoken
 from audiogen_metrics.evaluation.networks import find_networks
+from audiogen_metrics.file_hashes import hashing_as_asked
 from audiogen_metrics.options import whole
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.settings import resolve_device
@@ -32,6 +33,7 @@ PER_BLOCK = 512
 """Training clips in memory at a time."""
 
 
+@hashing_as_asked
 def find_copies(
     gen: ClipSet,
     train: ClipSet,

@@ -17,8 +17,8 @@ from tqdm import tqdm
 from audiogen_metrics.audio.decoding import decode
 from audiogen_metrics.audio.preflight import SILENCE_PEAK, ClipFacts, inspect
 from audiogen_metrics.datasets.base import Clip, Dataset, DatasetInfo, prompt
-from audiogen_metrics.embedding.memo import digest_of
 from audiogen_metrics.errors import NO_MEMORY, AudioFileError, DataError, UsageError, remedies
+from audiogen_metrics.file_hashes import digest_of
 from audiogen_metrics.options import as_path
 from audiogen_metrics.prompts import CaptionChoice, choose
 from audiogen_metrics.text import escaped

@@ -22,9 +22,10 @@ from safetensors.torch import load_file, save
 
 from audiogen_metrics.audio.preflight import ClipFacts
 from audiogen_metrics.backbones.base import Output
+from audiogen_metrics.embedding.index import INDEX, ShardIndex, read_shard_digests
 from audiogen_metrics.errors import UsageError, spoken
 from audiogen_metrics.settings import cache_dir, cache_trouble
-from audiogen_metrics.writing import write_atomically
+from audiogen_metrics.writing import is_temporary, write_atomically
 
 SHARD_BYTES = 64 * 2**20
 SHARD_SECONDS = 30.0
@@ -57,8 +58,8 @@ def embeddings_folder() -> Path:
 class EmbeddingCache:
     """Features of clips by one backbone under one preprocessing, in append-only shards.
 
-    Each writer adds shards under names of its own, whole by atomic rename; there is no index and no lock, so
-    any number of processes may share the folder, also over NFS. A shard that does not match its checksum is
+    Each writer adds shards under names of its own, whole by atomic rename; there is no lock, and an index is only a
+    hint, so any number of processes may share the folder, also over NFS. A shard that does not match its checksum is
     left alone and its clips are computed again. Trouble with the cache never stops a run: it is noted in
     `problems`.
 
@@ -78,15 +79,18 @@ class EmbeddingCache:
         self._pending: dict[str, CachedClip] = {}
         self._pending_bytes = 0
         self._pending_since = 0.0
-        self._shards_of: dict[str, list[Path]] = {}
+        self._digests: dict[Path, Sequence[str]] = {}
+        index = ShardIndex(self.folder)
         for shard in self._listed():
             try:
-                self._place(read_shard_digests(shard), shard)
+                self._digests[shard] = index.digests(shard)
             except UNREADABLE as error:
                 self._note(shard, f"cache shard {shard.name} is unreadable and not used ({error})")
+        index.save()
+        self._shard_of = self._places()
 
     def __contains__(self, digest: str) -> bool:
-        return digest in self._pending or digest in self._shards_of
+        return digest in self._pending or digest in self._shard_of
 
     def get(self, digests: Iterable[str]) -> dict[str, CachedClip]:
         """Return the cached clips among ``digests``, reading each shard once, one at a time.
@@ -101,15 +105,16 @@ class EmbeddingCache:
             for digest in missing:
                 if digest in self._pending:
                     found[digest] = self._pending[digest]
-                elif digest in self._shards_of:
-                    wanted[self._shards_of[digest][0]].append(digest)
+                elif digest in self._shard_of:
+                    wanted[self._shard_of[digest]].append(digest)
             missing = []
             for shard, members in wanted.items():
                 try:
                     found |= read_shard(shard, members)
                 except UNREADABLE as error:
                     self._note(shard, f"cache shard {shard.name} is damaged; its clips are computed again ({error})")
-                    self._forget(shard)
+                    del self._digests[shard]
+                    self._shard_of = self._places()
                     missing += members
         return found
 
@@ -136,7 +141,8 @@ class EmbeddingCache:
             if not (self.folder / DESCRIPTION).exists():
                 write_atomically(self.folder / DESCRIPTION, self._space.encode())
             write_atomically(shard, _serialise(self._pending))
-            self._place(self._pending, shard)
+            self._digests[shard] = list(self._pending)
+            self._shard_of.update(dict.fromkeys(self._pending, shard))
         except OSError as error:
             self._note(None, cache_trouble(error))
         self._pending = {}
@@ -149,13 +155,12 @@ class EmbeddingCache:
             self._note(None, cache_trouble(error))
         return []
 
-    def _place(self, digests: Iterable[str], shard: Path) -> None:
-        for digest in digests:
-            self._shards_of.setdefault(digest, []).append(shard)
-
-    def _forget(self, shard: Path) -> None:
-        places = {digest: [path for path in paths if path != shard] for digest, paths in self._shards_of.items()}
-        self._shards_of = {digest: paths for digest, paths in places.items() if paths}
+    def _places(self) -> dict[str, Path]:
+        """Return where each clip lies: in the first of the shards that have it."""
+        places: dict[str, Path] = {}
+        for shard, digests in reversed(self._digests.items()):
+            places.update(dict.fromkeys(digests, shard))
+        return places
 
     def _note(self, shard: Path | None, problem: str) -> None:
         problem = cache_trouble(PermissionError()) if shard is not None and is_denied(shard) else problem
@@ -194,14 +199,6 @@ def is_denied(file: Path) -> bool:
     except OSError:
         return False
     return False
-
-
-def read_shard_digests(shard: Path) -> list[str]:
-    """Return the content hashes of a shard's clips, from its header alone."""
-    with safe_open(shard, framework="pt") as file:
-        metadata = file.metadata() or {}
-    digests = json.loads(metadata["digests"])
-    return [str(digest) for digest in digests]
 
 
 def read_shard(shard: Path, wanted: Sequence[str] | None = None) -> dict[str, CachedClip]:
@@ -379,8 +376,10 @@ def prune(folder: Path, older_than_days: float, everything: bool = False, dry_ru
     removed = Amount()
     for space in _spaces(folder):
         files = set(files_below(space))
-        old = {file for file in files if file.suffix in {".safetensors", ".tmp"} and _modified(file) < limit}
-        empty = files - old <= {space / DESCRIPTION}
+        old = {
+            file for file in files if (file.suffix == ".safetensors" or is_temporary(file)) and _modified(file) < limit
+        }
+        empty = files - old <= {space / DESCRIPTION, space / INDEX}
         for file in old | (files if empty else set()):
             with suppress(FileNotFoundError):  # another process pruned it
                 removed += Amount(1, file.lstat().st_size)

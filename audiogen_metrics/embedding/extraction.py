@@ -17,7 +17,14 @@ import torch
 from tqdm import tqdm
 
 from audiogen_metrics import distributed
-from audiogen_metrics.audio.decoding import DECODER_VERSION, MAX_BYTES, Audio, claimed_samples, decode
+from audiogen_metrics.audio.decoding import (
+    DECODER_VERSION,
+    MAX_BYTES,
+    Audio,
+    claimed_samples,
+    decode,
+    digest_of_samples,
+)
 from audiogen_metrics.audio.files import AudioFile, AudioFolder
 from audiogen_metrics.audio.preflight import ClipFacts, inspect
 from audiogen_metrics.audio.preparation import Preprocessing, prepare
@@ -25,7 +32,6 @@ from audiogen_metrics.audio.resampling import RESAMPLING_VERSION
 from audiogen_metrics.backbones.base import Backbone, Output
 from audiogen_metrics.embedding.admission import Admission, load_ahead, thread_count
 from audiogen_metrics.embedding.cache import CachedClip, ClipFeatures, EmbeddingCache
-from audiogen_metrics.embedding.memo import HashMemo, digest_of, digest_of_samples, identity_of, memo_folder
 from audiogen_metrics.embedding.passes import Arriving, Passes, too_long
 from audiogen_metrics.embedding.shares import claimed_seconds, divide
 from audiogen_metrics.errors import (
@@ -38,6 +44,7 @@ from audiogen_metrics.errors import (
     is_out_of_memory,
     with_names,
 )
+from audiogen_metrics.file_hashes import HashMemo, digest_of, identity_of, memo_folder
 from audiogen_metrics.functional.statistics import GaussianStatistics
 from audiogen_metrics.settings import require_lasting_cache, tell
 from audiogen_metrics.text import escaped

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 VERSION = 1
 """Raised by hand whenever a change of code changes what is drawn: outdates what was kept."""
 
-WORTH_KEEPING = 1.0
+WORTH_KEEPING = 0.05
 """Seconds above which a result is kept."""
 
 

@@ -24,6 +24,7 @@ from audiogen_metrics.errors import DataError, UsageError, option, spoken
 from audiogen_metrics.evaluation.evaluation import DEFAULTS, Asked, Evaluation, of_reference
 from audiogen_metrics.evaluation.networks import Networks, added, find_networks
 from audiogen_metrics.evaluation.versions import tool_versions
+from audiogen_metrics.file_hashes import hashing_as_asked
 from audiogen_metrics.options import as_path, whole
 from audiogen_metrics.prompts import Captions, Prompts, captions_of
 from audiogen_metrics.protocols import Protocol, get_protocol
@@ -251,6 +252,7 @@ def score(
     )
 
 
+@hashing_as_asked
 def score_named(
     gen: ClipSet,
     ref: ClipSet | None,
@@ -288,6 +290,7 @@ def score_named(
     return score_recipes(gen, ref, recipes, networks, chosen, by_name=by_name, weights=weights, beside=beside, **given)
 
 
+@hashing_as_asked
 def score_recipes(
     gen: ClipSet,
     ref: ClipSet | GivenFeatures | None,
@@ -603,6 +606,7 @@ def reference_statistics(
     )
 
 
+@hashing_as_asked
 def embed_folder(
     folder: ClipSet,
     *,

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from audiogen_metrics.errors import InsufficientDataError
+from audiogen_metrics.functional.student import student_quantile
 
 Coefficient = Literal["spearman", "kendall", "pearson"]
 COEFFICIENTS: tuple[Coefficient, ...] = get_args(Coefficient)
@@ -147,7 +148,7 @@ def interval(kind: Coefficient, value: float, replicates: Numbers, rows: int | N
     InsufficientDataError
         All rows in the same order: nothing differs when one is left out.
     """
-    half = float(stats.t.ppf(0.975, len(replicates) - 1)) * standard_error(fisher(replicates))
+    half = student_quantile(0.975, len(replicates) - 1) * standard_error(fisher(replicates))
     if abs(value) > 1 - 1e-9:
         raise InsufficientDataError("a perfect correlation shows no spread to make an interval of")
     if rows is not None:

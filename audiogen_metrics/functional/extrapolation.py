@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy import stats
 
 from audiogen_metrics.errors import InsufficientDataError
 from audiogen_metrics.functional.frechet import frechet_distance
 from audiogen_metrics.functional.statistics import GaussianStatistics
+from audiogen_metrics.functional.student import student_quantile
 from audiogen_metrics.functional.validation import Array, float64_tensor
 from audiogen_metrics.options import whole
 
@@ -122,7 +122,7 @@ def extrapolate(
     # The value is linear in the distances, so what a clip adds to them adds up to what it adds to the value.
     shares_of_value = np.polyfit(1 / sizes, shares, 1)[1]
     error = math.sqrt(clips / (clips - 1) * float(shares_of_value @ shares_of_value))
-    half = error * float(stats.t.ppf(0.975, clips - 1))
+    half = error * student_quantile(0.975, clips - 1)
     return Extrapolation(
         float(value),
         float(slope),

@@ -12,6 +12,7 @@ import torch
 
 from audiogen_metrics.errors import DataError, InsufficientDataError
 from audiogen_metrics.functional.statistics import GaussianStatistics
+from audiogen_metrics.functional.student import student_quantile
 from audiogen_metrics.functional.validation import Array, float64_tensor
 
 RESAMPLES = 999
@@ -60,10 +61,8 @@ def interval(value: float, *parts: Spread, level: float = 0.95) -> Interval:
     >>> round(interval(10.0, Spread(3.0, 9), Spread(4.0, 9)).freedom, 2)
     16.69
     """
-    from scipy.stats import t
-
     error, freedom = joined(parts)
-    half = float(t.ppf((1 + level) / 2, freedom)) * error
+    half = student_quantile((1 + level) / 2, freedom) * error
     return Interval(error, value - half, value + half, freedom)
 
 
@@ -309,8 +308,6 @@ def outlier(without: torch.Tensor) -> tuple[int, float] | None:
     without
         ``(n,)``: the score without each clip.
     """
-    from scipy.stats import t
-
     n = len(without)
     if n < 3:
         return None
@@ -320,6 +317,6 @@ def outlier(without: torch.Tensor) -> tuple[int, float] | None:
     if not total > 0:
         return None
     share = float(squares[place]) / total
-    tail = float(t.ppf(1 - OUTLIER / (2 * n), n - 2)) ** 2
+    tail = student_quantile(1 - OUTLIER / (2 * n), n - 2) ** 2
     grubbs = (n - 1) / math.sqrt(n) * math.sqrt(tail / (n - 2 + tail))
     return (place, share) if share > 0.2 and math.sqrt(share * (n - 1)) > grubbs else None

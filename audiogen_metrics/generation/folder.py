@@ -23,7 +23,7 @@ from audiogen_metrics.audio.files import canonical_id
 from audiogen_metrics.errors import DataError, UsageError, option
 from audiogen_metrics.generation.base import Generated, Generator, Request, clips_of
 from audiogen_metrics.options import as_path, whole
-from audiogen_metrics.writing import below, write_atomically
+from audiogen_metrics.writing import below, is_temporary, write_atomically
 
 MANIFEST = "manifest.jsonl"
 
@@ -170,7 +170,7 @@ def _refuse_used(folder: Path, expected: Collection[Path] = ()) -> None:
         raise UsageError(f"cannot be read ({error.strerror})", where=folder) from error
     if expected:
         known = {folder / MANIFEST, *expected}
-        found = [path for path in found if path not in known and not path.match(".*.tmp") and not path.is_dir()]
+        found = [path for path in found if path not in known and not is_temporary(path) and not path.is_dir()]
     if found:
         entries = read_manifest(folder)
         fix = f"Add {option('resume')} to continue it, or choose a new folder" if entries else "Choose a new folder"

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy import stats
 
+from audiogen_metrics.functional.student import student_quantile
 from audiogen_metrics.functional.uncertainty import jackknife_error
 
 DRAWS = 399
@@ -149,7 +149,7 @@ def variety(
         # Welch and Satterthwaite.
         parts = sum(each**2 / (size - 1) for each, size in zip(errors, sizes, strict=True))
         error, freedom = math.sqrt(sum(errors)), sum(errors) ** 2 / parts if parts > 0 else math.inf
-    half = error * float(stats.t.ppf(1 - LEVEL / 2, freedom))
+    half = error * student_quantile(1 - LEVEL / 2, freedom)
     p = _exchange_p(torch.cat([gen, ref]), counts, paired, np.random.default_rng(seed))
     ratio = math.exp(first - second)
     return Variety(ratio, ratio * math.exp(-half), ratio * math.exp(half), p)

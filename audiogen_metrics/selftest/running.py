@@ -16,13 +16,13 @@ from audiogen_metrics.backbones.weights import (
     beside,
     candidates,
     examine,
-    sha256_of,
     weights_name,
     with_what_is_beside,
 )
 from audiogen_metrics.errors import MissingDependencyError, MissingWeightsError, NumericsError, UsageError, option
 from audiogen_metrics.evaluation import check_weights_names, create_backbones, evaluate, tool_versions
 from audiogen_metrics.evaluation.evaluation import Asked
+from audiogen_metrics.file_hashes import sha256_of
 from audiogen_metrics.options import as_path
 from audiogen_metrics.prompts import captions_of
 from audiogen_metrics.protocols import get_protocol

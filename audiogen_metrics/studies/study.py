@@ -22,6 +22,7 @@ from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
 from audiogen_metrics.evaluation import added, find_networks, tool_versions
 from audiogen_metrics.evaluation.evaluation import backbone_settings
 from audiogen_metrics.evaluation.run import computable
+from audiogen_metrics.file_hashes import hashing_as_asked
 from audiogen_metrics.metrics.recipe import Recipe
 from audiogen_metrics.probes import PROBES
 from audiogen_metrics.probes.base import Clip, clip_rng
@@ -221,6 +222,7 @@ class Effort:
                     self.recalled[name] = self.recalled.get(name, 0) + extraction.from_cache
 
 
+@hashing_as_asked
 def sanity(
     ref: str | Path,
     *,

@@ -23,17 +23,18 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from audiogen_metrics import filesystems
+from audiogen_metrics import file_hashes, filesystems
 from audiogen_metrics.backbones import pretrained, weights
 from audiogen_metrics.backbones.base import Features, Output
 from audiogen_metrics.backbones.licences import terms_of
 from audiogen_metrics.backbones.panns import Cnn14At16k
 from audiogen_metrics.backbones.pretrained import PretrainedBackbone, PretrainedNetwork, definitions
 from audiogen_metrics.backbones.vggish import VGGish
-from audiogen_metrics.backbones.weights import WEIGHTS, WeightsEntry, fetch, find, parse_weights, sha256_of
+from audiogen_metrics.backbones.weights import WEIGHTS, WeightsEntry, fetch, find, parse_weights
 from audiogen_metrics.cli import weights as command
 from audiogen_metrics.cli.main import main
 from audiogen_metrics.errors import MissingDependencyError, MissingWeightsError, UsageError
+from audiogen_metrics.file_hashes import sha256_of
 from audiogen_metrics.registry import Registry
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
@@ -187,7 +188,7 @@ def test_parts_of_killed_downloads_are_cleared_but_not_those_under_way(
 ) -> None:
     folder = weights.weights_dir()
     folder.mkdir(parents=True)
-    old, young = folder / ".toy=1.pth.old.part", folder / ".toy=1.pth.young.part"
+    old, young = folder / ".toy=1.pth.old.tmp", folder / ".toy=1.pth.young.tmp"
     old.write_bytes(b"x")
     young.write_bytes(b"x")
     age(old, 2 * 86_400)
@@ -333,7 +334,7 @@ def test_nothing_here_names_three_ways_on(backbone: type[PretrainedBackbone]) ->
 def test_a_digest_is_noted_and_a_change_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "file"
     file.write_bytes(CONTENT)
-    monkeypatch.setattr(weights, "RACY_NS", -(10**18))
+    monkeypatch.setattr(file_hashes, "RACY_NS", -(10**18))
     monkeypatch.setattr(filesystems, "kind_of", lambda _path: "ext4")
     assert sha256_of(file) == DIGEST
     with monkeypatch.context() as patch:
@@ -350,7 +351,7 @@ def test_a_file_is_hashed_where_equal_times_say_nothing(
     """Weights in an image that was made anew have the size, times and inode of the old ones."""
     file = tmp_path / "file"
     file.write_bytes(CONTENT)
-    monkeypatch.setattr(weights, "RACY_NS", -(10**18))
+    monkeypatch.setattr(file_hashes, "RACY_NS", -(10**18))
     monkeypatch.setattr(filesystems, "kind_of", lambda _path: "ext4")
     assert sha256_of(file) == DIGEST
     note = next((tmp_path / "cache").rglob("*.json"))
@@ -374,7 +375,7 @@ def test_a_file_that_just_changed_is_not_noted(tmp_path: Path) -> None:
 def test_verification_can_ignore_the_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "file"
     file.write_bytes(CONTENT)
-    monkeypatch.setattr(weights, "RACY_NS", -(10**18))
+    monkeypatch.setattr(file_hashes, "RACY_NS", -(10**18))
     monkeypatch.setattr(filesystems, "kind_of", lambda _path: "ext4")
     sha256_of(file)
     note = next((tmp_path / "cache").rglob("*.json"))
@@ -388,7 +389,7 @@ def test_verification_can_ignore_the_note(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "occupied").write_text("a file where the folder would be")
     monkeypatch.setenv("AGM_CACHE_DIR", str(tmp_path / "occupied"))
-    monkeypatch.setattr(weights, "RACY_NS", -(10**18))
+    monkeypatch.setattr(file_hashes, "RACY_NS", -(10**18))
     assert torch.equal(load(saved(tmp_path)), toy_state()["weight"])
 
 

@@ -17,13 +17,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from audiogen_metrics import filesystems, score
+from audiogen_metrics import file_hashes, filesystems, score
 from audiogen_metrics.audio.files import scan
 from audiogen_metrics.audio.preflight import ClipFacts
 from audiogen_metrics.audio.preparation import Preprocessing
 from audiogen_metrics.backbones.yamnet import YAMNet
 from audiogen_metrics.embedding import cache as cache_module
-from audiogen_metrics.embedding import memo as memo_module
 from audiogen_metrics.embedding.cache import (
     Amount,
     CachedClip,
@@ -37,7 +36,8 @@ from audiogen_metrics.embedding.cache import (
     usage,
 )
 from audiogen_metrics.embedding.extraction import Extraction, ExtractionOptions, extract
-from audiogen_metrics.embedding.memo import HashMemo, Identity, digest_of, identity_of, memo_folder
+from audiogen_metrics.embedding.index import read_shard_digests
+from audiogen_metrics.file_hashes import HashMemo, Identity, digest_of, identity_of, memo_folder
 from audiogen_metrics.settings import cache_dir
 from tests.conftest import write_tone
 
@@ -244,7 +244,7 @@ def test_an_interrupted_run_keeps_what_it_has(tones: Path, monkeypatch: pytest.M
 @pytest.fixture
 def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
     """The memo believes files that were written only now, whatever file system the tests run on."""
-    monkeypatch.setattr(memo_module, "RACY_NS", -1)
+    monkeypatch.setattr(file_hashes, "RACY_NS", -1)
     monkeypatch.setattr(filesystems, "kind_of", lambda _path: "ext4")
 
 
@@ -313,8 +313,8 @@ def equal_identities() -> Iterator[None]:
     """Let all files look alike, as those of two images that were made alike. No program can set a change time."""
     identity: Identity = (32_044, 1_600_000_000_123_456_789, 1_600_000_000_123_456_789, 7, 1)
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("memo", "extraction"):
-            patch.setattr(f"audiogen_metrics.embedding.{module}.identity_of", lambda _path: identity)
+        for module in ("file_hashes", "embedding.extraction"):
+            patch.setattr(f"audiogen_metrics.{module}.identity_of", lambda _path: identity)
         yield
 
 
@@ -409,18 +409,17 @@ def test_memos_of_two_runs_at_once_are_joined(tones: Path) -> None:
 MEMOIST = """
 import sys
 from pathlib import Path
-from audiogen_metrics import filesystems
-from audiogen_metrics.embedding import memo
-memo.RACY_NS = -1
+from audiogen_metrics import file_hashes, filesystems
+file_hashes.RACY_NS = -1
 filesystems.kind_of = lambda path: "ext4"
 root, number = Path(sys.argv[1]), int(sys.argv[2])
 for turn in range(40):
-    written = memo.HashMemo(memo.memo_folder(), root)
+    written = file_hashes.HashMemo(file_hashes.memo_folder(), root)
     for path in sorted(root.iterdir())[number::4]:
-        written.remember(path, memo.identity_of(path), path.name)
+        written.remember(path, file_hashes.identity_of(path), path.name)
     written.save()
     assert not written.problems
-    read = memo.HashMemo(memo.memo_folder(), root)
+    read = file_hashes.HashMemo(file_hashes.memo_folder(), root)
     assert len(read._known) >= 50, len(read._known)
     assert all(digest == Path(path).name for path, (_, digest) in read._known.items())
 """
@@ -472,7 +471,7 @@ def test_a_clip_larger_than_a_shard_gets_one_of_its_own(monkeypatch: pytest.Monk
     for index in range(20, 40):
         cache.put(f"digest{index}", clip(index))
     cache.flush()
-    sizes = [len(cache_module.read_shard_digests(shard)) for shard in shards(cache.folder)]
+    sizes = [len(read_shard_digests(shard)) for shard in shards(cache.folder)]
     assert sorted(sizes) == [1, 20, 20]
     assert len(EmbeddingCache({}, "test").get(["long", *(f"digest{index}" for index in range(40))])) == 41
 

@@ -21,7 +21,7 @@ from audiogen_metrics.metrics.definition import FeatureSource, Interval, Measure
 from audiogen_metrics.metrics.fd import FrechetAudioDistance, FrechetDistance
 from audiogen_metrics.metrics.inception import InceptionScore
 from audiogen_metrics.metrics.kl import KLDivergence
-from audiogen_metrics.metrics.measuring.chance import Chance
+from audiogen_metrics.metrics.measuring.chance import Chance, _between, rows_apart
 from audiogen_metrics.metrics.measuring.chance import chance as by_chance
 from audiogen_metrics.metrics.measuring.links import Links
 from audiogen_metrics.metrics.measuring.measured import Measured
@@ -668,3 +668,17 @@ def test_draws_are_kept_under_the_value_that_the_metric_gives() -> None:
     for metric in (FrechetDistance(), Other()):
         assert Measured(metric, clips(normal(30, 0)), clips(normal(30, 1)), keep=keep).chance.draws
     assert len(set(asked)) == 2
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_lengths_differ_as_scipy_says(seed: int) -> None:
+    """Wasserstein's distance above a tenth of the shorter mean, and Kolmogorov's and Smirnov's p below 0.05."""
+    rng = np.random.default_rng(seed)
+    first, second = (rng.integers(1, 30, rng.integers(1, 60)).tolist() for _ in range(2))
+    second = [round(each * (1 + seed / 40)) for each in second]
+    area, largest = _between(first, second)
+    assert area == pytest.approx(float(stats.wasserstein_distance(first, second)), rel=1e-12, abs=1e-12)
+    known = stats.ks_2samp(first, second, method="asymp")
+    assert largest == pytest.approx(float(known.statistic), rel=1e-12, abs=1e-12)
+    expected = area > 0.1 * min(np.mean(first), np.mean(second)) and float(known.pvalue) < 0.05
+    assert rows_apart(first, second) is bool(expected)

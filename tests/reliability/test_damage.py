@@ -20,10 +20,10 @@ from audiogen_metrics import ScoreReport, score
 from audiogen_metrics.audio.decoding import decode
 from audiogen_metrics.audio.preflight import ClipFacts
 from audiogen_metrics.embedding.cache import CachedClip, EmbeddingCache, checksum_of, shards
-from audiogen_metrics.embedding.memo import HashMemo
 from audiogen_metrics.embedding.reference import FORMAT, ReferenceStatistics
 from audiogen_metrics.errors import AudioFileError, AudiogenMetricsError, DataError
 from audiogen_metrics.evaluation import reference_statistics
+from audiogen_metrics.file_hashes import HashMemo
 from tests.conftest import write_tone
 
 FUZZ = settings(

@@ -1,4 +1,4 @@
-"""Remember the hashes of files, so that a second run need not read them."""
+"""Hashes of files, remembered so that a second run need not read them: audio's and weights'."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ import json
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
+from functools import wraps
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
-import numpy as np
-
-from audiogen_metrics.audio.decoding import Audio
 from audiogen_metrics.filesystems import RACY_NS, Volume
 from audiogen_metrics.settings import cache_dir, cache_trouble
 from audiogen_metrics.writing import write_atomically
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 VERSION = 2
 """Of the file's layout; a memo of another one is not believed. Version 1 did not look at the file system."""
@@ -33,16 +36,61 @@ def digest_of(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=20).hexdigest()
 
 
-def digest_of_samples(audio: Audio) -> str:
-    """Return the content hash of a clip that came decoded: of its samples, their layout and rate."""
-    digest = hashlib.blake2b(digest_size=20)
-    digest.update(f"samples {audio.samples.dtype.str} {audio.samples.shape} {audio.sample_rate} Hz\n".encode())
-    digest.update(np.ascontiguousarray(audio.samples).data)
-    return digest.hexdigest()
+_anew: ContextVar[bool] = ContextVar("hashes_anew", default=False)
+
+
+def hashing_as_asked(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a function that is called with ``verify=True`` hash files of weights again, as it does those of audio."""
+
+    @wraps(function)
+    def called(*arguments: P.args, **options: P.kwargs) -> R:
+        token = _anew.set(bool(options.get("verify", False)) or _anew.get())
+        try:
+            return function(*arguments, **options)
+        finally:
+            _anew.reset(token)
+
+    return called
+
+
+def sha256_of(path: Path, *, memo: bool = True) -> str:
+    """Return the SHA-256 of a file, hex.
+
+    Hashing 300 MB takes about a second, so it is remembered in a `HashMemo` of this file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    memo
+        False hashes in any case.
+
+    Raises
+    ------
+    OSError
+        It is not there, cannot be read, or is not a regular file.
+    """
+    known = HashMemo(cache_dir() / "weights" / "digests", path)
+    remembered = known.recall(path) if memo and not _anew.get() else None
+    if remembered is not None:
+        return remembered
+    identity = identity_of(path)
+    settled = is_settled(identity)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if settled:
+        known.remember(path, identity, digest)
+        known.save()
+    return digest
+
+
+def is_settled(identity: Identity) -> bool:
+    """Tell whether a file that looks like this changed so long ago that its next change shows in its times."""
+    return time.time_ns() - max(identity[1], identity[2]) > RACY_NS
 
 
 class HashMemo:
-    """Map the files of one folder to their content hashes while volume, size, times and inode stay the same.
+    """Map files to their content hashes while volume, size, times and inode stay the same.
 
     Only files on volumes that stamp every change are remembered (`audiogen_metrics.filesystems`); others are read.
     Trouble never stops a run: it is noted in `problems`.
@@ -52,7 +100,7 @@ class HashMemo:
     folder
         Where memos are kept.
     root
-        The folder of audio that this memo is about.
+        What this memo is about: a folder of audio, or one file.
     """
 
     def __init__(self, folder: Path, root: Path) -> None:
@@ -75,8 +123,7 @@ class HashMemo:
 
     def remember(self, path: Path, identity: Identity, digest: str) -> None:
         """Note a hash together with the identity that the file had before it was read."""
-        changed = max(identity[1], identity[2])
-        if time.time_ns() - changed <= RACY_NS or identity != _identity(path):
+        if not is_settled(identity) or identity != _identity(path):
             return
         stamp = self._stamp(path, identity)
         if stamp is not None:
@@ -119,7 +166,7 @@ class HashMemo:
 
 
 def memo_folder() -> Path:
-    """Return the folder of all memos."""
+    """Return the folder of the memos of audio."""
     return cache_dir() / "memo"
 
 
