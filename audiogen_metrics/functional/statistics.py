@@ -215,7 +215,7 @@ def fold(rows: torch.Tensor) -> torch.Tensor:
 
 
 def centred(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the mean of rows ``(n, d)`` and the rows without it; what is constant is 0 then, not the mean's rounding."""
+    """Return the mean of rows ``(n, d)``, and the rows without it: 0 where a column is constant, without rounding."""
     mean = rows.mean(dim=0)
     scatter = rows - mean
     constant = (rows[0] == rows[-1]).nonzero()[:, 0]

@@ -29,7 +29,7 @@ FEWEST_GROUPS = 5
 """Of a bootstrap."""
 
 _STEP = 0.25
-_REACH = 24.0
+_BELOW, _ABOVE = 36.0, 24.0
 """Nodes of the integral over ln t, and how far they reach beyond the singular values. The trapezoidal rule converges
 exponentially here: at this step its error is below float64's."""
 
@@ -219,7 +219,7 @@ def _root_changes(axes: _Axes, places: torch.Tensor, weight: torch.Tensor) -> to
     singular = axes.singular
     if not len(singular) or not places.shape[1]:
         return torch.zeros(len(places), dtype=torch.float64, device=singular.device)
-    low, high = math.log(float(singular[-1])) - _REACH, math.log(float(singular[0])) + _REACH
+    low, high = math.log(float(singular[-1])) - _BELOW, math.log(float(singular[0])) + _ABOVE
     nodes = torch.arange(low, high, _STEP, dtype=torch.float64, device=singular.device).exp()
     whole = torch.linalg.cholesky(weight).T @ axes.rows[places]
     # H Hᵀ has an eigenvalue of 1 at t = 0 where a clip spans an axis alone. What is left of 1 is kept by itself, so
@@ -228,19 +228,37 @@ def _root_changes(axes: _Axes, places: torch.Tensor, weight: torch.Tensor) -> to
     rest, basis = torch.linalg.eigh(unit - whole @ whole.mT)
     rest = torch.where(rest > axes.slack, rest, rest.new_zeros(()))
     whole = basis.mT @ whole
-    total = torch.zeros(len(places), dtype=torch.float64, device=singular.device)
-    for t in nodes[nodes <= _FAR * singular[0]]:
+    near, far = nodes[nodes <= _FAR * singular[0]], nodes[nodes > _FAR * singular[0]]
+    logarithms = _log_of_one if whole.shape[1] == 1 else _log_of_several
+    total = logarithms(whole, rest, singular, near) @ near
+    # Far out the logarithm is its first term, and beyond the last node its integral is known.
+    weights = (far / (1 + (far / singular[:, None]).square())).sum(1) * _STEP + singular.square() / nodes[-1]
+    return (total * _STEP - whole.square().sum(1) @ weights) / math.pi
+
+
+def _log_of_one(whole: torch.Tensor, rest: torch.Tensor, singular: torch.Tensor, nodes: torch.Tensor) -> torch.Tensor:
+    """Return ``ln (1 − H(t) Hᵀ)``, ``(clips, nodes)``, of clips of one row."""
+    squares = whole[:, 0].square()
+    inner, outer = nodes[nodes < singular[0]], nodes[nodes >= singular[0]]
+    small = (rest + squares @ (1 / (1 + (singular[:, None] / inner).square()))).log()
+    return torch.cat([small, torch.log1p(-(squares @ (1 / (1 + (outer / singular[:, None]).square()))))], dim=1)
+
+
+def _log_of_several(
+    whole: torch.Tensor, rest: torch.Tensor, singular: torch.Tensor, nodes: torch.Tensor
+) -> torch.Tensor:
+    """Return ``ln det(1 − H(t) Hᵀ)``, ``(clips, nodes)``, of clips of several rows."""
+    unit = torch.eye(whole.shape[1], dtype=torch.float64, device=singular.device)
+    found = torch.empty(len(whole), len(nodes), dtype=torch.float64, device=singular.device)
+    for place, t in enumerate(nodes):
         if t < singular[0]:
             part = whole / (1 + (singular / t).square()).sqrt()
             inside = torch.diag_embed(rest) + part @ part.mT
         else:
             part = whole / (1 + (t / singular).square()).sqrt()
             inside = unit - part @ part.mT
-        total += torch.linalg.slogdet(inside).logabsdet * t
-    # Far out the logarithm is its first term, and beyond the last node its integral is known.
-    far = nodes[nodes > _FAR * singular[0]][:, None]
-    weights = (far / (1 + (far / singular).square())).sum(0) * _STEP + singular.square() / nodes[-1]
-    return (total * _STEP - whole.square().sum(1) @ weights) / math.pi
+        found[:, place] = torch.linalg.slogdet(inside).logabsdet
+    return found
 
 
 def jackknife_error(without: torch.Tensor) -> float:
