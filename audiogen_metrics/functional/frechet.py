@@ -44,6 +44,15 @@ def frechet_distance(gen: GaussianStatistics, ref: GaussianStatistics) -> Freche
     NumericsError
         The singular values could not be computed, or rounding outweighs the result.
 
+    Notes
+    -----
+    Householder's QR and the bidiagonalisation are backward stable: a singular value is off by a small multiple of
+    ``ε |F₁|₂ |F₂|₂`` whatever the condition of the covariances, so that the distance is off by at most ``c r ε`` of the
+    total variance ``tr C₁ + tr C₂``, with ``r`` singular values and ``c`` about 1. Against 40 digits it is within 1e-14
+    of that on sets whose variances span 30 decades, or that are rank-deficient (tests/functional/test_frechet_oracle.py),
+    and identical sets are within 1e-12. Eigenvalues of ``F₁F₂ᵀF₂F₁ᵀ``, which are cheaper, keep no such bound:
+    ``√λ`` has an error of ``√ε`` where ``λ`` is lost.
+
     References
     ----------
     D. Dowson, B. Landau, "The Fréchet distance between multivariate normal distributions", 1982;
