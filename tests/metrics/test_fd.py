@@ -17,9 +17,7 @@ from audiogen_metrics.metrics.measuring.measured import Measured
 
 
 def features(clips: int, dimension: int, seed: int, windows: int = 1) -> GivenFeatures:
-    rows = torch.randn(
-        clips * windows, dimension, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
-    )
+    rows = torch.randn(clips * windows, dimension, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     ids = tuple(f"{clip:03d}" for clip in range(clips))
     counts = tuple([windows] * clips)
     return GivenFeatures(ids, gaussian=GaussianStatistics.from_embeddings(rows), embeddings=rows, row_counts=counts)
