@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from audiogen_metrics.errors import DataError, InsufficientDataError, NumericsError
-from audiogen_metrics.functional.validation import Array, as_tensor, float64_tensor
+from audiogen_metrics.functional.decomposition import compact, triangle
+from audiogen_metrics.functional.validation import Array, all_finite, as_tensor, float64_tensor
 
 ROWS_PER_BLOCK = 16_384
 """Rows reduced at a time, so that a million embeddings need no second copy in float64."""
@@ -19,8 +20,8 @@ class GaussianStatistics:
     """Mean and covariance of ``count`` embeddings of dimension ``d``, in float64.
 
     The covariance ``C`` (ddof 1) is held as a factor ``F`` with ``FᵀF = C``. With fewer embeddings than
-    dimensions the factor is the centred embeddings themselves: smaller than ``C``, and free of the error that
-    a square root of a rank-deficient ``C`` would add.
+    dimensions that vary the factor is the centred embeddings themselves: smaller than ``C``, and free of the
+    error that a square root of a rank-deficient ``C`` would add.
 
     Parameters
     ----------
@@ -73,8 +74,8 @@ class GaussianStatistics:
         count, dimension = rows.shape
         if count == 0 or dimension == 0:
             raise InsufficientDataError("there are no embeddings", fix="Pass at least one row")
-        mean = rows.mean(dim=0)
-        return cls(mean, _scaled(rows[:0] if count == 1 else rows - mean, count), count)
+        mean, scatter = centred(rows)
+        return cls(mean, _scaled(scatter[:0] if count == 1 else scatter, count), count)
 
     @classmethod
     def from_covariance(cls, mean: Array, covariance: Array, count: int | None) -> GaussianStatistics:
@@ -143,8 +144,8 @@ class GaussianStatistics:
         """
         if folded.ndim != 2 or folded.shape[0] < 1 or folded.shape[1] < 2:
             raise InsufficientDataError("statistics of no embeddings", fix="Pass at least one row")
-        triangle = torch.linalg.qr(folded, mode="r").R
-        return cls(triangle[0, 1:] / triangle[0, 0], _scaled(triangle[1:count, 1:], count), count)
+        whole = triangle(folded)
+        return cls(whole[0, 1:] / whole[0, 0], _scaled(whole[1:count, 1:], count), count)
 
     @property
     def dimension(self) -> int:
@@ -210,14 +211,21 @@ def fold(rows: torch.Tensor) -> torch.Tensor:
     to cancellation where the mean is large against the spread, and squares no condition number. Folded rows may
     be concatenated with others and folded again; see `GaussianStatistics.from_folded`.
     """
-    return rows if rows.shape[0] <= rows.shape[1] else torch.linalg.qr(rows, mode="r").R
+    return rows if rows.shape[0] <= rows.shape[1] else triangle(rows)
+
+
+def centred(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the mean of rows ``(n, d)``, and the rows without it: 0 where a column is constant, without rounding."""
+    mean = rows.mean(dim=0)
+    scatter = rows - mean
+    constant = (rows[0] == rows[-1]).nonzero()[:, 0]
+    scatter[:, constant[(rows[:, constant] == rows[0, constant]).all(0)]] = 0
+    return mean, scatter
 
 
 def _scaled(scatter: torch.Tensor, count: int) -> torch.Tensor:
     """Return a factor of the covariance, at most ``d`` rows, from any factor of the scatter matrix."""
-    if scatter.shape[0] > scatter.shape[1]:
-        scatter = torch.linalg.qr(scatter, mode="r").R
-    factor = scatter / math.sqrt(max(count - 1, 1))
-    if not bool(torch.isfinite(factor).all()):
+    factor = compact(scatter) / math.sqrt(max(count - 1, 1))
+    if not all_finite(factor):
         raise NumericsError("the covariance exceeds float64", fix="Check the scale of the embeddings")
     return factor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,8 @@ import numpy.typing as npt
 import torch
 
 from audiogen_metrics.errors import DataError, InsufficientDataError
-from audiogen_metrics.functional.statistics import GaussianStatistics
+from audiogen_metrics.functional.decomposition import singular_vectors
+from audiogen_metrics.functional.statistics import GaussianStatistics, centred
 from audiogen_metrics.functional.student import student_quantile
 from audiogen_metrics.functional.validation import Array, float64_tensor
 
@@ -28,9 +30,14 @@ FEWEST_GROUPS = 5
 """Of a bootstrap."""
 
 _STEP = 0.25
-_REACH = 24.0
+_BELOW, _ABOVE = 36.0, 24.0
 """Nodes of the integral over ln t, and how far they reach beyond the singular values. The trapezoidal rule converges
 exponentially here: at this step its error is below float64's."""
+
+_FAR = 1e4
+"""Of the largest singular value: beyond it, the logarithm is its first term to 1e-12."""
+
+EPSILON = 2.0**-52
 
 
 class Interval(NamedTuple):
@@ -74,7 +81,7 @@ def joined(parts: Sequence[Spread]) -> Spread:
 
 
 def frechet_leave_one_out(
-    gen: Array, ref: Array | GaussianStatistics, counts: Sequence[int] | None = None
+    gen: Array, ref: Array | GaussianStatistics, counts: Sequence[int] | None = None, root: Root | None = None
 ) -> torch.Tensor:
     """Return the Fréchet distance without each clip of *gen* in turn, ``(clips,)``, exactly.
 
@@ -88,6 +95,8 @@ def frechet_leave_one_out(
         Rows ``(n, d)``, those of one clip together; and rows ``(m, d)`` or their statistics.
     counts
         Rows of each clip of gen; None for one each.
+    root
+        That of the statistics of both, if it is there already.
 
     Returns
     -------
@@ -123,79 +132,132 @@ def frechet_leave_one_out(
         raise DataError(f"dimensions {rows.shape[1]} and {statistics.dimension} differ", fix="Use one backbone")
     if len(rows) - max(counts) < 2:
         raise InsufficientDataError("without its longest clip, a set has fewer than two rows", fix="Score more clips")
-    mean = rows.mean(0)
-    centred = rows - mean
-    # Rows in the basis of the right singular vectors of F_gen F_refᵀ, where the inner matrix is diagonal.
-    cross = centred @ statistics.factor.T / math.sqrt(len(rows) - 1)
-    _, singular, basis = torch.linalg.svd(cross, full_matrices=False)
-    projected = cross @ basis.T
+    if root is None:
+        root = Root.of(GaussianStatistics.from_embeddings(rows), statistics)
+    mean, scatter = centred(rows)
+    axes = root.axes_of(scatter, statistics)
     values = torch.empty(len(counts), dtype=torch.float64, device=rows.device)
     starts = torch.tensor([0, *counts], dtype=torch.int64, device=rows.device).cumsum(0)[:-1]
     for width in sorted(set(counts)):
         clips = [index for index, count in enumerate(counts) if count == width]
         places = starts[clips][:, None] + torch.arange(width, dtype=torch.int64, device=rows.device)
-        values[clips] = _without(centred, projected, singular, places, mean - statistics.mean, statistics)
+        values[clips] = _without(scatter, axes, places, mean - statistics.mean, statistics)
     return values
 
 
+class _Axes(NamedTuple):
+    """Rows of a set on the axes of a root, ``(n, r)``, orthonormal; its singular values; and how far both are off."""
+
+    rows: torch.Tensor
+    singular: torch.Tensor
+    slack: float
+
+
+@dataclass(frozen=True, eq=False)
+class Root:
+    """``F_gen F_refᵀ = U diag(s) Vᵀ``: what the square root in a Fréchet distance is made of, for both of its sides.
+
+    Parameters
+    ----------
+    left, singular, right
+        ``U (k, r)``, ``s (r,)`` and ``V (m, r)``.
+    factor
+        ``F_gen (k, d)``.
+    """
+
+    left: torch.Tensor
+    singular: torch.Tensor
+    right: torch.Tensor
+    factor: torch.Tensor
+
+    @classmethod
+    def of(cls, gen: GaussianStatistics, ref: GaussianStatistics) -> Root:
+        """Decompose the root of two sets."""
+        return cls(*singular_vectors(gen.factor, ref.factor.to(gen.factor.device)), gen.factor)
+
+    def turned(self, ref: GaussianStatistics) -> Root:
+        """Return the root with *ref* as gen, from the same decomposition."""
+        return Root(self.right, self.singular, self.left, ref.factor)
+
+    def axes_of(self, scatter: torch.Tensor, ref: GaussianStatistics) -> _Axes:
+        """Return where the centred rows of gen lie on the axes that are not lost to rounding."""
+        width, scale = max(len(self.left), len(self.right)), math.sqrt(len(scatter) - 1)
+        lost = max(1e-14, EPSILON * width) * (float(self.singular[0]) if len(self.singular) else 0.0)
+        known = self.singular > lost
+        left, singular, right = (part.to(scatter.device)[..., known] for part in (self.left, self.singular, self.right))
+        if len(self.factor) == len(scatter) and torch.equal(scatter / scale, self.factor.to(scatter.device)):
+            return _Axes(left, singular, 64 * EPSILON)
+        rows = scatter @ (ref.factor.to(scatter.device).T @ right) / (singular * scale)
+        ratio = float(singular[0] / singular[-1]) if len(singular) else 1.0
+        return _Axes(rows, singular, min(64 * EPSILON * ratio, 1e-6))
+
+
 def _without(
-    centred: torch.Tensor,
-    projected: torch.Tensor,
-    singular: torch.Tensor,
-    places: torch.Tensor,
-    shift: torch.Tensor,
-    ref: GaussianStatistics,
+    scatter: torch.Tensor, axes: _Axes, places: torch.Tensor, shift: torch.Tensor, ref: GaussianStatistics
 ) -> torch.Tensor:
     """Return the distances without each clip whose rows are at ``places``, ``(clips, width)``."""
-    n, width = len(centred), places.shape[1]
+    n, width = len(scatter), places.shape[1]
     left = n - width
     # Centring again after rows have left adds a term of rank one to the downdate.
-    weight = torch.eye(width, dtype=torch.float64, device=centred.device) + 1 / left
-    taken = centred[places]
+    weight = torch.eye(width, dtype=torch.float64, device=scatter.device) + 1 / left
+    taken = scatter[places]
     gram = taken @ taken.mT
     scale = 1 / (left - 1)
-    spread = (centred.square().sum() - (gram * weight).sum((1, 2))) * scale
+    spread = (scatter.square().sum() - (gram * weight).sum((1, 2))) * scale
     moved = shift - taken.sum(1) / left
-    root = _root_changes(projected, singular, places, weight)
-    root = math.sqrt((n - 1) * scale) * (singular.sum() + root)
+    root = math.sqrt((n - 1) * scale) * (axes.singular.sum() + _root_changes(axes, places, weight))
     distance = moved.square().sum(1) + spread + ref.factor.square().sum() - 2 * root
     return distance.clamp(min=0)
 
 
-def _root_changes(
-    projected: torch.Tensor, singular: torch.Tensor, places: torch.Tensor, weight: torch.Tensor
+def _root_changes(axes: _Axes, places: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Return the change of the sum of singular values without each clip: ``(1/π) ∫ ln det(1 − H(t) Hᵀ) dt``.
+
+    ``H(t)``, ``(width, r)``, is the clip's part of the root at ``t``: its rows on the axes, times ``s / √(t² + s²)``.
+    """
+    singular = axes.singular
+    if not len(singular) or not places.shape[1]:
+        return torch.zeros(len(places), dtype=torch.float64, device=singular.device)
+    low, high = math.log(float(singular[-1])) - _BELOW, math.log(float(singular[0])) + _ABOVE
+    nodes = torch.arange(low, high, _STEP, dtype=torch.float64, device=singular.device).exp()
+    whole = torch.linalg.cholesky(weight).T @ axes.rows[places]
+    # H Hᵀ has an eigenvalue of 1 at t = 0 where a clip spans an axis alone. What is left of 1 is kept by itself, so
+    # that nothing cancels below.
+    unit = torch.eye(whole.shape[1], dtype=torch.float64, device=singular.device)
+    rest, basis = torch.linalg.eigh(unit - whole @ whole.mT)
+    rest = torch.where(rest > axes.slack, rest, rest.new_zeros(()))
+    whole = basis.mT @ whole
+    near, far = nodes[nodes <= _FAR * singular[0]], nodes[nodes > _FAR * singular[0]]
+    logarithms = _log_of_one if whole.shape[1] == 1 else _log_of_several
+    total = logarithms(whole, rest, singular, near) @ near
+    # Far out the logarithm is its first term, and beyond the last node its integral is known.
+    weights = (far / (1 + (far / singular[:, None]).square())).sum(1) * _STEP + singular.square() / nodes[-1]
+    return (total * _STEP - whole.square().sum(1) @ weights) / math.pi
+
+
+def _log_of_one(whole: torch.Tensor, rest: torch.Tensor, singular: torch.Tensor, nodes: torch.Tensor) -> torch.Tensor:
+    """Return ``ln (1 − H(t) Hᵀ)``, ``(clips, nodes)``, of clips of one row."""
+    squares = whole[:, 0].square()
+    inner, outer = nodes[nodes < singular[0]], nodes[nodes >= singular[0]]
+    small = (rest + squares @ (1 / (1 + (singular[:, None] / inner).square()))).log()
+    return torch.cat([small, torch.log1p(-(squares @ (1 / (1 + (outer / singular[:, None]).square()))))], dim=1)
+
+
+def _log_of_several(
+    whole: torch.Tensor, rest: torch.Tensor, singular: torch.Tensor, nodes: torch.Tensor
 ) -> torch.Tensor:
-    """Return the change of the sum of singular values without each clip: ``(1/π) ∫ ln det(1 − W K(t)) dt``."""
-    known = singular > singular[0] * 1e-14 if len(singular) else singular > 0
-    if not bool(known.any()):
-        return torch.zeros(len(places), dtype=torch.float64, device=projected.device)
-    rows, squares = projected[:, known], singular[known].square()
-    low = math.log(float(singular[known].min())) - _REACH
-    high = math.log(float(singular[0])) + _REACH
-    nodes = torch.arange(low, high, _STEP, dtype=torch.float64, device=rows.device).exp()
-    total = torch.zeros(len(places), dtype=torch.float64, device=rows.device)
-    taken = rows[places]
-    if places.shape[1] == 1:
-        parts = taken[:, 0].square() * weight[0, 0]
-        for block in nodes.split(32):
-            inside = parts @ (1 / (block[:, None].square() + squares)).T
-            total += (torch.log1p(-inside.clamp(max=1 - 1e-15)) * block).sum(1)
-    else:
-        unit = torch.eye(places.shape[1], dtype=torch.float64, device=rows.device)
-        root = torch.linalg.cholesky(weight)
-        for t in nodes:
-            half = root.T @ (taken / (t.square() + squares).sqrt())
-            inner = half @ half.mT
-            sign, logs = torch.linalg.slogdet(unit - inner)
-            # A clip that spans an axis alone leaves a determinant of 0, which rounding can bring below it.
-            doubtful = (sign <= 0) | ~(logs > math.log(1e-12))
-            if bool(doubtful.any()):
-                sizes = torch.linalg.eigvalsh(inner[doubtful]).clamp(max=1 - 1e-15)
-                logs[doubtful] = torch.log1p(-sizes).sum(1)
-            total += logs * t
-    # Beyond the last node the logarithm is its first term, whose integral is known.
-    tail = ((taken @ taken.mT) * weight).sum((1, 2)) / nodes[-1]
-    return (total * _STEP - tail) / math.pi
+    """Return ``ln det(1 − H(t) Hᵀ)``, ``(clips, nodes)``, of clips of several rows."""
+    unit = torch.eye(whole.shape[1], dtype=torch.float64, device=singular.device)
+    found = torch.empty(len(whole), len(nodes), dtype=torch.float64, device=singular.device)
+    for place, t in enumerate(nodes):
+        if t < singular[0]:
+            part = whole / (1 + (singular / t).square()).sqrt()
+            inside = torch.diag_embed(rest) + part @ part.mT
+        else:
+            part = whole / (1 + (t / singular).square()).sqrt()
+            inside = unit - part @ part.mT
+        found[:, place] = torch.linalg.slogdet(inside).logabsdet
+    return found
 
 
 def jackknife_error(without: torch.Tensor) -> float:
