@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,8 @@ import numpy.typing as npt
 import pytest
 import soundfile
 import torch
+
+from tests import forked
 
 # Beside another busy process, two torch threads on two cores can be sixty times slower than one.
 torch.set_num_threads(1)
@@ -44,12 +46,40 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 
 @pytest.fixture
-def agm() -> Run:
-    """Run the command line in a process of its own."""
+def fresh_agm() -> Run:
+    """Run the command line in a new interpreter, which loads what it needs."""
 
     def run(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "audiogen_metrics", *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **options)  # type: ignore[call-overload,no-any-return]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def _servers() -> Iterator[dict[tuple[str, ...], forked.Server]]:
+    """Hold the processes that `agm` forks, each from its first use on."""
+    servers: dict[tuple[str, ...], forked.Server] = {}
+    yield servers
+    for server in servers.values():
+        server.close()
+
+
+@pytest.fixture
+def agm(_servers: dict[tuple[str, ...], forked.Server], fresh_agm: Run) -> Run:
+    """Run the command line in a process of its own that has torch loaded already, where the system can fork one."""
+
+    def run(
+        *arguments: str | Path, cwd: str | Path | None = None, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        environment = dict(os.environ if env is None else env)
+        modules = forked.MODELS if arguments[0] in forked.OF_MODELS else forked.SCORING
+        if forked.AVAILABLE and modules not in _servers:
+            _servers[modules] = forked.Server(modules)
+        server = _servers.get(modules)
+        if server is None or forked.at_start(environment) != server.environment:
+            return fresh_agm(*arguments, cwd=cwd, env=environment)
+        return server.run([*map(str, arguments)], cwd=cwd or Path.cwd(), env=environment, timeout=120)
 
     return run
 
