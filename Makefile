@@ -8,13 +8,16 @@ LOWEST_PYTHON ?= python3.11
 LOWEST_INSTALL = $(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --upgrade --resolution lowest-direct
 WHEEL := .venv-wheel
 
-.PHONY: demo test test-lowest test-wheel parity lint format docs bench bench-paper-tiny clean
+.PHONY: demo test quick test-lowest test-wheel parity lint format docs bench bench-paper-tiny clean
 
 demo: .venv/yamnet
 	$(BIN)/agm score examples/generated examples/reference --protocol yamnet
 
 test: .venv/dev
 	$(BIN)/pytest -n auto --dist loadfile
+
+quick: .venv/dev
+	$(BIN)/pytest -n auto --dist loadfile -m "not slow and not peers"
 
 # Before a release: the suite with the lowest versions that pyproject.toml allows, on the lowest Python.
 # diffusers asks for a newer safetensors than the core does, so the core's own bounds have a run without the extras.

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import soundfile
 import torch
+
+from tests import forked
 
 # Beside another busy process, two torch threads on two cores can be sixty times slower than one.
 torch.set_num_threads(1)
@@ -23,7 +28,22 @@ collect_ignore = ["broken_plugin.py"]  # what a plug-in that cannot be imported 
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
+AGM = [sys.executable, "-m", "audiogen_metrics"]
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
+Start = Callable[..., forked.Forked | subprocess.Popen[str]]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.loadscopereorder = (
+        False  # xdist's own order, files of many tests first, leaves one core the long ones
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take long, so that all cores have work to the end."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -44,12 +64,55 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 
 @pytest.fixture
-def agm() -> Run:
-    """Run the command line in a process of its own."""
+def fresh_agm() -> Run:
+    """Run the command line in a new interpreter, which loads what it needs."""
 
     def run(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "audiogen_metrics", *map(str, arguments)]
+        command = [*AGM, *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **options)  # type: ignore[call-overload,no-any-return]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def _servers() -> Iterator[dict[tuple[str, ...], forked.Server]]:
+    """Hold the processes that are forked, each from its first use on."""
+    servers: dict[tuple[str, ...], forked.Server] = {}
+    yield servers
+    for server in servers.values():
+        server.close()
+
+
+@pytest.fixture
+def start_agm(_servers: dict[tuple[str, ...], forked.Server]) -> Iterator[Start]:
+    """Begin a command line in a process of its own that has torch loaded already, where the system can fork one."""
+    with contextlib.ExitStack() as running:
+
+        def start(
+            *arguments: str | Path, cwd: str | Path | None = None, env: Mapping[str, str] | None = None
+        ) -> forked.Forked | subprocess.Popen[str]:
+            environment = dict(os.environ if env is None else env)
+            modules = forked.MODELS if arguments[0] in forked.OF_MODELS else forked.SCORING
+            if forked.AVAILABLE and modules not in _servers:
+                _servers[modules] = forked.Server(modules)
+            server = _servers.get(modules)
+            if server is not None and forked.at_start(environment) == server.environment:
+                return running.enter_context(server.start([*map(str, arguments)], cwd or Path.cwd(), environment))
+            command = [*AGM, *map(str, arguments)]
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+            return running.enter_context(subprocess.Popen(command, text=True, cwd=cwd, env=environment, **pipes))
+
+        yield start
+
+
+@pytest.fixture
+def agm(start_agm: Start) -> Run:
+    """Run the command line as `start_agm` begins it, to its end."""
+
+    def run(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+        process = start_agm(*arguments, **options)
+        out, err = process.communicate(timeout=120)
+        return subprocess.CompletedProcess(process.args, process.poll(), out, err)
 
     return run
 

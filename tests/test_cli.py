@@ -1,7 +1,8 @@
-"""The command line, each flag in a process of its own."""
+"""The command line, each flag in a process of its own: `agm` in one that has torch loaded, `fresh_agm` in a new one."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -178,10 +179,10 @@ def test_strict_exits_3(agm: Run, small: tuple[Path, Path]) -> None:
     assert "bad: the file is empty" in done.stderr
 
 
-def test_default_protocol_without_weights_is_quick_and_helpful(agm: Run, tmp_path: Path) -> None:
+def test_default_protocol_without_weights_is_quick_and_helpful(fresh_agm: Run, tmp_path: Path) -> None:
     environment = {**os.environ, "HOME": str(tmp_path), "AGM_OFFLINE": "1"}
     start = time.monotonic()
-    done = agm("score", EXAMPLES / "generated", EXAMPLES / "reference", env=environment)
+    done = fresh_agm("score", EXAMPLES / "generated", EXAMPLES / "reference", env=environment)
     assert done.returncode == 4
     for way in ("agm weights fetch", "--weights", "--protocol yamnet"):
         assert way in done.stderr
@@ -255,6 +256,49 @@ def test_help_and_version(agm: Run) -> None:
     assert "exit codes: 0 ok" in agm("--help").stdout
     assert "--fail-if" in agm("score", "--help").stdout
     assert agm("--version").stdout.startswith("audiogen-metrics ")
+
+
+FRESH = {
+    "score gen ref --protocol yamnet": (3, "gen: folder does not exist"),
+    "verify a.json": (3, "a.json: cannot be read"),
+    "import gen ref": (3, "gen: does not exist"),
+    "compare a b ref --protocol yamnet": (3, "a: folder does not exist"),
+    "copies gen ref": (3, "gen: folder does not exist"),
+    "clap gen p.csv": (3, "gen: folder does not exist"),
+    "correlate a.json b.json": (3, "a.json: cannot be read"),
+    "embed gen -o a.npz": (3, "gen: folder does not exist"),
+    "stats build ref -o a.stats": (3, "ref: folder does not exist"),
+    "protocols compare gen ref": (3, "gen: folder does not exist"),
+    "probe ref copy --probe noise": (3, "ref: folder does not exist"),
+    "study ref --protocol yamnet --probes white-noise": (3, "ref: folder does not exist"),
+    "generate --model tiny-random --prompts p.csv -o out": (3, "p.csv: cannot be read"),
+    "finetune a.yaml": (2, "a.yaml: does not exist"),
+    "convert a.ckpt -o out": (4, "a.ckpt: there is no such checkpoint"),
+    "data check folder ref": (3, "ref: folder does not exist"),
+    "bench table1 -o out": (2, "table1: has no dataset"),
+    "list metrics": (0, ""),
+    "weights list": (0, ""),
+    "cache info": (0, ""),
+    "doctor": (0, ""),
+    "selftest --format x": (2, "invalid choice: 'x'"),
+    "completion bash": (0, ""),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", FRESH)
+def test_every_command_in_a_new_interpreter(fresh_agm: Run, tmp_path: Path, line: str) -> None:
+    """Which has loaded nothing before: `agm` of the other tests has."""
+    code, message = FRESH[line]
+    done = fresh_agm(*line.split(), cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_no_command_is_left_out_of_them() -> None:
+    (commands,) = (action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction))
+    assert {line.split()[0] for line in FRESH} == set(commands.choices)
 
 
 @pytest.mark.parametrize("name", ["agm", "audiogen-metrics"])

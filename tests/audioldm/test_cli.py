@@ -17,6 +17,7 @@ import soundfile
 from audiogen_metrics.audioldm.evaluating import Evaluation
 from audiogen_metrics.cli.main import main
 from audiogen_metrics.generation.folder import MANIFEST, read_manifest
+from tests.conftest import Run
 
 AGM = [sys.executable, "-m", "audiogen_metrics"]
 REFERENCE = "examples/reference"
@@ -29,16 +30,12 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "AGM_CACHE_DIR": str(tmp_path / "cache")}
 
 
-def agm(*arguments: object, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*AGM, *map(str, arguments)], capture_output=True, text=True, check=False, env=env)
-
-
 def samples(folder: Path) -> dict[str, np.ndarray]:
     return {str(path.relative_to(folder)): soundfile.read(path)[0] for path in sorted(folder.rglob("*.wav"))}
 
 
 @pytest.mark.slow
-def test_generated_then_scored(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_generated_then_scored(agm: Run, tmp_path: Path, environment: dict[str, str]) -> None:
     out = tmp_path / "out"
     done = agm("generate", *TINY, "--audio", REFERENCE, "-o", out, *QUICK, env=environment)
     assert done.returncode == 0, done.stderr
@@ -50,7 +47,9 @@ def test_generated_then_scored(tmp_path: Path, environment: dict[str, str]) -> N
     assert "40 pairs of 40 clips" in agm("score", out, REFERENCE, "--protocol", "yamnet", env=environment).stdout
 
 
-def test_in_the_original_spacing_and_as_long_as_the_recordings(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_in_the_original_spacing_and_as_long_as_the_recordings(
+    agm: Run, tmp_path: Path, environment: dict[str, str]
+) -> None:
     for index, frames in enumerate((8000, 16_000)):
         soundfile.write(tmp_path / f"{index}.flac", np.full(frames, 0.1), 16_000)
     command = [
@@ -74,7 +73,7 @@ def test_in_the_original_spacing_and_as_long_as_the_recordings(tmp_path: Path, e
 
 
 @pytest.mark.slow
-def test_killed_and_resumed(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_killed_and_resumed(agm: Run, tmp_path: Path, environment: dict[str, str]) -> None:
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("".join(f"sound number {index}\n" for index in range(24)))
     command = [
@@ -113,7 +112,7 @@ def test_killed_and_resumed(tmp_path: Path, environment: dict[str, str]) -> None
 
 
 @pytest.mark.slow
-def test_torchrun_splits_the_list(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_torchrun_splits_the_list(agm: Run, tmp_path: Path, environment: dict[str, str]) -> None:
     prompts = tmp_path / "prompts.csv"
     prompts.write_text("clip_id,prompt\n" + "".join(f"c{index},sound {index}\n" for index in range(5)))
     command = ["generate", *TINY, "--prompts", str(prompts), *QUICK]
@@ -160,7 +159,7 @@ def test_torchrun_splits_the_list(tmp_path: Path, environment: dict[str, str]) -
     ],
 )
 def test_what_is_wrong_is_said(
-    tmp_path: Path, environment: dict[str, str], arguments: list[str], code: int, message: str
+    agm: Run, tmp_path: Path, environment: dict[str, str], arguments: list[str], code: int, message: str
 ) -> None:
     done = agm("generate", *arguments, "-o", tmp_path / "out", env=environment | {"AGM_OFFLINE": "1"})
     assert done.returncode == code, done.stderr
@@ -169,7 +168,7 @@ def test_what_is_wrong_is_said(
 
 
 @pytest.mark.slow
-def test_captions_of_a_folder_by_choice(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_captions_of_a_folder_by_choice(agm: Run, tmp_path: Path, environment: dict[str, str]) -> None:
     table = tmp_path / "hf" / "metadata.csv"
     table.parent.mkdir()
     table.write_text("file_name,text,seconds\na.wav,a dog,0.5\na.wav,a hound,0.5\nb.wav,rain,1\n")

@@ -36,6 +36,7 @@ from audiogen_metrics.generation.base import Request
 from audiogen_metrics.generation.folder import generate_folder
 from audiogen_metrics.generation.history import History
 from audiogen_metrics.metrics.prdc import Coverage
+from tests.conftest import Start
 
 pytestmark = [
     pytest.mark.slow,
@@ -151,23 +152,28 @@ def test_stopped_and_resumed_to_the_bit(tiny: Path, sounds: Path, tmp_path: Path
     assert (tmp_path / "straight" / unet).read_bytes() == (tmp_path / "out" / unet).read_bytes()
 
 
-def launch(config: FineTuneConfig, folder: Path, *options: str, processes: int = 1) -> subprocess.Popen[str]:
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "config.yaml"
-    values = {name: value for name, value in vars(config).items() if value is not None}
-    path.write_text(json.dumps(values))  # JSON is YAML
-    run = [sys.executable, "-m"]
-    if processes > 1:
-        run += ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m"]
-    command = [*run, "audiogen_metrics", "finetune", str(path), *options]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+@pytest.fixture
+def launch(start_agm: Start) -> Start:
+    """Begin a fine-tuning in a process of its own, or by torchrun in several."""
+
+    def begin(config: FineTuneConfig, folder: Path, *options: str, processes: int = 1) -> Any:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "config.yaml"
+        values = {name: value for name, value in vars(config).items() if value is not None}
+        path.write_text(json.dumps(values))  # JSON is YAML
+        if processes == 1:
+            return start_agm("finetune", path, *options)
+        torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+        command = [sys.executable, "-m", *torchrun, "-m", "audiogen_metrics", "finetune", str(path), *options]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    return begin
 
 
-def finish(process: subprocess.Popen[str]) -> str:
-    output = process.communicate(timeout=300)[0]
-    assert process.returncode == 0, output
-    return output
+def finish(process: Any) -> str:
+    texts = process.communicate(timeout=300)
+    assert process.returncode == 0, texts
+    return "".join(texts)
 
 
 def test_killed_before_its_first_state_it_begins_again(tiny: Path, sounds: Path, tmp_path: Path) -> None:
@@ -182,7 +188,7 @@ def test_killed_before_its_first_state_it_begins_again(tiny: Path, sounds: Path,
 
 
 @pytest.mark.parametrize("at", [0, 4])
-def test_killed_and_resumed_to_the_bit(tiny: Path, sounds: Path, tmp_path: Path, at: int) -> None:
+def test_killed_and_resumed_to_the_bit(launch: Start, tiny: Path, sounds: Path, tmp_path: Path, at: int) -> None:
     """In the evaluation before the training, and in the training."""
     changes = {"steps": 40, "save_every": 4, "evaluation": str(sounds), "eval_every": 20, "eval_clips": 3}
     straight = settings(tiny, sounds, tmp_path / "straight", **changes)
@@ -202,7 +208,7 @@ def test_killed_and_resumed_to_the_bit(tiny: Path, sounds: Path, tmp_path: Path,
     assert ours == theirs
 
 
-def test_two_processes_equal_one_that_accumulates(tiny: Path, sounds: Path, tmp_path: Path) -> None:
+def test_two_processes_equal_one_that_accumulates(launch: Start, tiny: Path, sounds: Path, tmp_path: Path) -> None:
     one = settings(tiny, sounds, tmp_path / "one", accumulation=2)
     FineTune(one).fit()
     said = finish(launch(settings(tiny, sounds, tmp_path / "two"), tmp_path / "yaml", processes=2))
