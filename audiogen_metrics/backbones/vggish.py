@@ -17,6 +17,7 @@ from audiogen_metrics.backbones.convolution import Winograd
 from audiogen_metrics.backbones.frontend import power_spectrogram, window_blocks
 from audiogen_metrics.backbones.mel import htk_mel_filterbank
 from audiogen_metrics.backbones.pretrained import PretrainedBackbone, PretrainedNetwork, definitions
+from audiogen_metrics.backbones.products import Engine
 from audiogen_metrics.precision import full_precision
 
 FRAME, HOP, FFT = 400, 160, 512
@@ -39,6 +40,7 @@ class VGGish(PretrainedBackbone):
     outputs: ClassVar[frozenset[Output]] = frozenset({"windows"})
     minimum_samples = EXAMPLE_SAMPLES
     numerics_version = 4
+    chooses_products = True
     hop_samples: ClassVar[int] = EXAMPLE_HOP_SAMPLES
     rounding: ClassVar[torch.dtype] = torch.float32
 
@@ -50,7 +52,7 @@ class VGGish(PretrainedBackbone):
         """Return the network with its weights, its convolutions in the form that suits the device."""
         network = cast("Network", super().load())
         if self.plain_cpu:
-            network.suit_cpu()
+            network.suit_cpu(self.products)
         return network
 
     def usable_samples(self, samples: int) -> int:
@@ -101,12 +103,12 @@ class Network(PretrainedNetwork):
         self.register_buffer("filterbank", filterbank, persistent=False)
         self.filterbank: torch.Tensor
 
-    def suit_cpu(self) -> None:
+    def suit_cpu(self, engine: Engine) -> None:
         """Rearrange convolutions for a CPU: channels last, and fewer products from the second layer on."""
         self.body.to(memory_format=torch.channels_last)
         for place, layer in enumerate(self.convolutions):
             if isinstance(layer, nn.Conv2d) and layer.in_channels > 1:
-                self.convolutions[place] = Winograd(layer, tile=4)
+                self.convolutions[place] = Winograd(layer, tile=4, engine=engine)
 
     def forward(self, waveforms: torch.Tensor) -> Features:
         """Return the features of ``(batch, time)``, whose examples are cut, heard and forgotten block by block."""
