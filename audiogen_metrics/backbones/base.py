@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 
 import torch
 
-from audiogen_metrics.backbones.products import Engine, engine
+from audiogen_metrics.backbones.products import Engine, engine, use_onednn
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
 from audiogen_metrics.precision import full_precision
 from audiogen_metrics.settings import tf32_allowed, with_index
@@ -97,7 +97,7 @@ class Backbone(ABC):
     numerics_version
         Raised by hand whenever a change of code changes numbers: outdates cached embeddings.
     chooses_products
-        Whether its `load` lets ``products``, the engine chosen for this machine, multiply in float32 on a CPU.
+        Whether the engine chosen for this machine, ``products``, multiplies its matrices in float32 on a CPU.
 
     Notes
     -----
@@ -186,6 +186,8 @@ class Backbone(ABC):
         with full_precision(self.device), torch.no_grad():
             with torch.device("cpu"):
                 loaded = self.load()
+            if self.products == "onednn":
+                use_onednn(loaded)
             return loaded.eval().requires_grad_(False).to(self.device)
 
     @property

@@ -9,7 +9,13 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from audiogen_metrics.backbones.products import TILES_TOGETHER, Engine, Grouped, batched, is_plain, linear
+from audiogen_metrics.backbones.products import (
+    TILES_TOGETHER,
+    Grouped,
+    Multiplies,
+    batched,
+    is_plain,
+)
 
 POINTS = (0.0, 1.0, -1.0, 0.5, -2.0)
 """Where Winograd's polynomials are evaluated, besides infinity; these keep rounding small (Barabasz et al., 2020)."""
@@ -24,7 +30,7 @@ as for 64; where there are more, each product is a call of its own."""
 Convolution = TypeVar("Convolution", nn.Conv1d, nn.Conv2d)
 
 
-class Winograd(nn.Module):
+class Winograd(Multiplies):
     """A 3×3 convolution of stride 1 and padding 1 by Winograd's algorithm, as products of matrices.
 
     Each tile of ``tile × tile`` outputs takes (tile + 2)² products per pair of channels instead of 9 tile²: 2.25 times
@@ -39,11 +45,9 @@ class Winograd(nn.Module):
         The layer to replace, with a bias.
     tile
         1 to 4.
-    engine
-        What multiplies the matrices.
     """
 
-    def __init__(self, convolution: nn.Conv2d, tile: int, engine: Engine = "torch") -> None:
+    def __init__(self, convolution: nn.Conv2d, tile: int) -> None:
         super().__init__()
         given = (convolution.kernel_size, convolution.stride, convolution.padding, convolution.dilation)
         assert given == ((3, 3), (1, 1), (1, 1), (1, 1)), given
@@ -64,9 +68,13 @@ class Winograd(nn.Module):
         self.bias: torch.Tensor
         self.inputs: torch.Tensor
         self.outputs: torch.Tensor
-        self.multiply = batched if engine == "onednn" else torch.bmm
-        few = engine == "onednn" and weight.shape[0] * weight.shape[1] <= FEW_WEIGHTS
-        self.grouped = Grouped() if few else None
+        self.multiply = torch.bmm
+        self.grouped: Grouped | None = None
+
+    def by_onednn(self) -> None:
+        """Multiply by oneDNN from now on."""
+        self.multiply = batched
+        self.grouped = Grouped() if self.weight[0].numel() <= FEW_WEIGHTS else None
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Return ``(batch, out, height, width)``, channels last in memory, of ``(batch, in, height, width)``."""
@@ -107,24 +115,21 @@ class Winograd(nn.Module):
         return apart.permute(0, 1, 3, 2, 4, 5).flatten(3, 4).flatten(1, 2)
 
 
-class Pointwise(nn.Module):
+class Pointwise(Multiplies):
     """A 1×1 convolution as a product of matrices, with no copy of maps that are channels last in memory.
 
     Parameters
     ----------
     convolution
         The layer to replace.
-    engine
-        What multiplies the matrices.
     """
 
-    def __init__(self, convolution: nn.Conv2d, engine: Engine = "torch") -> None:
+    def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__()
         given = (convolution.kernel_size, convolution.stride, convolution.padding, convolution.groups)
         assert given == ((1, 1), (1, 1), (0, 0), 1), given
         self.weight: torch.Tensor = convolution.weight
         self.bias: torch.Tensor | None = convolution.bias
-        self.multiply = linear if engine == "onednn" else F.linear
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Return ``(batch, out, height, width)``, channels last in memory, of ``(batch, in, height, width)``."""

@@ -22,7 +22,6 @@ from audiogen_metrics.backbones.base import Features, Output
 from audiogen_metrics.backbones.convolution import OneByOne, Winograd, fold_batch_norm
 from audiogen_metrics.backbones.frontend import power_spectrogram
 from audiogen_metrics.backbones.pretrained import PretrainedBackbone, PretrainedNetwork, checked, definitions
-from audiogen_metrics.backbones.products import Engine
 from audiogen_metrics.errors import MissingWeightsError
 from audiogen_metrics.precision import full_precision
 
@@ -90,7 +89,7 @@ class Cnn14(PretrainedBackbone):
         network = cast("Network", super().load())
         network.fold_batch_norms()
         if self.plain_cpu:
-            network.suit_cpu(self.products)
+            network.suit_cpu()
         return network
 
     def unwrap(self, checkpoint: object, path: Path) -> Mapping[str, object]:
@@ -176,12 +175,12 @@ class Network(PretrainedNetwork):
             setattr(block, f"conv{number}", fold_batch_norm(convolution, norm))
             setattr(block, f"bn{number}", nn.Identity())
 
-    def suit_cpu(self, engine: Engine) -> None:
+    def suit_cpu(self) -> None:
         """Rearrange folded convolutions for a CPU: channels last, and fewer products where channels are many."""
         self.body.to(memory_format=torch.channels_last)
         for block, tile in zip(self._blocks(), TILES, strict=True):
             if tile is not None:
-                block.conv1, block.conv2 = (Winograd(layer, tile, engine) for layer in (block.conv1, block.conv2))
+                block.conv1, block.conv2 = Winograd(block.conv1, tile), Winograd(block.conv2, tile)
         for number in ONE_BY_ONE:
             name = f"conv_block{number}"
             setattr(self.body, name, OneByOne(getattr(self.body, name)))

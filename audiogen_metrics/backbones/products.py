@@ -8,7 +8,7 @@ tensors by oneDNN, so its own compiler's operators are called here, after a proo
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +21,7 @@ from audiogen_metrics.errors import UsageError
 from audiogen_metrics.precision import full_precision
 
 Engine = Literal["torch", "onednn"]
+Multiply = Callable[..., torch.Tensor]
 
 VARIABLE = "AGM_PRODUCTS"
 """Environment variable that names the engine; empty or not set: `engine` chooses."""
@@ -161,33 +162,30 @@ class Grouped:
         return {"_laid_out": None}
 
 
-class Linear(nn.Module):
-    """A linear layer that multiplies by oneDNN.
+class Multiplies(nn.Module):
+    """A module that multiplies matrices by itself, not by a linear layer: by ``multiply``."""
 
-    Parameters
-    ----------
-    layer
-        The layer to replace; parameters and their names are its own.
-    """
-
-    def __init__(self, layer: nn.Linear) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.weight = layer.weight
-        self.bias = layer.bias
+        self.multiply: Multiply = F.linear
+
+    def by_onednn(self) -> None:
+        """Multiply by oneDNN from now on."""
+        self.multiply = linear
+
+
+class Linear(nn.Linear):
+    """A linear layer that multiplies by oneDNN."""
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         """Return ``(..., out)`` of ``(..., in)``."""
         return linear(rows, self.weight, self.bias)
 
 
-def replace_linears(network: nn.Module) -> None:
-    """Let every linear layer of a network multiply by oneDNN."""
-    for parent, name, layer in list(_linears(network)):
-        setattr(parent, name, Linear(layer))
-
-
-def _linears(network: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
-    for parent in network.modules():
-        for name, layer in parent.named_children():
-            if type(layer) is nn.Linear:
-                yield parent, name, layer
+def use_onednn(network: nn.Module) -> None:
+    """Let linear layers and modules that multiply do it by oneDNN; parameters and their names stay."""
+    for module in network.modules():
+        if isinstance(module, Multiplies):
+            module.by_onednn()
+        elif type(module) is nn.Linear:
+            module.__class__ = Linear  # the layer itself, which others may hold and have hooked

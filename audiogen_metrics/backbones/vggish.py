@@ -17,7 +17,6 @@ from audiogen_metrics.backbones.convolution import Winograd
 from audiogen_metrics.backbones.frontend import power_spectrogram, window_blocks
 from audiogen_metrics.backbones.mel import htk_mel_filterbank
 from audiogen_metrics.backbones.pretrained import PretrainedBackbone, PretrainedNetwork, definitions
-from audiogen_metrics.backbones.products import Engine
 from audiogen_metrics.precision import full_precision
 
 FRAME, HOP, FFT = 400, 160, 512
@@ -52,7 +51,7 @@ class VGGish(PretrainedBackbone):
         """Return the network with its weights, its convolutions in the form that suits the device."""
         network = cast("Network", super().load())
         if self.plain_cpu:
-            network.suit_cpu(self.products)
+            network.suit_cpu()
         return network
 
     def usable_samples(self, samples: int) -> int:
@@ -103,12 +102,12 @@ class Network(PretrainedNetwork):
         self.register_buffer("filterbank", filterbank, persistent=False)
         self.filterbank: torch.Tensor
 
-    def suit_cpu(self, engine: Engine) -> None:
+    def suit_cpu(self) -> None:
         """Rearrange convolutions for a CPU: channels last, and fewer products from the second layer on."""
         self.body.to(memory_format=torch.channels_last)
         for place, layer in enumerate(self.convolutions):
             if isinstance(layer, nn.Conv2d) and layer.in_channels > 1:
-                self.convolutions[place] = Winograd(layer, tile=4, engine=engine)
+                self.convolutions[place] = Winograd(layer, tile=4)
 
     def forward(self, waveforms: torch.Tensor) -> Features:
         """Return the features of ``(batch, time)``, whose examples are cut, heard and forgotten block by block."""

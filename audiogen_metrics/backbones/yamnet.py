@@ -22,7 +22,6 @@ from audiogen_metrics.backbones.base import Backbone, Features, Output
 from audiogen_metrics.backbones.convolution import Pointwise, pad_within
 from audiogen_metrics.backbones.frontend import power_spectrogram, window_blocks
 from audiogen_metrics.backbones.mel import htk_mel_filterbank
-from audiogen_metrics.backbones.products import Engine
 from audiogen_metrics.errors import MissingDependencyError, MissingWeightsError
 from audiogen_metrics.precision import full_precision
 
@@ -65,7 +64,7 @@ class YAMNet(Backbone):
         network.load_weights(_read_weights(_packaged(WEIGHTS_FILE)))
         network.convolutions.to(memory_format=torch.channels_last)
         if self.plain_cpu:
-            network.suit_cpu(self.products)
+            network.suit_cpu()
         return network
 
     @property
@@ -105,14 +104,14 @@ class Network(nn.Module):
         self.register_buffer("filterbank", filterbank, persistent=False)
         self.filterbank: torch.Tensor
 
-    def suit_cpu(self, engine: Engine) -> None:
+    def suit_cpu(self) -> None:
         """Rearrange convolutions for a CPU: no copies to pad maps, and products of matrices where channels are many."""
         layers: list[nn.Module] = []
         for layer in self.convolutions:
             if layers and isinstance(layers[-1], nn.ZeroPad2d) and isinstance(layer, nn.Conv2d):
                 layers[-1] = pad_within(layer)
             elif isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1) and layer.in_channels >= 256:
-                layers.append(Pointwise(layer, engine))
+                layers.append(Pointwise(layer))
             else:
                 layers.append(layer)
         self.convolutions = nn.Sequential(*layers)
