@@ -66,7 +66,7 @@ UNCERTAINTY = frozenset(
 )
 """What version 0.1 said of a score's uncertainty in another way."""
 
-MACHINE = frozenset({"device", "device_type", "tf32", "cudnn", "transformers", "problems"})
+MACHINE = frozenset({"device", "device_type", "tf32", "cudnn", "products", "transformers", "problems"})
 """What says where the networks ran, and how that went: the scores are what counts."""
 
 VERSIONS = frozenset({"numerics_version"})

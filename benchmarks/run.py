@@ -14,7 +14,7 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -28,6 +28,8 @@ sys.path.insert(0, str(HERE.parent))
 from cases import Bench, Case, every  # noqa: E402
 from inputs import Inputs  # noqa: E402
 from page import put_table  # noqa: E402
+
+from audiogen_metrics.backbones.products import onednn_works, processor_maker  # noqa: E402
 
 RESULTS = HERE / "results"
 BUDGET_SECONDS = 240.0
@@ -93,31 +95,43 @@ def measure(case: Case, pairs: int) -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """Describe this machine: processor, systems, versions, and the rate of a large product of matrices."""
+    """Describe this machine: processor, systems, versions, and the rates of a large product of matrices."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
         "processor": models[0] if models else platform.processor() or platform.machine(),
+        "maker": processor_maker(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "system": platform.system(),
         "python": platform.python_version(),
         "audiogen-metrics": version("audiogen-metrics"),
         "torch": torch.__version__,
-        "matmul_gflops": round(matmul_rate()),
+        "product_gflops": {name: round(rate) for name, rate in product_rates().items()},
     }
 
 
-def matmul_rate(size: int = 2048, repeats: int = 5) -> float:
-    """Return the best rate of ``repeats`` float32 products of square matrices, in 10⁹ operations a second."""
+def described(machines: Iterable[dict[str, Any]]) -> str:
+    """Return processor and threads of the machines that gave a table."""
+    names = {f"{one['processor']}, threads: {one['threads']}" for one in machines}
+    return "Measured on: " + "; ".join(sorted(names)) + "."
+
+
+def product_rates(size: int = 2048, repeats: int = 5) -> dict[str, float]:
+    """Return the best rate of float32 products of square matrices by each engine, in 10⁹ operations a second."""
     matrix = torch.rand(size, size)
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        torch.mm(matrix, matrix)
-        times.append(time.perf_counter() - start)
-    return 2e-9 * size**3 / min(times)
+    engines: dict[str, Callable[[], object]] = {"torch": lambda: torch.mm(matrix, matrix)}
+    if onednn_works():
+        engines["onednn"] = lambda: torch.ops.mkldnn._linear_pointwise(matrix, matrix, None, "none", [], "")
+    times: dict[str, list[float]] = {name: [] for name in engines}
+    with torch.inference_mode():
+        for _ in range(repeats):
+            for name, multiply in engines.items():
+                start = time.perf_counter()
+                multiply()
+                times[name].append(time.perf_counter() - start)
+    return {name: 2e-9 * size**3 / min(found) for name, found in times.items()}
 
 
 def rows(result: dict[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -156,7 +170,9 @@ def write_table() -> None:
     """Put the table of all kept results into the page."""
     results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"), key=_order)]
     head = ("what", "size", "against", "pairs", "ours, s", "theirs, s", "times as fast", "target", "difference")
-    put_table("make bench", head, [row for result in results if "peer" in result for row in rows(result)])
+    compared = [result for result in results if "peer" in result]
+    below = described(result["machine"] for result in compared)
+    put_table("make bench", head, [row for result in compared for row in rows(result)], below=below)
 
 
 def _order(path: Path) -> tuple[int, list[int], str]:

@@ -131,6 +131,7 @@ class AudioboxAesthetics(PretrainedBackbone):
     outputs: ClassVar[frozenset[Output]] = frozenset[Output]({"ratings"})
     axes: ClassVar[tuple[str, ...]] = AESTHETICS
     converts = False
+    chooses_products = True
 
     @cached_property
     def config_file(self) -> Path:

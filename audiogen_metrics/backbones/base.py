@@ -15,6 +15,7 @@ from typing import ClassVar, Literal
 
 import torch
 
+from audiogen_metrics.backbones.products import Engine, engine, use_onednn
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
 from audiogen_metrics.precision import full_precision
 from audiogen_metrics.settings import tf32_allowed, with_index
@@ -95,6 +96,8 @@ class Backbone(ABC):
         Shortest waveform it takes; shorter clips are zero-padded to it.
     numerics_version
         Raised by hand whenever a change of code changes numbers: outdates cached embeddings.
+    chooses_products
+        Whether the engine chosen for this machine, ``products``, multiplies its matrices in float32 on a CPU.
 
     Notes
     -----
@@ -111,6 +114,7 @@ class Backbone(ABC):
     reads_text: ClassVar[bool] = False
     minimum_samples: ClassVar[int] = 1
     numerics_version: ClassVar[int] = 1
+    chooses_products: ClassVar[bool] = False
 
     def __init__(
         self, device: str | torch.device = "cpu", autocast: torch.dtype | None = None, tf32: bool | None = None
@@ -118,6 +122,7 @@ class Backbone(ABC):
         self.device: torch.device = with_index(device)
         self.autocast = autocast
         self.tf32: bool = tf32_allowed() if tf32 is None else tf32
+        self.products: Engine = engine() if self.chooses_products and self.plain_cpu else "torch"
         self.instance: str = uuid.uuid4().hex
 
     @abstractmethod
@@ -181,6 +186,8 @@ class Backbone(ABC):
         with full_precision(self.device), torch.no_grad():
             with torch.device("cpu"):
                 loaded = self.load()
+            if self.products == "onednn":
+                use_onednn(loaded)
             return loaded.eval().requires_grad_(False).to(self.device)
 
     @property
@@ -196,11 +203,13 @@ class Backbone(ABC):
         if self.device.type == "cuda":
             settings["tf32"] = int(self.tf32)
             settings["cudnn"] = int(self.tf32 or self.autocast is not None)
+        if self.products != "torch":
+            settings["products"] = self.products
         return settings | self._own_settings()
 
     def _own_settings(self) -> dict[str, str | int]:
         """Return the plain public attributes that an instance adds to these: which layer, which pooling."""
-        known = ("device", "autocast", "tf32", "instance")
+        known = ("device", "autocast", "tf32", "products", "instance")
         return {
             name: _told(value)
             for name, value in sorted(vars(self).items())

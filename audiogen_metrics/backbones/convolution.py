@@ -9,17 +9,28 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from audiogen_metrics.backbones.products import (
+    TILES_TOGETHER,
+    Grouped,
+    Multiplies,
+    batched,
+    is_plain,
+)
+
 POINTS = (0.0, 1.0, -1.0, 0.5, -2.0)
 """Where Winograd's polynomials are evaluated, besides infinity; these keep rounding small (Barabasz et al., 2020)."""
 
 TILES_PER_STRIP = 128
 """Tiles transformed at a time: so few that they stay in the cache, and enough to be worth reading the weights for."""
 
+FEW_WEIGHTS = 256 * 256
+"""Pairs of channels up to which oneDNN takes all products of a strip in one call, which takes as long for a few tiles
+as for 64; where there are more, each product is a call of its own."""
 
 Convolution = TypeVar("Convolution", nn.Conv1d, nn.Conv2d)
 
 
-class Winograd(nn.Module):
+class Winograd(Multiplies):
     """A 3×3 convolution of stride 1 and padding 1 by Winograd's algorithm, as products of matrices.
 
     Each tile of ``tile × tile`` outputs takes (tile + 2)² products per pair of channels instead of 9 tile²: 2.25 times
@@ -57,28 +68,54 @@ class Winograd(nn.Module):
         self.bias: torch.Tensor
         self.inputs: torch.Tensor
         self.outputs: torch.Tensor
+        self.multiply = torch.bmm
+        self.grouped: Grouped | None = None
+
+    def by_onednn(self) -> None:
+        """Multiply by oneDNN from now on."""
+        self.multiply = batched
+        self.grouped = Grouped() if self.weight[0].numel() <= FEW_WEIGHTS else None
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Return ``(batch, out, height, width)``, channels last in memory, of ``(batch, in, height, width)``."""
-        tile, (batch, channels, height, width), filters = self.tile, maps.shape, len(self.bias)
+        tile, (batch, _, height, width), filters = self.tile, maps.shape, len(self.bias)
         down, across = -(-height // tile), -(-width // tile)
-        rows = max(1, TILES_PER_STRIP // (batch * across))
+        grouped = self.grouped if is_plain(maps, self.weight) else None
+        rows = max(1, (TILES_PER_STRIP if grouped is None else TILES_TOGETHER) // (batch * across))
         out = maps.new_empty(batch, height, width, filters)
         for top in range(0, height, rows * tile):
             bottom = min(top + rows * tile, down * tile)
             edges = (1, tile * across + 1 - width, int(top == 0), max(bottom + 1 - height, 0))
             strip = F.pad(maps[:, :, max(top - 1, 0) : bottom + 1], edges)
             tiles = strip.unfold(2, tile + 2, tile).unfold(3, tile + 2, tile)
-            columns = tiles.permute(4, 5, 0, 2, 3, 1).reshape(len(self.inputs), -1)
-            products = torch.bmm((self.inputs @ columns).unflatten(1, (-1, channels)), self.weight)
-            back = (self.outputs @ products.flatten(1)).unflatten(1, (batch, -1, across, filters))
-            joined = back.unflatten(0, (tile, tile)).permute(2, 3, 0, 4, 1, 5).flatten(3, 4).flatten(1, 2)
+            joined = self._one_by_one(tiles) if grouped is None else self._together(tiles, grouped)
             target = out[:, top:bottom]
             torch.add(joined[:, : target.shape[1], :width], self.bias, out=target)
         return out.permute(0, 3, 1, 2)
 
+    def _one_by_one(self, tiles: torch.Tensor) -> torch.Tensor:
+        """Return ``(batch, height, width, out)`` of ``(batch, in, down, across, tile + 2, tile + 2)``."""
+        batch, channels, _, across = tiles.shape[:4]
+        columns = tiles.permute(4, 5, 0, 2, 3, 1).reshape(len(self.inputs), -1)
+        products = self.multiply((self.inputs @ columns).unflatten(1, (-1, channels)), self.weight)
+        back = (self.outputs @ products.flatten(1)).unflatten(1, (batch, -1, across, len(self.bias)))
+        return back.unflatten(0, (self.tile, self.tile)).permute(2, 3, 0, 4, 1, 5).flatten(3, 4).flatten(1, 2)
 
-class Pointwise(nn.Module):
+    def _together(self, tiles: torch.Tensor, grouped: Grouped) -> torch.Tensor:
+        """Return the same, all products of 64 tiles in one call: tiles that lack are zeros."""
+        batch, channels, down, across = tiles.shape[:4]
+        columns = tiles.permute(0, 2, 3, 4, 5, 1).reshape(batch * down * across, len(self.inputs), channels)
+        parts = []
+        for some in columns.split(TILES_TOGETHER):
+            given = torch.bmm(self.inputs.expand(len(some), -1, -1), some)
+            products = grouped(F.pad(given, (0, 0, 0, 0, 0, TILES_TOGETHER - len(some))), self.weight)[: len(some)]
+            parts.append(torch.bmm(self.outputs.expand(len(some), -1, -1), products))
+        back = torch.cat(parts) if len(parts) > 1 else parts[0]
+        apart = back.unflatten(0, (batch, down, across)).unflatten(3, (self.tile, self.tile))
+        return apart.permute(0, 1, 3, 2, 4, 5).flatten(3, 4).flatten(1, 2)
+
+
+class Pointwise(Multiplies):
     """A 1×1 convolution as a product of matrices, with no copy of maps that are channels last in memory.
 
     Parameters
@@ -96,7 +133,7 @@ class Pointwise(nn.Module):
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Return ``(batch, out, height, width)``, channels last in memory, of ``(batch, in, height, width)``."""
-        return F.linear(maps.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+        return self.multiply(maps.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
 
 
 class OneByOne(nn.Module):

@@ -24,6 +24,7 @@ from torch import nn
 from audiogen_metrics.backbones.base import Features, Output
 from audiogen_metrics.backbones.panns import LogMel
 from audiogen_metrics.backbones.pretrained import PretrainedBackbone, PretrainedNetwork, checked
+from audiogen_metrics.backbones.products import Multiplies
 from audiogen_metrics.backbones.transformers import require_transformers, transformers_module
 from audiogen_metrics.backbones.weights import WEIGHTS, find_all
 from audiogen_metrics.errors import DataError, MissingWeightsError
@@ -76,6 +77,7 @@ class LaionCLAP(PretrainedBackbone):
     reads_text = True
     minimum_samples = 1
     numerics_version = 1
+    chooses_products = True
     tower: ClassVar[Tower]
     fusion: ClassVar[bool] = False
     repeats: ClassVar[bool] = True
@@ -365,7 +367,7 @@ class Network(PretrainedNetwork):
         return torch.cat([whole, *parts], dim=1)
 
 
-class WindowAttention(nn.Module):
+class WindowAttention(Multiplies):
     """Attention within the windows of HTSAT: three products as one, and torch's fused attention.
 
     Parameters
@@ -392,7 +394,7 @@ class WindowAttention(nn.Module):
         The mask, ``(windows of a clip, tokens, tokens)``, says which tokens are neighbours.
         """
         windows, tokens, channels = hidden_states.shape
-        three = F.linear(hidden_states, self.weight, self.bias).view(windows, tokens, 3, self.heads, -1)
+        three = self.multiply(hidden_states, self.weight, self.bias).view(windows, tokens, 3, self.heads, -1)
         query, key, value = three.permute(2, 0, 3, 1, 4)
         if attention_mask is None:
             heard = F.scaled_dot_product_attention(query, key, value, self.position[None].to(query.dtype))

@@ -74,6 +74,7 @@ class Cnn14(PretrainedBackbone):
 
     outputs: ClassVar[frozenset[Output]] = frozenset({"embeddings", "logits"})
     numerics_version = 4
+    chooses_products = True
     fft: ClassVar[int]
     hop: ClassVar[int]
     low_hz: ClassVar[float] = 50.0

@@ -20,6 +20,7 @@ from audiogen_metrics.backbones.frontend import power_spectrogram
 from audiogen_metrics.backbones.mel import kaldi_mel_filterbank
 from audiogen_metrics.backbones.panns import CLASSES, audioset_labels
 from audiogen_metrics.backbones.pretrained import PretrainedBackbone, PretrainedNetwork, checked
+from audiogen_metrics.backbones.products import Multiplies
 from audiogen_metrics.precision import full_precision
 
 RATE = 32_000
@@ -79,6 +80,7 @@ class PaSST(PretrainedBackbone):
     sample_rate = RATE
     outputs: ClassVar[frozenset[Output]] = frozenset[Output]({"embeddings", "logits"})
     numerics_version = 1
+    chooses_products = True
     cut: ClassVar[Cut] = "scene"
 
     def build(self) -> PretrainedNetwork:
@@ -319,7 +321,7 @@ class Block(nn.Module):
         return found
 
 
-class Attention(nn.Module):
+class Attention(Multiplies):
     """Self-attention; queries, keys and values are one product in the published file."""
 
     def __init__(self) -> None:
@@ -331,8 +333,8 @@ class Attention(nn.Module):
         (of_query, of_pair), (to_query, to_pair) = (
             tensor.split((WIDTH, 2 * WIDTH)) for tensor in (self.qkv.weight, self.qkv.bias)
         )
-        query = F.linear(rows[:, :count], of_query, to_query).unflatten(-1, (HEADS, -1)).transpose(1, 2)
-        key, value = F.linear(rows, of_pair, to_pair).unflatten(-1, (2, HEADS, -1)).permute(2, 0, 3, 1, 4)
+        query = self.multiply(rows[:, :count], of_query, to_query).unflatten(-1, (HEADS, -1)).transpose(1, 2)
+        key, value = self.multiply(rows, of_pair, to_pair).unflatten(-1, (2, HEADS, -1)).permute(2, 0, 3, 1, 4)
         heard = F.scaled_dot_product_attention(query, key, value)
         mixed: torch.Tensor = self.proj(heard.transpose(1, 2).flatten(2))
         return mixed

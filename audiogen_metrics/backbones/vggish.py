@@ -39,6 +39,7 @@ class VGGish(PretrainedBackbone):
     outputs: ClassVar[frozenset[Output]] = frozenset({"windows"})
     minimum_samples = EXAMPLE_SAMPLES
     numerics_version = 4
+    chooses_products = True
     hop_samples: ClassVar[int] = EXAMPLE_HOP_SAMPLES
     rounding: ClassVar[torch.dtype] = torch.float32
 

@@ -56,6 +56,7 @@ class YAMNet(Backbone):
     outputs: ClassVar[frozenset[Output]] = frozenset({"embeddings", "windows", "logits"})
     minimum_samples = PATCH_SAMPLES
     numerics_version = 3
+    chooses_products = True
 
     def load(self) -> nn.Module:
         """Return the network with the packaged weights."""

@@ -31,7 +31,7 @@ FORMAT_VERSION = 1
 MAX_HEADER = 100_000_000
 """The largest header that safetensors reads."""
 
-MACHINE_SETTINGS = frozenset({"device_type", "tf32", "cudnn", "transformers"})
+MACHINE_SETTINGS = frozenset({"device_type", "tf32", "cudnn", "products", "transformers"})
 """In these, file and run may differ: a device changes scores by 1e-5 relative, TF32 by 1.3e-3, a version of
 transformers as a rule by less; all is said."""
 

@@ -1,0 +1,191 @@
+"""Products of float32 matrices on a CPU by the fastest engine that is there: torch's own, or oneDNN.
+
+Torch multiplies by MKL, which keeps its AVX-512 for Intel's processors, and convolves by oneDNN, which uses it wherever
+it is: on a Zen 5, 254 · 10⁹ operations a second against 94 to 111. Torch has no public way to multiply plain float32
+tensors by oneDNN, so its own compiler's operators are called here, after a proof that they are there and right.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from audiogen_metrics.errors import UsageError
+from audiogen_metrics.precision import full_precision
+
+Engine = Literal["torch", "onednn"]
+Multiply = Callable[..., torch.Tensor]
+
+VARIABLE = "AGM_PRODUCTS"
+"""Environment variable that names the engine; empty or not set: `engine` chooses."""
+
+LEAST = 8_000_000
+"""Multiplications from which on a product goes to oneDNN, whose call takes 17 µs: below, that is what would be won."""
+
+TILES_TOGETHER = 64
+"""Rows of each product of `Grouped`. oneDNN lays weights out for a number of rows, and would lay them out anew, in 20
+times the time of the product, for another."""
+
+_NO_CHANGE = ("none", [], "")
+"""What follows a product inside oneDNN: nothing."""
+
+_EXACT = 1e-6
+"""How far a trial product may be from torch's, relative to the largest value."""
+
+
+def engine() -> Engine:
+    """Return the engine that products of float32 run on, the same at each call on one machine.
+
+    ``AGM_PRODUCTS`` names it. By default it is oneDNN on AMD's processors with AVX-512 where torch multiplies by MKL,
+    and torch's own anywhere else, or where oneDNN's operators are missing or give other values.
+
+    Raises
+    ------
+    UsageError
+        ``AGM_PRODUCTS`` is something else, or names oneDNN where it cannot be used.
+    """
+    wanted = os.environ.get(VARIABLE, "").strip()
+    if wanted not in ("", "torch", "onednn"):
+        raise UsageError(f"{VARIABLE}={wanted}", fix="Set it to torch or onednn, or unset it")
+    if wanted == "torch" or (not wanted and not suits_onednn()):
+        return "torch"
+    if onednn_works():
+        return "onednn"
+    if wanted:
+        raise UsageError(f"{VARIABLE}=onednn, which this torch {torch.__version__} cannot use", fix=f"Unset {VARIABLE}")
+    return "torch"
+
+
+@cache
+def suits_onednn() -> bool:
+    """Return whether oneDNN multiplies faster than torch's own product here."""
+    return (
+        torch.backends.mkl.is_available()
+        and torch.backends.cpu.get_cpu_capability() == "AVX512"
+        and processor_maker() == "AuthenticAMD"
+    )
+
+
+def processor_maker() -> str:
+    """Return what the processor says of its maker, such as ``GenuineIntel``; empty where the system does not tell."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
+    told = [line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id")]
+    # Windows: "AMD64 Family 25 Model 17 Stepping 1, AuthenticAMD".
+    return told[0] if told else os.environ.get("PROCESSOR_IDENTIFIER", "").rpartition(",")[2].strip()
+
+
+@cache
+def onednn_works() -> bool:
+    """Return whether both of oneDNN's operators are there and give torch's values."""
+    cpu = torch.device("cpu")
+    drawn = torch.Generator(cpu).manual_seed(0)
+    with full_precision(cpu), torch.inference_mode():
+        rows, weight = (torch.randn(size, 96, generator=drawn, dtype=torch.float32, device=cpu) for size in (80, 48))
+        columns = torch.randn(TILES_TOGETHER, 3, 32, generator=drawn, dtype=torch.float32, device=cpu)
+        weights = torch.randn(3, 32, 48, generator=drawn, dtype=torch.float32, device=cpu)
+        try:
+            found = [_by_onednn(rows, weight, None), Grouped()(columns, weights)]
+        except (AttributeError, RuntimeError, NotImplementedError, TypeError):
+            return False
+        exact = [rows @ weight.T, torch.einsum("tpi,pio->tpo", columns, weights)]
+        return all(
+            bool((ours - theirs).abs().max() <= _EXACT * theirs.abs().max())
+            for ours, theirs in zip(found, exact, strict=True)
+        )
+
+
+def linear(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """Return ``rows @ weight.T + bias`` by oneDNN, where that pays and may be: ``(..., out)`` of ``(..., in)``."""
+    if rows.numel() * len(weight) >= LEAST and is_plain(rows, weight):
+        return _by_onednn(rows, weight, bias)
+    return F.linear(rows, weight, bias)
+
+
+def batched(rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Return ``torch.bmm`` of ``(products, rows, in)`` and ``(products, in, out)`` by oneDNN, one after the other."""
+    if rows[0].numel() * weight.shape[2] < LEAST or not is_plain(rows, weight):
+        return torch.bmm(rows, weight)
+    return torch.stack([_by_onednn(some, matrix.T, None) for some, matrix in zip(rows, weight, strict=True)])
+
+
+def is_plain(*tensors: torch.Tensor) -> bool:
+    """Return whether tensors are what oneDNN's operators take: float32 on the CPU, with no gradient wanted."""
+    wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    fits = all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in tensors)
+    return fits and not wanted and not torch.is_autocast_enabled("cpu")
+
+
+def _by_onednn(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    found: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, *_NO_CHANGE)
+    return found
+
+
+class Grouped:
+    """Products of 64 rows with each of several matrices: one grouped 1×1 convolution.
+
+    The weights as oneDNN lays them out are kept from one call to the next, and left out of copies.
+    """
+
+    def __init__(self) -> None:
+        self._laid_out: tuple[torch.Tensor, int, torch.Tensor] | None = None
+
+    def __call__(self, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Return ``(64, products, out)`` of rows ``(64, products, in)`` and weights ``(products, in, out)``."""
+        count, products, channels = rows.shape
+        maps = rows.reshape(1, count, 1, products * channels).permute(0, 3, 1, 2)
+        once = ([0, 0], [1, 1], [1, 1], products)
+        laid_out = self._weights(weight)
+        found: torch.Tensor = torch.ops.mkldnn._convolution_pointwise(maps, laid_out, None, *once, *_NO_CHANGE)
+        return found.permute(0, 2, 3, 1).reshape(count, products, -1)
+
+    def _weights(self, weight: torch.Tensor) -> torch.Tensor:
+        """Return the weights as oneDNN wants them for this many threads."""
+        threads = torch.get_num_threads()
+        if self._laid_out is None or self._laid_out[0] is not weight or self._laid_out[1] != threads:
+            products, channels, _ = weight.shape
+            plain = weight.transpose(1, 2).reshape(-1, channels, 1, 1).to_mkldnn()
+            size = [1, products * channels, TILES_TOGETHER, 1]
+            lay_out: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
+            self._laid_out = weight, threads, lay_out(plain, [0, 0], [1, 1], [1, 1], products, size)
+        return self._laid_out[2]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what can be copied: nothing."""
+        return {"_laid_out": None}
+
+
+class Multiplies(nn.Module):
+    """A module that multiplies matrices by itself, not by a linear layer: by ``multiply``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.multiply: Multiply = F.linear
+
+    def by_onednn(self) -> None:
+        """Multiply by oneDNN from now on."""
+        self.multiply = linear
+
+
+class Linear(nn.Linear):
+    """A linear layer that multiplies by oneDNN."""
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return ``(..., out)`` of ``(..., in)``."""
+        return linear(rows, self.weight, self.bias)
+
+
+def use_onednn(network: nn.Module) -> None:
+    """Let linear layers and modules that multiply do it by oneDNN; parameters and their names stay."""
+    for module in network.modules():
+        if isinstance(module, Multiplies):
+            module.by_onednn()
+        elif type(module) is nn.Linear:
+            module.__class__ = Linear  # the layer itself, which others may hold and have hooked
