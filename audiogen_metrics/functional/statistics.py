@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -10,8 +11,9 @@ import torch
 from audiogen_metrics.errors import DataError, InsufficientDataError, NumericsError
 from audiogen_metrics.functional.validation import Array, as_tensor, float64_tensor
 
-ROWS_PER_BLOCK = 16_384
-"""Rows reduced at a time, so that a million embeddings need no second copy in float64."""
+NUMBERS_PER_BLOCK, ROWS_PER_BLOCK = 2**23, 4096
+"""Numbers reduced at a time, so that a million embeddings need no second copy in float64, and the fewest rows: with
+fewer than twice as many as dimensions, most of the work would go into what is known already."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,19 +64,38 @@ class GaussianStatistics:
         DataError
             Not two-dimensional, empty, or with NaN or infinite values.
         """
-        embeddings = as_tensor(embeddings, "embeddings")
-        if embeddings.ndim == 2 and embeddings.shape[0] > ROWS_PER_BLOCK:
-            first, *others = embeddings.split(ROWS_PER_BLOCK)
-            statistics = cls.from_embeddings(first)
-            for block in others:
-                statistics = statistics.merge(cls.from_embeddings(block))
-            return statistics
-        rows = float64_tensor(embeddings, "embeddings", ndim=2)
-        count, dimension = rows.shape
-        if count == 0 or dimension == 0:
+        return cls.from_blocks([as_tensor(embeddings, "embeddings")])
+
+    @classmethod
+    def from_blocks(cls, blocks: Iterable[Array]) -> GaussianStatistics:
+        """Fit to the rows of all ``blocks`` ``(n, d)`` together, in the memory of one of them.
+
+        How they are cut changes the statistics by rounding only (1e-12).
+
+        Raises
+        ------
+        DataError
+            As `from_embeddings`; blocks of different widths.
+
+        Examples
+        --------
+        >>> import torch
+        >>> rows = torch.arange(12.0).reshape(6, 2) ** 2
+        >>> streamed = GaussianStatistics.from_blocks(rows.split(4))
+        >>> torch.allclose(streamed.covariance, GaussianStatistics.from_embeddings(rows).covariance, rtol=1e-12)
+        True
+        """
+        found: GaussianStatistics | None = None
+        for block in blocks:
+            given = as_tensor(block, "embeddings")
+            for part in _parts(given) if given.ndim == 2 else (given,):
+                rows = float64_tensor(part, "embeddings", ndim=2)
+                if len(rows) == 0:
+                    continue
+                found = cls._of(rows) if found is None else found._with(rows)
+        if found is None:
             raise InsufficientDataError("there are no embeddings", fix="Pass at least one row")
-        mean = rows.mean(dim=0)
-        return cls(mean, _scaled(rows[:0] if count == 1 else rows - mean, count), count)
+        return found
 
     @classmethod
     def from_covariance(cls, mean: Array, covariance: Array, count: int | None) -> GaussianStatistics:
@@ -164,6 +185,16 @@ class GaussianStatistics:
                 "the covariance of one embedding is undefined", fix="Score at least two clips or windows"
             )
 
+    @classmethod
+    def _of(cls, rows: torch.Tensor) -> GaussianStatistics:
+        count, mean = len(rows), rows.mean(dim=0)
+        return cls(mean, _scaled(rows[:0] if count == 1 else rows - mean, count), count)
+
+    def _with(self, rows: torch.Tensor) -> GaussianStatistics:
+        """Return the statistics with more rows, by one decomposition."""
+        mean = rows.mean(dim=0)
+        return self._joined(mean, rows - mean, len(rows))
+
     def merge(self, other: GaussianStatistics) -> GaussianStatistics:
         """Return the statistics of both sets together, exactly, as if fitted to all rows at once.
 
@@ -185,16 +216,25 @@ class GaussianStatistics:
             raise InsufficientDataError(
                 "how many embeddings are behind the statistics is not known", fix="Merge sets whose n is known"
             )
-        count = self.count + other.count
-        shift = other.mean.to(self.mean.device) - self.mean
-        scatter = torch.cat(
+        scatter = other.factor.to(self.factor.device) * math.sqrt(other.count - 1)
+        return self._joined(other.mean.to(self.mean.device), scatter, other.count)
+
+    def _joined(self, mean: torch.Tensor, scatter: torch.Tensor, added: int) -> GaussianStatistics:
+        """Return the statistics with more rows, of which mean, a factor of the scatter matrix and number are known."""
+        if mean.shape != self.mean.shape:
+            raise DataError(
+                f"rows of {self.dimension} and {len(mean)} dimensions", fix="All must come from one backbone"
+            )
+        assert self.count is not None
+        count, shift = self.count + added, mean - self.mean
+        together = torch.cat(
             [
                 self.factor * math.sqrt(self.count - 1),
-                other.factor.to(self.factor.device) * math.sqrt(other.count - 1),
-                shift[None] * math.sqrt(self.count * other.count / count),
+                scatter,
+                shift[None] * math.sqrt(self.count * added / count),
             ]
         )
-        return type(self)(self.mean + shift * (other.count / count), _scaled(scatter, count), count)
+        return type(self)(self.mean + shift * (added / count), _scaled(together, count), count)
 
 
 def with_ones(rows: torch.Tensor) -> torch.Tensor:
@@ -211,6 +251,12 @@ def fold(rows: torch.Tensor) -> torch.Tensor:
     be concatenated with others and folded again; see `GaussianStatistics.from_folded`.
     """
     return rows if rows.shape[0] <= rows.shape[1] else torch.linalg.qr(rows, mode="r").R
+
+
+def _parts(rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    most = max(ROWS_PER_BLOCK, NUMBERS_PER_BLOCK // max(1, rows.shape[1]))
+    parts: tuple[torch.Tensor, ...] = rows.split(most)
+    return parts
 
 
 def _scaled(scatter: torch.Tensor, count: int) -> torch.Tensor:
