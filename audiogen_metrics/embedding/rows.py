@@ -18,6 +18,7 @@ import torch
 from audiogen_metrics.backbones.base import Output
 from audiogen_metrics.embedding.cache import ClipFeatures
 from audiogen_metrics.errors import DataError, InsufficientDataError
+from audiogen_metrics.functional.blocks import Block
 
 IN_MEMORY = 2**26
 """Bytes of one output that are kept in memory; with more, its rows go to a temporary file (64 MB)."""
@@ -130,7 +131,7 @@ class Rows:
             places = _runs(starts[places], starts[places + 1])
         return column.take(places)
 
-    def blocks(self, output: Output, places: Places) -> Iterator[tuple[torch.Tensor, list[int]]]:
+    def blocks(self, output: Output, places: Places) -> Iterator[Block]:
         """Yield copies of the rows of the clips at some places, a few clips at a time, with the rows of each clip."""
         counts = np.asarray(self.counts(output, places), dtype=np.int64)
         most = max(1, BLOCK_BYTES // max(1, self._column(output).row_bytes))

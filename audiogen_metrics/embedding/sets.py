@@ -14,6 +14,7 @@ from audiogen_metrics.backbones.base import Output
 from audiogen_metrics.embedding.cache import ClipFeatures
 from audiogen_metrics.embedding.rows import Places, Rows
 from audiogen_metrics.errors import InsufficientDataError, with_names
+from audiogen_metrics.functional.blocks import Block
 from audiogen_metrics.functional.statistics import GaussianStatistics
 
 
@@ -86,7 +87,7 @@ class EmbeddingSet:
         self._require_clips()
         return self._rows.whole(output) if self._is_all else self._rows.take(output, self._places)
 
-    def blocks(self, output: Output) -> Iterator[tuple[torch.Tensor, list[int]]]:
+    def blocks(self, output: Output) -> Iterator[Block]:
         """Yield the rows of an output, some clips at a time, and how many rows each of them has."""
         self._require_clips()
         return self._rows.blocks(output, self._places)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from audiogen_metrics.errors import DataError, InsufficientDataError
+from audiogen_metrics.functional.blocks import Block, Read, clip_blocks, place_blocks
 from audiogen_metrics.functional.statistics import GaussianStatistics
 from audiogen_metrics.functional.validation import Array, float64_tensor
 
@@ -113,54 +114,93 @@ def frechet_leave_one_out(
     True
     """
     rows = float64_tensor(gen, "gen", ndim=2)
-    if isinstance(ref, GaussianStatistics):
-        statistics = GaussianStatistics(ref.mean.to(rows.device), ref.factor.to(rows.device), ref.count)
-    else:
-        statistics = GaussianStatistics.from_embeddings(float64_tensor(ref, "ref", ndim=2).to(rows.device))
+    statistics = ref if isinstance(ref, GaussianStatistics) else GaussianStatistics.from_embeddings(ref)
     counts = [1] * len(rows) if counts is None else list(counts)
     if sum(counts) != len(rows) or any(count < 0 for count in counts):
         raise DataError(f"counts add up to {sum(counts)} rows of {len(rows)}", fix="Count the rows of every clip")
-    if rows.shape[1] != statistics.dimension:
-        raise DataError(f"dimensions {rows.shape[1]} and {statistics.dimension} differ", fix="Use one backbone")
-    if len(rows) - max(counts) < 2:
-        raise InsufficientDataError("without its longest clip, a set has fewer than two rows", fix="Score more clips")
-    mean = rows.mean(0)
-    centred = rows - mean
-    # Rows in the basis of the right singular vectors of F_gen F_refᵀ, where the inner matrix is diagonal.
-    cross = centred @ statistics.factor.T / math.sqrt(len(rows) - 1)
-    _, singular, basis = torch.linalg.svd(cross, full_matrices=False)
-    projected = cross @ basis.T
-    values = torch.empty(len(counts), dtype=torch.float64, device=rows.device)
-    starts = torch.tensor([0, *counts], dtype=torch.int64, device=rows.device).cumsum(0)[:-1]
-    for width in sorted(set(counts)):
-        clips = [index for index, count in enumerate(counts) if count == width]
-        places = starts[clips][:, None] + torch.arange(width, dtype=torch.int64, device=rows.device)
-        values[clips] = _without(centred, projected, singular, places, mean - statistics.mean, statistics)
-    return values
+    return frechet_without_each(clip_blocks(rows, counts), GaussianStatistics.from_embeddings(rows), statistics)
 
 
-def _without(
-    centred: torch.Tensor,
-    projected: torch.Tensor,
-    singular: torch.Tensor,
-    places: torch.Tensor,
-    shift: torch.Tensor,
-    ref: GaussianStatistics,
-) -> torch.Tensor:
-    """Return the distances without each clip whose rows are at ``places``, ``(clips, width)``."""
-    n, width = len(centred), places.shape[1]
-    left = n - width
-    # Centring again after rows have left adds a term of rank one to the downdate.
-    weight = torch.eye(width, dtype=torch.float64, device=centred.device) + 1 / left
-    taken = centred[places]
-    gram = taken @ taken.mT
-    scale = 1 / (left - 1)
-    spread = (centred.square().sum() - (gram * weight).sum((1, 2))) * scale
-    moved = shift - taken.sum(1) / left
-    root = _root_changes(projected, singular, places, weight)
-    root = math.sqrt((n - 1) * scale) * (singular.sum() + root)
-    distance = moved.square().sum(1) + spread + ref.factor.square().sum() - 2 * root
-    return distance.clamp(min=0)
+def frechet_without_each(blocks: Iterable[Block], whole: GaussianStatistics, ref: GaussianStatistics) -> torch.Tensor:
+    """Return what `frechet_leave_one_out` does, for rows that come in blocks of whole clips.
+
+    Parameters
+    ----------
+    blocks
+        Rows of some clips, and how many rows each of them has.
+    whole
+        Statistics of the rows of all blocks.
+    ref
+        Statistics of the reference.
+
+    Raises
+    ------
+    DataError, InsufficientDataError
+        As there.
+    """
+    found: list[torch.Tensor] = []
+    downdates: _Downdates | None = None
+    for block in blocks:
+        for part, counts in clip_blocks(*block):
+            rows = float64_tensor(part, "gen", ndim=2)
+            downdates = downdates or _Downdates(whole, ref, rows.device)
+            found.append(downdates.without(rows, counts))
+    return torch.cat(found)
+
+
+class _Downdates:
+    """Fréchet distances between sets of which single clips are taken out, and a reference."""
+
+    def __init__(self, whole: GaussianStatistics, ref: GaussianStatistics, device: torch.device) -> None:
+        if whole.dimension != ref.dimension:
+            raise DataError(f"dimensions {whole.dimension} and {ref.dimension} differ", fix="Use one backbone")
+        if whole.count is None or whole.count < 2:
+            raise InsufficientDataError("a set has fewer than two rows", fix="Score more clips")
+        self.count = whole.count
+        self.mean = whole.mean.to(device)
+        self.shift = self.mean - ref.mean.to(device)
+        self.scatter = whole.factor.to(device).square().sum() * (self.count - 1)
+        factor = ref.factor.to(device)
+        self.variance = factor.square().sum()
+        # Rows in the basis of the right singular vectors of F_gen F_refᵀ, where the inner matrix is diagonal.
+        _, self.singular, basis = torch.linalg.svd(whole.factor.to(device) @ factor.T, full_matrices=False)
+        # The cheaper order of the two products.
+        self.turns = [factor.T @ basis.T] if self.count > whole.dimension else [factor.T, basis.T]
+
+    def without(self, rows: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
+        """Return the distance without each of some clips, ``(clips,)``, from their rows."""
+        if self.count - max(counts) < 2:
+            raise InsufficientDataError(
+                "without its longest clip, a set has fewer than two rows", fix="Score more clips"
+            )
+        centred = rows - self.mean
+        projected = centred
+        for turn in self.turns:
+            projected = projected @ turn
+        projected = projected / math.sqrt(self.count - 1)
+        values = torch.empty(len(counts), dtype=torch.float64, device=rows.device)
+        starts = torch.tensor([0, *counts], dtype=torch.int64, device=rows.device).cumsum(0)[:-1]
+        for width in sorted(set(counts)):
+            clips = [index for index, count in enumerate(counts) if count == width]
+            places = starts[clips][:, None] + torch.arange(width, dtype=torch.int64, device=rows.device)
+            values[clips] = self._distances(centred, projected, places)
+        return values
+
+    def _distances(self, centred: torch.Tensor, projected: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        """Return the distances without each clip whose rows are at ``places``, ``(clips, width)``."""
+        width = places.shape[1]
+        left = self.count - width
+        # Centring again after rows have left adds a term of rank one to the downdate.
+        weight = torch.eye(width, dtype=torch.float64, device=centred.device) + 1 / left
+        taken = centred[places]
+        gram = taken @ taken.mT
+        scale = 1 / (left - 1)
+        spread = (self.scatter - (gram * weight).sum((1, 2))) * scale
+        moved = self.shift - taken.sum(1) / left
+        root = _root_changes(projected, self.singular, places, weight)
+        root = math.sqrt((self.count - 1) * scale) * (self.singular.sum() + root)
+        distance: torch.Tensor = moved.square().sum(1) + spread + self.variance - 2 * root
+        return distance.clamp(min=0)
 
 
 def _root_changes(
@@ -221,23 +261,44 @@ def inception_leave_one_out(logits: Array, parts: Sequence[npt.NDArray[np.int64]
         A split of one clip: without it there is none.
     """
     rows = float64_tensor(logits, "logits", ndim=2)
-    probabilities, logs = rows.softmax(1), rows.log_softmax(1)
-    own = (probabilities * logs).sum(1)
+    return inception_without_each(lambda places: rows[torch.from_numpy(places).to(rows.device)], parts)
+
+
+def inception_without_each(read: Read, parts: Sequence[npt.NDArray[np.int64]]) -> torch.Tensor:
+    """Return what `inception_leave_one_out` does, for logits that are read a part at a time.
+
+    Parameters
+    ----------
+    read
+        Gives the logits at some places, ``(places, classes)``.
+    parts
+        As there; together they are all places.
+    """
     if any(len(part) < 2 for part in parts):
         raise InsufficientDataError("a split has one clip", fix="Score at least twice as many clips as splits")
-    scores, changed = [], torch.empty(len(rows), dtype=torch.float64, device=rows.device)
+    width = read(parts[0][:1]).shape[1]
+    scores, changes = [], []
     for part in parts:
-        places = torch.from_numpy(part).to(rows.device)
-        n, marginal = len(places), probabilities[places].mean(0)
-        scores.append(float((own[places].mean() - torch.xlogy(marginal, marginal).sum()).exp()))
-        others = (n * marginal - probabilities[places]).clamp(min=0) / (n - 1)
-        sharpness = (own[places].sum() - own[places]) / (n - 1)
-        changed[places] = (sharpness - torch.xlogy(others, others).sum(1)).exp()
-    whole = torch.tensor(scores, dtype=torch.float64, device=rows.device)
-    for part, score in zip(parts, whole, strict=True):
-        places = torch.from_numpy(part).to(rows.device)
-        changed[places] = (whole.sum() - score + changed[places]) / len(parts)
-    return changed
+        own, total = [], torch.zeros(width, dtype=torch.float64, device="cpu")
+        for places in place_blocks(part, width):
+            rows = float64_tensor(read(places), "logits", ndim=2)
+            own.append((rows.softmax(1) * rows.log_softmax(1)).sum(1))
+            total = total.to(rows.device) + rows.softmax(1).sum(0)
+        sharp, n = torch.cat(own), len(part)
+        marginal = total / n
+        scores.append(float((sharp.mean() - torch.xlogy(marginal, marginal).sum()).exp()))
+        changed = []
+        for places, sharpness in zip(place_blocks(part, width), own, strict=True):
+            probabilities = float64_tensor(read(places), "logits", ndim=2).softmax(1)
+            others = (total - probabilities).clamp(min=0) / (n - 1)
+            kept = (sharp.sum() - sharpness) / (n - 1)
+            changed.append((kept - torch.xlogy(others, others).sum(1)).exp())
+        changes.append(torch.cat(changed))
+    found = torch.empty(sum(map(len, parts)), dtype=torch.float64, device=changes[0].device)
+    for part, score, changed_scores in zip(parts, scores, changes, strict=True):
+        places_of_part = torch.from_numpy(part).to(found.device)
+        found[places_of_part] = (math.fsum(scores) - score + changed_scores) / len(parts)
+    return found
 
 
 def mean_interval(totals: Array, counts: Array | None = None, seed: int = 0, level: float = 0.95) -> Interval:

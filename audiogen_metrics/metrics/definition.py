@@ -6,7 +6,7 @@ import inspect
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from audiogen_metrics.backbones.base import Output
     from audiogen_metrics.citations import Citation
+    from audiogen_metrics.functional.blocks import Block
     from audiogen_metrics.functional.extrapolation import Extrapolation
     from audiogen_metrics.functional.pooled import Places
     from audiogen_metrics.functional.statistics import GaussianStatistics
@@ -50,6 +51,9 @@ class FeatureSource(Protocol):
 
     def rows(self, output: Output) -> torch.Tensor:
         """Return the rows of an output themselves, ``(rows, d)``."""
+
+    def blocks(self, output: Output) -> Iterator[Block]:
+        """Yield the rows of an output, some clips at a time, and how many rows each of these clips has."""
 
     def counts(self, output: Output) -> list[int]:
         """Return how many rows of an output each clip has; InsufficientDataError if that is not known."""
@@ -330,7 +334,6 @@ class Metric(ABC):
         ref: Literal["sampled", "exact"] | None = None
         if "ref" in self.sides:
             try:
-                measured.ref.rows(self.output)
                 measured.ref.counts(self.output)
                 sides, ref = ["gen", "ref"], "sampled"
             except InsufficientDataError:

@@ -67,11 +67,11 @@ class Frechet(Metric):
 
     def leave_one_out(self, gen: FeatureSource, ref: FeatureSource, side: Side) -> torch.Tensor:
         """Return the distance without each clip; it is the same in both directions."""
-        from audiogen_metrics.functional.uncertainty import frechet_leave_one_out
+        from audiogen_metrics.functional.uncertainty import frechet_without_each
 
-        shrinking, whole = (gen, ref) if side == "gen" else (ref, gen)
-        rows = shrinking.rows(self.output)
-        return frechet_leave_one_out(rows, whole.statistics(self.output), shrinking.counts(self.output))
+        shrinking, other = (gen, ref) if side == "gen" else (ref, gen)
+        statistics = shrinking.statistics(self.output), other.statistics(self.output)
+        return frechet_without_each(shrinking.blocks(self.output), *statistics)
 
     def scorer(self, pool: Pool) -> Callable[[Places, Places], float]:
         """Return the distance of parts of a pool that is decomposed once."""
