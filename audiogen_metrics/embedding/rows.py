@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 import tempfile
+import weakref
 from array import array
 from collections.abc import Iterable, Iterator
 from itertools import accumulate, islice, pairwise
@@ -230,6 +231,7 @@ class _Column:
             with self._lock:
                 if self._file is None:
                     self._file = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as its rows)
+                    weakref.finalize(self, self._file.close)
                     for part in self._parts:
                         self._file.write(part.contiguous().numpy().data)
                 self._file.seek(0, 2)
