@@ -332,7 +332,9 @@ class _Run:
         for lane in self.lanes:
             wanted = {clip.clip_id: self.keys[clip.clip_id] for clip in clips if clip.clip_id in self.digests}
             for clip_id, facts in lane.recall(wanted).items():
-                self.facts[lane.preprocessing].setdefault(clip_id, facts)
+                # Those of another preprocessing are mostly the same, and need not be kept twice.
+                others = (known.get(clip_id) for known in self.facts.values())
+                self.facts[lane.preprocessing].setdefault(clip_id, next((one for one in others if one == facts), facts))
             missing |= {clip_id for clip_id in wanted if not lane.knows(clip_id)}
         return [clip for clip in clips if clip.clip_id in missing]
 

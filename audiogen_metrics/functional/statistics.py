@@ -192,8 +192,7 @@ class GaussianStatistics:
 
     def _with(self, rows: torch.Tensor) -> GaussianStatistics:
         """Return the statistics with more rows, by one decomposition."""
-        mean = rows.mean(dim=0)
-        return self._joined(mean, rows - mean, len(rows))
+        return self._joined(rows.mean(dim=0), rows, len(rows), centred=False)
 
     def merge(self, other: GaussianStatistics) -> GaussianStatistics:
         """Return the statistics of both sets together, exactly, as if fitted to all rows at once.
@@ -219,8 +218,13 @@ class GaussianStatistics:
         scatter = other.factor.to(self.factor.device) * math.sqrt(other.count - 1)
         return self._joined(other.mean.to(self.mean.device), scatter, other.count)
 
-    def _joined(self, mean: torch.Tensor, scatter: torch.Tensor, added: int) -> GaussianStatistics:
-        """Return the statistics with more rows, of which mean, a factor of the scatter matrix and number are known."""
+    def _joined(
+        self, mean: torch.Tensor, scatter: torch.Tensor, added: int, *, centred: bool = True
+    ) -> GaussianStatistics:
+        """Return the statistics with more rows, by their mean, a factor of their scatter matrix and their number.
+
+        Such a factor are the rows themselves, too, once they are centred.
+        """
         if mean.shape != self.mean.shape:
             raise DataError(
                 f"rows of {self.dimension} and {len(mean)} dimensions", fix="All must come from one backbone"
@@ -234,6 +238,8 @@ class GaussianStatistics:
                 shift[None] * math.sqrt(self.count * added / count),
             ]
         )
+        if not centred:
+            together[len(self.factor) : -1] -= mean
         return type(self)(self.mean + shift * (added / count), _scaled(together, count), count)
 
 

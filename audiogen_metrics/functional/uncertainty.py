@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from audiogen_metrics.errors import DataError, InsufficientDataError
-from audiogen_metrics.functional.blocks import Block, Read, clip_blocks, place_blocks
+from audiogen_metrics.functional.blocks import NUMBERS, Block, Read, clip_blocks, place_blocks
 from audiogen_metrics.functional.statistics import GaussianStatistics
 from audiogen_metrics.functional.validation import Array, float64_tensor
 
@@ -31,6 +31,10 @@ _STEP = 0.25
 _REACH = 24.0
 """Nodes of the integral over ln t, and how far they reach beyond the singular values. The trapezoidal rule converges
 exponentially here: at this step its error is below float64's."""
+
+
+NEARLY_ZERO = 1e-5
+"""Trace of a matrix K up to which ``ln det(1 − K)`` is taken by two terms of its series: to 3e-11 of it."""
 
 
 class Interval(NamedTuple):
@@ -222,21 +226,46 @@ def _root_changes(
             inside = parts @ (1 / (block[:, None].square() + squares)).T
             total += (torch.log1p(-inside.clamp(max=1 - 1e-15)) * block).sum(1)
     else:
-        unit = torch.eye(places.shape[1], dtype=torch.float64, device=rows.device)
-        root = torch.linalg.cholesky(weight)
-        for t in nodes:
-            half = root.T @ (taken / (t.square() + squares).sqrt())
-            inner = half @ half.mT
-            sign, logs = torch.linalg.slogdet(unit - inner)
-            # A clip that spans an axis alone leaves a determinant of 0, which rounding can bring below it.
-            doubtful = (sign <= 0) | ~(logs > math.log(1e-12))
-            if bool(doubtful.any()):
-                sizes = torch.linalg.eigvalsh(inner[doubtful]).clamp(max=1 - 1e-15)
-                logs[doubtful] = torch.log1p(-sizes).sum(1)
-            total += logs * t
+        turned = torch.linalg.cholesky(weight).T @ taken
+        width = places.shape[1]
+        most = max(1, 4 * NUMBERS // max(1, width * (width + 1) // 2 * rows.shape[1]))
+        total = torch.cat([_determinants(part, squares, nodes) for part in turned.split(most)])
     # Beyond the last node the logarithm is its first term, whose integral is known.
     tail = ((taken @ taken.mT) * weight).sum((1, 2)) / nodes[-1]
     return (total * _STEP - tail) / math.pi
+
+
+def _determinants(taken: torch.Tensor, squares: torch.Tensor, nodes: torch.Tensor) -> torch.Tensor:
+    """Return ``∑ t ln det(1 − Y (t² + s²)⁻¹ Yᵀ)`` over the nodes for each ``Y`` ``(width, axes)`` of several."""
+    width = taken.shape[1]
+    first, second = torch.triu_indices(width, width, device=taken.device)
+    # What two rows of a clip make on each axis: for all nodes together, the inner matrices are then one product.
+    pairs = taken[:, first] * taken[:, second]
+    total = torch.zeros(len(taken), dtype=torch.float64, device=taken.device)
+    for block in nodes.split(32):
+        entries = (pairs @ (1 / (block[:, None].square() + squares)).T).mT
+        traces = entries[..., first == second].sum(-1)
+        # Of a matrix that is nearly the unit, a determinant has few digits, and its logarithm a series.
+        logs = -traces - entries.square().mul_(2 - (first == second).double()).sum(-1) / 2
+        large = traces > NEARLY_ZERO
+        inner = entries.new_empty(int(large.sum()), width, width)
+        inner[:, first, second] = inner[:, second, first] = entries[large]
+        logs[large] = _log_determinants(inner)
+        total += (logs * block).sum(1)
+    return total
+
+
+def _log_determinants(inner: torch.Tensor) -> torch.Tensor:
+    """Return ``ln det(1 − K)`` of symmetric matrices ``(n, width, width)``."""
+    unit = torch.eye(inner.shape[-1], dtype=torch.float64, device=inner.device)
+    factor, failed = torch.linalg.cholesky_ex(unit - inner)
+    logs: torch.Tensor = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    # A clip that spans an axis alone leaves a determinant of 0, which rounding can bring below it.
+    doubtful = (failed != 0) | ~(logs > math.log(1e-12))
+    if bool(doubtful.any()):
+        sizes = torch.linalg.eigvalsh(inner[doubtful]).clamp(max=1 - 1e-15)
+        logs[doubtful] = torch.log1p(-sizes).sum(1)
+    return logs
 
 
 def jackknife_error(without: torch.Tensor) -> float:
