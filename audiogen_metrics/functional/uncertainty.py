@@ -228,7 +228,7 @@ def _root_changes(
     else:
         turned = torch.linalg.cholesky(weight).T @ taken
         width = places.shape[1]
-        most = max(1, 4 * NUMBERS // max(1, width * (width + 1) // 2 * rows.shape[1]))
+        most = max(1, NUMBERS // max(1, width * (width + 1) // 2 * rows.shape[1]))
         total = torch.cat([_determinants(part, squares, nodes) for part in turned.split(most)])
     # Beyond the last node the logarithm is its first term, whose integral is known.
     tail = ((taken @ taken.mT) * weight).sum((1, 2)) / nodes[-1]
