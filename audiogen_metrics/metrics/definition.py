@@ -284,6 +284,13 @@ class Metric(ABC):
         """
         raise InsufficientDataError(f"what single clips do to {self.name} is not known")
 
+    def comparisons(self, gen: int, ref: int, *, ci: bool) -> int:
+        """Return how many pairs of rows are compared for so many rows, with an interval or without.
+
+        0 for a metric whose time grows with the rows and not with their pairs.
+        """
+        return 0
+
     @classmethod
     def fits_statistics(cls) -> bool:
         """Tell whether a statistics file can be its reference: moments and logits are what such a file keeps."""
