@@ -1,12 +1,13 @@
 """Sets that are in the cache already, of rows that no network has made: ``python benchmarks/cached.py FOLDER N``.
 
+The cache is that of ``AGM_CACHE_DIR``.
+
 Files of a few samples, each of another content, and shards that hold rows of CNN14 and VGGish under their hashes, so
 that ``agm score`` goes the way of any warm run. The rows have spectra that fall like those of networks.
 """
 
 from __future__ import annotations
 
-import os
 import struct
 import sys
 from pathlib import Path
@@ -53,7 +54,7 @@ def build(folder: Path, count: int, checkpoints: dict[str, Path]) -> tuple[Path,
     for seed, side in enumerate(("gen", "ref")):
         place = folder / str(count) / side
         place.mkdir(parents=True)
-        memo = HashMemo(memo_folder(), scan_root(place))
+        memo = HashMemo(memo_folder(), place)
         for start in range(0, count, AT_ONCE):
             places = range(start, min(count, start + AT_ONCE))
             digests = [_write(place / f"{number:07d}.wav", seed, number) for number in places]
@@ -65,11 +66,6 @@ def build(folder: Path, count: int, checkpoints: dict[str, Path]) -> tuple[Path,
     for lane in lanes:
         lane.close()
     return folder / str(count) / "gen", folder / str(count) / "ref"
-
-
-def scan_root(folder: Path) -> Path:
-    """Return a folder as ``agm score`` calls it."""
-    return folder
 
 
 def _write(path: Path, seed: int, number: int) -> str:
@@ -92,5 +88,4 @@ def _keep(lane: Lane, digests: list[str], rng: np.random.Generator) -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("AGM_CACHE_DIR", str(Path(sys.argv[1], "cache")))
     build(Path(sys.argv[1]), int(sys.argv[2]), weights(Path(sys.argv[1]) / "weights"))
