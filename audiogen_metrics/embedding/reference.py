@@ -17,7 +17,7 @@ from audiogen_metrics.audio.files import canonical_id
 from audiogen_metrics.backbones.base import Output
 from audiogen_metrics.embedding.cache import UNREADABLE, checksum_of
 from audiogen_metrics.errors import DataError, InsufficientDataError
-from audiogen_metrics.functional.blocks import Block, clip_blocks
+from audiogen_metrics.functional.blocks import Block, Places, clip_blocks
 from audiogen_metrics.functional.statistics import GaussianStatistics
 from audiogen_metrics.options import as_path
 from audiogen_metrics.records import read
@@ -97,9 +97,12 @@ class GivenFeatures:
             )
         return self.embeddings
 
-    def blocks(self, output: Output) -> Iterator[Block]:
-        """Yield the rows of some clips at a time; InsufficientDataError if which is of which clip is not known."""
-        return clip_blocks(self.rows(output), self.counts(output))
+    def blocks(self, output: Output, clips: Places | None = None) -> Iterator[Block]:
+        """Yield the rows of all or some of the clips, some at a time, and how many rows each of these has.
+
+        InsufficientDataError if which is of which clip is not known.
+        """
+        return clip_blocks(self.rows(output), self.counts(output), clips)
 
     def counts(self, output: Output) -> list[int]:
         """Return how many rows of an output each clip has; InsufficientDataError if that is not known."""

@@ -13,13 +13,12 @@ from threading import Lock
 from typing import IO, Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from audiogen_metrics.backbones.base import Output
 from audiogen_metrics.embedding.cache import ClipFeatures
 from audiogen_metrics.errors import DataError, InsufficientDataError
-from audiogen_metrics.functional.blocks import Block
+from audiogen_metrics.functional.blocks import Block, Places, clip_parts, runs
 
 IN_MEMORY = 2**26
 """Bytes of one output that are kept in memory; with more, its rows go to a temporary file (64 MB)."""
@@ -32,8 +31,6 @@ CLIPS_AT_ONCE = 1024
 
 SEVERAL: frozenset[Output] = frozenset(["windows"])
 """Outputs of which a clip has any number of rows; of all others it has one."""
-
-Places = npt.NDArray[np.int64]
 
 
 class Rows:
@@ -129,19 +126,14 @@ class Rows:
         column = self._column(output)
         if output in SEVERAL:
             starts = np.frombuffer(self._starts[output], dtype=np.int64)
-            places = _runs(starts[places], starts[places + 1])
+            places = runs(starts[places], starts[places + 1] - starts[places])
         return column.take(places)
 
     def blocks(self, output: Output, places: Places) -> Iterator[Block]:
         """Yield copies of the rows of the clips at some places, a few clips at a time, with the rows of each clip."""
         counts = np.asarray(self.counts(output, places), dtype=np.int64)
-        most = max(1, BLOCK_BYTES // max(1, self._column(output).row_bytes))
-        ends, start = counts.cumsum(), 0
-        while start < len(places):
-            before = int(ends[start - 1]) if start else 0
-            stop = max(start + 1, int(np.searchsorted(ends, before + most, side="right")))
-            yield self.take(output, places[start:stop]), counts[start:stop].tolist()
-            start = stop
+        for part in clip_parts(counts, BLOCK_BYTES // max(1, self._column(output).row_bytes)):
+            yield self.take(output, places[part]), counts[part].tolist()
 
     def arranged(self, places: Places) -> Rows:
         """Return the clips at some places as rows of their own, in this order; itself where that is its own order."""
@@ -243,10 +235,3 @@ class _Column:
                 fix="Set TMPDIR to a folder with more room",
             ) from error
         self._parts = []
-
-
-def _runs(starts: Places, stops: Places) -> Places:
-    """Return the numbers from each start to its stop, one run after the other."""
-    counts = stops - starts
-    offsets = np.repeat(starts - np.concatenate([[0], counts.cumsum()[:-1]]), counts)
-    return offsets + np.arange(int(counts.sum()))

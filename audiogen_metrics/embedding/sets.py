@@ -12,9 +12,9 @@ import torch
 
 from audiogen_metrics.backbones.base import Output
 from audiogen_metrics.embedding.cache import ClipFeatures
-from audiogen_metrics.embedding.rows import Places, Rows
+from audiogen_metrics.embedding.rows import Rows
 from audiogen_metrics.errors import InsufficientDataError, with_names
-from audiogen_metrics.functional.blocks import Block
+from audiogen_metrics.functional.blocks import Block, Places
 from audiogen_metrics.functional.statistics import GaussianStatistics
 
 
@@ -87,10 +87,13 @@ class EmbeddingSet:
         self._require_clips()
         return self._rows.whole(output) if self._is_all else self._rows.take(output, self._places)
 
-    def blocks(self, output: Output) -> Iterator[Block]:
-        """Yield the rows of an output, some clips at a time, and how many rows each of them has."""
+    def blocks(self, output: Output, clips: Places | None = None) -> Iterator[Block]:
+        """Yield the rows of an output, some clips at a time, and how many rows each of them has.
+
+        Of the clips at some places only, in this order, where ``clips`` says which.
+        """
         self._require_clips()
-        return self._rows.blocks(output, self._places)
+        return self._rows.blocks(output, self._places if clips is None else self._places[clips])
 
     def statistics(self, output: Output) -> GaussianStatistics:
         """Return mean and covariance of all rows of an output, fitted once."""

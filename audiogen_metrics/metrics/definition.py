@@ -52,8 +52,11 @@ class FeatureSource(Protocol):
     def rows(self, output: Output) -> torch.Tensor:
         """Return the rows of an output themselves, ``(rows, d)``."""
 
-    def blocks(self, output: Output) -> Iterator[Block]:
-        """Yield the rows of an output, some clips at a time, and how many rows each of these clips has."""
+    def blocks(self, output: Output, clips: Places | None = None) -> Iterator[Block]:
+        """Yield the rows of an output, some clips at a time, and how many rows each of these clips has.
+
+        Of the clips at some places only, in this order, where ``clips`` says which.
+        """
 
     def counts(self, output: Output) -> list[int]:
         """Return how many rows of an output each clip has; InsufficientDataError if that is not known."""

@@ -108,11 +108,10 @@ class Frechet(Metric):
 
     def extrapolate(self, gen: FeatureSource, ref: FeatureSource, seed: int) -> Extrapolation:
         """Return the line over 1 / n."""
-        from audiogen_metrics.functional.extrapolation import extrapolate
+        from audiogen_metrics.functional.extrapolation import extrapolate_parts
 
-        rows, counts = gen.rows(self.output), gen.counts(self.output)
         statistics = ref.statistics(self.output), gen.statistics(self.output)
-        return extrapolate(rows, statistics[0], counts, seed, whole_gen=statistics[1])
+        return extrapolate_parts(lambda clips: gen.blocks(self.output, clips), len(gen), *statistics, seed)
 
     def warnings(self, score: Reported) -> list[str]:
         """Warn of fewer clips than dimensions: windows of one clip are alike and take no bias away."""

@@ -290,10 +290,10 @@ class _Tied:
         blocks = self.source.rows(output).split(self.source.counts(output))
         return torch.cat([blocks[place] for unit in self.units for place in unit])
 
-    def blocks(self, output: Output) -> Iterator[Block]:
+    def blocks(self, output: Output, clips: Places | None = None) -> Iterator[Block]:
         from audiogen_metrics.functional.blocks import clip_blocks
 
-        return clip_blocks(self.rows(output), self.counts(output))
+        return clip_blocks(self.rows(output), self.counts(output), clips)
 
     def counts(self, output: Output) -> list[int]:
         counts = self.source.counts(output)
@@ -328,10 +328,10 @@ class _Prompted:
         own = dict(zip(self.source.clip_ids, blocks, strict=True))
         return torch.cat([own[self.prompts[clip]] for clip in self.clip_ids])
 
-    def blocks(self, output: Output) -> Iterator[Block]:
+    def blocks(self, output: Output, clips: Places | None = None) -> Iterator[Block]:
         from audiogen_metrics.functional.blocks import clip_blocks
 
-        return clip_blocks(self.rows(output), self.counts(output))
+        return clip_blocks(self.rows(output), self.counts(output), clips)
 
     def counts(self, output: Output) -> list[int]:
         counts = dict(zip(self.source.clip_ids, self.source.counts(output), strict=True))

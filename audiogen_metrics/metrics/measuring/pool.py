@@ -76,9 +76,9 @@ class Part:
             raise InsufficientDataError(f"there are no {output} in this pool", fix=f"Use its {self.pool.output}")
         return torch.cat([self.pool.blocks[place] for place in self.clips])
 
-    def blocks(self, output: Output) -> Iterator[Block]:
-        """Yield the rows, some clips at a time, and how many rows each of these clips has."""
-        return clip_blocks(self.rows(output), self.counts(output))
+    def blocks(self, output: Output, clips: Places | None = None) -> Iterator[Block]:
+        """Yield the rows of all or some of the clips, some at a time, and how many rows each of these has."""
+        return clip_blocks(self.rows(output), self.counts(output), clips)
 
     def statistics(self, output: Output) -> GaussianStatistics:
         """Return mean and covariance of the rows."""
