@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import torch
-
 from audiogen_metrics.errors import DataError, NumericsError
+from audiogen_metrics.functional.decomposition import nuclear_norm
 from audiogen_metrics.functional.statistics import GaussianStatistics
 
 
@@ -45,6 +44,15 @@ def frechet_distance(gen: GaussianStatistics, ref: GaussianStatistics) -> Freche
     NumericsError
         The singular values could not be computed, or rounding outweighs the result.
 
+    Notes
+    -----
+    Householder's QR and the bidiagonalisation are backward stable: a singular value is off by a small multiple of
+    ``ε |F₁|₂ |F₂|₂``, whatever the condition of the covariances. So the distance is off by at most ``c r ε`` of the
+    total variance ``tr C₁ + tr C₂``, with ``r`` singular values and ``c`` about 1. Against 40 digits it is within 1e-14
+    of that variance, on sets whose units' variances span 30 decades and on rank-deficient ones
+    (``tests/functional/test_frechet_oracle.py``); identical sets are within 1e-12. Eigenvalues of ``F₁F₂ᵀF₂F₁ᵀ``, which
+    are cheaper, keep no such bound: where ``λ`` is lost to rounding, ``√λ`` is off by ``√ε``.
+
     References
     ----------
     D. Dowson, B. Landau, "The Fréchet distance between multivariate normal distributions", 1982;
@@ -70,11 +78,7 @@ def frechet_distance(gen: GaussianStatistics, ref: GaussianStatistics) -> Freche
     gen_factor, ref_factor = gen.factor, ref.factor.to(gen.factor.device)
     mean_term = float((gen.mean - ref.mean.to(gen.mean.device)).square().sum())
     traces = float(gen_factor.square().sum() + ref_factor.square().sum())
-    try:
-        root_trace = float(torch.linalg.svdvals(gen_factor @ ref_factor.T).sum())
-    except RuntimeError as error:
-        raise NumericsError(f"singular values did not converge ({error})", fix="Check the embeddings") from error
-    covariance_term = traces - 2 * root_trace
+    covariance_term = traces - 2 * nuclear_norm(gen_factor, ref_factor)
     # AM–GM makes the term ≥ 0; below it there can only be rounding, which is far under 1e-9 of the traces.
     if not (math.isfinite(mean_term) and covariance_term >= -1e-9 * traces):
         raise NumericsError(

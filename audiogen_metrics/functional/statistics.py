@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 
 from audiogen_metrics.errors import DataError, InsufficientDataError, NumericsError
-from audiogen_metrics.functional.validation import Array, as_tensor, float64_tensor
+from audiogen_metrics.functional.decomposition import compact, triangle
+from audiogen_metrics.functional.validation import Array, all_finite, as_tensor, float64_tensor
 
 NUMBERS_PER_BLOCK, ROWS_PER_BLOCK = 2**23, 4096
 """Numbers reduced at a time, so that a million embeddings need no second copy in float64, and the fewest rows: with
@@ -21,8 +22,8 @@ class GaussianStatistics:
     """Mean and covariance of ``count`` embeddings of dimension ``d``, in float64.
 
     The covariance ``C`` (ddof 1) is held as a factor ``F`` with ``FᵀF = C``. With fewer embeddings than
-    dimensions the factor is the centred embeddings themselves: smaller than ``C``, and free of the error that
-    a square root of a rank-deficient ``C`` would add.
+    dimensions that vary the factor is the centred embeddings themselves: smaller than ``C``, and free of the
+    error that a square root of a rank-deficient ``C`` would add.
 
     Parameters
     ----------
@@ -164,8 +165,8 @@ class GaussianStatistics:
         """
         if folded.ndim != 2 or folded.shape[0] < 1 or folded.shape[1] < 2:
             raise InsufficientDataError("statistics of no embeddings", fix="Pass at least one row")
-        triangle = torch.linalg.qr(folded, mode="r").R
-        return cls(triangle[0, 1:] / triangle[0, 0], _scaled(triangle[1:count, 1:], count), count)
+        whole = triangle(folded)
+        return cls(whole[0, 1:] / whole[0, 0], _scaled(whole[1:count, 1:], count), count)
 
     @property
     def dimension(self) -> int:
@@ -187,12 +188,15 @@ class GaussianStatistics:
 
     @classmethod
     def _of(cls, rows: torch.Tensor) -> GaussianStatistics:
-        count, mean = len(rows), rows.mean(dim=0)
-        return cls(mean, _scaled(rows[:0] if count == 1 else rows - mean, count), count)
+        count, (mean, scatter) = len(rows), centred(rows)
+        return cls(mean, _scaled(scatter[:0] if count == 1 else scatter, count), count)
 
     def _with(self, rows: torch.Tensor) -> GaussianStatistics:
         """Return the statistics with more rows, by one decomposition."""
-        return self._joined(rows.mean(dim=0), rows, len(rows), centred=False)
+        self._require_width(rows)
+        together = torch.cat([self.factor, rows.to(self.factor.device), self.mean[None]])
+        mean = _centre(together[len(self.factor) : -1])
+        return self._joined(mean, together, len(rows))
 
     def merge(self, other: GaussianStatistics) -> GaussianStatistics:
         """Return the statistics of both sets together, exactly, as if fitted to all rows at once.
@@ -215,31 +219,33 @@ class GaussianStatistics:
             raise InsufficientDataError(
                 "how many embeddings are behind the statistics is not known", fix="Merge sets whose n is known"
             )
+        self._require_width(other.factor)
         scatter = other.factor.to(self.factor.device) * math.sqrt(other.count - 1)
-        return self._joined(other.mean.to(self.mean.device), scatter, other.count)
+        together = torch.cat([self.factor, scatter, self.mean[None]])
+        return self._joined(other.mean.to(self.mean.device), together, other.count)
 
-    def _joined(
-        self, mean: torch.Tensor, scatter: torch.Tensor, added: int, *, centred: bool = True
-    ) -> GaussianStatistics:
-        """Return the statistics with more rows, by their mean, a factor of their scatter matrix and their number.
-
-        Such a factor are the rows themselves, too, once they are centred.
-        """
-        if mean.shape != self.mean.shape:
+    def _require_width(self, rows: torch.Tensor) -> None:
+        if rows.shape[1] != self.dimension:
             raise DataError(
-                f"rows of {self.dimension} and {len(mean)} dimensions", fix="All must come from one backbone"
+                f"rows of {self.dimension} and {rows.shape[1]} dimensions", fix="All must come from one backbone"
             )
+
+    def _joined(self, mean: torch.Tensor, together: torch.Tensor, added: int) -> GaussianStatistics:
+        """Return the statistics with more rows.
+
+        Parameters
+        ----------
+        mean
+            Of these rows.
+        together
+            The factor, one of these rows' scatter matrix, and room for a row; it is written over.
+        added
+            How many rows.
+        """
         assert self.count is not None
         count, shift = self.count + added, mean - self.mean
-        together = torch.cat(
-            [
-                self.factor * math.sqrt(self.count - 1),
-                scatter,
-                shift[None] * math.sqrt(self.count * added / count),
-            ]
-        )
-        if not centred:
-            together[len(self.factor) : -1] -= mean
+        together[: len(self.factor)] *= math.sqrt(self.count - 1)
+        together[-1] = shift * math.sqrt(self.count * added / count)
         return type(self)(self.mean + shift * (added / count), _scaled(together, count), count)
 
 
@@ -256,7 +262,23 @@ def fold(rows: torch.Tensor) -> torch.Tensor:
     to cancellation where the mean is large against the spread, and squares no condition number. Folded rows may
     be concatenated with others and folded again; see `GaussianStatistics.from_folded`.
     """
-    return rows if rows.shape[0] <= rows.shape[1] else torch.linalg.qr(rows, mode="r").R
+    return rows if rows.shape[0] <= rows.shape[1] else triangle(rows)
+
+
+def centred(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the mean of rows ``(n, d)``, and the rows without it: 0 where a column is constant, without rounding."""
+    scatter = rows.clone()
+    return _centre(scatter), scatter
+
+
+def _centre(rows: torch.Tensor) -> torch.Tensor:
+    """Take the mean out of rows as they are, and return it."""
+    mean = rows.mean(dim=0)
+    candidates = (rows[0] == rows[-1]).nonzero()[:, 0]
+    constant = candidates[(rows[:, candidates] == rows[0, candidates]).all(0)]
+    rows -= mean
+    rows[:, constant] = 0
+    return mean
 
 
 def _parts(rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -267,9 +289,7 @@ def _parts(rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
 
 def _scaled(scatter: torch.Tensor, count: int) -> torch.Tensor:
     """Return a factor of the covariance, at most ``d`` rows, from any factor of the scatter matrix."""
-    if scatter.shape[0] > scatter.shape[1]:
-        scatter = torch.linalg.qr(scatter, mode="r").R
-    factor = scatter / math.sqrt(max(count - 1, 1))
-    if not bool(torch.isfinite(factor).all()):
+    factor = compact(scatter) / math.sqrt(max(count - 1, 1))
+    if not all_finite(factor):
         raise NumericsError("the covariance exceeds float64", fix="Check the scale of the embeddings")
     return factor

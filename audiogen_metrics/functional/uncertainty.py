@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 
 from audiogen_metrics.errors import DataError, InsufficientDataError
 from audiogen_metrics.functional.blocks import NUMBERS, Block, Read, clip_blocks, place_blocks
+from audiogen_metrics.functional.decomposition import singular_vectors
 from audiogen_metrics.functional.statistics import GaussianStatistics
 from audiogen_metrics.functional.validation import Array, float64_tensor
 
@@ -28,13 +30,17 @@ FEWEST_GROUPS = 5
 """Of a bootstrap."""
 
 _STEP = 0.25
-_REACH = 24.0
+_BELOW, _ABOVE = 36.0, 24.0
 """Nodes of the integral over ln t, and how far they reach beyond the singular values. The trapezoidal rule converges
 exponentially here: at this step its error is below float64's."""
 
+_FAR = 1e4
+"""Of the largest singular value: beyond it, the logarithm is its first term to 1e-12."""
 
-NEARLY_ZERO = 1e-5
+_NEARLY_ZERO = 1e-5
 """Trace of a matrix K up to which ``ln det(1 − K)`` is taken by two terms of its series: to 3e-11 of it."""
+
+EPSILON = 2.0**-52
 
 
 class Interval(NamedTuple):
@@ -80,7 +86,7 @@ def joined(parts: Sequence[Spread]) -> Spread:
 
 
 def frechet_leave_one_out(
-    gen: Array, ref: Array | GaussianStatistics, counts: Sequence[int] | None = None
+    gen: Array, ref: Array | GaussianStatistics, counts: Sequence[int] | None = None, root: Root | None = None
 ) -> torch.Tensor:
     """Return the Fréchet distance without each clip of *gen* in turn, ``(clips,)``, exactly.
 
@@ -94,6 +100,8 @@ def frechet_leave_one_out(
         Rows ``(n, d)``, those of one clip together; and rows ``(m, d)`` or their statistics.
     counts
         Rows of each clip of gen; None for one each.
+    root
+        That of the statistics of both, if it is there already.
 
     Returns
     -------
@@ -118,154 +126,214 @@ def frechet_leave_one_out(
     True
     """
     rows = float64_tensor(gen, "gen", ndim=2)
-    statistics = ref if isinstance(ref, GaussianStatistics) else GaussianStatistics.from_embeddings(ref)
+    if isinstance(ref, GaussianStatistics):
+        statistics = GaussianStatistics(ref.mean.to(rows.device), ref.factor.to(rows.device), ref.count)
+    else:
+        statistics = GaussianStatistics.from_embeddings(float64_tensor(ref, "ref", ndim=2).to(rows.device))
     counts = [1] * len(rows) if counts is None else list(counts)
     if sum(counts) != len(rows) or any(count < 0 for count in counts):
         raise DataError(f"counts add up to {sum(counts)} rows of {len(rows)}", fix="Count the rows of every clip")
-    return frechet_without_each(clip_blocks(rows, counts), GaussianStatistics.from_embeddings(rows), statistics)
+    if rows.shape[1] != statistics.dimension:
+        raise DataError(f"dimensions {rows.shape[1]} and {statistics.dimension} differ", fix="Use one backbone")
+    return frechet_without_each(clip_blocks(rows, counts), GaussianStatistics.from_embeddings(rows), statistics, root)
 
 
-def frechet_without_each(blocks: Iterable[Block], whole: GaussianStatistics, ref: GaussianStatistics) -> torch.Tensor:
+def frechet_without_each(
+    blocks: Iterable[Block], whole: GaussianStatistics, ref: GaussianStatistics, root: Root | None = None
+) -> torch.Tensor:
     """Return what `frechet_leave_one_out` does, for rows that come in blocks of whole clips.
 
     Parameters
     ----------
     blocks
         Rows of some clips, and how many rows each of them has.
-    whole
-        Statistics of the rows of all blocks.
-    ref
-        Statistics of the reference.
+    whole, ref
+        Statistics of the rows of all blocks, and of the reference.
+    root
+        That of the statistics of both, if it is there already.
 
     Raises
     ------
     DataError, InsufficientDataError
         As there.
     """
+    if whole.dimension != ref.dimension:
+        raise DataError(f"dimensions {whole.dimension} and {ref.dimension} differ", fix="Use one backbone")
     found: list[torch.Tensor] = []
-    downdates: _Downdates | None = None
+    downdates, start = None, 0
     for block in blocks:
         for part, counts in clip_blocks(*block):
-            rows = float64_tensor(part, "gen", ndim=2)
-            downdates = downdates or _Downdates(whole, ref, rows.device)
-            found.append(downdates.without(rows, counts))
+            if (whole.count or 0) - max(counts) < 2:
+                raise InsufficientDataError(
+                    "without its longest clip, a set has fewer than two rows", fix="Score more clips"
+                )
+            if downdates is None:
+                downdates = _Downdates(whole, ref, Root.of(whole, ref) if root is None else root)
+            rows = float64_tensor(part, "gen", ndim=2).to(whole.mean.device)
+            found.append(downdates.without(rows, counts, start))
+            start += len(rows)
     return torch.cat(found)
 
 
+class _Axes(NamedTuple):
+    """Rows of a set on the axes of a root, ``(n, r)``, orthonormal; its singular values; and how far both are off."""
+
+    rows: torch.Tensor
+    singular: torch.Tensor
+    slack: float
+
+
+@dataclass(frozen=True, eq=False)
+class Root:
+    """``F_gen F_refᵀ = U diag(s) Vᵀ``: what the square root in a Fréchet distance is made of, for both of its sides.
+
+    Parameters
+    ----------
+    left, singular, right
+        ``U (k, r)``, ``s (r,)`` and ``V (m, r)``.
+    factor
+        ``F_gen (k, d)``.
+    """
+
+    left: torch.Tensor
+    singular: torch.Tensor
+    right: torch.Tensor
+    factor: torch.Tensor
+
+    @classmethod
+    def of(cls, gen: GaussianStatistics, ref: GaussianStatistics) -> Root:
+        """Decompose the root of two sets."""
+        return cls(*singular_vectors(gen.factor, ref.factor.to(gen.factor.device)), gen.factor)
+
+    def turned(self, ref: GaussianStatistics) -> Root:
+        """Return the root with *ref* as gen, from the same decomposition."""
+        return Root(self.right, self.singular, self.left, ref.factor)
+
+
 class _Downdates:
-    """Fréchet distances between sets of which single clips are taken out, and a reference."""
+    """Fréchet distances between a set of which single clips are taken out, and a reference."""
 
-    def __init__(self, whole: GaussianStatistics, ref: GaussianStatistics, device: torch.device) -> None:
-        if whole.dimension != ref.dimension:
-            raise DataError(f"dimensions {whole.dimension} and {ref.dimension} differ", fix="Use one backbone")
-        if whole.count is None or whole.count < 2:
-            raise InsufficientDataError("a set has fewer than two rows", fix="Score more clips")
-        self.count = whole.count
-        self.mean = whole.mean.to(device)
-        self.shift = self.mean - ref.mean.to(device)
-        self.scatter = whole.factor.to(device).square().sum() * (self.count - 1)
-        factor = ref.factor.to(device)
-        self.variance = factor.square().sum()
-        # Rows in the basis of the right singular vectors of F_gen F_refᵀ, where the inner matrix is diagonal.
-        _, self.singular, basis = torch.linalg.svd(whole.factor.to(device) @ factor.T, full_matrices=False)
-        # The cheaper order of the two products.
-        self.turns = [factor.T @ basis.T] if self.count > whole.dimension else [factor.T, basis.T]
+    def __init__(self, whole: GaussianStatistics, ref: GaussianStatistics, root: Root) -> None:
+        assert whole.count is not None
+        self.count, self.mean, device = whole.count, whole.mean, whole.mean.device
+        self.shift = whole.mean - ref.mean.to(device)
+        self.scale = math.sqrt(whole.count - 1)
+        self.variances = whole.factor.square().sum(), ref.factor.to(device).square().sum()
+        self.factor = root.factor.to(device)
+        self.silent = (whole.factor == 0).all(0)
+        width = max(len(root.left), len(root.right))
+        lost = max(1e-14, EPSILON * width) * (float(root.singular[0]) if len(root.singular) else 0.0)
+        known = root.singular > lost
+        self.left, self.singular, right = (
+            part.to(device)[..., known.to(part.device)] for part in (root.left, root.singular, root.right)
+        )
+        # Where the rows lie on the axes that are not lost to rounding.
+        self.turn = ref.factor.to(device).T @ right / (self.singular * self.scale)
+        ratio = float(self.singular[0] / self.singular[-1]) if len(self.singular) else 1.0
+        self.slack = min(64 * EPSILON * ratio, 1e-6)
 
-    def without(self, rows: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
-        """Return the distance without each of some clips, ``(clips,)``, from their rows."""
-        if self.count - max(counts) < 2:
-            raise InsufficientDataError(
-                "without its longest clip, a set has fewer than two rows", fix="Score more clips"
-            )
-        centred = rows - self.mean
-        projected = centred
-        for turn in self.turns:
-            projected = projected @ turn
-        projected = projected / math.sqrt(self.count - 1)
+    def without(self, rows: torch.Tensor, counts: Sequence[int], start: int) -> torch.Tensor:
+        """Return the distance without each of some clips, ``(clips,)``; their rows are those from ``start`` on."""
+        scatter = rows - self.mean
+        scatter[:, self.silent] = 0
+        axes = self.axes_of(scatter, start)
         values = torch.empty(len(counts), dtype=torch.float64, device=rows.device)
         starts = torch.tensor([0, *counts], dtype=torch.int64, device=rows.device).cumsum(0)[:-1]
         for width in sorted(set(counts)):
             clips = [index for index, count in enumerate(counts) if count == width]
             places = starts[clips][:, None] + torch.arange(width, dtype=torch.int64, device=rows.device)
-            values[clips] = self._distances(centred, projected, places)
+            values[clips] = self.distances(scatter, axes, places)
         return values
 
-    def _distances(self, centred: torch.Tensor, projected: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    def axes_of(self, scatter: torch.Tensor, start: int) -> _Axes:
+        """Return where centred rows lie on the axes; where they are the factor itself, its vectors say so exactly."""
+        stop = start + len(scatter)
+        if len(self.factor) == self.count and torch.equal(scatter / self.scale, self.factor[start:stop]):
+            return _Axes(self.left[start:stop], self.singular, 64 * EPSILON)
+        return _Axes(scatter @ self.turn, self.singular, self.slack)
+
+    def distances(self, scatter: torch.Tensor, axes: _Axes, places: torch.Tensor) -> torch.Tensor:
         """Return the distances without each clip whose rows are at ``places``, ``(clips, width)``."""
         width = places.shape[1]
         left = self.count - width
         # Centring again after rows have left adds a term of rank one to the downdate.
-        weight = torch.eye(width, dtype=torch.float64, device=centred.device) + 1 / left
-        taken = centred[places]
+        weight = torch.eye(width, dtype=torch.float64, device=scatter.device) + 1 / left
+        taken = scatter[places]
         gram = taken @ taken.mT
         scale = 1 / (left - 1)
-        spread = (self.scatter - (gram * weight).sum((1, 2))) * scale
+        spread = (self.variances[0] * (self.count - 1) - (gram * weight).sum((1, 2))) * scale
         moved = self.shift - taken.sum(1) / left
-        root = _root_changes(projected, self.singular, places, weight)
-        root = math.sqrt((self.count - 1) * scale) * (self.singular.sum() + root)
-        distance: torch.Tensor = moved.square().sum(1) + spread + self.variance - 2 * root
+        root = math.sqrt((self.count - 1) * scale) * (axes.singular.sum() + _root_changes(axes, places, weight))
+        distance: torch.Tensor = moved.square().sum(1) + spread + self.variances[1] - 2 * root
         return distance.clamp(min=0)
 
 
-def _root_changes(
-    projected: torch.Tensor, singular: torch.Tensor, places: torch.Tensor, weight: torch.Tensor
+def _root_changes(axes: _Axes, places: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Return the change of the sum of singular values without each clip: ``(1/π) ∫ ln det(1 − H(t) Hᵀ) dt``.
+
+    ``H(t)``, ``(width, r)``, is the clip's part of the root at ``t``: its rows on the axes, times ``s / √(t² + s²)``.
+    """
+    singular = axes.singular
+    if not len(singular) or not places.shape[1]:
+        return torch.zeros(len(places), dtype=torch.float64, device=singular.device)
+    low, high = math.log(float(singular[-1])) - _BELOW, math.log(float(singular[0])) + _ABOVE
+    nodes = torch.arange(low, high, _STEP, dtype=torch.float64, device=singular.device).exp()
+    whole = torch.linalg.cholesky(weight).T @ axes.rows[places]
+    # H Hᵀ has an eigenvalue of 1 at t = 0 where a clip spans an axis alone. What is left of 1 is kept by itself, so
+    # that nothing cancels below.
+    unit = torch.eye(whole.shape[1], dtype=torch.float64, device=singular.device)
+    rest, basis = torch.linalg.eigh(unit - whole @ whole.mT)
+    rest = torch.where(rest > axes.slack, rest, rest.new_zeros(()))
+    whole = basis.mT @ whole
+    near, far = nodes[nodes <= _FAR * singular[0]], nodes[nodes > _FAR * singular[0]]
+    logarithms = _log_of_one if whole.shape[1] == 1 else _log_of_several
+    width = whole.shape[1]
+    most = max(1, NUMBERS // (width * (width + 1) // 2 * len(singular)))
+    parts = zip(whole.split(most), rest.split(most), strict=True)
+    total = torch.cat([logarithms(part, left, singular, near) @ near for part, left in parts])
+    # Far out the logarithm is its first term, and beyond the last node its integral is known.
+    weights = (far / (1 + (far / singular[:, None]).square())).sum(1) * _STEP + singular.square() / nodes[-1]
+    return (total * _STEP - whole.square().sum(1) @ weights) / math.pi
+
+
+def _log_of_one(whole: torch.Tensor, rest: torch.Tensor, singular: torch.Tensor, nodes: torch.Tensor) -> torch.Tensor:
+    """Return ``ln (1 − H(t) Hᵀ)``, ``(clips, nodes)``, of clips of one row."""
+    squares = whole[:, 0].square()
+    inner, outer = nodes[nodes < singular[0]], nodes[nodes >= singular[0]]
+    small = (rest + squares @ (1 / (1 + (singular[:, None] / inner).square()))).log()
+    return torch.cat([small, torch.log1p(-(squares @ (1 / (1 + (outer / singular[:, None]).square()))))], dim=1)
+
+
+def _log_of_several(
+    whole: torch.Tensor, rest: torch.Tensor, singular: torch.Tensor, nodes: torch.Tensor
 ) -> torch.Tensor:
-    """Return the change of the sum of singular values without each clip: ``(1/π) ∫ ln det(1 − W K(t)) dt``."""
-    known = singular > singular[0] * 1e-14 if len(singular) else singular > 0
-    if not bool(known.any()):
-        return torch.zeros(len(places), dtype=torch.float64, device=projected.device)
-    rows, squares = projected[:, known], singular[known].square()
-    low = math.log(float(singular[known].min())) - _REACH
-    high = math.log(float(singular[0])) + _REACH
-    nodes = torch.arange(low, high, _STEP, dtype=torch.float64, device=rows.device).exp()
-    total = torch.zeros(len(places), dtype=torch.float64, device=rows.device)
-    taken = rows[places]
-    if places.shape[1] == 1:
-        parts = taken[:, 0].square() * weight[0, 0]
-        for block in nodes.split(32):
-            inside = parts @ (1 / (block[:, None].square() + squares)).T
-            total += (torch.log1p(-inside.clamp(max=1 - 1e-15)) * block).sum(1)
-    else:
-        turned = torch.linalg.cholesky(weight).T @ taken
-        width = places.shape[1]
-        most = max(1, NUMBERS // max(1, width * (width + 1) // 2 * rows.shape[1]))
-        total = torch.cat([_determinants(part, squares, nodes) for part in turned.split(most)])
-    # Beyond the last node the logarithm is its first term, whose integral is known.
-    tail = ((taken @ taken.mT) * weight).sum((1, 2)) / nodes[-1]
-    return (total * _STEP - tail) / math.pi
+    """Return ``ln det(1 − H(t) Hᵀ)``, ``(clips, nodes)``, of clips of several rows."""
+    width = whole.shape[1]
+    first, second = torch.triu_indices(width, width, device=whole.device)
+    # What two rows of a clip make on each axis: the matrices of several nodes are then one product.
+    pairs = whole[:, first] * whole[:, second]
+    unit = torch.eye(width, dtype=torch.float64, device=whole.device)
 
+    def matrices(entries: torch.Tensor) -> torch.Tensor:
+        found = entries.new_empty(*entries.shape[:-1], width, width)
+        found[..., first, second] = found[..., second, first] = entries
+        return found
 
-def _determinants(taken: torch.Tensor, squares: torch.Tensor, nodes: torch.Tensor) -> torch.Tensor:
-    """Return ``∑ t ln det(1 − Y (t² + s²)⁻¹ Yᵀ)`` over the nodes for each ``Y`` ``(width, axes)`` of several."""
-    width = taken.shape[1]
-    first, second = torch.triu_indices(width, width, device=taken.device)
-    # What two rows of a clip make on each axis: for all nodes together, the inner matrices are then one product.
-    pairs = taken[:, first] * taken[:, second]
-    total = torch.zeros(len(taken), dtype=torch.float64, device=taken.device)
-    for block in nodes.split(32):
-        entries = (pairs @ (1 / (block[:, None].square() + squares)).T).mT
+    found = []
+    inner, outer = nodes[nodes < singular[0]], nodes[nodes >= singular[0]]
+    for part in inner.split(32):
+        entries = (pairs @ (1 / (1 + (singular[:, None] / part).square()))).mT
+        inside = torch.diag_embed(rest)[:, None] + matrices(entries)
+        found.append(torch.linalg.slogdet(inside).logabsdet)
+    for part in outer.split(32):
+        entries = (pairs @ (1 / (1 + (part / singular[:, None]).square()))).mT
         traces = entries[..., first == second].sum(-1)
         # Of a matrix that is nearly the unit, a determinant has few digits, and its logarithm a series.
-        logs = -traces - entries.square().mul_(2 - (first == second).double()).sum(-1) / 2
-        large = traces > NEARLY_ZERO
-        inner = entries.new_empty(int(large.sum()), width, width)
-        inner[:, first, second] = inner[:, second, first] = entries[large]
-        logs[large] = _log_determinants(inner)
-        total += (logs * block).sum(1)
-    return total
-
-
-def _log_determinants(inner: torch.Tensor) -> torch.Tensor:
-    """Return ``ln det(1 − K)`` of symmetric matrices ``(n, width, width)``."""
-    unit = torch.eye(inner.shape[-1], dtype=torch.float64, device=inner.device)
-    factor, failed = torch.linalg.cholesky_ex(unit - inner)
-    logs: torch.Tensor = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    # A clip that spans an axis alone leaves a determinant of 0, which rounding can bring below it.
-    doubtful = (failed != 0) | ~(logs > math.log(1e-12))
-    if bool(doubtful.any()):
-        sizes = torch.linalg.eigvalsh(inner[doubtful]).clamp(max=1 - 1e-15)
-        logs[doubtful] = torch.log1p(-sizes).sum(1)
-    return logs
+        logs = -traces - (entries.square() * (2 - (first == second).double())).sum(-1) / 2
+        large = traces > _NEARLY_ZERO
+        logs[large] = torch.linalg.slogdet(unit - matrices(entries[large])).logabsdet
+        found.append(logs)
+    return torch.cat(found, dim=1)
 
 
 def jackknife_error(without: torch.Tensor) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
@@ -67,8 +69,12 @@ def float64_tensor(values: Array, name: str, ndim: int) -> torch.Tensor:
     if tensor.device.type == "mps":
         tensor = tensor.cpu()
     tensor = tensor.to(torch.float64)
-    finite = torch.isfinite(tensor)
-    if not bool(finite.all()):
-        row = int((~finite).nonzero()[0, 0])
+    if not all_finite(tensor):
+        row = int((~torch.isfinite(tensor)).nonzero()[0, 0])
         raise DataError(f"{name} has a NaN or infinite value, first in row {row}", fix="Drop that row")
     return tensor
+
+
+def all_finite(tensor: torch.Tensor) -> bool:
+    """Tell whether no value is NaN or infinite: by the sum, which would be too; one by one only if that overflows."""
+    return math.isfinite(float(tensor.sum())) or bool(torch.isfinite(tensor).all())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
@@ -15,9 +16,12 @@ if TYPE_CHECKING:
     from audiogen_metrics.backbones.base import Output
     from audiogen_metrics.functional.extrapolation import Extrapolation
     from audiogen_metrics.functional.pooled import Places
+    from audiogen_metrics.functional.statistics import GaussianStatistics
+    from audiogen_metrics.functional.uncertainty import Root
     from audiogen_metrics.metrics.measuring.pool import Pool
     from audiogen_metrics.metrics.measuring.rivals import Rivals
 
+    _Held: TypeAlias = tuple[weakref.ref[GaussianStatistics], Root]
     _Difference: TypeAlias = Callable[[Places, Places], float]
     _Influences: TypeAlias = Callable[[Places, Places], tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]
 
@@ -66,12 +70,14 @@ class Frechet(Metric):
         return Measurement(distance.value, details=details)
 
     def leave_one_out(self, gen: FeatureSource, ref: FeatureSource, side: Side) -> torch.Tensor:
-        """Return the distance without each clip; it is the same in both directions."""
+        """Return the distance without each clip; it is the same in both directions, and so is its root."""
         from audiogen_metrics.functional.uncertainty import frechet_without_each
 
-        shrinking, other = (gen, ref) if side == "gen" else (ref, gen)
-        statistics = shrinking.statistics(self.output), other.statistics(self.output)
-        return frechet_without_each(shrinking.blocks(self.output), *statistics)
+        statistics = gen.statistics(self.output), ref.statistics(self.output)
+        root = _root(*statistics)
+        if side == "gen":
+            return frechet_without_each(gen.blocks(self.output), *statistics, root)
+        return frechet_without_each(ref.blocks(self.output), *statistics[::-1], root.turned(statistics[1]))
 
     def scorer(self, pool: Pool) -> Callable[[Places, Places], float]:
         """Return the distance of parts of a pool that is decomposed once."""
@@ -159,6 +165,24 @@ class FrechetAudioDistance(Frechet):
     reading = "the same distance over short windows, pooled over all clips; depends on n"
     output: ClassVar[Output] = "windows"
     citation: ClassVar[Citation | None] = KILGOUR
+
+
+_ROOTS: weakref.WeakKeyDictionary[GaussianStatistics, tuple[weakref.ref[GaussianStatistics], Root]] = (
+    weakref.WeakKeyDictionary()
+)
+"""That of a set whose other side may be asked for next; it goes with the set's statistics at the latest."""
+
+
+def _root(gen: GaussianStatistics, other: GaussianStatistics) -> Root:
+    """Return the root of two sets, decomposed for whichever side comes first; the second one takes it away."""
+    from audiogen_metrics.functional.uncertainty import Root
+
+    known = _ROOTS.pop(gen, None)
+    if known is not None and known[0]() is other:
+        return known[1]
+    found = Root.of(gen, other)
+    _ROOTS[gen] = weakref.ref(other), found
+    return found
 
 
 def _two(rivals: Rivals) -> tuple[_Difference, _Influences]:
