@@ -3,7 +3,8 @@
 Each network by itself, in updates of metric objects and over a folder of files; the share of the rate at which the
 same card multiplies float32 matrices, without and with TF32; and how many files a core decodes and prepares. Shares
 count the operations of the authors' network: Winograd's algorithm does fewer on a CPU, where they may exceed 1. Seeded
-random weights cost what trained ones do. ``--device cpu`` runs all of it on the CPU.
+random weights cost what trained ones do. The core's dependencies are enough. ``--device cpu`` runs all of it on the
+CPU.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from audiogen_metrics.objects.batch import Batch
 from audiogen_metrics.objects.runner import Runner
 from audiogen_metrics.precision import full_precision
 from benchmarks.cost import published
+from tests.checkpoints import yamnet_weights
 
 SECONDS, RATE = 10, 48_000
 NETWORKS = ("panns-cnn14-16k", "vggish", "yamnet")
@@ -66,7 +68,7 @@ def main() -> None:
         print(
             f"product of float32 matrices, TF32 {'on' if tf32 else 'off'}: {rate / 1e12:.3g} · 10¹² operations a second"
         )
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, yamnet_weights():
         inputs = Inputs(Path(folder), SECONDS)
         noise = 0.1 * torch.randn(clips, SECONDS * RATE, generator=torch.Generator().manual_seed(0))
         files = write(Path(folder) / "clips", noise)

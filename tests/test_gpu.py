@@ -46,7 +46,7 @@ from audiogen_metrics.objects.batch import Batch
 from audiogen_metrics.objects.runner import Runner
 from audiogen_metrics.protocols import PROTOCOLS
 from audiogen_metrics.settings import with_index
-from tests.checkpoints import calibration_clips, write_panns, write_vggish
+from tests.checkpoints import calibration_clips, write_panns, write_vggish, yamnet_weights
 from tests.conftest import EXAMPLES, write_tone
 
 CPU = torch.device("cpu")
@@ -90,6 +90,13 @@ def _threads() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _yamnet() -> Iterator[None]:
+    """A machine with a GPU may have the repository and the core's dependencies only."""
+    with yamnet_weights():
+        yield
+
+
 @pytest.fixture(scope="module")
 def weights() -> Iterator[dict[str, Path]]:
     """Random checkpoints by backbone; not under tmp_path: they are 1 GB."""
@@ -117,9 +124,12 @@ def rows(count: int, width: int, seed: int, shift: float = 0.0) -> torch.Tensor:
     return torch.randn(count, width, generator=generator, dtype=torch.float64) * scales + shift
 
 
+SPEAKING = (torch.arange(256, dtype=torch.float64, device=CPU) % 4 == 0).double()
+
 SHAPES = {
     "more rows than dimensions": (rows(300, 48, 0, 0.3), rows(240, 48, 1)),
     "fewer rows than dimensions": (rows(90, 256, 0, 0.3), rows(120, 256, 1)),
+    "more rows than units that speak": (rows(90, 256, 0, 0.3) * SPEAKING, rows(120, 256, 1) * SPEAKING),
 }
 
 Function = Callable[[torch.Tensor, torch.Tensor], object]

@@ -43,7 +43,7 @@ PROBE_MANIFEST = "manifest.json"
 """Beside the copies that ``agm probe`` has written."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ClipFacts:
     """What was seen of a clip when it was decoded and prepared for a network.
 

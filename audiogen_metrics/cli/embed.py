@@ -82,12 +82,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _arrays(embedded: EmbeddingSet) -> dict[str, torch.Tensor]:
     import torch
 
-    clips = list(embedded.features.values())
-    arrays = {str(name): embedded.rows(name) for name in (clips[0] if clips else ())}
+    arrays = {str(name): embedded.rows(name) for name in embedded.outputs}
     if "windows" in arrays:
-        arrays["window_counts"] = torch.tensor(
-            [len(clip["windows"]) for clip in clips], dtype=torch.int64, device="cpu"
-        )
+        arrays["window_counts"] = torch.tensor(embedded.counts("windows"), dtype=torch.int64, device="cpu")
     return arrays
 
 

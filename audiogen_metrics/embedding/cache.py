@@ -93,30 +93,36 @@ class EmbeddingCache:
         return digest in self._pending or digest in self._shard_of
 
     def get(self, digests: Iterable[str]) -> dict[str, CachedClip]:
-        """Return the cached clips among ``digests``, reading each shard once, one at a time.
+        """Return the cached clips among ``digests``; what is returned does not keep the rest of a shard in memory."""
+        return {digest: clip for shard in self.by_shard(digests) for digest, clip in shard.items()}
 
-        What is returned does not keep the rest of a shard in memory. A damaged shard is never read again; clips that
-        are in no other one are missing from the result and from then on from the cache.
+    def by_shard(self, digests: Iterable[str]) -> Iterator[dict[str, CachedClip]]:
+        """Yield the cached clips among ``digests``, those of one shard at a time, each shard read once.
+
+        A damaged shard is never read again; clips that are in no other one are missing from the result and from then on
+        from the cache.
         """
-        found = {}
         missing = list(digests)
         while missing:
             wanted: dict[Path, list[str]] = defaultdict(list)
+            pending = {}
             for digest in missing:
                 if digest in self._pending:
-                    found[digest] = self._pending[digest]
+                    pending[digest] = self._pending[digest]
                 elif digest in self._shard_of:
                     wanted[self._shard_of[digest]].append(digest)
             missing = []
+            yield pending
             for shard, members in wanted.items():
                 try:
-                    found |= read_shard(shard, members)
+                    clips = read_shard(shard, members)
                 except UNREADABLE as error:
                     self._note(shard, f"cache shard {shard.name} is damaged; its clips are computed again ({error})")
                     del self._digests[shard]
                     self._shard_of = self._places()
                     missing += members
-        return found
+                    continue
+                yield clips
 
     def put(self, digest: str, clip: CachedClip) -> None:
         """Add one clip; written with its shard, or in one of its own where it is larger than a shard."""

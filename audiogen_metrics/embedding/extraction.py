@@ -4,82 +4,43 @@ from __future__ import annotations
 
 import math
 import sys
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
-from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import NoReturn
 
 import torch
 from tqdm import tqdm
 
 from audiogen_metrics import distributed
-from audiogen_metrics.audio.decoding import (
-    DECODER_VERSION,
-    MAX_BYTES,
-    Audio,
-    claimed_samples,
-    decode,
-    digest_of_samples,
-)
+from audiogen_metrics.audio.decoding import MAX_BYTES, Audio, claimed_samples, decode, digest_of_samples
 from audiogen_metrics.audio.files import AudioFile, AudioFolder
 from audiogen_metrics.audio.preflight import ClipFacts, inspect
 from audiogen_metrics.audio.preparation import Preprocessing, prepare
-from audiogen_metrics.audio.resampling import RESAMPLING_VERSION
-from audiogen_metrics.backbones.base import Backbone, Output
+from audiogen_metrics.backbones.base import Backbone
 from audiogen_metrics.embedding.admission import Admission, load_ahead, thread_count
-from audiogen_metrics.embedding.cache import CachedClip, ClipFeatures, EmbeddingCache
-from audiogen_metrics.embedding.passes import Arriving, Passes, too_long
+from audiogen_metrics.embedding.lanes import Alteration, ExtractionOptions, Lane
+from audiogen_metrics.embedding.sets import ClipFailure, EmbeddingSet
 from audiogen_metrics.embedding.shares import claimed_seconds, divide
-from audiogen_metrics.errors import (
-    NO_MEMORY,
-    AudioFileError,
-    DataError,
-    InsufficientDataError,
-    NumericsError,
-    UsageError,
-    is_out_of_memory,
-    with_names,
-)
+from audiogen_metrics.errors import NO_MEMORY, AudioFileError, DataError, UsageError, is_out_of_memory
 from audiogen_metrics.file_hashes import HashMemo, digest_of, identity_of, memo_folder
-from audiogen_metrics.functional.statistics import GaussianStatistics
 from audiogen_metrics.settings import require_lasting_cache, tell
 from audiogen_metrics.text import escaped
 
-MAX_WAITING_SAMPLES = 2**26
-"""Bound on the samples that wait for clips of their length (256 MB)."""
+__all__ = [
+    "Alteration",
+    "ClipFailure",
+    "EmbeddingSet",
+    "Extraction",
+    "ExtractionOptions",
+    "extract",
+    "extract_blocks",
+    "extract_each",
+]
 
-
-@dataclass(frozen=True)
-class ExtractionOptions:
-    """How embeddings are computed; none of it changes what they are (beyond 1e-5 by batch shape).
-
-    Parameters
-    ----------
-    batch_size
-        Clips per forward pass, at most.
-    workers
-        Decoding threads; None takes one per core, at most 8.
-    cache
-        Read and write the cache.
-    verify
-        Hash every file again instead of trusting its size, times and inode.
-    progress
-        Show a progress bar on stderr.
-    distributed
-        All processes of the process group call together, each embeds its share, and the first one gets all.
-    """
-
-    batch_size: int = 16
-    workers: int | None = None
-    cache: bool = True
-    verify: bool = False
-    progress: bool = False
-    distributed: bool = False
-
+DEFAULTS = ExtractionOptions()
 
 MAX_LOADED_SAMPLES = 2**26
 """Bound on the samples, over all channels, of clips that are being decoded or wait until they are taken (256 MB); the
@@ -88,82 +49,6 @@ clip that is due next comes beside them, however large it is."""
 
 RECALLED_SECONDS = 0.01
 """What a cached clip costs when clips are shared out, as seconds of audio that must be embedded."""
-
-
-class Alteration(Protocol):
-    """Something that is done to each clip between decoding and preparation, the same whenever it is done."""
-
-    @property
-    def space(self) -> Mapping[str, object]:
-        """Everything besides the clip that shapes the result, for the cache."""
-
-    def key(self, clip_id: str, digest: str) -> str:
-        """Return what the altered clip is cached under: its own content, and its id where that matters."""
-
-    def __call__(self, clip_id: str, audio: Audio, preprocessing: Preprocessing) -> Audio:
-        """Return the altered clip; AudioFileError if this clip cannot be altered."""
-
-
-@dataclass(frozen=True)
-class ClipFailure:
-    """A clip that is not scored, why, and what would mend it, in which IN stands for the file."""
-
-    clip_id: str
-    path: Path
-    reason: str
-    fix: str = ""
-
-    @property
-    def remedy(self) -> str:
-        """What would mend it, with this file in its commands."""
-        return with_names(self.fix, self.path)
-
-
-@dataclass(frozen=True)
-class EmbeddingSet:
-    """Features of a set of clips by one backbone, in the order of their clip ids."""
-
-    features: dict[str, ClipFeatures]
-    left_out: tuple[ClipFailure, ...] = ()
-    _fitted: dict[Output, GaussianStatistics] = field(default_factory=dict, init=False, repr=False, compare=False)
-
-    @property
-    def clip_ids(self) -> tuple[str, ...]:
-        """Ids of the clips, sorted."""
-        return tuple(self.features)
-
-    def __len__(self) -> int:
-        return len(self.features)
-
-    def rows(self, output: Output) -> torch.Tensor:
-        """Return all rows of an output: ``(clips, d)``, or ``(windows of all clips, d)``."""
-        columns = [clip[output] for clip in self.features.values()]
-        if not columns:
-            reason = f": {self.left_out[0].reason}" if self.left_out else ""
-            raise InsufficientDataError(f"no clip is left{reason}", fix="Score longer clips")
-        return torch.cat(columns) if output == "windows" else torch.stack(columns)
-
-    def statistics(self, output: Output) -> GaussianStatistics:
-        """Return mean and covariance of all rows of an output, fitted once."""
-        if output not in self._fitted:
-            self._fitted[output] = GaussianStatistics.from_embeddings(self.rows(output))
-        return self._fitted[output]
-
-    def counts(self, output: Output) -> list[int]:
-        """Return how many rows of an output each clip has."""
-        return [len(clip[output]) if output == "windows" else 1 for clip in self.features.values()]
-
-    def logits(self, clip_ids: Iterable[str] | None = None) -> torch.Tensor:
-        """Return the logits of these clips, in this order; of all clips by default."""
-        return self.select(self.clip_ids if clip_ids is None else clip_ids).rows("logits")
-
-    def select(self, clip_ids: Iterable[str]) -> EmbeddingSet:
-        """Return the set with these clips only, in this order."""
-        return EmbeddingSet({clip_id: self.features[clip_id] for clip_id in clip_ids}, self.left_out)
-
-    def mixed(self, other: EmbeddingSet, clip_ids: Iterable[str]) -> EmbeddingSet:
-        """Return this set with these clips as they are in another set."""
-        return EmbeddingSet(self.features | {clip_id: other.features[clip_id] for clip_id in clip_ids})
 
 
 @dataclass(frozen=True)
@@ -184,7 +69,7 @@ def extract(
     folder: AudioFolder,
     backbones: Sequence[Backbone],
     preprocessing: Preprocessing,
-    options: ExtractionOptions = ExtractionOptions(),
+    options: ExtractionOptions = DEFAULTS,
     alteration: Alteration | None = None,
 ) -> Extraction:
     """Return the features of every clip by every backbone.
@@ -207,7 +92,7 @@ def extract(
 def extract_each(
     folder: AudioFolder,
     groups: Mapping[Preprocessing, Sequence[Backbone]],
-    options: ExtractionOptions = ExtractionOptions(),
+    options: ExtractionOptions = DEFAULTS,
     alteration: Alteration | None = None,
 ) -> list[Extraction]:
     """Return what `extract` does for each preprocessing and its backbones; each file is decoded once for all.
@@ -230,7 +115,7 @@ def extract_each(
 def extract_blocks(
     folder: AudioFolder,
     groups: Mapping[Preprocessing, Sequence[Backbone]],
-    options: ExtractionOptions = ExtractionOptions(),
+    options: ExtractionOptions = DEFAULTS,
     clips: int = 512,
 ) -> Iterator[list[Extraction]]:
     """Yield what `extract_each` returns, for so many clips at a time: a set of any size in the memory of one block.
@@ -291,7 +176,7 @@ class _Run:
         self.folder, self.options, self.alteration = folder, options, alteration
         self.memo = HashMemo(memo_folder(), folder.root) if options.cache else None
         self.groups = {
-            preprocessing: [_Lane(backbone, preprocessing, options, alteration) for backbone in backbones]
+            preprocessing: [Lane(backbone, preprocessing, options, alteration) for backbone in backbones]
             for preprocessing, backbones in groups.items()
         }
         self.lanes = [lane for lanes in self.groups.values() for lane in lanes]
@@ -474,8 +359,10 @@ class _Run:
         missing = set()
         for lane in self.lanes:
             wanted = {clip.clip_id: self.keys[clip.clip_id] for clip in clips if clip.clip_id in self.digests}
-            for clip_id, cached in lane.recall(wanted).items():
-                self.facts[lane.preprocessing].setdefault(clip_id, cached.facts)
+            for clip_id, facts in lane.recall(wanted).items():
+                # Those of another preprocessing are mostly the same, and need not be kept twice.
+                others = (known.get(clip_id) for known in self.facts.values())
+                self.facts[lane.preprocessing].setdefault(clip_id, next((one for one in others if one == facts), facts))
             missing |= {clip_id for clip_id in wanted if not lane.knows(clip_id)}
         return [clip for clip in clips if clip.clip_id in missing]
 
@@ -494,7 +381,7 @@ class _Run:
         order = sorted(self.digests)
         return [self.result(preprocessing, lanes, order) for preprocessing, lanes in self.groups.items()]
 
-    def result(self, preprocessing: Preprocessing, lanes: Sequence[_Lane], order: Sequence[str]) -> Extraction:
+    def result(self, preprocessing: Preprocessing, lanes: Sequence[Lane], order: Sequence[str]) -> Extraction:
         return Extraction(
             folder=self.folder,
             preprocessing=preprocessing,
@@ -505,156 +392,3 @@ class _Run:
             from_cache=len(set(order) - self.decoded),
             problems=tuple(dict.fromkeys(self.problems + [problem for lane in lanes for problem in lane.problems])),
         )
-
-
-@dataclass
-class _Waiting:
-    clip: AudioFile
-    key: str
-    waveform: torch.Tensor
-    facts: ClipFacts
-
-
-@dataclass
-class _Lane:
-    """One backbone's share of a run: buckets of equal length, its cache, its results."""
-
-    backbone: Backbone
-    preprocessing: Preprocessing
-    options: ExtractionOptions
-    alteration: Alteration | None = None
-    features: dict[str, ClipFeatures] = field(default_factory=dict)
-    left_out: dict[str, ClipFailure] = field(default_factory=dict)
-    buckets: dict[int, list[_Waiting]] = field(default_factory=lambda: defaultdict(list))
-    waiting: int = 0
-    waiting_samples: int = 0
-    first: dict[str, str] = field(default_factory=dict)
-    twins: dict[str, tuple[AudioFile, str]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        space: dict[str, object] = {
-            "decoder": DECODER_VERSION,
-            "resampling": RESAMPLING_VERSION,
-            "preprocessing": asdict(self.preprocessing),
-            "backbone": self.backbone.settings,
-        }
-        if self.alteration is not None:
-            space["alteration"] = self.alteration.space
-        self.cache = EmbeddingCache(space, self.backbone.name) if self.options.cache else None
-        self.passes = Passes(self.backbone, self.options.batch_size)
-        self.flying: tuple[Sequence[_Waiting], Arriving[Output]] | None = None
-
-    def __contains__(self, key: str) -> bool:
-        return self.cache is not None and key in self.cache
-
-    def knows(self, clip_id: str) -> bool:
-        """Tell whether the clip has been dealt with."""
-        return clip_id in self.features or clip_id in self.left_out
-
-    @property
-    def problems(self) -> list[str]:
-        return self.passes.shortages + (self.cache.problems if self.cache is not None else [])
-
-    def add(self, clip: AudioFile, key: str, waveform: torch.Tensor, facts: ClipFacts) -> None:
-        """Queue a clip, and run its bucket once it is full."""
-        if key in self or self.knows(clip.clip_id):
-            return
-        if len(waveform) < self.backbone.minimum_samples:
-            shortest = self.backbone.minimum_samples / self.backbone.sample_rate
-            reason = f"shorter than the {shortest:g} s that {self.backbone.name} needs, and the protocol does not pad"
-            self.leave_out(clip, reason)
-            return
-        if key in self.first:
-            # Embedded once: the same clip elsewhere in a batch, or in another one, may differ in its last bits.
-            self.twins[clip.clip_id] = (clip, self.first[key])
-            return
-        self.first[key] = clip.clip_id
-        # A copy, so that a view does not keep the untrimmed waveform alive.
-        waveform = waveform[: self.backbone.usable_samples(len(waveform))].clone()
-        length = len(waveform)
-        self.buckets[length].append(_Waiting(clip, key, waveform, facts))
-        self.waiting += 1
-        self.waiting_samples += length
-        if len(self.buckets[length]) >= self.passes.largest_batch(length):
-            self.run(length)
-        while self.waiting_samples > MAX_WAITING_SAMPLES:
-            self.run(max(self.buckets, key=lambda length: length * len(self.buckets[length])))
-
-    def run_all(self) -> Iterator[None]:
-        """Embed what is left, bucket by bucket, and give clips of equal content the same features."""
-        for length in sorted(self.buckets):
-            self.run(length)
-            yield
-        self.land()
-        for clip, first in self.twins.values():
-            if first in self.features:
-                self.features[clip.clip_id] = self.features[first]
-            else:
-                self.leave_out(clip, self.left_out[first].reason)
-
-    def leave_out(self, clip: AudioFile, reason: str) -> None:
-        """Note that this backbone cannot take a clip."""
-        self.left_out[clip.clip_id] = ClipFailure(clip.clip_id, clip.path, reason)
-
-    def run(self, length: int) -> None:
-        """Embed one bucket, as one batch if the device has the memory.
-
-        CUDA works on the last batch while the next one is decoded; its features are taken once that one has started.
-        """
-        members = self.buckets.pop(length)
-        self.waiting_samples -= length * len(members)
-        for places, arriving in self.passes.over([member.waveform for member in members]):
-            part = members[places.start : places.stop]
-            if arriving is None:
-                self.waiting -= 1
-                self.leave_out(part[0].clip, too_long(self.backbone))
-                continue
-            self.land()
-            self.flying = part, arriving
-            if arriving.is_here:
-                self.land()
-
-    def land(self) -> None:
-        """Keep and cache the features of the batch that was started last."""
-        if self.flying is None:
-            return
-        (members, arriving), self.flying = self.flying, None
-        outputs = arriving.take()
-        for index, member in enumerate(members):
-            features: ClipFeatures = {name: tensor[index].clone() for name, tensor in outputs.items()}
-            if not all(bool(tensor.isfinite().all()) for tensor in features.values()):
-                raise NumericsError(f"{self.backbone.name} gave NaN or infinity", where=member.clip.path)
-            self.features[member.clip.clip_id] = features
-            if self.cache is not None:
-                self.cache.put(member.key, CachedClip(features, member.facts))
-        self.waiting -= len(members)
-
-    def recall(self, wanted: dict[str, str]) -> dict[str, CachedClip]:
-        """Take the wanted clips (clip id to key) from the cache, as far as they are there and not computed."""
-        if self.cache is None:
-            return {}
-        missing = {clip_id: key for clip_id, key in wanted.items() if not self.knows(clip_id)}
-        cached = self.cache.get(set(missing.values()))
-        found = {clip_id: cached[key] for clip_id, key in missing.items() if key in cached}
-        self.features |= {clip_id: clip.features for clip_id, clip in found.items()}
-        return found
-
-    def hand_over(self, first: bool) -> None:
-        """Bring the features of all processes to the first one."""
-        for share in distributed.gather({} if first else self.features):
-            self.features |= share
-        if not first:
-            self.features = {}
-        self.first, self.twins = {}, {}
-
-    def close(self) -> None:
-        """Write what is worth keeping, of the batch in flight, too."""
-        try:
-            self.land()
-        finally:
-            if self.cache is not None:
-                self.cache.flush()
-
-    def result(self, order: Sequence[str]) -> EmbeddingSet:
-        features = {clip_id: self.features[clip_id] for clip_id in order if clip_id in self.features}
-        return EmbeddingSet(features, tuple(self.left_out[clip_id] for clip_id in sorted(self.left_out)))

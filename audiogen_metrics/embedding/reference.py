@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,6 +17,7 @@ from audiogen_metrics.audio.files import canonical_id
 from audiogen_metrics.backbones.base import Output
 from audiogen_metrics.embedding.cache import UNREADABLE, checksum_of
 from audiogen_metrics.errors import DataError, InsufficientDataError
+from audiogen_metrics.functional.blocks import Block, Places, clip_blocks
 from audiogen_metrics.functional.statistics import GaussianStatistics
 from audiogen_metrics.options import as_path
 from audiogen_metrics.records import read
@@ -95,10 +97,18 @@ class GivenFeatures:
             )
         return self.embeddings
 
+    def blocks(self, output: Output, clips: Places | None = None) -> Iterator[Block]:
+        """Yield the rows of all or some of the clips, some at a time, and how many rows each of these has.
+
+        InsufficientDataError if which is of which clip is not known.
+        """
+        return clip_blocks(self.rows(output), self.counts(output), clips)
+
     def counts(self, output: Output) -> list[int]:
         """Return how many rows of an output each clip has; InsufficientDataError if that is not known."""
+        rows = self.rows(output)
         if output != "windows":
-            return [1] * len(self.rows(output))
+            return [1] * len(rows)
         if self.row_counts is None:
             raise InsufficientDataError("which window is of which clip is not known", fix="Pass folders")
         return [*self.row_counts]
@@ -109,8 +119,11 @@ class GivenFeatures:
             raise self._missing("there are no logits", "Build the statistics for this metric too")
         if clip_ids is None:
             return self.class_logits
-        place = {clip_id: row for row, clip_id in enumerate(self.clip_ids)}
-        return self.class_logits[[place[clip_id] for clip_id in clip_ids]]
+        return self.class_logits[[self._place[clip_id] for clip_id in clip_ids]]
+
+    @cached_property
+    def _place(self) -> dict[str, int]:
+        return {clip_id: row for row, clip_id in enumerate(self.clip_ids)}
 
     def _missing(self, what: str, fix: str) -> InsufficientDataError:
         return InsufficientDataError(self.lacking) if self.lacking else InsufficientDataError(what, fix=fix)

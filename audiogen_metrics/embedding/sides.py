@@ -235,7 +235,7 @@ class StatisticsSide:
             for recipe, embedded in gen.sets.items():
                 if recipe.definition.needs == "moments" and len(embedded):
                     output = recipe.definition.output
-                    self.statistics.require_width(recipe, next(iter(embedded.features.values()))[output].shape[-1])
+                    self.statistics.require_width(recipe, embedded.rows(output).shape[-1])
 
     def require_all(self) -> None:
         """Raise DataError if files were skipped when the statistics were made."""

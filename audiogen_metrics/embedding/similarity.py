@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from audiogen_metrics.audio.preflight import ClipFacts
-from audiogen_metrics.embedding.cache import CachedClip, EmbeddingCache
+from audiogen_metrics.embedding.cache import CachedClip, ClipFeatures, EmbeddingCache
 from audiogen_metrics.embedding.extraction import EmbeddingSet
 from audiogen_metrics.errors import DataError, NumericsError
 
@@ -40,8 +40,9 @@ def with_similarity(
     texts = [*dict.fromkeys(text for several in own.values() for text in several)]
     read = dict(zip(texts, read_texts(backbone, texts, cache=cache), strict=True))
     rows = {text: each.row for text, each in read.items()}
-    features = {
-        clip: {**clips.features[clip], "similarity": similarity(clips.features[clip]["embeddings"], several, rows)}
+    known = clips.features
+    features: dict[str, ClipFeatures] = {
+        clip: {**known[clip], "similarity": similarity(known[clip]["embeddings"], several, rows)}
         for clip, several in own.items()
     }
     return EmbeddingSet(features, clips.left_out), sum(each.cut for each in read.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,6 +13,7 @@ from audiogen_metrics.audio.pairing import Pairing, PairingMode, pair
 from audiogen_metrics.errors import DataError, InsufficientDataError, speaking_flags
 from audiogen_metrics.evaluation.versions import tool_versions
 from audiogen_metrics.metrics.kl import KLDivergence
+from audiogen_metrics.metrics.measuring.cost import cost
 from audiogen_metrics.metrics.measuring.links import Links
 from audiogen_metrics.metrics.measuring.measured import Measured
 from audiogen_metrics.results import UNCOUNTED, Manifest, Score, ScoreReport
@@ -171,6 +173,8 @@ class Evaluation:
                 found[recipe.score_id] = replace(_blank(recipe), reason=self.missing[recipe])
                 continue
             measured = self.measured(recipe)
+            if said := cost(measured, ci=self.asked.ci):
+                print(f"agm: {recipe.score_id}: {said}", file=sys.stderr, flush=True)
             if self.asked.by_name:
                 try:
                     _ = measured.measurement

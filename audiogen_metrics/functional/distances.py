@@ -6,12 +6,18 @@ from collections.abc import Iterator
 
 import torch
 
-BLOCK = 1024
-"""Rows whose distances to all others are held at a time."""
+BLOCK, NUMBERS = 1024, 2**23
+"""Rows whose distances to all others are held at a time, and numbers of such a block (64 MB): fewer rows where there
+are many others."""
 
 ROUNDING = 1e-13
 """Squared distances nearer to one another than this share of the rows' squared lengths are equal: the matrix product
 cannot tell them apart."""
+
+
+def rows_at_once(others: int) -> int:
+    """Return how many rows are compared with so many others at a time."""
+    return max(1, min(BLOCK, NUMBERS // max(1, others)))
 
 
 def squared_distance_blocks(rows: torch.Tensor, others: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
@@ -23,8 +29,9 @@ def squared_distance_blocks(rows: torch.Tensor, others: torch.Tensor) -> Iterato
     centre = others.median(0).values
     others = others - centre
     lengths = others.square().sum(1)
-    for start in range(0, len(rows), BLOCK):
-        block = rows[start : start + BLOCK] - centre
+    size = rows_at_once(len(others))
+    for start in range(0, len(rows), size):
+        block = rows[start : start + size] - centre
         sums = block.square().sum(1)[:, None] + lengths
         squares = sums - 2 * block @ others.T
         yield start, squares.masked_fill_(squares <= ROUNDING * sums, 0)

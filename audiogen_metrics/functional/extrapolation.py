@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from audiogen_metrics.errors import InsufficientDataError
+from audiogen_metrics.functional.blocks import Block, Places, clip_blocks
 from audiogen_metrics.functional.frechet import frechet_distance
 from audiogen_metrics.functional.statistics import GaussianStatistics
 from audiogen_metrics.functional.student import student_quantile
@@ -96,23 +97,46 @@ def extrapolate(
     True
     """
     rows = float64_tensor(gen, "gen", ndim=2)
-    blocks = rows.split([1] * len(rows) if counts is None else list(counts))
-    clips = len(blocks)
+    counts = [1] * len(rows) if counts is None else list(counts)
+    whole_gen = GaussianStatistics.from_embeddings(rows) if whole_gen is None else whole_gen
+    return extrapolate_parts(lambda clips: clip_blocks(rows, counts, clips), len(counts), ref, whole_gen, seed)
+
+
+def extrapolate_parts(
+    read: Callable[[Places], Iterable[Block]],
+    clips: int,
+    ref: GaussianStatistics,
+    whole_gen: GaussianStatistics,
+    seed: int = 0,
+) -> Extrapolation:
+    """Return what `extrapolate` does, for rows that are read a block at a time.
+
+    Parameters
+    ----------
+    read
+        Gives the rows of the clips at some places, in blocks, with the number of rows of each clip.
+    clips
+        How many there are.
+    ref, whole_gen
+        Statistics of the reference, and of all rows of gen.
+    seed
+        Of the subsets.
+    """
     require_clips(clips)
-    lengths = [len(block) for block in blocks]
     rng = np.random.default_rng(whole("seed", seed, 0))
     inverse = np.linspace(1, LARGEST_RATIO, SIZES) / clips
     sizes = np.unique(np.round(1 / inverse).astype(int))[::-1]
-    means, shares, smallest = [], [], len(rows)
+    means, shares, smallest = [], [], whole_gen.count or 0
     for size in sizes:
         draws = [np.sort(rng.permutation(clips)[:size]) for _ in range(1 if size == clips else REPEATS)]
         found, share = [], np.zeros(clips)
         for draw in draws:
-            part = torch.cat([blocks[clip] for clip in draw])
-            statistics = whole_gen if size == clips and whole_gen else GaussianStatistics.from_embeddings(part)
+            statistics = whole_gen
+            if size < clips:
+                statistics = GaussianStatistics.from_blocks(rows for rows, _ in read(draw))
             found.append(frechet_distance(statistics, ref).value)
-            share[draw] += _shares(part, ref, [lengths[clip] for clip in draw]).cpu().numpy() / len(draws)
-            smallest = min(smallest, len(part))
+            share[draw] += _shares(read(draw), statistics, ref).cpu().numpy() / len(draws)
+            smallest = min(smallest, statistics.count or 0)
         means.append(float(np.mean(found)))
         shares.append(share)
     slope, value = np.polyfit(1 / sizes, means, 1)
@@ -135,22 +159,25 @@ def extrapolate(
     )
 
 
-def _shares(rows: torch.Tensor, ref: GaussianStatistics, counts: Sequence[int]) -> torch.Tensor:
+def _shares(blocks: Iterable[Block], gen: GaussianStatistics, ref: GaussianStatistics) -> torch.Tensor:
     """Return what each clip adds to the Fréchet distance, ``(clips,)``: to first order in its weight; the sum is 0."""
-    count, mean = len(rows), rows.mean(0)
-    centred = rows - mean
-    cross = centred @ ref.factor.to(rows.device).T / math.sqrt(count - 1)
+    count, factor = gen.count or 0, ref.factor.to(gen.factor.device)
+    cross = gen.factor @ factor.T
     # diag((A Aᵀ)^½), from the smaller of the two Gram matrices. Directions without variance carry nothing.
     flat = cross.shape[0] <= cross.shape[1]
     squares, vectors = torch.linalg.eigh(cross @ cross.T if flat else cross.T @ cross)
     known = squares > squares[-1] * 1e-13
     roots, vectors = squares[known].sqrt(), vectors[:, known]
-    root = (vectors.square() * roots).sum(1) if flat else ((cross @ vectors).square() / roots).sum(1)
-    lengths = centred.square().sum(1)
-    moved = 2 * centred @ (mean - ref.mean.to(rows.device))
-    influence = lengths - lengths.sum() / (count - 1) + moved - ((count - 1) * root - roots.sum())
-    blocks = influence.split(list(counts))
-    return torch.stack([block.sum() for block in blocks]) / count
+    turn = factor.T @ (cross.T @ vectors / roots if flat else vectors) / math.sqrt(count - 1)
+    variance, shift = gen.factor.square().sum(), gen.mean - ref.mean.to(gen.mean.device)
+    shares = []
+    for block in blocks:
+        for part, counts in clip_blocks(*block):
+            centred = float64_tensor(part, "gen", ndim=2).to(gen.mean.device) - gen.mean
+            root = ((centred @ turn).square() / roots).sum(1)
+            influence = centred.square().sum(1) - variance + 2 * centred @ shift - ((count - 1) * root - roots.sum())
+            shares += [each.sum() for each in influence.split(counts)]
+    return torch.stack(shares) / count
 
 
 def require_clips(clips: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from audiogen_metrics.errors import InsufficientDataError
+from audiogen_metrics.functional.blocks import Read, place_blocks
 from audiogen_metrics.functional.validation import Array, float64_tensor
 from audiogen_metrics.options import whole
 
@@ -66,15 +68,21 @@ def inception_score(logits: Array, *, splits: int = 10, seed: int | None = 2020)
     if seed is not None:
         seed = whole("seed", seed, 0, 2**32 - 1)
     rows = float64_tensor(logits, "logits", ndim=2)
-    count = rows.shape[0]
+    return inception_of(lambda places: rows[torch.from_numpy(places).to(rows.device)], len(rows), splits, seed)
+
+
+def inception_of(read: Read, count: int, splits: int, seed: int | None) -> InceptionScore:
+    """Return what `inception_score` does, for ``count`` logits that are read a part at a time.
+
+    ``read`` gives those at some places, ``(places, classes)``.
+    """
     if count < splits:
         raise InsufficientDataError(
             f"inception score over {splits} splits needs at least {splits} clips, got {count}",
             fix="Score more clips or choose fewer splits",
         )
-    log_p = rows.log_softmax(dim=1)
-    parts = [torch.from_numpy(part).to(rows.device) for part in inception_parts(count, splits, seed)]
-    scores = tuple(_split_score(log_p[part]) for part in parts)
+    width = read(np.zeros(1, dtype=np.int64)).shape[1]
+    scores = tuple(_split_score(read, part, width) for part in inception_parts(count, splits, seed))
     return InceptionScore(float(np.mean(scores)), float(np.std(scores)), scores)
 
 
@@ -84,7 +92,12 @@ def inception_parts(count: int, splits: int, seed: int | None) -> list[npt.NDArr
     return [order[i * count // splits : (i + 1) * count // splits] for i in range(splits)]
 
 
-def _split_score(log_p: torch.Tensor) -> float:
-    log_marginal = log_p.logsumexp(dim=0) - math.log(log_p.shape[0])
-    divergence = (log_p.exp() * (log_p - log_marginal)).sum(dim=1).mean()
-    return float(divergence.exp())
+def _split_score(read: Read, part: npt.NDArray[np.int64], width: int) -> float:
+    def log_p() -> Iterator[torch.Tensor]:
+        for places in place_blocks(part, width):
+            yield float64_tensor(read(places), "logits", ndim=2).log_softmax(dim=1)
+
+    sums = torch.stack([block.logsumexp(dim=0) for block in log_p()])
+    log_marginal = sums.logsumexp(dim=0) - math.log(len(part))
+    divergences = torch.cat([(block.exp() * (block - log_marginal)).sum(dim=1) for block in log_p()])
+    return float(divergences.mean().exp())

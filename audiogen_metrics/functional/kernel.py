@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from audiogen_metrics.errors import DataError, InsufficientDataError
-from audiogen_metrics.functional.distances import squared_distance_blocks
+from audiogen_metrics.functional.distances import rows_at_once, squared_distance_blocks
 from audiogen_metrics.functional.validation import Array, float64_tensor
 from audiogen_metrics.options import whole
 
 KAD_SCALE = 100.0
 
-ROWS_AT_ONCE = 1024
-"""Rows of the kernel matrix held in memory at a time."""
+LISTED_PAIRS = 2**24
+"""Pairs whose distances are listed for their median (128 MB); of more, those near it only."""
 
 
-Kernel = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""A kernel between all rows of two blocks."""
+class Kernel(Protocol):
+    """A kernel between all rows of two sets."""
+
+    def __call__(self, rows: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+        """Return the whole matrix."""
+
+    def blocks(self, rows: torch.Tensor, others: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
+        """Yield some rows of the matrix at a time, and where they begin."""
 
 
 class KernelDistance(NamedTuple):
@@ -135,19 +142,43 @@ def kernel_audio_distance(gen: Array, ref: Array, *, bandwidth: Literal["ref", "
     return KernelDistance(KAD_SCALE * discrepancy(gen, ref, kernel), None, min(len(gen), len(ref)))
 
 
-def cubic(rows: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-    """Return the cubic kernel between rows ``(n, d)`` and ``(m, d)``."""
-    return torch.addmm(rows.new_ones(()), rows, others.T, alpha=1 / rows.shape[1]).pow_(3)
+class Cubic:
+    """The cubic kernel ``(x·y / d + 1)³``."""
+
+    def __call__(self, rows: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+        """Return the kernel between rows ``(n, d)`` and ``(m, d)``."""
+        return torch.addmm(rows.new_ones(()), rows, others.T, alpha=1 / rows.shape[1]).pow_(3)
+
+    def blocks(self, rows: torch.Tensor, others: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
+        """Yield some rows of it at a time, and where they begin."""
+        size = rows_at_once(len(others))
+        for start in range(0, len(rows), size):
+            yield start, self(rows[start : start + size], others)
 
 
-def gaussian(rows: Array, name: str = "ref") -> Kernel:
+cubic = Cubic()
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """The Gaussian kernel ``exp(−|x − y|² / width)``."""
+
+    width: float
+
+    def __call__(self, rows: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+        """Return the kernel between rows ``(n, d)`` and ``(m, d)``."""
+        return torch.cat([block for _, block in self.blocks(rows, others)])
+
+    def blocks(self, rows: torch.Tensor, others: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
+        """Yield some rows of it at a time, and where they begin."""
+        for start, squares in squared_distance_blocks(rows, others):
+            yield start, squares.div_(-self.width).exp_()
+
+
+def gaussian(rows: Array, name: str = "ref") -> Gaussian:
     """Return the Gaussian kernel as wide as the median distance between two rows of a set, which must not be 0."""
-    width = 2 * median_squared(_pairs(float64_tensor(rows, name, ndim=2)), name)
-
-    def kernel(rows: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-        return torch.cat([(-squares / width).exp() for _, squares in squared_distance_blocks(rows, others)])
-
-    return kernel
+    checked = float64_tensor(rows, name, ndim=2)
+    return Gaussian(2 * median_of_pairs(checked, name))
 
 
 def discrepancy(gen: torch.Tensor, ref: torch.Tensor, kernel: Kernel) -> float:
@@ -203,8 +234,7 @@ def _squared(
 def _row_sums(rows: torch.Tensor, others: torch.Tensor, kernel: Kernel, *, own: bool = False) -> torch.Tensor:
     """Return the sum of each row's kernel with all others, block by block; ``own`` leaves out that with itself."""
     sums = []
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        block = kernel(rows[start : start + ROWS_AT_ONCE], others)
+    for start, block in kernel.blocks(rows, others):
         sums.append(block.sum(1) - block.diagonal(start) if own else block.sum(1))
     return torch.cat(sums)
 
@@ -222,8 +252,8 @@ def _on_subsets(
 
     def total(rows: torch.Tensor, others: torch.Tensor, v: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         sums = v.new_zeros(len(draws))
-        for part, weights in zip(rows.split(ROWS_AT_ONCE), v.split(ROWS_AT_ONCE), strict=True):
-            sums += (weights * (cubic(part, others) @ w)).sum(0)
+        for start, block in cubic.blocks(rows, others):
+            sums += (v[start : start + len(block)] * (block @ w)).sum(0)
         return sums
 
     def within(rows: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
@@ -244,9 +274,67 @@ def median_squared(squares: Iterable[torch.Tensor], name: str = "ref") -> float:
     """
     values = torch.cat([*squares])
     middle = len(values) // 2
-    high = values.kthvalue(middle + 1).values.sqrt()
-    low = values.kthvalue(middle).values.sqrt() if len(values) % 2 == 0 else high
-    found = math.pow(float(low + high) / 2, 2)
+    high = float(values.kthvalue(middle + 1).values)
+    low = float(values.kthvalue(middle).values) if len(values) % 2 == 0 else high
+    return _median(low, high, name)
+
+
+def median_of_pairs(rows: torch.Tensor, name: str = "ref") -> float:
+    """Return `median_squared` of the distances between all pairs of different rows, ``(n, d)``."""
+    pairs = len(rows) * (len(rows) - 1) // 2
+    if pairs <= LISTED_PAIRS:
+        return median_squared(_pairs(rows), name)
+    low, high = middle_values(lambda: _pairs(rows), pairs)
+    return _median(low, high, name)
+
+
+def middle_values(blocks: Callable[[], Iterable[torch.Tensor]], count: int) -> tuple[float, float]:
+    """Return the two middle values of ``count`` numbers ≥ 0, which is one and the same where ``count`` is odd.
+
+    They are not kept: a few passes count those with equal leading bits, which are in the order of the numbers, until
+    few are in question.
+
+    Parameters
+    ----------
+    blocks
+        Gives all numbers, float64, a part at a time, and the same ones each time.
+    count
+        How many they are.
+
+    Examples
+    --------
+    >>> middle_values(lambda: torch.arange(8.0).double().split(3), 8)
+    (3.0, 4.0)
+    """
+    rank, low, below, shift = (count - 1) // 2, 0, 0, 63
+    inside = count
+    while shift and inside > LISTED_PAIRS:
+        narrower = max(0, shift - 16)
+        counts = torch.zeros(2 ** (shift - narrower), dtype=torch.int64, device="cpu")
+        for block in blocks():
+            bits = block.view(torch.int64) - low
+            bins = bits[(bits >= 0) & (bits >> shift == 0)] >> narrower
+            counts += torch.bincount(bins, minlength=len(counts)).cpu()
+        upto = counts.cumsum(0) + below
+        chosen = int((upto > rank).nonzero()[0])
+        inside = int(counts[chosen])
+        below, low, shift = int(upto[chosen]) - inside, low + (chosen << narrower), narrower
+    kept, above = [], math.inf
+    for block in blocks():
+        bits = block.view(torch.int64) - low
+        # With no bits left, all that are in question are equal.
+        kept.append(block[(bits >= 0) & (bits >> shift == 0)][: 1 if shift == 0 else None])
+        beyond = block[(bits > 0) & (bits >> shift != 0)]
+        above = min(above, float(beyond.min())) if len(beyond) else above
+    values = torch.cat(kept).sort().values
+    if shift == 0:
+        values = values[:1].expand(inside)
+    first, second = rank - below, count // 2 - below
+    return float(values[first]), float(values[second]) if second < len(values) else above
+
+
+def _median(low: float, high: float, name: str) -> float:
+    found = math.pow((math.sqrt(low) + math.sqrt(high)) / 2, 2)
     if not found > 0:
         raise InsufficientDataError(
             f"most rows of {name} are equal: there is no bandwidth", fix="Use a set of different clips"

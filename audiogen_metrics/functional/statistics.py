@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -11,8 +12,9 @@ from audiogen_metrics.errors import DataError, InsufficientDataError, NumericsEr
 from audiogen_metrics.functional.decomposition import compact, triangle
 from audiogen_metrics.functional.validation import Array, all_finite, as_tensor, float64_tensor
 
-ROWS_PER_BLOCK = 16_384
-"""Rows reduced at a time, so that a million embeddings need no second copy in float64."""
+NUMBERS_PER_BLOCK, ROWS_PER_BLOCK = 2**23, 4096
+"""Numbers reduced at a time, so that a million embeddings need no second copy in float64, and the fewest rows: with
+fewer than twice as many as dimensions, most of the work would go into what is known already."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,19 +65,38 @@ class GaussianStatistics:
         DataError
             Not two-dimensional, empty, or with NaN or infinite values.
         """
-        embeddings = as_tensor(embeddings, "embeddings")
-        if embeddings.ndim == 2 and embeddings.shape[0] > ROWS_PER_BLOCK:
-            first, *others = embeddings.split(ROWS_PER_BLOCK)
-            statistics = cls.from_embeddings(first)
-            for block in others:
-                statistics = statistics.merge(cls.from_embeddings(block))
-            return statistics
-        rows = float64_tensor(embeddings, "embeddings", ndim=2)
-        count, dimension = rows.shape
-        if count == 0 or dimension == 0:
+        return cls.from_blocks([as_tensor(embeddings, "embeddings")])
+
+    @classmethod
+    def from_blocks(cls, blocks: Iterable[Array]) -> GaussianStatistics:
+        """Fit to the rows of all ``blocks`` ``(n, d)`` together, in the memory of one of them.
+
+        How they are cut changes the statistics by rounding only (1e-12).
+
+        Raises
+        ------
+        DataError
+            As `from_embeddings`; blocks of different widths.
+
+        Examples
+        --------
+        >>> import torch
+        >>> rows = torch.arange(12.0).reshape(6, 2) ** 2
+        >>> streamed = GaussianStatistics.from_blocks(rows.split(4))
+        >>> torch.allclose(streamed.covariance, GaussianStatistics.from_embeddings(rows).covariance, rtol=1e-12)
+        True
+        """
+        found: GaussianStatistics | None = None
+        for block in blocks:
+            given = as_tensor(block, "embeddings")
+            for part in _parts(given) if given.ndim == 2 else (given,):
+                rows = float64_tensor(part, "embeddings", ndim=2)
+                if len(rows) == 0:
+                    continue
+                found = cls._of(rows) if found is None else found._with(rows)
+        if found is None:
             raise InsufficientDataError("there are no embeddings", fix="Pass at least one row")
-        mean, scatter = centred(rows)
-        return cls(mean, _scaled(scatter[:0] if count == 1 else scatter, count), count)
+        return found
 
     @classmethod
     def from_covariance(cls, mean: Array, covariance: Array, count: int | None) -> GaussianStatistics:
@@ -165,6 +186,18 @@ class GaussianStatistics:
                 "the covariance of one embedding is undefined", fix="Score at least two clips or windows"
             )
 
+    @classmethod
+    def _of(cls, rows: torch.Tensor) -> GaussianStatistics:
+        count, (mean, scatter) = len(rows), centred(rows)
+        return cls(mean, _scaled(scatter[:0] if count == 1 else scatter, count), count)
+
+    def _with(self, rows: torch.Tensor) -> GaussianStatistics:
+        """Return the statistics with more rows, by one decomposition."""
+        self._require_width(rows)
+        together = torch.cat([self.factor, rows.to(self.factor.device), self.mean[None]])
+        mean = _centre(together[len(self.factor) : -1])
+        return self._joined(mean, together, len(rows))
+
     def merge(self, other: GaussianStatistics) -> GaussianStatistics:
         """Return the statistics of both sets together, exactly, as if fitted to all rows at once.
 
@@ -186,16 +219,34 @@ class GaussianStatistics:
             raise InsufficientDataError(
                 "how many embeddings are behind the statistics is not known", fix="Merge sets whose n is known"
             )
-        count = self.count + other.count
-        shift = other.mean.to(self.mean.device) - self.mean
-        scatter = torch.cat(
-            [
-                self.factor * math.sqrt(self.count - 1),
-                other.factor.to(self.factor.device) * math.sqrt(other.count - 1),
-                shift[None] * math.sqrt(self.count * other.count / count),
-            ]
-        )
-        return type(self)(self.mean + shift * (other.count / count), _scaled(scatter, count), count)
+        self._require_width(other.factor)
+        scatter = other.factor.to(self.factor.device) * math.sqrt(other.count - 1)
+        together = torch.cat([self.factor, scatter, self.mean[None]])
+        return self._joined(other.mean.to(self.mean.device), together, other.count)
+
+    def _require_width(self, rows: torch.Tensor) -> None:
+        if rows.shape[1] != self.dimension:
+            raise DataError(
+                f"rows of {self.dimension} and {rows.shape[1]} dimensions", fix="All must come from one backbone"
+            )
+
+    def _joined(self, mean: torch.Tensor, together: torch.Tensor, added: int) -> GaussianStatistics:
+        """Return the statistics with more rows.
+
+        Parameters
+        ----------
+        mean
+            Of these rows.
+        together
+            The factor, one of these rows' scatter matrix, and room for a row; it is written over.
+        added
+            How many rows.
+        """
+        assert self.count is not None
+        count, shift = self.count + added, mean - self.mean
+        together[: len(self.factor)] *= math.sqrt(self.count - 1)
+        together[-1] = shift * math.sqrt(self.count * added / count)
+        return type(self)(self.mean + shift * (added / count), _scaled(together, count), count)
 
 
 def with_ones(rows: torch.Tensor) -> torch.Tensor:
@@ -216,11 +267,24 @@ def fold(rows: torch.Tensor) -> torch.Tensor:
 
 def centred(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the mean of rows ``(n, d)``, and the rows without it: 0 where a column is constant, without rounding."""
+    scatter = rows.clone()
+    return _centre(scatter), scatter
+
+
+def _centre(rows: torch.Tensor) -> torch.Tensor:
+    """Take the mean out of rows as they are, and return it."""
     mean = rows.mean(dim=0)
-    scatter = rows - mean
-    constant = (rows[0] == rows[-1]).nonzero()[:, 0]
-    scatter[:, constant[(rows[:, constant] == rows[0, constant]).all(0)]] = 0
-    return mean, scatter
+    candidates = (rows[0] == rows[-1]).nonzero()[:, 0]
+    constant = candidates[(rows[:, candidates] == rows[0, candidates]).all(0)]
+    rows -= mean
+    rows[:, constant] = 0
+    return mean
+
+
+def _parts(rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    most = max(ROWS_PER_BLOCK, NUMBERS_PER_BLOCK // max(1, rows.shape[1]))
+    parts: tuple[torch.Tensor, ...] = rows.split(most)
+    return parts
 
 
 def _scaled(scatter: torch.Tensor, count: int) -> torch.Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,8 +12,9 @@ import numpy.typing as npt
 import torch
 
 from audiogen_metrics.errors import DataError, InsufficientDataError
+from audiogen_metrics.functional.blocks import NUMBERS, Block, Read, clip_blocks, place_blocks
 from audiogen_metrics.functional.decomposition import singular_vectors
-from audiogen_metrics.functional.statistics import GaussianStatistics, centred
+from audiogen_metrics.functional.statistics import GaussianStatistics
 from audiogen_metrics.functional.student import student_quantile
 from audiogen_metrics.functional.validation import Array, float64_tensor
 
@@ -36,6 +37,9 @@ exponentially here: at this step its error is below float64's."""
 
 _FAR = 1e4
 """Of the largest singular value: beyond it, the logarithm is its first term to 1e-12."""
+
+_NEARLY_ZERO = 1e-5
+"""Trace of a matrix K up to which ``ln det(1 − K)`` is taken by two terms of its series: to 3e-11 of it."""
 
 EPSILON = 2.0**-52
 
@@ -130,19 +134,44 @@ def frechet_leave_one_out(
         raise DataError(f"counts add up to {sum(counts)} rows of {len(rows)}", fix="Count the rows of every clip")
     if rows.shape[1] != statistics.dimension:
         raise DataError(f"dimensions {rows.shape[1]} and {statistics.dimension} differ", fix="Use one backbone")
-    if len(rows) - max(counts) < 2:
-        raise InsufficientDataError("without its longest clip, a set has fewer than two rows", fix="Score more clips")
-    if root is None:
-        root = Root.of(GaussianStatistics.from_embeddings(rows), statistics)
-    mean, scatter = centred(rows)
-    axes = root.axes_of(scatter, statistics)
-    values = torch.empty(len(counts), dtype=torch.float64, device=rows.device)
-    starts = torch.tensor([0, *counts], dtype=torch.int64, device=rows.device).cumsum(0)[:-1]
-    for width in sorted(set(counts)):
-        clips = [index for index, count in enumerate(counts) if count == width]
-        places = starts[clips][:, None] + torch.arange(width, dtype=torch.int64, device=rows.device)
-        values[clips] = _without(scatter, axes, places, mean - statistics.mean, statistics)
-    return values
+    return frechet_without_each(clip_blocks(rows, counts), GaussianStatistics.from_embeddings(rows), statistics, root)
+
+
+def frechet_without_each(
+    blocks: Iterable[Block], whole: GaussianStatistics, ref: GaussianStatistics, root: Root | None = None
+) -> torch.Tensor:
+    """Return what `frechet_leave_one_out` does, for rows that come in blocks of whole clips.
+
+    Parameters
+    ----------
+    blocks
+        Rows of some clips, and how many rows each of them has.
+    whole, ref
+        Statistics of the rows of all blocks, and of the reference.
+    root
+        That of the statistics of both, if it is there already.
+
+    Raises
+    ------
+    DataError, InsufficientDataError
+        As there.
+    """
+    if whole.dimension != ref.dimension:
+        raise DataError(f"dimensions {whole.dimension} and {ref.dimension} differ", fix="Use one backbone")
+    found: list[torch.Tensor] = []
+    downdates, start = None, 0
+    for block in blocks:
+        for part, counts in clip_blocks(*block):
+            if (whole.count or 0) - max(counts) < 2:
+                raise InsufficientDataError(
+                    "without its longest clip, a set has fewer than two rows", fix="Score more clips"
+                )
+            if downdates is None:
+                downdates = _Downdates(whole, ref, Root.of(whole, ref) if root is None else root)
+            rows = float64_tensor(part, "gen", ndim=2).to(whole.mean.device)
+            found.append(downdates.without(rows, counts, start))
+            start += len(rows)
+    return torch.cat(found)
 
 
 class _Axes(NamedTuple):
@@ -179,35 +208,63 @@ class Root:
         """Return the root with *ref* as gen, from the same decomposition."""
         return Root(self.right, self.singular, self.left, ref.factor)
 
-    def axes_of(self, scatter: torch.Tensor, ref: GaussianStatistics) -> _Axes:
-        """Return where the centred rows of gen lie on the axes that are not lost to rounding."""
-        width, scale = max(len(self.left), len(self.right)), math.sqrt(len(scatter) - 1)
-        lost = max(1e-14, EPSILON * width) * (float(self.singular[0]) if len(self.singular) else 0.0)
-        known = self.singular > lost
-        left, singular, right = (part.to(scatter.device)[..., known] for part in (self.left, self.singular, self.right))
-        if len(self.factor) == len(scatter) and torch.equal(scatter / scale, self.factor.to(scatter.device)):
-            return _Axes(left, singular, 64 * EPSILON)
-        rows = scatter @ (ref.factor.to(scatter.device).T @ right) / (singular * scale)
-        ratio = float(singular[0] / singular[-1]) if len(singular) else 1.0
-        return _Axes(rows, singular, min(64 * EPSILON * ratio, 1e-6))
 
+class _Downdates:
+    """Fréchet distances between a set of which single clips are taken out, and a reference."""
 
-def _without(
-    scatter: torch.Tensor, axes: _Axes, places: torch.Tensor, shift: torch.Tensor, ref: GaussianStatistics
-) -> torch.Tensor:
-    """Return the distances without each clip whose rows are at ``places``, ``(clips, width)``."""
-    n, width = len(scatter), places.shape[1]
-    left = n - width
-    # Centring again after rows have left adds a term of rank one to the downdate.
-    weight = torch.eye(width, dtype=torch.float64, device=scatter.device) + 1 / left
-    taken = scatter[places]
-    gram = taken @ taken.mT
-    scale = 1 / (left - 1)
-    spread = (scatter.square().sum() - (gram * weight).sum((1, 2))) * scale
-    moved = shift - taken.sum(1) / left
-    root = math.sqrt((n - 1) * scale) * (axes.singular.sum() + _root_changes(axes, places, weight))
-    distance = moved.square().sum(1) + spread + ref.factor.square().sum() - 2 * root
-    return distance.clamp(min=0)
+    def __init__(self, whole: GaussianStatistics, ref: GaussianStatistics, root: Root) -> None:
+        assert whole.count is not None
+        self.count, self.mean, device = whole.count, whole.mean, whole.mean.device
+        self.shift = whole.mean - ref.mean.to(device)
+        self.scale = math.sqrt(whole.count - 1)
+        self.variances = whole.factor.square().sum(), ref.factor.to(device).square().sum()
+        self.factor = root.factor.to(device)
+        self.silent = (whole.factor == 0).all(0)
+        width = max(len(root.left), len(root.right))
+        lost = max(1e-14, EPSILON * width) * (float(root.singular[0]) if len(root.singular) else 0.0)
+        known = root.singular > lost
+        self.left, self.singular, right = (
+            part.to(device)[..., known.to(part.device)] for part in (root.left, root.singular, root.right)
+        )
+        # Where the rows lie on the axes that are not lost to rounding.
+        self.turn = ref.factor.to(device).T @ right / (self.singular * self.scale)
+        ratio = float(self.singular[0] / self.singular[-1]) if len(self.singular) else 1.0
+        self.slack = min(64 * EPSILON * ratio, 1e-6)
+
+    def without(self, rows: torch.Tensor, counts: Sequence[int], start: int) -> torch.Tensor:
+        """Return the distance without each of some clips, ``(clips,)``; their rows are those from ``start`` on."""
+        scatter = rows - self.mean
+        scatter[:, self.silent] = 0
+        axes = self.axes_of(scatter, start)
+        values = torch.empty(len(counts), dtype=torch.float64, device=rows.device)
+        starts = torch.tensor([0, *counts], dtype=torch.int64, device=rows.device).cumsum(0)[:-1]
+        for width in sorted(set(counts)):
+            clips = [index for index, count in enumerate(counts) if count == width]
+            places = starts[clips][:, None] + torch.arange(width, dtype=torch.int64, device=rows.device)
+            values[clips] = self.distances(scatter, axes, places)
+        return values
+
+    def axes_of(self, scatter: torch.Tensor, start: int) -> _Axes:
+        """Return where centred rows lie on the axes; where they are the factor itself, its vectors say so exactly."""
+        stop = start + len(scatter)
+        if len(self.factor) == self.count and torch.equal(scatter / self.scale, self.factor[start:stop]):
+            return _Axes(self.left[start:stop], self.singular, 64 * EPSILON)
+        return _Axes(scatter @ self.turn, self.singular, self.slack)
+
+    def distances(self, scatter: torch.Tensor, axes: _Axes, places: torch.Tensor) -> torch.Tensor:
+        """Return the distances without each clip whose rows are at ``places``, ``(clips, width)``."""
+        width = places.shape[1]
+        left = self.count - width
+        # Centring again after rows have left adds a term of rank one to the downdate.
+        weight = torch.eye(width, dtype=torch.float64, device=scatter.device) + 1 / left
+        taken = scatter[places]
+        gram = taken @ taken.mT
+        scale = 1 / (left - 1)
+        spread = (self.variances[0] * (self.count - 1) - (gram * weight).sum((1, 2))) * scale
+        moved = self.shift - taken.sum(1) / left
+        root = math.sqrt((self.count - 1) * scale) * (axes.singular.sum() + _root_changes(axes, places, weight))
+        distance: torch.Tensor = moved.square().sum(1) + spread + self.variances[1] - 2 * root
+        return distance.clamp(min=0)
 
 
 def _root_changes(axes: _Axes, places: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -229,7 +286,10 @@ def _root_changes(axes: _Axes, places: torch.Tensor, weight: torch.Tensor) -> to
     whole = basis.mT @ whole
     near, far = nodes[nodes <= _FAR * singular[0]], nodes[nodes > _FAR * singular[0]]
     logarithms = _log_of_one if whole.shape[1] == 1 else _log_of_several
-    total = logarithms(whole, rest, singular, near) @ near
+    width = whole.shape[1]
+    most = max(1, NUMBERS // (width * (width + 1) // 2 * len(singular)))
+    parts = zip(whole.split(most), rest.split(most), strict=True)
+    total = torch.cat([logarithms(part, left, singular, near) @ near for part, left in parts])
     # Far out the logarithm is its first term, and beyond the last node its integral is known.
     weights = (far / (1 + (far / singular[:, None]).square())).sum(1) * _STEP + singular.square() / nodes[-1]
     return (total * _STEP - whole.square().sum(1) @ weights) / math.pi
@@ -247,17 +307,32 @@ def _log_of_several(
     whole: torch.Tensor, rest: torch.Tensor, singular: torch.Tensor, nodes: torch.Tensor
 ) -> torch.Tensor:
     """Return ``ln det(1 − H(t) Hᵀ)``, ``(clips, nodes)``, of clips of several rows."""
-    unit = torch.eye(whole.shape[1], dtype=torch.float64, device=singular.device)
-    found = torch.empty(len(whole), len(nodes), dtype=torch.float64, device=singular.device)
-    for place, t in enumerate(nodes):
-        if t < singular[0]:
-            part = whole / (1 + (singular / t).square()).sqrt()
-            inside = torch.diag_embed(rest) + part @ part.mT
-        else:
-            part = whole / (1 + (t / singular).square()).sqrt()
-            inside = unit - part @ part.mT
-        found[:, place] = torch.linalg.slogdet(inside).logabsdet
-    return found
+    width = whole.shape[1]
+    first, second = torch.triu_indices(width, width, device=whole.device)
+    # What two rows of a clip make on each axis: the matrices of several nodes are then one product.
+    pairs = whole[:, first] * whole[:, second]
+    unit = torch.eye(width, dtype=torch.float64, device=whole.device)
+
+    def matrices(entries: torch.Tensor) -> torch.Tensor:
+        found = entries.new_empty(*entries.shape[:-1], width, width)
+        found[..., first, second] = found[..., second, first] = entries
+        return found
+
+    found = []
+    inner, outer = nodes[nodes < singular[0]], nodes[nodes >= singular[0]]
+    for part in inner.split(32):
+        entries = (pairs @ (1 / (1 + (singular[:, None] / part).square()))).mT
+        inside = torch.diag_embed(rest)[:, None] + matrices(entries)
+        found.append(torch.linalg.slogdet(inside).logabsdet)
+    for part in outer.split(32):
+        entries = (pairs @ (1 / (1 + (part / singular[:, None]).square()))).mT
+        traces = entries[..., first == second].sum(-1)
+        # Of a matrix that is nearly the unit, a determinant has few digits, and its logarithm a series.
+        logs = -traces - (entries.square() * (2 - (first == second).double())).sum(-1) / 2
+        large = traces > _NEARLY_ZERO
+        logs[large] = torch.linalg.slogdet(unit - matrices(entries[large])).logabsdet
+        found.append(logs)
+    return torch.cat(found, dim=1)
 
 
 def jackknife_error(without: torch.Tensor) -> float:
@@ -282,23 +357,44 @@ def inception_leave_one_out(logits: Array, parts: Sequence[npt.NDArray[np.int64]
         A split of one clip: without it there is none.
     """
     rows = float64_tensor(logits, "logits", ndim=2)
-    probabilities, logs = rows.softmax(1), rows.log_softmax(1)
-    own = (probabilities * logs).sum(1)
+    return inception_without_each(lambda places: rows[torch.from_numpy(places).to(rows.device)], parts)
+
+
+def inception_without_each(read: Read, parts: Sequence[npt.NDArray[np.int64]]) -> torch.Tensor:
+    """Return what `inception_leave_one_out` does, for logits that are read a part at a time.
+
+    Parameters
+    ----------
+    read
+        Gives the logits at some places, ``(places, classes)``.
+    parts
+        As there; together they are all places.
+    """
     if any(len(part) < 2 for part in parts):
         raise InsufficientDataError("a split has one clip", fix="Score at least twice as many clips as splits")
-    scores, changed = [], torch.empty(len(rows), dtype=torch.float64, device=rows.device)
+    width = read(parts[0][:1]).shape[1]
+    scores, changes = [], []
     for part in parts:
-        places = torch.from_numpy(part).to(rows.device)
-        n, marginal = len(places), probabilities[places].mean(0)
-        scores.append(float((own[places].mean() - torch.xlogy(marginal, marginal).sum()).exp()))
-        others = (n * marginal - probabilities[places]).clamp(min=0) / (n - 1)
-        sharpness = (own[places].sum() - own[places]) / (n - 1)
-        changed[places] = (sharpness - torch.xlogy(others, others).sum(1)).exp()
-    whole = torch.tensor(scores, dtype=torch.float64, device=rows.device)
-    for part, score in zip(parts, whole, strict=True):
-        places = torch.from_numpy(part).to(rows.device)
-        changed[places] = (whole.sum() - score + changed[places]) / len(parts)
-    return changed
+        own, total = [], torch.zeros(width, dtype=torch.float64, device="cpu")
+        for places in place_blocks(part, width):
+            rows = float64_tensor(read(places), "logits", ndim=2)
+            own.append((rows.softmax(1) * rows.log_softmax(1)).sum(1))
+            total = total.to(rows.device) + rows.softmax(1).sum(0)
+        sharp, n = torch.cat(own), len(part)
+        marginal = total / n
+        scores.append(float((sharp.mean() - torch.xlogy(marginal, marginal).sum()).exp()))
+        changed = []
+        for places, sharpness in zip(place_blocks(part, width), own, strict=True):
+            probabilities = float64_tensor(read(places), "logits", ndim=2).softmax(1)
+            others = (total - probabilities).clamp(min=0) / (n - 1)
+            kept = (sharp.sum() - sharpness) / (n - 1)
+            changed.append((kept - torch.xlogy(others, others).sum(1)).exp())
+        changes.append(torch.cat(changed))
+    found = torch.empty(sum(map(len, parts)), dtype=torch.float64, device=changes[0].device)
+    for part, score, changed_scores in zip(parts, scores, changes, strict=True):
+        places_of_part = torch.from_numpy(part).to(found.device)
+        found[places_of_part] = (math.fsum(scores) - score + changed_scores) / len(parts)
+    return found
 
 
 def mean_interval(totals: Array, counts: Array | None = None, seed: int = 0, level: float = 0.95) -> Interval:

@@ -6,7 +6,7 @@ import inspect
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from audiogen_metrics.backbones.base import Output
     from audiogen_metrics.citations import Citation
+    from audiogen_metrics.functional.blocks import Block
     from audiogen_metrics.functional.extrapolation import Extrapolation
     from audiogen_metrics.functional.pooled import Places
     from audiogen_metrics.functional.statistics import GaussianStatistics
@@ -50,6 +51,12 @@ class FeatureSource(Protocol):
 
     def rows(self, output: Output) -> torch.Tensor:
         """Return the rows of an output themselves, ``(rows, d)``."""
+
+    def blocks(self, output: Output, clips: Places | None = None) -> Iterator[Block]:
+        """Yield the rows of an output, some clips at a time, and how many rows each of these clips has.
+
+        Of the clips at some places only, in this order, where ``clips`` says which.
+        """
 
     def counts(self, output: Output) -> list[int]:
         """Return how many rows of an output each clip has; InsufficientDataError if that is not known."""
@@ -280,6 +287,13 @@ class Metric(ABC):
         """
         raise InsufficientDataError(f"what single clips do to {self.name} is not known")
 
+    def comparisons(self, gen: int, ref: int, *, ci: bool) -> int:
+        """Return how many pairs of rows are compared for so many rows, with an interval or without.
+
+        0 for a metric whose time grows with the rows and not with their pairs.
+        """
+        return 0
+
     @classmethod
     def fits_statistics(cls) -> bool:
         """Tell whether a statistics file can be its reference: moments and logits are what such a file keeps."""
@@ -330,7 +344,6 @@ class Metric(ABC):
         ref: Literal["sampled", "exact"] | None = None
         if "ref" in self.sides:
             try:
-                measured.ref.rows(self.output)
                 measured.ref.counts(self.output)
                 sides, ref = ["gen", "ref"], "sampled"
             except InsufficientDataError:

@@ -71,14 +71,13 @@ class Frechet(Metric):
 
     def leave_one_out(self, gen: FeatureSource, ref: FeatureSource, side: Side) -> torch.Tensor:
         """Return the distance without each clip; it is the same in both directions, and so is its root."""
-        from audiogen_metrics.functional.uncertainty import frechet_leave_one_out
+        from audiogen_metrics.functional.uncertainty import frechet_without_each
 
         statistics = gen.statistics(self.output), ref.statistics(self.output)
         root = _root(*statistics)
         if side == "gen":
-            return frechet_leave_one_out(gen.rows(self.output), statistics[1], gen.counts(self.output), root)
-        turned = root.turned(statistics[1])
-        return frechet_leave_one_out(ref.rows(self.output), statistics[0], ref.counts(self.output), turned)
+            return frechet_without_each(gen.blocks(self.output), *statistics, root)
+        return frechet_without_each(ref.blocks(self.output), *statistics[::-1], root.turned(statistics[1]))
 
     def scorer(self, pool: Pool) -> Callable[[Places, Places], float]:
         """Return the distance of parts of a pool that is decomposed once."""
@@ -115,11 +114,10 @@ class Frechet(Metric):
 
     def extrapolate(self, gen: FeatureSource, ref: FeatureSource, seed: int) -> Extrapolation:
         """Return the line over 1 / n."""
-        from audiogen_metrics.functional.extrapolation import extrapolate
+        from audiogen_metrics.functional.extrapolation import extrapolate_parts
 
-        rows, counts = gen.rows(self.output), gen.counts(self.output)
         statistics = ref.statistics(self.output), gen.statistics(self.output)
-        return extrapolate(rows, statistics[0], counts, seed, whole_gen=statistics[1])
+        return extrapolate_parts(lambda clips: gen.blocks(self.output, clips), len(gen), *statistics, seed)
 
     def warnings(self, score: Reported) -> list[str]:
         """Warn of fewer clips than dimensions: windows of one clip are alike and take no bias away."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from audiogen_metrics.backbones.base import Output
+    from audiogen_metrics.functional.blocks import Read
     from audiogen_metrics.functional.pooled import Places
     from audiogen_metrics.functional.uncertainty import Spread
     from audiogen_metrics.metrics.measuring.measured import Measured
@@ -59,9 +60,9 @@ class InceptionScore(Metric):
 
     def compute(self, gen: FeatureSource, ref: FeatureSource) -> Measurement:
         """Return mean and standard deviation over splits."""
-        from audiogen_metrics.functional import inception_score
+        from audiogen_metrics.functional.inception import inception_of
 
-        result = inception_score(gen.logits(), splits=self.splits, seed=self.seed)
+        result = inception_of(_reading(gen), len(gen), self.splits, self.seed)
         return Measurement(result.mean, result.std, {"splits": self.splits, "seed": self.seed})
 
     def whole(self) -> InceptionScore:
@@ -74,9 +75,9 @@ class InceptionScore(Metric):
 
     def leave_one_out(self, gen: FeatureSource, ref: FeatureSource, side: Side) -> torch.Tensor:
         """Return the score without each clip, which leaves its split."""
-        from audiogen_metrics.functional.uncertainty import inception_leave_one_out
+        from audiogen_metrics.functional.uncertainty import inception_without_each
 
-        return inception_leave_one_out(gen.logits(), self._parts(gen))
+        return inception_without_each(_reading(gen), self._parts(gen))
 
     def scorer(self, pool: Pool) -> Callable[[Places, Places], float]:
         """Return the score of parts of a set, each clip in its split of the whole set.
@@ -142,7 +143,7 @@ class InceptionScore(Metric):
         """Return the parts of the standard error of a score, or of its difference to another of the same clips."""
         import numpy as np
 
-        from audiogen_metrics.functional import inception_score
+        from audiogen_metrics.functional.inception import inception_of
         from audiogen_metrics.functional.uncertainty import Spread, jackknife
 
         both = [measured] if other is None else [measured, other]
@@ -155,7 +156,8 @@ class InceptionScore(Metric):
             return [jackknife(found[0] - found[1] if other is not None else found[0])]
         if self.splits > 1:
             splits = [
-                np.array(inception_score(each.gen.logits(), splits=self.splits, seed=self.seed).splits) for each in both
+                np.array(inception_of(_reading(each.gen), len(each.gen), self.splits, self.seed).splits)
+                for each in both
             ]
             scores = splits[0] - splits[1] if other is not None else splits[0]
             return [Spread(float(np.std(scores, ddof=1)) / math.sqrt(self.splits), self.splits - 1)]
@@ -184,3 +186,9 @@ class InceptionScore(Metric):
         from audiogen_metrics.functional.inception import inception_parts
 
         return inception_parts(len(gen), self.splits, self.seed)
+
+
+def _reading(gen: FeatureSource) -> Read:
+    """Return what reads the logits of some clips, by their places."""
+    ids = gen.clip_ids
+    return lambda places: gen.logits([ids[place] for place in places])

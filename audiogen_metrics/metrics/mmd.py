@@ -39,6 +39,10 @@ CHUNG = Citation(
 )
 
 
+LARGEST_MATRIX = 10_000
+"""Rows between which all kernels are kept for many deals of them (800 MB); of more, they are computed anew for each."""
+
+
 class Discrepancy(Metric):
     """What KID and KAD share: squared maximum mean discrepancies, which differ in their kernels."""
 
@@ -46,6 +50,10 @@ class Discrepancy(Metric):
     higher_is_better = False
     unbiased = True
     scale: ClassVar[float] = 1.0
+
+    def comparisons(self, gen: int, ref: int, *, ci: bool) -> int:
+        """Return those within both sets and between them; once more where clips are left out."""
+        return (1 + ci) * (gen**2 + ref**2 + gen * ref)
 
     @abstractmethod
     def kernel(self, gen: torch.Tensor, ref: torch.Tensor) -> Kernel:
@@ -66,6 +74,8 @@ class Discrepancy(Metric):
         from audiogen_metrics.functional.pooled import PooledKernel
 
         rows, start = rivals.pool.rows, sum(rivals.pool.sizes[:2])
+        if start > LARGEST_MATRIX:
+            return Metric.contest(self, rivals)
         systems, ref = rows[:start], rows[start:]
         kernel = self.kernel(systems, ref)
         pooled, to_ref = PooledKernel(kernel(systems, systems)), mean_kernel(systems, ref, kernel).cpu().numpy()
@@ -102,6 +112,13 @@ class KernelDistance(Discrepancy):
         """Return the mean over a hundred subsets of a thousand clips, as evaluators of images take it."""
         return {"subsets 100": replace(self, subsets=100)}
 
+    def comparisons(self, gen: int, ref: int, *, ci: bool) -> int:
+        """Return those of the subsets, where there are any and they are fewer than all."""
+        every = super().comparisons(gen, ref, ci=False)
+        size = min(self.subset_size, gen, ref)
+        once = every if self.subsets is None else min(every, 3 * self.subsets * size**2)
+        return once + ci * every
+
     def kernel(self, gen: torch.Tensor, ref: torch.Tensor) -> Kernel:
         """Return the cubic kernel, which does not depend on them."""
         from audiogen_metrics.functional.kernel import cubic
@@ -110,9 +127,13 @@ class KernelDistance(Discrepancy):
 
     def scorer(self, pool: Pool) -> Callable[[Places, Places], float]:
         """Return the score of all rows of parts of a pool, whose kernel is computed once."""
-        from audiogen_metrics.functional.kernel import cubic
+        from audiogen_metrics.functional.kernel import cubic, discrepancy
         from audiogen_metrics.functional.pooled import PooledKernel
 
+        if len(pool.rows) > LARGEST_MATRIX:
+            return lambda gen, ref: discrepancy(
+                pool.part(gen).rows(self.output), pool.part(ref).rows(self.output), cubic
+            )
         return PooledKernel(cubic(pool.rows, pool.rows)).value
 
     def rounding(self, pool: Pool) -> float:
@@ -139,6 +160,10 @@ class KernelAudioDistance(Discrepancy):
 
         rows = gen.rows(self.output), ref.rows(self.output)
         return Measurement(kernel_audio_distance(*rows, bandwidth=self.bandwidth).value)  # type: ignore[arg-type]
+
+    def comparisons(self, gen: int, ref: int, *, ci: bool) -> int:
+        """Return those of the kernel, and those of the passes over one set that find its median distance."""
+        return super().comparisons(gen, ref, ci=ci) + (1 + ci) * 3 * (ref if self.bandwidth == "ref" else gen) ** 2
 
     def kernel(self, gen: torch.Tensor, ref: torch.Tensor) -> Kernel:
         """Return the Gaussian kernel as wide as the median distance in one of the sets."""
@@ -176,6 +201,8 @@ class KernelAudioDistance(Discrepancy):
         """Return the score of parts of a pool, whose distances are computed once; each has a bandwidth of its own."""
         from audiogen_metrics.functional.pooled import PooledGaussian
 
+        if len(pool.rows) > LARGEST_MATRIX:
+            return Metric.scorer(self, pool)
         pooled = PooledGaussian(pool.rows)
         # Which set is which changes nothing but the width.
         order = 1 if self.bandwidth == "ref" else -1

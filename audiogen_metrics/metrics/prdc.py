@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from audiogen_metrics.citations import Citation
 from audiogen_metrics.errors import InsufficientDataError
 from audiogen_metrics.metrics.definition import FeatureSource, Interval, Measurement, Metric, option
+from audiogen_metrics.metrics.measuring.measured import GROUPS
 
 if TYPE_CHECKING:
     from audiogen_metrics.backbones.base import Output
@@ -42,6 +43,10 @@ class Neighbourhoods(Metric):
     output: ClassVar[Output] = "embeddings"
     higher_is_better = True
     worst: ClassVar[float | None] = 0.0
+
+    def comparisons(self, gen: int, ref: int, *, ci: bool) -> int:
+        """Return those within both sets and between them, in both directions."""
+        return (gen + ref) ** 2
 
     def compute(self, gen: FeatureSource, ref: FeatureSource) -> Measurement:
         """Return the one of the four that this metric is."""
@@ -87,6 +92,11 @@ class Density(Neighbourhoods):
     """How many neighbourhoods of the reference a generated clip lies in."""
 
     span: ClassVar[tuple[float, float]] = (0.0, math.inf)
+
+    def comparisons(self, gen: int, ref: int, *, ci: bool) -> int:
+        """Return those of the value, and of what groups of clips do to it on either side."""
+        return (1 + 2 * GROUPS * ci) * super().comparisons(gen, ref, ci=ci)
+
     name = "density"
     title = "Density"
     reading = "how densely the reference lies around generated clips; not bounded by 1"

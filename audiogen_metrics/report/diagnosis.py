@@ -234,13 +234,13 @@ def diagnose(evaluation: Evaluation, clips: int = 20) -> Diagnosis:
 
 def _clip_rows(features: EmbeddingSet) -> torch.Tensor:
     """Return one float64 row per clip: its embedding, or the mean of its windows."""
-    rows = [
-        clip["embeddings"] if "embeddings" in clip else clip["windows"].mean(dim=0)
-        for clip in features.features.values()
-    ]
-    if not rows:
+    if not len(features):
         raise InsufficientDataError("no clip is left")
-    return torch.stack(rows).double()
+    if "embeddings" in features.outputs:
+        return features.rows("embeddings").double()
+    return torch.stack(
+        [clip.mean(dim=0) for rows, counts in features.blocks("windows") for clip in rows.split(counts)]
+    ).double()
 
 
 def _embedding_recipe(evaluation: Evaluation) -> Recipe:

@@ -556,12 +556,11 @@ def _scale(measure: Measure, clean: EmbeddingSet, seed: int) -> float:
     elif kind.needs == "pairs":
         # Each clip against the next one in a random order: no clip meets itself.
         strangers = dict(zip(order, order[1:] + order[:1], strict=True))
-        shuffled = EmbeddingSet({clip_id: clean.features[strangers[clip_id]] for clip_id in clean.clip_ids})
-        scale = measure.value(shuffled, clean)
+        scale = measure.value(clean.renamed({clip_id: strangers[clip_id] for clip_id in clean.clip_ids}), clean)
     elif kind.needs == "moments":
         scale = float(clean.statistics(kind.output).factor.square().sum())
     else:
-        copies = [EmbeddingSet(dict.fromkeys(clean.clip_ids, clean.features[clip])) for clip in order[:COPIED_CLIPS]]
+        copies = [clean.renamed(dict.fromkeys(clean.clip_ids, clip)) for clip in order[:COPIED_CLIPS]]
         scale = math.fsum(measure.value(copied, clean) for copied in copies) / len(copies)
     if not scale > 0:
         raise InsufficientDataError(

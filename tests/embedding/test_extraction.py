@@ -19,7 +19,7 @@ from audiogen_metrics.audio.files import AudioFolder, scan
 from audiogen_metrics.audio.preparation import Preprocessing, prepare
 from audiogen_metrics.backbones.base import Backbone, Features, Output
 from audiogen_metrics.backbones.yamnet import YAMNet
-from audiogen_metrics.embedding import extraction, passes
+from audiogen_metrics.embedding import extraction, lanes, passes
 from audiogen_metrics.embedding.extraction import EmbeddingSet, Extraction, ExtractionOptions, extract
 from audiogen_metrics.errors import AudioFileError, DataError, NumericsError
 from tests.conftest import write_tone
@@ -102,7 +102,7 @@ def test_memory_bounds_do_not_matter(
 ) -> None:
     folder = scan(small[0])
     unbounded = run(folder, backbone)
-    monkeypatch.setattr(passes if limit == "MAX_BATCH_SAMPLES" else extraction, limit, 20_000)
+    monkeypatch.setattr(passes if limit == "MAX_BATCH_SAMPLES" else lanes, limit, 20_000)
     assert_same(unbounded, run(folder, backbone), rel=1e-5)
 
 

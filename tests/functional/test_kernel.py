@@ -8,7 +8,7 @@ import torch
 
 from audiogen_metrics.errors import DataError, InsufficientDataError
 from audiogen_metrics.functional import distances as blocks
-from audiogen_metrics.functional import kernel_audio_distance, kernel_distance, manifold
+from audiogen_metrics.functional import kernel, kernel_audio_distance, kernel_distance, manifold
 
 
 def rows(n: int, d: int, seed: int) -> torch.Tensor:
@@ -157,3 +157,39 @@ def test_what_cannot_be_compared() -> None:
         manifold(rows(5, 3, 0), rows(9, 3, 0))
     with pytest.raises(DataError, match="no bandwidth"):
         kernel_audio_distance(rows(9, 3, 0), torch.ones(9, 3))
+
+
+@pytest.mark.parametrize("count", [2, 3, 40, 41, 500])
+@pytest.mark.parametrize("kind", ["spread", "equal", "two values", "many zeros", "wide"])
+def test_middle_values_are_those_of_a_sorted_list(monkeypatch: pytest.MonkeyPatch, count: int, kind: str) -> None:
+    """Found by their leading bits, however few of them may be kept."""
+    monkeypatch.setattr(kernel, "LISTED_PAIRS", 3)
+    values = rows(count, 1, 3)[:, 0].square()
+    if kind == "equal":
+        values = torch.full_like(values, 0.7)
+    elif kind == "two values":
+        values = torch.where(torch.arange(count, device="cpu") < count // 2, 1.0, 1.0 + 2**-52).double()
+    elif kind == "many zeros":
+        values[: count // 2 + 1] = 0
+    elif kind == "wide":
+        values = values.pow(100)
+    ordered = values.sort().values
+    expected = float(ordered[(count - 1) // 2]), float(ordered[count // 2])
+    assert kernel.middle_values(lambda: values.split(7), count) == expected
+
+
+def test_a_bandwidth_does_not_depend_on_how_it_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    ref = rows(90, 5, 1)
+    listed = kernel.gaussian(ref)
+    monkeypatch.setattr(kernel, "LISTED_PAIRS", 10)
+    assert kernel.gaussian(ref) == listed
+
+
+def test_fewer_rows_at_a_time_where_there_are_many_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    gen, ref = rows(60, 5, 0), rows(50, 5, 2)
+    expected = kernel_distance(gen, ref).value, kernel_audio_distance(gen, ref).value, *manifold(gen, ref)
+    monkeypatch.setattr(blocks, "NUMBERS", 150)
+    assert blocks.rows_at_once(50) == 3
+    assert blocks.rows_at_once(10**9) == 1
+    found = kernel_distance(gen, ref).value, kernel_audio_distance(gen, ref).value, *manifold(gen, ref)
+    assert found == pytest.approx(expected, rel=1e-11)

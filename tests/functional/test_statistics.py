@@ -61,6 +61,7 @@ def test_blocks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> Non
     data = rows(500, 7)
     whole = GaussianStatistics.from_embeddings(data)
     monkeypatch.setattr(statistics, "ROWS_PER_BLOCK", 64)
+    monkeypatch.setattr(statistics, "NUMBERS_PER_BLOCK", 1)
     torch.testing.assert_close(
         GaussianStatistics.from_embeddings(data).covariance, whole.covariance, rtol=1e-12, atol=0
     )

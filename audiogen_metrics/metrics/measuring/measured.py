@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from audiogen_metrics.backbones.base import Output
+    from audiogen_metrics.functional.blocks import Block
     from audiogen_metrics.functional.extrapolation import Extrapolation
     from audiogen_metrics.functional.pooled import Places
     from audiogen_metrics.functional.statistics import GaussianStatistics
@@ -289,6 +290,11 @@ class _Tied:
         blocks = self.source.rows(output).split(self.source.counts(output))
         return torch.cat([blocks[place] for unit in self.units for place in unit])
 
+    def blocks(self, output: Output, clips: Places | None = None) -> Iterator[Block]:
+        from audiogen_metrics.functional.blocks import clip_blocks
+
+        return clip_blocks(self.rows(output), self.counts(output), clips)
+
     def counts(self, output: Output) -> list[int]:
         counts = self.source.counts(output)
         return [sum(counts[place] for place in unit) for unit in self.units]
@@ -321,6 +327,11 @@ class _Prompted:
         blocks = self.source.rows(output).split(self.source.counts(output))
         own = dict(zip(self.source.clip_ids, blocks, strict=True))
         return torch.cat([own[self.prompts[clip]] for clip in self.clip_ids])
+
+    def blocks(self, output: Output, clips: Places | None = None) -> Iterator[Block]:
+        from audiogen_metrics.functional.blocks import clip_blocks
+
+        return clip_blocks(self.rows(output), self.counts(output), clips)
 
     def counts(self, output: Output) -> list[int]:
         counts = dict(zip(self.source.clip_ids, self.source.counts(output), strict=True))

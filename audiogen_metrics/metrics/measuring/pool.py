@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from audiogen_metrics.errors import InsufficientDataError
+from audiogen_metrics.functional.blocks import Block, clip_blocks
 from audiogen_metrics.functional.statistics import GaussianStatistics
 
 if TYPE_CHECKING:
@@ -74,6 +75,10 @@ class Part:
         if output != self.pool.output:
             raise InsufficientDataError(f"there are no {output} in this pool", fix=f"Use its {self.pool.output}")
         return torch.cat([self.pool.blocks[place] for place in self.clips])
+
+    def blocks(self, output: Output, clips: Places | None = None) -> Iterator[Block]:
+        """Yield the rows of all or some of the clips, some at a time, and how many rows each of these has."""
+        return clip_blocks(self.rows(output), self.counts(output), clips)
 
     def statistics(self, output: Output) -> GaussianStatistics:
         """Return mean and covariance of the rows."""

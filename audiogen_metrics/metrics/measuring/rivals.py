@@ -66,7 +66,6 @@ class Rivals:
         if "ref" not in metric.sides or metric.needs != "moments":
             return None
         try:
-            self.a.ref.rows(metric.output)
             self.a.ref.counts(metric.output)
         except InsufficientDataError:
             return self.a.ref.statistics(metric.output)
