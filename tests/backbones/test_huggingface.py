@@ -434,10 +434,10 @@ class TestEveryWayIn:
     def test_metrics_on_several_networks(self, folder: Callable[[str], Path], small: tuple[Path, Path]) -> None:
         name = f"hf:{folder('wav2vec2')}"
         asked = f"fd@{name}@layer=1,fd@{name},FAD@{name}@frames,fd"
-        report = score(*small, metrics=asked, protocol="yamnet", draws=0)
+        report = score(*small, metrics=asked, protocol="yamnet", ci=False)
         expected = ["fd_hf_wav2vec2_layer_1", "fd_hf_wav2vec2", "fd_yamnet", "fad_hf_wav2vec2_frames"]
         assert sorted(report) == sorted(expected)
-        assert report["fd_yamnet"].value == score(*small, metrics="fd", protocol="yamnet", draws=0)["fd"].value
+        assert report["fd_yamnet"].value == score(*small, metrics="fd", protocol="yamnet", ci=False)["fd"].value
 
     def test_what_it_does_not_give(self, folder: Callable[[str], Path], small: tuple[Path, Path]) -> None:
         name = f"hf:{folder('wav2vec2')}"
