@@ -23,8 +23,8 @@ from audiogen_metrics.audio.preflight import ClipFacts  # noqa: E402
 from audiogen_metrics.backbones.panns import Cnn14At16k  # noqa: E402
 from audiogen_metrics.embedding.cache import CachedClip, ClipFeatures  # noqa: E402
 from audiogen_metrics.embedding.lanes import ExtractionOptions, Lane  # noqa: E402
-from audiogen_metrics.embedding.memo import HashMemo, digest_of, identity_of, memo_folder  # noqa: E402
 from audiogen_metrics.evaluation.networks import find_networks  # noqa: E402
+from audiogen_metrics.file_hashes import HashMemo, digest_of, identity_of, memo_folder  # noqa: E402
 from audiogen_metrics.protocols import get_protocol  # noqa: E402
 from tests.checkpoints import write_panns, write_vggish  # noqa: E402
 
