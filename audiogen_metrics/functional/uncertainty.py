@@ -136,7 +136,7 @@ def frechet_leave_one_out(
     if root is None:
         root = Root.of(GaussianStatistics.from_embeddings(rows), statistics)
     mean, scatter = centred(rows)
-    axes = root.axes_of(scatter, statistics)
+    axes = root.axes_of(scatter, statistics, len(rows))
     values = torch.empty(len(counts), dtype=torch.float64, device=rows.device)
     starts = torch.tensor([0, *counts], dtype=torch.int64, device=rows.device).cumsum(0)[:-1]
     for width in sorted(set(counts)):
@@ -162,33 +162,28 @@ class Root:
     ----------
     left, singular, right
         ``U (k, r)``, ``s (r,)`` and ``V (m, r)``.
-    factor
-        ``F_gen (k, d)``.
     """
 
     left: torch.Tensor
     singular: torch.Tensor
     right: torch.Tensor
-    factor: torch.Tensor
 
     @classmethod
     def of(cls, gen: GaussianStatistics, ref: GaussianStatistics) -> Root:
         """Decompose the root of two sets."""
-        return cls(*singular_vectors(gen.factor, ref.factor.to(gen.factor.device)), gen.factor)
+        return cls(*singular_vectors(gen.factor, ref.factor.to(gen.factor.device)))
 
-    def turned(self, ref: GaussianStatistics) -> Root:
-        """Return the root with *ref* as gen, from the same decomposition."""
-        return Root(self.right, self.singular, self.left, ref.factor)
+    def turned(self) -> Root:
+        """Return the root with ref as gen."""
+        return Root(self.right, self.singular, self.left)
 
-    def axes_of(self, scatter: torch.Tensor, ref: GaussianStatistics) -> _Axes:
-        """Return where the centred rows of gen lie on the axes that are not lost to rounding."""
-        width, scale = max(len(self.left), len(self.right)), math.sqrt(len(scatter) - 1)
+    def axes_of(self, scatter: torch.Tensor, ref: GaussianStatistics, count: int) -> _Axes:
+        """Return where centred rows, of ``count`` in gen, lie on the axes that are not lost to rounding."""
+        width = max(len(self.left), len(self.right))
         lost = max(1e-14, EPSILON * width) * (float(self.singular[0]) if len(self.singular) else 0.0)
         known = self.singular > lost
-        left, singular, right = (part.to(scatter.device)[..., known] for part in (self.left, self.singular, self.right))
-        if len(self.factor) == len(scatter) and torch.equal(scatter / scale, self.factor.to(scatter.device)):
-            return _Axes(left, singular, 64 * EPSILON)
-        rows = scatter @ (ref.factor.to(scatter.device).T @ right) / (singular * scale)
+        singular, right = self.singular[known].to(scatter.device), self.right[:, known].to(scatter.device)
+        rows = scatter @ (ref.factor.to(scatter.device).T @ right) / (singular * math.sqrt(count - 1))
         ratio = float(singular[0] / singular[-1]) if len(singular) else 1.0
         return _Axes(rows, singular, min(64 * EPSILON * ratio, 1e-6))
 

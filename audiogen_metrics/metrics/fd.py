@@ -77,8 +77,7 @@ class Frechet(Metric):
         root = _root(*statistics)
         if side == "gen":
             return frechet_leave_one_out(gen.rows(self.output), statistics[1], gen.counts(self.output), root)
-        turned = root.turned(statistics[1])
-        return frechet_leave_one_out(ref.rows(self.output), statistics[0], ref.counts(self.output), turned)
+        return frechet_leave_one_out(ref.rows(self.output), statistics[0], ref.counts(self.output), root.turned())
 
     def scorer(self, pool: Pool) -> Callable[[Places, Places], float]:
         """Return the distance of parts of a pool that is decomposed once."""
