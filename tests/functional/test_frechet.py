@@ -140,3 +140,5 @@ def test_overflow_is_an_error_not_infinity() -> None:
     for gen in (far, wide):
         with pytest.raises(NumericsError, match="Check the scale"):
             frechet_distance(gen, near)
+    with pytest.raises(NumericsError, match="did not converge"):
+        frechet_distance(wide, wide)
