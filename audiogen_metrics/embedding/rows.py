@@ -211,9 +211,9 @@ class _Column:
             return self.whole()[torch.from_numpy(places)]
         taken = torch.empty((len(places), *self.shape), dtype=self.dtype, device="cpu")
         buffer, size = taken.numpy().reshape(-1).view(np.uint8).data, self.row_bytes
-        breaks = np.flatnonzero(np.diff(places) != 1) + 1
+        begins = np.flatnonzero(np.diff(places, prepend=-2) != 1)
         with self._lock:
-            for start, stop in pairwise([0, *breaks.tolist(), len(places)]):
+            for start, stop in pairwise([*begins.tolist(), len(places)]):
                 self._file.seek(int(places[start]) * size)
                 self._file.readinto(buffer[start * size : stop * size])  # type: ignore[attr-defined]
         return taken

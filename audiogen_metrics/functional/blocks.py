@@ -72,7 +72,7 @@ def runs(starts: Places, counts: Places) -> Places:
     [5, 6, 0, 1, 2]
     """
     offsets = np.repeat(starts - (counts.cumsum() - counts), counts)
-    return offsets + np.arange(int(counts.sum()))
+    return (offsets + np.arange(int(counts.sum()))).astype(np.int64, copy=False)
 
 
 def place_blocks(places: Places, width: int) -> Iterator[Places]:

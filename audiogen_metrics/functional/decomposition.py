@@ -7,6 +7,9 @@ everywhere: Householder's reflections, and bidiagonalisation.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 
@@ -23,7 +26,8 @@ def triangle(rows: torch.Tensor) -> torch.Tensor:
     """Return the R of the QR decomposition of ``rows`` ``(n, d)``, ``(min(n, d), d)``: ``RᵀR = rowsᵀ rows``."""
     count, dimension = rows.shape
     if rows.device.type != "cpu" or count < dimension or count * dimension**2 < LARGE:
-        return torch.linalg.qr(rows, mode="r").R
+        factor: torch.Tensor = torch.linalg.qr(rows, mode="r").R
+        return factor
     from scipy.linalg import lapack
 
     columns = np.array(rows.detach().numpy(), order="F")
@@ -57,23 +61,28 @@ def compact(rows: torch.Tensor) -> torch.Tensor:
 
 def nuclear_norm(left: torch.Tensor, right: torch.Tensor) -> float:
     """Return the sum of the singular values of ``left rightᵀ``."""
-    try:
+    with _converging():
         if left.device.type != "cpu":
             return float(torch.linalg.svdvals(left @ right.T).sum())
-        product = left.detach().numpy() @ right.detach().numpy().T
-        return float(np.linalg.svd(product, compute_uv=False).sum())
-    except (RuntimeError, np.linalg.LinAlgError) as error:
-        raise NumericsError(f"singular values did not converge ({error})", fix="Check the embeddings") from error
+        return float(np.linalg.svd(left.detach().numpy() @ right.detach().numpy().T, compute_uv=False).sum())
 
 
 def singular_vectors(left: torch.Tensor, right: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return ``U (k, r)``, ``s (r,)`` and ``V (m, r)`` with ``U diag(s) Vᵀ = left rightᵀ``, ``r = min(k, m)``."""
-    try:
+    with _converging():
         if left.device.type != "cpu":
             u, s, vh = torch.linalg.svd(left @ right.T, full_matrices=False)
-            return u, s, vh.T
-        product = left.detach().numpy() @ right.detach().numpy().T
-        u, s, vh = map(torch.from_numpy, np.linalg.svd(product, full_matrices=False))
+        else:
+            product = left.detach().numpy() @ right.detach().numpy().T
+            u, s, vh = map(torch.from_numpy, np.linalg.svd(product, full_matrices=False))
         return u, s, vh.T
+
+
+@contextmanager
+def _converging() -> Iterator[None]:
+    """Make an error of ours of what does not converge, as an infinite product does not; numpy warns of it besides."""
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            yield
     except (RuntimeError, np.linalg.LinAlgError) as error:
         raise NumericsError(f"singular values did not converge ({error})", fix="Check the embeddings") from error

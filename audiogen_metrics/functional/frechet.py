@@ -78,7 +78,7 @@ def frechet_distance(gen: GaussianStatistics, ref: GaussianStatistics) -> Freche
     gen_factor, ref_factor = gen.factor, ref.factor.to(gen.factor.device)
     mean_term = float((gen.mean - ref.mean.to(gen.mean.device)).square().sum())
     traces = float(gen_factor.square().sum() + ref_factor.square().sum())
-    covariance_term = traces - 2 * nuclear_norm(gen_factor, ref_factor)
+    covariance_term = traces - 2 * nuclear_norm(gen_factor, ref_factor) if math.isfinite(traces) else math.nan
     # AM–GM makes the term ≥ 0; below it there can only be rounding, which is far under 1e-9 of the traces.
     if not (math.isfinite(mean_term) and covariance_term >= -1e-9 * traces):
         raise NumericsError(

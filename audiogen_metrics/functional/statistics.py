@@ -90,10 +90,8 @@ class GaussianStatistics:
         for block in blocks:
             given = as_tensor(block, "embeddings")
             for part in _parts(given) if given.ndim == 2 else (given,):
-                rows = float64_tensor(part, "embeddings", ndim=2)
-                if len(rows) == 0:
-                    continue
-                found = cls._of(rows) if found is None else found._with(rows)
+                if part.shape[:1] != (0,):
+                    found = cls._of(part) if found is None else found._with(part)
         if found is None:
             raise InsufficientDataError("there are no embeddings", fix="Pass at least one row")
         return found
@@ -187,16 +185,20 @@ class GaussianStatistics:
             )
 
     @classmethod
-    def _of(cls, rows: torch.Tensor) -> GaussianStatistics:
+    def _of(cls, part: torch.Tensor) -> GaussianStatistics:
+        rows = float64_tensor(part, "embeddings", ndim=2)
         count, (mean, scatter) = len(rows), centred(rows)
+        del rows  # a second copy would be held through the decomposition
         return cls(mean, _scaled(scatter[:0] if count == 1 else scatter, count), count)
 
-    def _with(self, rows: torch.Tensor) -> GaussianStatistics:
+    def _with(self, part: torch.Tensor) -> GaussianStatistics:
         """Return the statistics with more rows, by one decomposition."""
+        rows = float64_tensor(part, "embeddings", ndim=2)
         self._require_width(rows)
         together = torch.cat([self.factor, rows.to(self.factor.device), self.mean[None]])
+        del rows  # a second copy would be held through the decomposition
         mean = _centre(together[len(self.factor) : -1])
-        return self._joined(mean, together, len(rows))
+        return self._joined(mean, together, len(part))
 
     def merge(self, other: GaussianStatistics) -> GaussianStatistics:
         """Return the statistics of both sets together, exactly, as if fitted to all rows at once.

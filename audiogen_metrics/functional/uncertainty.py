@@ -159,7 +159,7 @@ def frechet_without_each(
     if whole.dimension != ref.dimension:
         raise DataError(f"dimensions {whole.dimension} and {ref.dimension} differ", fix="Use one backbone")
     found: list[torch.Tensor] = []
-    downdates, start = None, 0
+    downdates = None
     for block in blocks:
         for part, counts in clip_blocks(*block):
             if (whole.count or 0) - max(counts) < 2:
@@ -169,8 +169,7 @@ def frechet_without_each(
             if downdates is None:
                 downdates = _Downdates(whole, ref, Root.of(whole, ref) if root is None else root)
             rows = float64_tensor(part, "gen", ndim=2).to(whole.mean.device)
-            found.append(downdates.without(rows, counts, start))
-            start += len(rows)
+            found.append(downdates.without(rows, counts))
     return torch.cat(found)
 
 
@@ -190,23 +189,20 @@ class Root:
     ----------
     left, singular, right
         ``U (k, r)``, ``s (r,)`` and ``V (m, r)``.
-    factor
-        ``F_gen (k, d)``.
     """
 
     left: torch.Tensor
     singular: torch.Tensor
     right: torch.Tensor
-    factor: torch.Tensor
 
     @classmethod
     def of(cls, gen: GaussianStatistics, ref: GaussianStatistics) -> Root:
         """Decompose the root of two sets."""
-        return cls(*singular_vectors(gen.factor, ref.factor.to(gen.factor.device)), gen.factor)
+        return cls(*singular_vectors(gen.factor, ref.factor.to(gen.factor.device)))
 
-    def turned(self, ref: GaussianStatistics) -> Root:
-        """Return the root with *ref* as gen, from the same decomposition."""
-        return Root(self.right, self.singular, self.left, ref.factor)
+    def turned(self) -> Root:
+        """Return the root with ref as gen."""
+        return Root(self.right, self.singular, self.left)
 
 
 class _Downdates:
@@ -218,24 +214,21 @@ class _Downdates:
         self.shift = whole.mean - ref.mean.to(device)
         self.scale = math.sqrt(whole.count - 1)
         self.variances = whole.factor.square().sum(), ref.factor.to(device).square().sum()
-        self.factor = root.factor.to(device)
         self.silent = (whole.factor == 0).all(0)
         width = max(len(root.left), len(root.right))
         lost = max(1e-14, EPSILON * width) * (float(root.singular[0]) if len(root.singular) else 0.0)
         known = root.singular > lost
-        self.left, self.singular, right = (
-            part.to(device)[..., known.to(part.device)] for part in (root.left, root.singular, root.right)
-        )
+        self.singular, right = (part[..., known].to(device) for part in (root.singular, root.right))
         # Where the rows lie on the axes that are not lost to rounding.
         self.turn = ref.factor.to(device).T @ right / (self.singular * self.scale)
         ratio = float(self.singular[0] / self.singular[-1]) if len(self.singular) else 1.0
         self.slack = min(64 * EPSILON * ratio, 1e-6)
 
-    def without(self, rows: torch.Tensor, counts: Sequence[int], start: int) -> torch.Tensor:
-        """Return the distance without each of some clips, ``(clips,)``; their rows are those from ``start`` on."""
+    def without(self, rows: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
+        """Return the distance without each of some clips, ``(clips,)``, by their rows."""
         scatter = rows - self.mean
         scatter[:, self.silent] = 0
-        axes = self.axes_of(scatter, start)
+        axes = _Axes(scatter @ self.turn, self.singular, self.slack)
         values = torch.empty(len(counts), dtype=torch.float64, device=rows.device)
         starts = torch.tensor([0, *counts], dtype=torch.int64, device=rows.device).cumsum(0)[:-1]
         for width in sorted(set(counts)):
@@ -243,13 +236,6 @@ class _Downdates:
             places = starts[clips][:, None] + torch.arange(width, dtype=torch.int64, device=rows.device)
             values[clips] = self.distances(scatter, axes, places)
         return values
-
-    def axes_of(self, scatter: torch.Tensor, start: int) -> _Axes:
-        """Return where centred rows lie on the axes; where they are the factor itself, its vectors say so exactly."""
-        stop = start + len(scatter)
-        if len(self.factor) == self.count and torch.equal(scatter / self.scale, self.factor[start:stop]):
-            return _Axes(self.left[start:stop], self.singular, 64 * EPSILON)
-        return _Axes(scatter @ self.turn, self.singular, self.slack)
 
     def distances(self, scatter: torch.Tensor, axes: _Axes, places: torch.Tensor) -> torch.Tensor:
         """Return the distances without each clip whose rows are at ``places``, ``(clips, width)``."""
@@ -292,7 +278,8 @@ def _root_changes(axes: _Axes, places: torch.Tensor, weight: torch.Tensor) -> to
     total = torch.cat([logarithms(part, left, singular, near) @ near for part, left in parts])
     # Far out the logarithm is its first term, and beyond the last node its integral is known.
     weights = (far / (1 + (far / singular[:, None]).square())).sum(1) * _STEP + singular.square() / nodes[-1]
-    return (total * _STEP - whole.square().sum(1) @ weights) / math.pi
+    changes: torch.Tensor = (total * _STEP - whole.square().sum(1) @ weights) / math.pi
+    return changes
 
 
 def _log_of_one(whole: torch.Tensor, rest: torch.Tensor, singular: torch.Tensor, nodes: torch.Tensor) -> torch.Tensor:

@@ -77,7 +77,7 @@ class Frechet(Metric):
         root = _root(*statistics)
         if side == "gen":
             return frechet_without_each(gen.blocks(self.output), *statistics, root)
-        return frechet_without_each(ref.blocks(self.output), *statistics[::-1], root.turned(statistics[1]))
+        return frechet_without_each(ref.blocks(self.output), *statistics[::-1], root.turned())
 
     def scorer(self, pool: Pool) -> Callable[[Places, Places], float]:
         """Return the distance of parts of a pool that is decomposed once."""

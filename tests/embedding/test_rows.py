@@ -84,6 +84,17 @@ def test_sets_of_some_clips_in_another_order() -> None:
 
 
 @pytest.mark.usefixtures("kept")
+def test_clips_without_rows() -> None:
+    given = clips(counts=[0, 2, 0])
+    found = EmbeddingSet(given)
+    assert found.select(["clip2", "clip0"]).rows("windows").shape == (0, 3)
+    assert [counts for _, counts in found.select(["clip0"]).blocks("windows")] == [[0]]
+    assert found.select([]).counts("windows") == []
+    with pytest.raises(InsufficientDataError, match="no clip is left"):
+        found.select([]).rows("windows")
+
+
+@pytest.mark.usefixtures("kept")
 def test_a_clip_under_several_names() -> None:
     given = clips()
     renamed = EmbeddingSet(given).renamed({"x": "clip3", "y": "clip0", "z": "clip3"})

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from audiogen_metrics import score
 from audiogen_metrics.embedding.reference import GivenFeatures
 from audiogen_metrics.metrics import mmd
 from audiogen_metrics.metrics.definition import Metric
@@ -46,6 +49,19 @@ def test_what_takes_seconds_is_not_announced(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_statistics_alone_have_no_cost() -> None:
     assert cost(Measured(KernelDistance(), given(90_000), GivenFeatures(())), ci=True) == ""
+
+
+def test_a_run_says_it_on_stderr(
+    small: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    score(*small, metrics="kid", protocol="yamnet", draws=0)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(module, "FEWEST_OPERATIONS", 1)
+    monkeypatch.setattr(module, "rate", lambda: 1.0)
+    report = score(*small, metrics="kid,fd", protocol="yamnet", draws=0)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("agm: kid_yamnet: kid compares rows with all others, ")
+    assert not any("compares rows" in text for text in (*report.warnings, *report.problems)), "time is no finding"
 
 
 def test_this_machine_multiplies() -> None:
