@@ -5,7 +5,7 @@ or less. They are off by at most ``δ = c ε λmax``; so is a root ``√λ`` by 
 path could be taken where the sum of these stays below 1e-9 of the distance. Prints that for YAMNet's windows of the
 examples and, with the FILE of `benchmarks.others_references`, for rows drawn from each of FMA-Pop's covariances against
 that covariance: with ``c = 1``, which is a hope, with ``c = d``, which is a bound, and how far the eigenvalues are off
-in fact. Two minutes on one core.
+in fact. A minute on one core.
 """
 
 from __future__ import annotations
