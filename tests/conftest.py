@@ -85,20 +85,23 @@ def _servers() -> Iterator[dict[tuple[str, ...], forked.Server]]:
 
 @pytest.fixture
 def start_agm(_servers: dict[tuple[str, ...], forked.Server]) -> Iterator[Start]:
-    """Begin a command line in a process of its own that has torch loaded already, where the system can fork one."""
+    """Begin a command line, or code, in a process of its own that has torch loaded already, where one can be forked."""
     with contextlib.ExitStack() as running:
 
         def start(
-            *arguments: str | Path, cwd: str | Path | None = None, env: Mapping[str, str] | None = None
+            *arguments: str | Path,
+            cwd: str | Path | None = None,
+            env: Mapping[str, str] | None = None,
+            code: str = "",
         ) -> forked.Forked | subprocess.Popen[str]:
             environment = dict(os.environ if env is None else env)
-            modules = forked.MODELS if arguments[0] in forked.OF_MODELS else forked.SCORING
+            modules = forked.LIBRARIES if code else forked.modules(str(arguments[0]))
             if forked.AVAILABLE and modules not in _servers:
                 _servers[modules] = forked.Server(modules)
-            server = _servers.get(modules)
+            server, words = _servers.get(modules), [*map(str, arguments)]
             if server is not None and forked.at_start(environment) == server.environment:
-                return running.enter_context(server.start([*map(str, arguments)], cwd or Path.cwd(), environment))
-            command = [*AGM, *map(str, arguments)]
+                return running.enter_context(server.start(words, cwd or Path.cwd(), environment, code))
+            command = [*([sys.executable, "-c", code] if code else AGM), *words]
             pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
             return running.enter_context(subprocess.Popen(command, text=True, cwd=cwd, env=environment, **pipes))
 
@@ -107,7 +110,7 @@ def start_agm(_servers: dict[tuple[str, ...], forked.Server]) -> Iterator[Start]
 
 @pytest.fixture
 def agm(start_agm: Start) -> Run:
-    """Run the command line as `start_agm` begins it, to its end."""
+    """Run a command line, or code, as `start_agm` begins it, to its end."""
 
     def run(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
         process = start_agm(*arguments, **options)

@@ -21,13 +21,15 @@ import sys
 import tempfile
 import threading
 import traceback
+import types
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, NoReturn, Self
 
+LIBRARIES = ("scipy.linalg", "scipy.stats", "soundfile", "safetensors.torch", "tqdm", "torch")
 SCORING = (
-    *("scipy.linalg", "scipy.stats", "soundfile", "safetensors.torch", "tqdm", "torch"),
+    *LIBRARIES,
     *("audiogen_metrics.cli.main", "audiogen_metrics.evaluation", "audiogen_metrics.backbones.yamnet"),
     *("audiogen_metrics.embedding.passes", "audiogen_metrics.report.html"),
 )
@@ -36,11 +38,13 @@ MODELS = (
     *("transformers.models.clap.modeling_clap", "transformers.models.roberta.tokenization_roberta"),
     *("transformers.models.speecht5.modeling_speecht5", "diffusers.models", "diffusers.schedulers.scheduling_ddim"),
 )
-OF_MODELS = ("generate", "finetune", "convert", "clap", "doctor")
-"""The commands that load `MODELS`."""
-
 AVAILABLE = sys.platform == "linux"
 REQUEST_BYTES = 2**20
+
+
+def modules(name: str) -> tuple[str, ...]:
+    """Return what a command loads."""
+    return MODELS if name in ("generate", "finetune", "convert", "clap", "doctor") else SCORING
 
 
 def at_start(environment: Mapping[str, str]) -> dict[str, str]:
@@ -63,9 +67,9 @@ class Server:
         self.line.close()
         self.process.wait(timeout=30)
 
-    def start(self, arguments: list[str], folder: str | Path, environment: Mapping[str, str]) -> Forked:
-        """Begin a command."""
-        request = json.dumps({"arguments": arguments, "folder": str(folder), "environment": dict(environment)})
+    def start(self, arguments: list[str], folder: str | Path, environment: Mapping[str, str], code: str = "") -> Forked:
+        """Begin a command, or a program of its own."""
+        request = json.dumps([arguments, str(folder), dict(environment), code])
         streams = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 - `Forked` closes them
         news, told = os.pipe()
         socket.send_fds(self.line, [request.encode()], [*(stream.fileno() for stream in streams), told])
@@ -125,8 +129,8 @@ class Forked:
         return out, err
 
 
-def serve(line: socket.socket) -> None:
-    """Fork at each request and tell of each end; return in the children, which are the commands then."""
+def serve(line: socket.socket) -> str:
+    """Fork at each request and tell of each end; return in the children, which are the commands then, with the code."""
     waiting = select.poll()
     waiting.register(line, select.POLLIN)
     running: dict[int, tuple[int, int]] = {}
@@ -144,7 +148,7 @@ def serve(line: socket.socket) -> None:
                 sys.exit()
             process = os.fork()
             if not process:
-                return become(streams, **json.loads(content))
+                return become(streams, *json.loads(content))
             for stream in streams[:2]:
                 os.close(stream)
             end = os.pidfd_open(process)
@@ -159,8 +163,8 @@ def tell(descriptor: int, number: int) -> None:
         os.write(descriptor, number.to_bytes(4, signed=True))
 
 
-def become(streams: list[int], arguments: list[str], folder: str, environment: dict[str, str]) -> None:
-    """Take the streams, the folder, the environment and the arguments of a command."""
+def become(streams: list[int], arguments: list[str], folder: str, environment: dict[str, str], code: str) -> str:
+    """Take the streams, the folder, the environment and the arguments of a command; return its code."""
     for number, stream in enumerate(streams[:2], 1):
         os.dup2(stream, number)
     for stream in streams:
@@ -169,13 +173,18 @@ def become(streams: list[int], arguments: list[str], folder: str, environment: d
     os.environ.update(environment)
     os.chdir(folder)
     sys.path[0] = folder  # as `python -m` has it
-    sys.argv = ["agm", *arguments]
+    sys.argv = ["-c" if code else "agm", *arguments]
+    return code
 
 
-def command() -> int:
-    """Run the command as `python -m audiogen_metrics` would; return its exit code."""
+def command(code: str) -> int:
+    """Run code as `python -c` would, or `python -m audiogen_metrics`; return the exit code."""
     try:
-        runpy.run_module("audiogen_metrics", run_name="__main__", alter_sys=True)
+        if code:
+            sys.modules["__main__"] = main = types.ModuleType("__main__")
+            exec(compile(code, "<string>", "exec"), main.__dict__)
+        else:
+            runpy.run_module("audiogen_metrics", run_name="__main__", alter_sys=True)
     except SystemExit as end:
         if end.code is None or isinstance(end.code, int):
             return end.code or 0
@@ -204,5 +213,5 @@ if __name__ == "__main__":
     gc.freeze()  # a collection in a child would copy all of it
     sys.path.insert(0, "")
     with socket.socket(fileno=int(sys.argv[1])) as line:
-        serve(line)
-    leave(command())
+        program = serve(line)
+    leave(command(program))

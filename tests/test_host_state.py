@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +18,7 @@ from audiogen_metrics.backbones.yamnet import YAMNet
 from audiogen_metrics.evaluation.run import score_named
 from audiogen_metrics.precision import full_precision
 from audiogen_metrics.protocols import PROTOCOLS
+from tests.conftest import Run
 from tests.golden.write import WEIGHED, recipes, write_weights
 
 pytestmark = pytest.mark.filterwarnings(
@@ -176,15 +175,21 @@ print(*state())
 """
 
 
-def run(code: str) -> str:
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture
+def run(agm: Run) -> Callable[[str], str]:
+    """Run a host's code where torch is as it is after its import."""
+
+    def run(code: str) -> str:
+        done = agm(code=code)
+        assert done.returncode == 0, done.stderr
+        return str(done.stdout)
+
+    return run
 
 
 @pytest.mark.skipif(not hasattr(torch.backends, "fp32_precision"), reason="torch before 2.9 has the older flags only")
 @pytest.mark.parametrize("setter", SETTERS)
-def test_products_are_exact_and_the_host_gets_its_settings_back(setter: str) -> None:
+def test_products_are_exact_and_the_host_gets_its_settings_back(run: Callable[[str], str], setter: str) -> None:
     found = run(PROBE.format(setter=setter)).splitlines()
     assert found[0] == "0 1"
     untouched = PROBE.split("print(YAMNet")[0] + PROBE.split("so.\n")[1]
