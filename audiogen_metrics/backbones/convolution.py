@@ -108,7 +108,9 @@ class Winograd(Multiplies):
         parts = []
         for some in columns.split(TILES_TOGETHER):
             given = torch.bmm(self.inputs.expand(len(some), -1, -1), some)
-            products = grouped(F.pad(given, (0, 0, 0, 0, 0, TILES_TOGETHER - len(some))), self.weight)[: len(some)]
+            if len(some) < TILES_TOGETHER:
+                given = F.pad(given, (0, 0, 0, 0, 0, TILES_TOGETHER - len(some)))
+            products = grouped(given, self.weight)[: len(some)]
             parts.append(torch.bmm(self.outputs.expand(len(some), -1, -1), products))
         back = torch.cat(parts) if len(parts) > 1 else parts[0]
         apart = back.unflatten(0, (batch, down, across)).unflatten(3, (self.tile, self.tile))
