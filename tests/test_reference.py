@@ -127,6 +127,19 @@ def test_tf32_alone_is_a_warning(built):
     assert machine_differences(plain, plain, "a", "b") == machine_differences(stamps, stamps, "a", "b") == []
 
 
+def test_an_engine_of_products_alone_is_a_warning(built):
+    stamps = [stamp["backbone"] for stamp in built.stamps.values()]
+    plain = [{name: value for name, value in stamp.items() if name != "products"} for stamp in stamps]
+    faster = [{**stamp, "products": "onednn"} for stamp in plain]
+    elsewhere = [{**stamp, "device_type": "cuda"} for stamp in plain]
+    told = "with products by oneDNN, b by torch: scores may differ by 1e-5"
+    assert machine_differences(faster, plain, "a", "b") == [f"a {told}"]
+    assert machine_differences(faster, elsewhere, "a", "b") == [
+        "a on cpu, b on cuda: scores may differ by 1e-5 relative"
+    ]
+    assert machine_differences(faster, faster, "a", "b") == machine_differences(plain, plain, "a", "b") == []
+
+
 def test_damage_is_found(small, saved):
     content = bytearray(saved.read_bytes())
     for name, changed in {

@@ -99,7 +99,9 @@ class Winograd(Multiplies):
         columns = tiles.permute(4, 5, 0, 2, 3, 1).reshape(len(self.inputs), -1)
         products = self.multiply((self.inputs @ columns).unflatten(1, (-1, channels)), self.weight)
         back = (self.outputs @ products.flatten(1)).unflatten(1, (batch, -1, across, len(self.bias)))
-        return back.unflatten(0, (self.tile, self.tile)).permute(2, 3, 0, 4, 1, 5).flatten(3, 4).flatten(1, 2)
+        apart = back.unflatten(0, (self.tile, self.tile)).permute(2, 3, 0, 4, 1, 5)
+        joined: torch.Tensor = apart.flatten(3, 4).flatten(1, 2)
+        return joined
 
     def _together(self, tiles: torch.Tensor, grouped: Grouped) -> torch.Tensor:
         """Return the same, all products of 64 tiles in one call: tiles that lack are zeros."""
@@ -108,11 +110,14 @@ class Winograd(Multiplies):
         parts = []
         for some in columns.split(TILES_TOGETHER):
             given = torch.bmm(self.inputs.expand(len(some), -1, -1), some)
-            products = grouped(F.pad(given, (0, 0, 0, 0, 0, TILES_TOGETHER - len(some))), self.weight)[: len(some)]
+            if len(some) < TILES_TOGETHER:
+                given = F.pad(given, (0, 0, 0, 0, 0, TILES_TOGETHER - len(some)))
+            products = grouped(given, self.weight)[: len(some)]
             parts.append(torch.bmm(self.outputs.expand(len(some), -1, -1), products))
         back = torch.cat(parts) if len(parts) > 1 else parts[0]
         apart = back.unflatten(0, (batch, down, across)).unflatten(3, (self.tile, self.tile))
-        return apart.permute(0, 1, 3, 2, 4, 5).flatten(3, 4).flatten(1, 2)
+        joined: torch.Tensor = apart.permute(0, 1, 3, 2, 4, 5).flatten(3, 4).flatten(1, 2)
+        return joined
 
 
 class Pointwise(Multiplies):

@@ -33,7 +33,7 @@ TILES_TOGETHER = 64
 """Rows of each product of `Grouped`. oneDNN lays weights out for a number of rows, and would lay them out anew, in 20
 times the time of the product, for another."""
 
-_NO_CHANGE = ("none", [], "")
+_NO_CHANGE: tuple[str, list[float], str] = ("none", [], "")
 """What follows a product inside oneDNN: nothing."""
 
 _EXACT = 1e-6

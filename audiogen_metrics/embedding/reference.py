@@ -34,8 +34,8 @@ MAX_HEADER = 100_000_000
 """The largest header that safetensors reads."""
 
 MACHINE_SETTINGS = frozenset({"device_type", "tf32", "cudnn", "products", "transformers"})
-"""In these, file and run may differ: a device changes scores by 1e-5 relative, TF32 by 1.3e-3, a version of
-transformers as a rule by less; all is said."""
+"""In these, file and run may differ: a device or an engine of products changes scores by 1e-5 relative, TF32 by 1.3e-3,
+a version of transformers as a rule by less; all is said."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -411,6 +411,10 @@ def machine_differences(
     devices = [", ".join(sorted({str(settings["device_type"]) for settings in side})) for side in (first, second)]
     if devices[0] != devices[1]:
         found.append(f"{this} on {devices[0]}, {that} on {devices[1]}: scores may differ by 1e-5 relative")
+    # Networks that never choose an engine say nothing, nor does torch's own.
+    engines = ["oneDNN" if any("products" in settings for settings in side) else "torch" for side in (first, second)]
+    if devices[0] == devices[1] and engines[0] != engines[1]:
+        found.append(f"{this} with products by {engines[0]}, {that} by {engines[1]}: scores may differ by 1e-5")
     rounded = ["with" if any(settings.get("tf32") for settings in side) else "without" for side in (first, second)]
     if rounded[0] != rounded[1]:
         found.append(f"{this} {rounded[0]} TF32, {that} {rounded[1]}: scores may differ by 1.3e-3 relative")
