@@ -48,10 +48,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """Each command's module, which is imported when it is called, and its line in the help."""
 
 
-class _Subcommands(argparse._SubParsersAction):
+class _Subcommands(argparse._SubParsersAction):  # type: ignore[type-arg]  # generic in the stubs alone
     """The commands of `COMMANDS`, whose lines in the help stand there."""
 
-    def add_parser(self, name: str, **options: Any) -> argparse.ArgumentParser:  # type: ignore[override]
+    def add_parser(self, name: str, **options: Any) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().add_parser(name, help=COMMANDS[name][1], **options)
         return parser
 
