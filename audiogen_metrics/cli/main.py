@@ -48,7 +48,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """Each command's module, which is imported when it is called, and its line in the help."""
 
 
-class _Subcommands(argparse._SubParsersAction):  # type: ignore[type-arg]  # takes none when it runs
+class _Subcommands(argparse._SubParsersAction):  # type: ignore[type-arg]  # generic in the stubs alone
     """The commands of `COMMANDS`, whose lines in the help stand there."""
 
     def add_parser(self, name: str, **options: Any) -> argparse.ArgumentParser:
