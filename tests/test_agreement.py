@@ -330,6 +330,7 @@ def test_wrong_names_on_the_command_line(table: Path, ratings: Path, capsys: pyt
         assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_scores_of_clips_from_a_run(
     small: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -364,6 +365,7 @@ def simulation(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     return agreement
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["normal", "five steps", "t(3)"])
 def test_intervals_hold_what_they_say(simulation: Any, kind: str) -> None:
     """Of eight systems and a correlation of 0.5: not below 91 %, whatever the coefficient."""
@@ -371,6 +373,7 @@ def test_intervals_hold_what_they_say(simulation: Any, kind: str) -> None:
     assert all(float(share) >= 91 for share in shares), shares
 
 
+@pytest.mark.slow
 def test_two_metrics_that_agree_equally_are_rarely_told_apart(simulation: Any) -> None:
     """Williams' t finds a difference in 8 to 22 % of such runs with Spearman; see docs/agreement.md."""
     for n in (10, 40):

@@ -78,6 +78,7 @@ def test_a_batch_at_once_is_prepared_as_files_are(
         assert difference.max() <= 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resampler", ["torchaudio", "resampy"])
 @pytest.mark.parametrize("rate", [44_100, 44_101, 999_983])
 def test_rows_are_resampled_as_single_clips(resampler: resampling.Resampler, rate: int) -> None:
@@ -146,6 +147,7 @@ class TestWithoutValues:
         assert (found.shape, found.dtype, found.device.type) == (expected.shape, torch.float32, device)
         assert (lost.shape, lost.device.type) == ((len(given),), device)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", NETWORKS)
     def test_networks(self, device: str, name: str) -> None:
         network, samples = next((network, samples) for known, network, samples in without_values() if known == name)

@@ -23,6 +23,7 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     return calibration
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("metric", "n"), [("is", 20), ("kl", 10)])
 def test_few_clips_are_enough_for_an_interval(benchmark: Any, metric: str, n: int) -> None:
     """The interval of IS had no width at n = 20; that of KL, without a bootstrap, holds 89 % at n = 10."""
@@ -31,6 +32,7 @@ def test_few_clips_are_enough_for_an_interval(benchmark: Any, metric: str, n: in
     assert 0.92 <= found["covered"] <= 0.975, found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pairing", ["pairs", "half", "none"])
 def test_chance_is_ruled_out_as_often_as_p_says(benchmark: Any, pairing: str) -> None:
     """About 1 in 20 of one distribution; what is expected by chance is the expected score."""
@@ -42,6 +44,7 @@ def test_chance_is_ruled_out_as_often_as_p_says(benchmark: Any, pairing: str) ->
     assert found["halves_gen"] == pytest.approx(found["halves_ref"], rel=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shared", [0.5, None])
 def test_chance_is_ruled_out_where_gen_differs(benchmark: Any, shared: float | None) -> None:
     """By a shift of one standard deviation on every axis, in every run."""
@@ -53,6 +56,7 @@ def test_chance_is_ruled_out_where_gen_differs(benchmark: Any, shared: float | N
     assert benchmark.Dealt("apart", "fd", draw).measure(20)["found"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shared", [0.5, None])
 def test_neither_of_two_systems_that_are_as_far_is_better(benchmark: Any, shared: float | None) -> None:
     """Permutation alone finds one better in more than half of the runs; where one is wider, that is found."""
@@ -68,6 +72,7 @@ def test_a_larger_system_is_not_better(benchmark: Any) -> None:
     assert found["either"] <= 0.05, found
 
 
+@pytest.mark.slow
 def test_none_of_five_systems_that_are_as_far_is_better(benchmark: Any) -> None:
     """The rule for two systems finds one better among the ten pairs in a fifth of the tables."""
     shifts = (1.0,) * 5

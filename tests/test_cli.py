@@ -33,6 +33,7 @@ def test_score_prints_the_table_and_nothing_else(agm: Run, small: tuple[Path, Pa
     assert "\r" not in done.stderr  # no progress bar off a terminal
 
 
+@pytest.mark.slow
 def test_score_json_and_every_option(agm: Run, small: tuple[Path, Path], tmp_path: Path) -> None:
     output = tmp_path / "out" / "scores.json"
     options = ("-m", "fd,kl", "--batch-size", "4", "--workers", "1", "--pairing", "id", "--limit", "8", "--strict")
@@ -59,6 +60,7 @@ def test_without_a_reference(small: tuple[Path, Path], capsys: pytest.CaptureFix
         assert "fd_yamnet" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_several_systems_against_one_reference(
     small: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -161,6 +163,7 @@ def test_fail_if_exits_5_and_still_gives_the_result(agm: Run, small: tuple[Path,
     assert "1e+09" not in done.stderr
 
 
+@pytest.mark.slow
 def test_named_metrics_must_be_computable(agm: Run, small: tuple[Path, Path]) -> None:
     limited = ("score", *small, *YAMNET, "--limit", "5")
     assert agm(*limited).returncode == 0
@@ -201,6 +204,7 @@ def test_given_weights_must_be_used_and_there(agm: Run, small: tuple[Path, Path]
     assert agm("score", *small, "--weights", "vggish=nowhere.pth").returncode == 2
 
 
+@pytest.mark.slow
 def test_an_unwritable_output_does_not_lose_the_result(agm: Run, small: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = agm("score", *small, *YAMNET, "-m", "kl", "-o", tmp_path / "file" / "scores.txt")
@@ -221,6 +225,7 @@ def test_list(agm: Run, what: str, format_: str, tmp_path: Path) -> None:
     assert (tmp_path / "list").read_text() == done.stdout
 
 
+@pytest.mark.slow
 def test_cache_info(agm: Run, small: tuple[Path, Path]) -> None:
     assert "empty" in agm("cache", "info").stdout
     assert agm("score", *small, *YAMNET).returncode == 0
@@ -241,6 +246,7 @@ def test_cache_info(agm: Run, small: tuple[Path, Path]) -> None:
     assert "b.safetensors" in json.loads(agm("cache", "info", "--format", "json").stdout)["spaces"][0]["damaged"]
 
 
+@pytest.mark.slow
 def test_doctor(agm: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     done = agm("doctor")
     assert done.returncode == 0, done.stdout
@@ -308,6 +314,7 @@ def test_console_scripts(name: str) -> None:
     assert done.stdout.startswith("audiogen-metrics ")
 
 
+@pytest.mark.slow
 def test_names_with_spaces_and_leading_dashes(agm: Run, small: tuple[Path, Path], tmp_path: Path) -> None:
     odd = [shutil.copytree(folder, tmp_path / name) for folder, name in zip(small, ("- gen", "ref é"), strict=True)]
     done = agm("score", *YAMNET, "-m", "fd", "--", odd[0].name, odd[1].name, cwd=tmp_path)

@@ -57,6 +57,7 @@ class TestStats:
         assert refused.returncode == 3
         assert "protocol yamnet, and this run has audioldm" in refused.stderr
 
+    @pytest.mark.slow
     def test_errors(self, small, tmp_path, capsys):
         (tmp_path / "file").write_text("")
         build = ["stats", "build", str(small[1]), *FAST, "-o"]
@@ -98,6 +99,7 @@ class TestEmbed:
 
 
 class TestFormats:
+    @pytest.mark.slow
     def test_csv(self, agm, small):
         done = agm("score", *small, *FAST, "--format", "csv")
         rows = list(csv.DictReader(io.StringIO(done.stdout)))
@@ -107,6 +109,7 @@ class TestFormats:
         assert rows[2]["n_ref"] == ""
         assert "warning:" in done.stderr
 
+    @pytest.mark.slow
     def test_markdown(self, agm, small, tmp_path):
         done = agm("score", *small, *FAST, "--format", "markdown", "-o", tmp_path / "scores.md")
         assert done.stdout == ""
@@ -114,6 +117,7 @@ class TestFormats:
         assert text.startswith("| score | value |")
         assert "- note: YAMNet scores are not comparable" in text
 
+    @pytest.mark.slow
     def test_latex(self, small, capsys):
         awkward = small[0].with_name("50%_of {them}")
         shutil.move(small[0], awkward)
@@ -136,6 +140,7 @@ class TestFormats:
         assert str(report.citations()[0]).startswith("Kullback, Solomon; Leibler, Richard A. On Information")
         assert "  year         = {1951}," in report.citations()[0].bibtex()
 
+    @pytest.mark.slow
     def test_html_of_notebooks(self, small):
         hostile = small[0].with_name("<b>gen")
         shutil.move(small[0], hostile)
@@ -175,6 +180,7 @@ class TestCache:
         assert list(embeddings_folder().iterdir()) == []
         assert prune(embeddings_folder(), 1, everything=True).files == 0
 
+    @pytest.mark.slow
     def test_young_shards_and_leftovers(self, filled):
         space = filled[0].parent
         leftover = space / ".abc.safetensors.123.tmp"
@@ -186,6 +192,7 @@ class TestCache:
         with pytest.raises(UsageError, match="may be in use"):
             prune(embeddings_folder(), 0)
 
+    @pytest.mark.slow
     def test_verify(self, agm, filled):
         assert main(["cache", "verify"]) == 0
         content = bytearray(filled[0].read_bytes())
@@ -197,6 +204,7 @@ class TestCache:
         assert str(filled[0]) in damaged.stdout
         assert "checksum mismatch" in damaged.stdout
 
+    @pytest.mark.slow
     def test_pruning_under_a_reader(self, filled):
         """A shard that goes away between the listing and the reading is only a miss."""
         space = filled[0].parent

@@ -36,6 +36,7 @@ def test_each_option_changes_one_field_of_the_recipe() -> None:
         assert ("32 kHz" in found) == (recipe.metric != "fad")
 
 
+@pytest.mark.slow
 def test_base_scores_changes_and_shares_fit_together(small: Folders) -> None:
     comparison = compare_protocols(*small, base="yamnet")
     plain = score(*small, protocol="yamnet")
@@ -57,6 +58,7 @@ def test_base_scores_changes_and_shares_fit_together(small: Folders) -> None:
     assert "not computed on vggish" in str(comparison)
 
 
+@pytest.mark.slow
 def test_one_name_has_three_directions(small: Folders) -> None:
     rows = {row.name: row.score.value for row in compare_protocols(*small, base="yamnet").by_score()["kl_yamnet"]}
     other = score(*small, protocol="yamnet", metrics="kl_reverse")["kl_reverse"].value
@@ -64,6 +66,7 @@ def test_one_name_has_three_directions(small: Folders) -> None:
     assert rows["both directions"] == pytest.approx(rows["yamnet"] + other)
 
 
+@pytest.mark.slow
 def test_scores_that_need_prompts_are_computed_with_them(small: Folders, tmp_path: Path) -> None:
     with warnings.catch_warnings(action="ignore"):
         weights = {"clap": write_tiny(tmp_path / "tiny") / "clap"}
@@ -74,6 +77,7 @@ def test_scores_that_need_prompts_are_computed_with_them(small: Folders, tmp_pat
     assert found["clap_htsat_unfused"][0].score.value == known
 
 
+@pytest.mark.slow
 def test_each_network_runs_once_per_distinct_preprocessing(small: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
     clips = 0
     original = YAMNet.__call__
@@ -108,6 +112,7 @@ def test_missing_weights_of_the_base_and_needless_weights_are_errors(small: Fold
         compare_protocols(*small, base="yamnet", weights={"mert": "x"})
 
 
+@pytest.mark.slow
 def test_command_line(agm: Run, small: Folders, tmp_path: Path) -> None:
     common = ("protocols", "compare", *small, "--base", "yamnet")
     table = agm(*common)

@@ -158,17 +158,14 @@ def definition(name: str) -> type[Metric]:
     return METRICS.get(name)
 
 
+SLOW = ("kl_segments", "kl_sigmoid", "pq", "kad_windows", "clap")  # whose networks are large
 # One network, several columns or directions: one of them stands for all at the door.
 STOOD_FOR = ("pc", "ce", "cu", "clap_best", "kl_segments_reverse", "kl_segments_both")
 
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow) if name == "kl_segments" else name
-        for name in NAMES
-        if name not in STOOD_FOR
-    ],
+    [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in NAMES if name not in STOOD_FOR],
 )
 class TestEveryDoor:
     def test_score_its_schema_and_verify(self, name, folders, place, tmp_path) -> None:

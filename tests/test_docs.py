@@ -84,6 +84,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", EXAMPLES, ids=name_of)
 def test_python_examples_run(
     page: Path, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -139,6 +140,7 @@ def test_flags_exist(page: Path) -> None:
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z_-]*", text)) <= known
 
 
+@pytest.mark.slow
 def test_tables_show_what_the_demo_prints(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The table in README and quick start is the tool's own, up to the last digits, which kernels may change."""
     assert place.is_dir()

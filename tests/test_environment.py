@@ -62,6 +62,7 @@ def test_rank_that_does_not_fit(
         assert "RANK" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_empty_world_size_is_one_process(agm: Run, small: tuple[Path, Path]) -> None:
     done = agm("score", *small, *YAMNET, env={**os.environ, "WORLD_SIZE": "", "RANK": "", "LOCAL_RANK": ""})
     assert done.returncode == 0, done.stderr
@@ -109,6 +110,7 @@ def stranger(*arguments: str | Path, **environment: str) -> subprocess.Completed
 SETS = ("score", EXAMPLES / "generated", EXAMPLES / "reference", "--limit", "12", *YAMNET)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="passwd is POSIX")
 def test_no_home(tmp_path: Path) -> None:
     for arguments in LIGHT:
@@ -125,6 +127,7 @@ def test_no_home(tmp_path: Path) -> None:
     assert (tmp_path / "page.html").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="passwd is POSIX")
 def test_no_home_and_all_folders_given(tmp_path: Path) -> None:
     folders = {"AGM_CACHE_DIR": str(tmp_path / "cache"), "AGM_WEIGHTS_DIR": str(tmp_path / "weights")}
@@ -145,6 +148,7 @@ def test_every_protocol_without_a_home() -> None:
 BAD = {"a file": "{}/file/cache", "too long": "{}/" + 300 * "x", "a device": "/dev/null/cache"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BAD)
 def test_a_cache_that_cannot_be_written_is_said_once(
     kind: str,

@@ -39,6 +39,7 @@ def tones(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "start"),
     [
@@ -64,6 +65,7 @@ def test_a_format_that_is_named_wins(tones):
     assert json.loads(output.read_text())["protocol"] == "yamnet"
 
 
+@pytest.mark.slow
 def test_a_report_is_a_collection(report):
     assert list(report) == ["fd_yamnet", "fad_yamnet", "is_yamnet", "kl_yamnet"]
     assert len(report) == 4

@@ -116,6 +116,7 @@ FORMS: dict[str, Callable[[Path, dict[str, np.ndarray]], ClipSet]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # webdataset leaves its shard open
 @pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("form", FORMS)
@@ -149,6 +150,7 @@ def test_both_sides_one_rate_for_all_and_a_mono_clip(ref: Path, folder: Path, cl
     assert found.manifest.sample_rate == RATE
 
 
+@pytest.mark.slow
 def test_content_is_cached_whatever_it_is_called(clips: dict[str, np.ndarray]) -> None:
     seen: list[Evaluation] = []
     options = {**OPTIONS, "sample_rate": RATE, "observe": seen.append}
@@ -267,6 +269,7 @@ def test_bad_clips_are_skipped_as_bad_files_are(ref: Path, clips: dict[str, np.n
         score(given, ref, strict=True, **OPTIONS)
 
 
+@pytest.mark.slow
 def test_pairs_prompts_limits_and_suffixes(folder: Path, clips: dict[str, np.ndarray], ref: Path) -> None:
     given = {name: (samples, RATE) for name, samples in clips.items()}
     options = {**OPTIONS, "limit": 3, "prompts": dict.fromkeys(clips, "rain")}
@@ -351,6 +354,7 @@ def test_noise_in_place_of_an_archive(tmp_path: Path) -> None:
         open_clips(tmp_path / "a.tar")
 
 
+@pytest.mark.slow
 def test_the_page_has_clips_from_memory_and_archives(folder: Path, clips: dict[str, np.ndarray], ref: Path) -> None:
     shard = archived(folder.parent / "ref.tar", ref)
     players = []
@@ -360,6 +364,7 @@ def test_the_page_has_clips_from_memory_and_archives(folder: Path, clips: dict[s
     assert players[0] == players[1] >= 8
 
 
+@pytest.mark.slow
 def test_a_run_is_repeated_where_its_clips_are_there(folder: Path, clips: dict[str, np.ndarray], ref: Path) -> None:
     file, shard = folder.parent / "report.json", archived(folder.parent / "gen.tar", folder)
     score(shard, ref, **OPTIONS).to_json(file)
@@ -373,6 +378,7 @@ def test_a_run_is_repeated_where_its_clips_are_there(folder: Path, clips: dict[s
     assert not verify(file, gen=given).equal
 
 
+@pytest.mark.slow
 def test_whoever_scores_folders_takes_the_others_too(folder: Path, clips: dict[str, np.ndarray], ref: Path) -> None:
     given = {name: (samples, RATE) for name, samples in clips.items()}
     shard = archived(folder.parent / "ref.tar", ref)
@@ -399,6 +405,7 @@ def test_a_report_on_several_shards_is_repeated(folder: Path, ref: Path) -> None
     assert verify(place / "report.json").equal
 
 
+@pytest.mark.slow
 def test_protocols_are_compared_on_given_clips(clips: dict[str, np.ndarray], ref: Path) -> None:
     given = {name: (samples, RATE) for name, samples in clips.items()}
     found = compare_protocols(given, ref, base="yamnet")

@@ -91,6 +91,7 @@ def values(small: tuple[Path, Path], protocol: str, weights: dict[str, Path], **
     return {name: (found.value, found.std, found.ci95) for name, found in report.scores.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("host", HOSTS)
 def test_scores_and_cache_on_yamnet(small: tuple[Path, Path], host: str, workers: int, tmp_path: Path) -> None:
@@ -187,6 +188,7 @@ def run(agm: Run) -> Callable[[str], str]:
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(torch.backends, "fp32_precision"), reason="torch before 2.9 has the older flags only")
 @pytest.mark.parametrize("setter", SETTERS)
 def test_products_are_exact_and_the_host_gets_its_settings_back(run: Callable[[str], str], setter: str) -> None:

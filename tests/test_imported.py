@@ -120,6 +120,7 @@ def test_av_benchmark(caches):
     assert set(asked.scores) == {"fd_panns", "fd_passt", "kid_panns", "kid_passt"}
 
 
+@pytest.mark.slow
 def test_what_agm_embed_writes(small, tmp_path):
     """Embedded once, scored without the audio: the numbers of the run with the audio."""
     for name, folder in zip(("gen", "ref"), small, strict=True):
@@ -220,6 +221,7 @@ def embedded(small, tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_archives_of_agm_embed(embedded):
     """Both formats hold the same, and may be mixed."""
     found = [
@@ -231,6 +233,7 @@ def test_archives_of_agm_embed(embedded):
     assert found[0].backbones["yamnet"]["name"] == "yamnet"
 
 
+@pytest.mark.slow
 def test_score_ids_are_those_of_score(small, tmp_path):
     """And so are the options of metrics: KL of av-benchmark has no epsilon."""
     weights = {
@@ -251,6 +254,7 @@ def test_score_ids_are_those_of_score(small, tmp_path):
     assert found["kl_panns"].details["eps"] == 0
 
 
+@pytest.mark.slow
 def test_another_backbone_of_agm_embed(small, tmp_path):
     for side, folder in zip(("gen", "ref"), small, strict=True):
         assert main(["embed", str(folder), "--backbone", "yamnet", "-o", str(tmp_path / f"{side}.npz")]) == 0
@@ -259,6 +263,7 @@ def test_another_backbone_of_agm_embed(small, tmp_path):
     assert found["fad_yamnet"].value == direct["fad_yamnet"].value
 
 
+@pytest.mark.slow
 def test_statistics_of_ours_as_reference(small, embedded):
     reference_statistics(small[1], protocol="yamnet").save(embedded / "ref.stats")
     found = score_features(embedded / "gen.npz", embedded / "ref.stats")
@@ -278,6 +283,7 @@ def test_statistics_of_ours_need_to_know_how_features_were_made(fadtk, small, tm
         score_features(fadtk[0], tmp_path / "ref.stats", backbone="own")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vggish", "encodec-emb"])
 def test_statistics_of_fadtk_as_reference(tmp_path, name):
     """Its folders of features and of statistics belong together by the name of the network."""

@@ -180,6 +180,7 @@ def test_probes_stand_on_audio_alone() -> None:
         assert imports_of(path) <= {"probes", "audio", "errors", "registry", "writing", "options", "tabular"}, path.name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("library", "home"), [("torchmetrics", {"objects"}), ("matplotlib", {"report"})])
 def test_only_one_package_imports(library: str, home: set[str]) -> None:
     users = set()

@@ -65,6 +65,7 @@ def filled(metric):
 
 
 class TestThreeWaysIn:
+    @pytest.mark.slow
     def test_folders_waveforms_and_embeddings_agree(self, small, metric):
         gen, ref = small
         assert metric.score(gen, ref) == score(gen, ref, protocol="yamnet")[metric.score_id]
@@ -135,6 +136,7 @@ class TestThreeWaysIn:
 
 
 class TestReference:
+    @pytest.mark.slow
     def test_ref_survives_reset(self, small, metric):
         gen, ref = small
         expected = metric.score(gen, ref).value
@@ -172,6 +174,7 @@ class TestReference:
         with pytest.raises(DataError, match="not one of reference statistics"):
             FAD(protocol="yamnet", ref=tmp_path / "text.stats")
 
+    @pytest.mark.slow
     def test_score_leaves_state_alone_and_names_skipped_files(self, small):
         gen, ref = small
         fd = FD(protocol="yamnet")
@@ -341,6 +344,7 @@ class TestHost:
         assert fd.runner.backbone.device.type == "meta"
         assert shared_runner("yamnet", torch.device("cpu")) is first
 
+    @pytest.mark.slow
     def test_backbone_leaves_with_its_last_metric(self):
         import gc
         import weakref

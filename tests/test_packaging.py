@@ -29,6 +29,7 @@ def files_of_git() -> set[str]:
     return {name for name in listing.split("\0") if name and (ROOT / name).exists()}
 
 
+@pytest.mark.slow
 def test_sdist_holds_the_project_and_nothing_else(tmp_path: Path) -> None:
     from hatchling.builders.sdist import SdistBuilder
 

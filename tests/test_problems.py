@@ -49,6 +49,7 @@ def test_a_cache_that_cannot_be_written_is_said_once(
     assert (shown.out + shown.err).count("Set AGM_CACHE_DIR to another folder") == 1
 
 
+@pytest.mark.slow
 def test_it_is_said_also_where_the_command_fails(
     small: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

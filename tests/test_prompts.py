@@ -105,6 +105,7 @@ def test_half_a_name(name: str, capsys: pytest.CaptureFixture[str], tmp_path: Pa
     assert f"{name} is half a name" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_samples_of_one_prompt_leave_together(weights: Mapping[str, Path], tmp_path: Path) -> None:
     """Three samples of each of four prompts are four independent things: a reference may say so, or their texts."""
     prompts = {}
@@ -133,6 +134,7 @@ def by_prompt(gen: Path, prompts: Mapping[str, str], given: Mapping[str, object]
     return float(np.sqrt((len(without) - 1) * np.var(without)))
 
 
+@pytest.mark.slow
 def test_systems_are_told_apart_by_prompts(weights: Mapping[str, Path], tmp_path: Path) -> None:
     """A comparison ties them too: its interval is not that of as many independent clips."""
     prompts = {}

@@ -64,6 +64,7 @@ def test_release_003_reads_fad_as_sixteen_bit_mean_with_its_dc() -> None:
     np.testing.assert_allclose(waveform, expected, atol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("container", "subtype"), [("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")])
 def test_release_003_hears_lossy_files_as_the_integers_that_libsndfile_gives(tmp_path, container, subtype):
     """A WAV file of these integers is the same to it, as it reads every file as integers."""

@@ -161,6 +161,7 @@ def test_an_interval_of_another_level_gives_no_verdict() -> None:
         _ = Rivals(system, system, True).at(0.99).interval  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_reports_are_those_of_score(found: Ranking, folders: list[Path]) -> None:
     assert [*found.reports] == ["generated", "copy", "noisy"]
     for folder, report in zip(folders, found.reports.values(), strict=True):
@@ -169,6 +170,7 @@ def test_reports_are_those_of_score(found: Ranking, folders: list[Path]) -> None
         assert alone.warnings == report.warnings
 
 
+@pytest.mark.slow
 def test_a_copy_shares_the_letter_and_noise_does_not(found: Ranking) -> None:
     for name in ("fd_yamnet", "fad_yamnet", "kl_yamnet"):
         assert found.groups[name] == {"generated": "a", "copy": "a", "noisy": "b"}
@@ -190,6 +192,7 @@ def test_a_copy_shares_the_letter_and_noise_does_not(found: Ranking) -> None:
     assert any("generated and copy are the same set" in warning for warning in found.warnings)
 
 
+@pytest.mark.slow
 def test_each_set_is_embedded_once_and_each_gaussian_fitted_once(
     folders: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,6 +221,7 @@ def test_each_set_is_embedded_once_and_each_gaussian_fitted_once(
     assert fit is EmbeddingSet.statistics
 
 
+@pytest.mark.slow
 def test_json_is_one_object_and_verified(found: Ranking, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "several.json"
     text = found.to_json(file)
@@ -291,6 +295,7 @@ def test_latex_and_markdown(found: Ranking) -> None:
     assert "**29.68** <sup>a</sup> [20.32, 39.04], p = 0.07" in table[2]
 
 
+@pytest.mark.slow
 def test_the_page_has_all_systems(found: Ranking, tmp_path: Path) -> None:
     page = found.to_html(tmp_path / "page.html")
     assert (tmp_path / "page.html").read_text() == page
@@ -305,6 +310,7 @@ def test_the_page_has_all_systems(found: Ranking, tmp_path: Path) -> None:
         travelled.to_html()
 
 
+@pytest.mark.slow
 def test_without_intervals_there_are_neither_p_nor_groups(folders: list[Path]) -> None:
     found = score_systems(folders, REF, protocol="yamnet", ci=False)
     assert (found.differences, found.groups) == ((), {})
@@ -313,6 +319,7 @@ def test_without_intervals_there_are_neither_p_nor_groups(folders: list[Path]) -
     assert "*" in str(found)
 
 
+@pytest.mark.slow
 def test_systems_of_unequal_size_and_a_score_without_a_value(folders: list[Path], tmp_path: Path) -> None:
     few = tmp_path / "few"
     for path in sorted(path for path in GEN.rglob("*") if path.is_file())[:12]:
@@ -332,6 +339,7 @@ def test_systems_of_unequal_size_and_a_score_without_a_value(folders: list[Path]
     assert {each.n for each in found.differences if "few" in (each.system_a, each.system_b)} == {12}
 
 
+@pytest.mark.slow
 def test_statistics_as_reference_are_taken_as_exact_and_it_is_said(folders: list[Path], tmp_path: Path) -> None:
     reference_statistics(REF, protocol="yamnet").save(tmp_path / "ref.stats")
     systems = [folders[0], folders[2]]
@@ -345,6 +353,7 @@ def test_statistics_as_reference_are_taken_as_exact_and_it_is_said(folders: list
     assert precision.groups["precision_yamnet"] == {}
 
 
+@pytest.mark.slow
 def test_no_reference_and_too_few_systems(folders: list[Path]) -> None:
     found = score_systems({"ours": folders[0], "theirs": folders[2]}, protocol="yamnet", permutations=20)
     assert [each.id for each in found.differences] == ["is_yamnet"]
@@ -355,6 +364,7 @@ def test_no_reference_and_too_few_systems(folders: list[Path]) -> None:
             score_systems(given, REF, protocol="yamnet")
 
 
+@pytest.mark.slow
 def test_the_command_writes_everything(folders: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page, differences = tmp_path / "page.html", tmp_path / "pairs.csv"
     command = ["score", *map(str, folders), "--ref", str(REF), "--protocol", "yamnet", "-m", "fd", "--draws", "0"]
@@ -384,6 +394,7 @@ def lone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(parent for parent in target.parents if parent.name.startswith("we"))
 
 
+@pytest.mark.slow
 def test_no_verdict_is_not_shown_as_not_separable(folders: list[Path], lone: Path) -> None:
     systems = {"ours": folders[0], "noisy": folders[2], lone.name: lone}
     found = score_systems(iter({**systems}.values()), REF, protocol="yamnet", metrics=["fad"], permutations=60, draws=0)
@@ -395,6 +406,7 @@ def test_no_verdict_is_not_shown_as_not_separable(folders: list[Path], lone: Pat
     assert max(made) <= 60
 
 
+@pytest.mark.slow
 def test_names_do_nothing_to_markdown_and_latex(folders: list[Path], lone: Path) -> None:
     found = score_systems([folders[0], lone], REF, protocol="yamnet", metrics=["fad"], permutations=20, draws=0)
     text = found.to_markdown()
@@ -418,6 +430,7 @@ def test_pairs_without_a_verdict_that_share_a_letter_are_named(found: Ranking) -
     assert "no verdict on" not in rule(found)
 
 
+@pytest.mark.slow
 def test_where_nothing_was_tested_no_test_is_named(folders: list[Path]) -> None:
     same = score_systems([GEN, folders[1]], REF, protocol="yamnet", metrics=["fd"], draws=0, permutations=20)
     assert {each.verdict for each in same.differences} == {"equal"}
@@ -457,6 +470,7 @@ def test_reprs_are_short(found: Ranking) -> None:
     assert "<table>" in found._repr_html_()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["to_csv", "to_json", "to_markdown", "to_latex", "to_html", "differences_to_csv"])
 def test_what_cannot_be_written_says_where(found: Ranking, name: str, tmp_path: Path) -> None:
     for result in (found, found.reports["copy"]):

@@ -355,6 +355,7 @@ class TestEndToEnd:
         assert verify(tmp_path / "report.json", device="cpu").equal
 
 
+@pytest.mark.slow
 def test_imported_windows_of_other_networks_are_no_logits(small, tmp_path) -> None:
     for folder in small:
         command = ["embed", str(folder), "--protocol", "yamnet", "-o", str(tmp_path / f"{folder.name}.safetensors")]
@@ -372,6 +373,7 @@ def test_reversed_on_request_in_every_protocol_that_has_logits(small) -> None:
     assert isinstance(get_protocol("audioldm").select("kl_reverse")[0].definition, KLReverse)
 
 
+@pytest.mark.slow
 def test_every_reported_number_is_one_score_and_stands_on_the_page() -> None:
     page = (EXAMPLES.parent / "docs" / "reporting.md").read_text(encoding="utf-8")
     for number in NUMBERS:

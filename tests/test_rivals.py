@@ -55,6 +55,7 @@ def no_better(found: Comparison) -> None:
         assert "better" not in difference.verdict, difference
 
 
+@pytest.mark.slow
 def test_systems_of_unequal_size_are_compared_on_the_clips_that_both_have(tones: Path) -> None:
     found = compare(tones / "a", tones / "b", tones / "ref", protocol="yamnet", permutations=99)
     assert {*by_id(found)} == {"fd_yamnet", "fad_yamnet", "is_yamnet", "kl_yamnet"}
@@ -72,6 +73,7 @@ def test_systems_of_unequal_size_are_compared_on_the_clips_that_both_have(tones:
     assert same.differences == found.differences
 
 
+@pytest.mark.slow
 def test_systems_without_common_clips_are_cut_to_equal_size(tones: Path) -> None:
     """One distribution: with 60 clips against 90, the larger was always better."""
     found = compare(tones / "other_a", tones / "other_b", tones / "ref", protocol="yamnet", permutations=99)
@@ -89,6 +91,7 @@ def test_systems_without_common_clips_are_cut_to_equal_size(tones: Path) -> None
         assert (other.n, "better" in other.verdict) == (60, False)
 
 
+@pytest.mark.slow
 def test_a_comparison_as_json(tones: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folders = [str(tones / name) for name in ("a", "b", "ref")]
     command = ["compare", *folders, "--protocol", "yamnet", "--permutations", "39", "-m", "fd,kl,precision,kid"]
@@ -132,6 +135,7 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_few_clips_without_pairs_end_no_run(few: Path) -> None:
     """IS has splits of one clip and KL no pairs."""
     found = compare(few / "gen", few / "worse", few / "ref", protocol="yamnet", permutations=19)
@@ -144,6 +148,7 @@ def test_few_clips_without_pairs_end_no_run(few: Path) -> None:
             compare(few / "gen", few / "worse", few / "ref", protocol="yamnet", metrics=metric)
 
 
+@pytest.mark.slow
 def test_without_permutations_p_is_students(few: Path) -> None:
     names = ["fd", "precision"]
     found = by_id(compare(few / "gen", few / "worse", few / "ref", protocol="yamnet", metrics=names, permutations=0))
@@ -157,6 +162,7 @@ def test_without_permutations_p_is_students(few: Path) -> None:
     assert found["precision_yamnet"].verdict.startswith(("none: ", "equal"))
 
 
+@pytest.mark.slow
 def test_lengths_get_no_verdict(tmp_path: Path) -> None:
     for place in range(12):
         write_tone(tmp_path / "long" / f"{place}.wav", 3.0)
@@ -172,6 +178,7 @@ def test_lengths_get_no_verdict(tmp_path: Path) -> None:
     assert "lengths" not in by_id(found)["fd_yamnet"].verdict
 
 
+@pytest.mark.slow
 def test_a_difference_of_exactly_nothing(few: Path) -> None:
     for permutations in (0, 9):
         found = compare(few / "gen", few / "gen", few / "ref", protocol="yamnet", permutations=permutations)
@@ -179,6 +186,7 @@ def test_a_difference_of_exactly_nothing(few: Path) -> None:
             assert (difference.difference, difference.p, difference.verdict) == (0.0, 1.0, "equal")
 
 
+@pytest.mark.slow
 def test_divergences_of_clips_without_a_reference_do_not_count(tones: Path, tmp_path: Path) -> None:
     """40 of 60 ids are in the reference: the others change nothing."""
     for place in range(40):
@@ -199,6 +207,7 @@ def test_divergences_of_clips_without_a_reference_do_not_count(tones: Path, tmp_
     json.dumps(some.to_dict(), allow_nan=False)
 
 
+@pytest.mark.slow
 def test_samples_of_prompts_make_no_verdict_surer(tones: Path, tmp_path: Path) -> None:
     """Four copies of each clip of both systems: with ``pairs`` no surer than once."""
     for name in ("a", "b"):
@@ -236,6 +245,7 @@ def better(found: Rivals, seed: int) -> bool:
     return p < 0.05 and not found.interval.low <= 0 <= found.interval.high
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("paired", [True, False])
 @pytest.mark.parametrize("d", [4, 48])
 def test_equally_distant_systems_are_seldom_called_better(paired: bool, d: int) -> None:
@@ -247,6 +257,7 @@ def test_equally_distant_systems_are_seldom_called_better(paired: bool, d: int) 
     assert called <= 9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("paired", [True, False])
 @pytest.mark.parametrize(
     "metric",

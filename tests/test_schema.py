@@ -43,6 +43,7 @@ def report(folders):
     return json.loads(score(*folders, protocol="yamnet", cache=False).to_json())
 
 
+@pytest.mark.slow
 def test_real_reports(validator, report, folders):
     assert report["scores"]["is_yamnet"]["value"] is None
     assert report["scores"]["kl_yamnet"]["value"] is None

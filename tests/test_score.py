@@ -82,6 +82,7 @@ def test_order_of_the_features_does_not_matter() -> None:
         assert compute(recipe, gen.select(ids), ref).value == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_four_scores_with_their_n(small: tuple[Path, Path]) -> None:
     report = run(*small)
     assert list(report.scores) == ["fd_yamnet", "fad_yamnet", "is_yamnet", "kl_yamnet"]
@@ -97,15 +98,18 @@ def test_four_scores_with_their_n(small: tuple[Path, Path]) -> None:
     assert report.pairing["paired"] == 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"batch_size": 1}, {"batch_size": 3, "workers": 2}, {"cache": False}], ids=str)
 def test_invariance_through_the_network(small: tuple[Path, Path], options: dict[str, object]) -> None:
     assert_close(run(*small, cache=False), run(*small, **options), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_warm_run_gives_the_same_to_the_bit(small: tuple[Path, Path]) -> None:
     assert values(run(*small)) == values(run(*small))
 
 
+@pytest.mark.slow
 def test_copies_of_a_folder_score_alike(small: tuple[Path, Path], tmp_path: Path) -> None:
     moved = [shutil.copytree(folder, tmp_path / "deep" / folder.name) for folder in small]
     original, copy = run(*small), run(*moved)
@@ -124,6 +128,7 @@ def test_a_set_against_itself(small: tuple[Path, Path]) -> None:
     assert -521e-6 <= report["kl_yamnet"].value <= 0
 
 
+@pytest.mark.slow
 def test_direction_matters_only_where_it_should(small: tuple[Path, Path]) -> None:
     forward, backward = run(*small), run(*small[::-1])
     for metric in ("fd_yamnet", "fad_yamnet"):
@@ -132,6 +137,7 @@ def test_direction_matters_only_where_it_should(small: tuple[Path, Path]) -> Non
         assert forward[metric].value != pytest.approx(backward[metric].value, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_the_scores_hear_noise(tmp_path: Path) -> None:
     """White noise at 20 and 0 dB on real recordings moves the distances and KL, the more the louder."""
     reports = {}
@@ -173,6 +179,7 @@ def test_one_clip_has_no_distance(tmp_path: Path) -> None:
     assert report["kl_yamnet"].value is not None
 
 
+@pytest.mark.slow
 def test_unmatched_clips_are_named(small: tuple[Path, Path]) -> None:
     gone = next(small[0].rglob("*.*"))
     gone_id = gone.relative_to(small[0]).with_suffix("").as_posix()
@@ -185,10 +192,12 @@ def test_unmatched_clips_are_named(small: tuple[Path, Path]) -> None:
         run(*small, pairing="id")
 
 
+@pytest.mark.slow
 def test_no_pairing_means_no_kl(small: tuple[Path, Path]) -> None:
     assert "pairing is off" in str(run(*small, pairing="none")["kl_yamnet"].reason)
 
 
+@pytest.mark.slow
 def test_bad_files_are_reported_and_strict_refuses(small: tuple[Path, Path]) -> None:
     (small[0] / "broken.wav").write_bytes(b"RIFF")
     (small[0] / "notes.txt").write_text("not audio")
@@ -231,6 +240,7 @@ def test_warnings_of_the_sets(tmp_path: Path) -> None:
     assert "ref: mixed" not in warnings
 
 
+@pytest.mark.slow
 def test_the_report_is_strict_json(small: tuple[Path, Path], tmp_path: Path) -> None:
     report = run(*small)
     report.to_json(tmp_path / "report.json")

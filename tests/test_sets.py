@@ -325,6 +325,7 @@ class TestLengths:
         # The cache knows the lengths too.
         assert run(gen, ref).warnings == report.warnings
 
+    @pytest.mark.slow
     def test_a_protocol_that_cuts_both_to_one_length(self, tmp_path: Path) -> None:
         recipe = PROTOCOLS["yamnet"].recipes["fd"]
         for most, warned in ((48_000, False), (64_000, True), (0, True)):

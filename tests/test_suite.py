@@ -63,6 +63,7 @@ def test_one_pass_also_inside_a_collection(noise, passes, arrange):
     assert len(collection.compute_groups) == 4
 
 
+@pytest.mark.slow
 def test_one_pass_over_folders(small, passes):
     suite = MetricSuite(four())
     calls = passes(suite["fd_yamnet"])
@@ -74,6 +75,7 @@ def test_one_pass_over_folders(small, passes):
     assert {name: report[name].value for name in IDS} == {name: expected[name].value for name in IDS}
 
 
+@pytest.mark.slow
 def test_waveforms_give_the_folders_numbers(small):
     suite = MetricSuite(four())
     for side, folder in zip(("gen", "ref"), small, strict=True):

@@ -253,6 +253,7 @@ def test_every_value_left_out_of_a_report_is_missed(rich, tmp_path):
     assert noted == machine | {"ci95_ref", "ci", "extrapolate", "seed", "fix", "pairs", "remarks", "trust_reference"}
 
 
+@pytest.mark.slow
 def test_scores_taken_away_or_added(rich, tmp_path, capsys):
     path = tmp_path / "report.json"
     for change, expected in (
@@ -283,6 +284,7 @@ def test_metrics_of_the_manifest_edited(rich, tmp_path):
         assert {each.what for each in found if each.kind == "score"} == expected
 
 
+@pytest.mark.slow
 def test_what_extrapolation_says_is_compared(tmp_path):
     for place in range(20):
         write_tone(tmp_path / "gen" / f"{place}.wav")
@@ -309,6 +311,7 @@ def test_options_of_the_run_are_repeated(tones, tmp_path, ci):
     assert (found.found["fd_yamnet"].ci95 is not None) == ci
 
 
+@pytest.mark.slow
 def test_a_moved_set_is_compared_by_its_new_path(rich, tmp_path):
     folder, report = rich
     path, moved = tmp_path / "report.json", tmp_path / "elsewhere"
@@ -362,6 +365,7 @@ def test_another_machine_is_a_note(written, capsys):
     assert "note: device: cuda:1, now cpu" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_another_version_may_word_otherwise(written):
     """Values still count; so do warnings where the version is the same."""
     edit(written, lambda content: content["warnings"].append("gen: reworded"))
@@ -385,6 +389,7 @@ def test_problems_of_the_machine_are_not_differences(tones, tmp_path, monkeypatc
     assert {*kinds(tmp_path / "report.json")} == {"machine"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["folder", "statistics"])
 def test_reports_of_the_first_version(name, tmp_path):
     """Version 0.1 had other intervals and a noise floor: values are compared, and that is said."""
@@ -487,6 +492,7 @@ def test_a_suite_with_a_reason_is_computed_again_for_its_own_metrics(unpaired, t
         assert verify(tmp_path / "suite.json").equal
 
 
+@pytest.mark.slow
 def test_a_copy_of_the_reference_is_found_equal(tmp_path, capsys):
     """What deals of equal clips give is rounding, of another size in each run."""
     shutil.copytree(EXAMPLES / "reference", tmp_path / "copy")

@@ -185,6 +185,7 @@ def agm_score(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> dic
     return report
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("folder", "pairs"),
     [("flat", "{ref}_{sample}"), ("folders", "sample_{sample}/{ref}"), ("flat", "CSV")],
@@ -211,6 +212,7 @@ def test_scores_of_several_samples(many: Path, capsys: pytest.CaptureFixture[str
         assert ("chance_p" in details) or any("no p" in each for each in found["scores"][name]["remarks"])  # type: ignore[index,operator,union-attr]
 
 
+@pytest.mark.slow
 def test_equal_samples_of_a_prompt_are_one(many: Path, tmp_path: Path) -> None:
     """Ten copies of each clip, against one reference: as wide as once, and copies are not dealt out."""
     for clip in (many / "one").iterdir():
@@ -225,6 +227,7 @@ def test_equal_samples_of_a_prompt_are_one(many: Path, tmp_path: Path) -> None:
     assert "180 of 200 gen clips are copies of others" in " ".join(copies["fd_yamnet"].remarks)
 
 
+@pytest.mark.slow
 def test_a_report_with_pairs_is_verified(many: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = tmp_path / "report.json"
     asked = ["--protocol", "yamnet", "--pairs", str(many / "pairs.csv"), "--draws", "25", "-o", str(report)]
@@ -251,6 +254,7 @@ def test_pairs_that_cannot_be(many: Path, capsys: pytest.CaptureFixture[str]) ->
         assert said in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_kl_says_how_samples_would_pair(many: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["score", str(many / "flat"), str(many / "ref"), "--protocol", "yamnet", "-m", "kl"]) == 3
     assert "--pairs '{ref}_{sample}'" in capsys.readouterr().err
@@ -261,6 +265,7 @@ def test_kl_says_how_samples_would_pair(many: Path, capsys: pytest.CaptureFixtur
     assert found["pairing"]["paired"] == 80
 
 
+@pytest.mark.slow
 def test_pairing_id_and_a_limit_go_by_prompts(many: Path, capsys: pytest.CaptureFixture[str]) -> None:
     both = [many / "flat", many / "ref", "--pairs", "{ref}_{sample}"]
     assert agm_score(capsys, *both, "-m", "kl", "--pairing", "id")["pairing"]["paired"] == 80
@@ -269,6 +274,7 @@ def test_pairing_id_and_a_limit_go_by_prompts(many: Path, capsys: pytest.Capture
     assert limited["pairing"]["paired"] == 12
 
 
+@pytest.mark.slow
 def test_a_page_of_several_samples(many: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "page.html"
     command = ["score", str(many / "flat"), str(many / "ref"), "--protocol", "yamnet", "--pairs", "{ref}_{sample}"]
@@ -278,6 +284,7 @@ def test_a_page_of_several_samples(many: Path, tmp_path: Path, capsys: pytest.Ca
     assert all("<b>gen</b>" in card and "<b>ref</b>" in card for card in cards)
 
 
+@pytest.mark.slow
 def test_a_page_of_a_set_with_a_copy(many: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(many / "one", tmp_path / "gen")
     shutil.copy(tmp_path / "gen" / "bass_thick.wav", tmp_path / "gen" / "again.wav")
@@ -285,6 +292,7 @@ def test_a_page_of_a_set_with_a_copy(many: Path, tmp_path: Path, capsys: pytest.
     assert main([*command, "--html", str(tmp_path / "page.html")]) == 0, capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_each_clip_stands_beside_the_reference_that_it_was_made_for(many: Path) -> None:
     seen: list[Evaluation] = []
     pairs = "{ref}_{sample}"

@@ -138,6 +138,7 @@ def test_exact_times(monkeypatch: pytest.MonkeyPatch, resampler: resampling.Resa
     check_by_definition(resampler, 1999, 16_000, 2e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resampler", ["torchaudio", "torchaudio-kaiser", "decimate"])
 @pytest.mark.parametrize(
     ("rate", "target"), [(44_100, 16_000), (16_000, 44_100), (1201, 16_000), (4001, 16_000), (16_001, 4000)]
@@ -160,6 +161,7 @@ def test_kernels_are_those_of_a_single_product_to_the_bit(resampler: resampling.
     assert torch.equal(resampling._kernels(sinc, 0, new), sinc.values((0, new), (0, sinc.taps)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resampler", ["torchaudio", "torchaudio-kaiser", "resampy"])
 def test_kernels_are_kept_up_to_a_size(monkeypatch: pytest.MonkeyPatch, resampler: resampling.Resampler) -> None:
     """Files of odd rates need large kernels: they leave room for each other, and the same samples come out."""
@@ -184,6 +186,7 @@ def test_the_largest_kernel_is_kept() -> None:
     assert resampling.KEPT_BYTES > 8 * resampling.MAX_PERIOD * 1.1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads a process's largest size from its kernel")
 @pytest.mark.parametrize(("resampler", "rate"), [("torchaudio", 22_254), ("resampy", 191_999)])
 def test_the_memory_of_odd_rates_is_bounded(resampler: str, rate: int) -> None:

@@ -33,6 +33,7 @@ def clap(tiny: Path) -> str:
     return str(tiny / "clap")
 
 
+@pytest.mark.slow
 def test_the_backbone_hears_ten_seconds(clap: str) -> None:
     backbone = CLAP("cpu", weights=clap)
     long = 0.1 * torch.randn(2, CLAP_SAMPLES + 48_000, generator=torch.Generator().manual_seed(0))
@@ -63,6 +64,7 @@ def test_texts_equal_the_text_condition(clap: str, model: AudioLDM) -> None:
     torch.testing.assert_close(rows, model.text.embed(texts).cpu())
 
 
+@pytest.mark.slow
 def test_fd_on_clap(clap: str) -> None:
     report = score("examples/generated", REF, protocol="clap", weights={"clap": clap}, device="cpu")
     assert set(report.scores) == {"fd_clap"}
@@ -73,6 +75,7 @@ def test_fd_on_clap(clap: str) -> None:
         score("examples/generated", REF, protocol="clap", metrics=["kl"], weights={"clap": clap})
 
 
+@pytest.mark.slow
 def test_the_score_is_the_mean_cosine_of_pairs(
     clap: str, model: AudioLDM, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -147,6 +150,7 @@ def test_clap_needs_transformers_alone(clap: str, tmp_path: Path) -> None:
     assert done.stdout == "fd_clap\n", done.stderr
 
 
+@pytest.mark.slow
 def test_the_error_names_the_extra_that_is_enough(clap: str, tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.csv"
     prompts.write_text("clip_id,prompt\na,b\n")

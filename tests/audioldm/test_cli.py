@@ -47,6 +47,7 @@ def test_generated_then_scored(agm: Run, tmp_path: Path, environment: dict[str, 
     assert "40 pairs of 40 clips" in agm("score", out, REFERENCE, "--protocol", "yamnet", env=environment).stdout
 
 
+@pytest.mark.slow
 def test_in_the_original_spacing_and_as_long_as_the_recordings(
     agm: Run, tmp_path: Path, environment: dict[str, str]
 ) -> None:
@@ -135,6 +136,7 @@ def test_torchrun_splits_the_list(agm: Run, tmp_path: Path, environment: dict[st
     assert len(read_manifest(tmp_path / "two")) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -57,6 +57,7 @@ def test_yaml_and_what_overrides_it(tmp_path: Path) -> None:
         make_config({"data": "x"})
 
 
+@pytest.mark.slow
 def test_log_mel_equals_the_recipe_in_librosa() -> None:
     import librosa
 

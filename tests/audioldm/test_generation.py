@@ -36,6 +36,7 @@ def waveforms(clips: Any) -> np.ndarray[Any, Any]:
     return np.stack([clip.waveform for clip in clips])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("eta", "guidance"), [(0.0, 1.0), (0.0, 2.5), (1.0, 1.0), (1.0, 2.5)])
 def test_equals_the_pipeline_of_diffusers(tmp_path: Path, eta: float, guidance: float) -> None:
     from diffusers import AudioLDMPipeline
@@ -69,6 +70,7 @@ def test_heads_as_trained(tmp_path: Path) -> None:
         quietly(folder, heads="mine")
 
 
+@pytest.mark.slow
 def test_a_clip_does_not_depend_on_its_company(model: AudioLDM) -> None:
     requests = [Request(f"clip{i}", prompt, seconds=1.0, seed=3) for i, prompt in enumerate(PROMPTS)]
     together = waveforms(model.sample(requests, Sampling(steps=5)))

@@ -59,6 +59,7 @@ def same(one: Any, other: Any) -> bool:
     return one.keys() == other.keys() and all(a == b and torch.equal(one[a], other[b]) for a, b in pairs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("condition", ["text", "audio"])
 def test_a_second_start_decodes_nothing(model: AudioLDM, sounds: Path, decoded: list[str], condition: str) -> None:
     clips = list(read_folder(sounds).clips)

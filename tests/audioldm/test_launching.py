@@ -67,6 +67,7 @@ def test_networks_are_not_split_over_processes(monkeypatch: pytest.MonkeyPatch, 
         make_accelerator("cpu", "no")
 
 
+@pytest.mark.slow
 def test_accumulation_is_the_run_s_own() -> None:
     """In a process of its own: what accelerate knows lasts as long as the process."""
     code = (

@@ -85,6 +85,7 @@ def convert(file: Path, home: Path, **options: Any) -> Path:
     return convert_checkpoint(file, file.with_name("out"), tokenizer=home, **options)
 
 
+@pytest.mark.slow
 def test_a_file_is_a_model(file: Path, folder: Path) -> None:
     with pytest.warns(UserWarning, match="is converted once, into"):
         made = sound(file)
@@ -101,6 +102,7 @@ def test_a_file_is_a_model(file: Path, folder: Path) -> None:
     assert len(origin["sha256"]) == 64
 
 
+@pytest.mark.slow
 def test_a_changed_file_is_another_model(file: Path, tmp_path: Path, home: Path) -> None:
     copy = Path(shutil.copy(file, tmp_path / "model.ckpt"))
     for name in ("vocab.json", "merges.txt"):
@@ -112,6 +114,7 @@ def test_a_changed_file_is_another_model(file: Path, tmp_path: Path, home: Path)
     assert locate(copy).digests() != first.digests()
 
 
+@pytest.mark.slow
 def test_its_own_clap_hears(file: Path, tmp_path: Path) -> None:
     write_tone(tmp_path / "tone.wav", seconds=1.0)
     model = AudioLDM.from_pretrained(file, device="cpu")
@@ -133,6 +136,7 @@ def test_what_shapes_and_buffers_tell(folder: Path) -> None:
     assert model.vocoder.config.upsample_rates == [5, 4, 2, 2, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["published", "training"])
 @pytest.mark.parametrize("ema", [None, True, False])
 def test_both_layouts_and_both_sets_of_weights(

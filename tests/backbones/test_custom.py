@@ -363,6 +363,7 @@ def test_metrics_side_by_side_score_their_own_networks() -> None:
     assert len({*found[:2]}) == 2
 
 
+@pytest.mark.slow
 def test_folders_are_cached_apart(small: tuple[Path, Path]) -> None:
     found = {}
     for cache in (True, False):

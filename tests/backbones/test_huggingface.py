@@ -116,6 +116,7 @@ class Card:
         return self.network(**inputs, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", kinds(FAMILIES))
 def test_conformance(name: str, folder: Callable[[str], Path]) -> None:
     check_backbone(made(folder(name)))
@@ -431,6 +432,7 @@ class TestEveryWayIn:
         assert verify(tmp_path / "report.json").equal
         assert FD(backbone=name, protocol="yamnet").score(*small).value == report["fd"].value
 
+    @pytest.mark.slow
     def test_metrics_on_several_networks(self, folder: Callable[[str], Path], small: tuple[Path, Path]) -> None:
         name = f"hf:{folder('wav2vec2')}"
         asked = f"fd@{name}@layer=1,fd@{name},FAD@{name}@frames,fd"
@@ -455,6 +457,7 @@ class TestEveryWayIn:
         with pytest.raises(UsageError, match=r"unknown backbone 'a/b'.*hf:…"):
             FD(backbone="a/b")
 
+    @pytest.mark.slow
     def test_every_format(self, folder: Callable[[str], Path], small: tuple[Path, Path], tmp_path: Path) -> None:
         report = score(*small, backbone=f"hf:{folder('ast')}", metrics="fd,kl", protocol="yamnet", draws=0)
         jsonschema.validate(json.loads(report.to_json()), score_report_schema())

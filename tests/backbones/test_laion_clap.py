@@ -98,6 +98,7 @@ def clips(kind: type[LaionCLAP]) -> list[torch.Tensor]:
     return [clip(seconds, seed) for seed, seconds in enumerate(lengths(kind))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Sounds, SoundsFusion, *SLOW])
 def test_both_towers_are_laion_claps(kind: type[LaionCLAP], make: Callable[[type[LaionCLAP]], LaionCLAP]) -> None:
     backbone = make(kind)
@@ -146,6 +147,7 @@ def test_keeps_what_the_library_relies_on(kind: type[LaionCLAP], make: Callable[
     check_backbone(make(kind))
 
 
+@pytest.mark.slow
 def test_short_clips_are_repeated_whole_times(sounds: LaionCLAP) -> None:
     network = sounds.network
     three = clip(3.0)[None]
@@ -159,6 +161,7 @@ def test_short_clips_are_repeated_whole_times(sounds: LaionCLAP) -> None:
     torch.testing.assert_close(sounds(three).embeddings, sounds(network.filled(three)).embeddings)
 
 
+@pytest.mark.slow
 def test_beyond_ten_seconds_only_fusion_hears(sounds: LaionCLAP, make: Callable[[type[LaionCLAP]], LaionCLAP]) -> None:
     long = clip(12.0)[None]
     assert torch.equal(sounds(long).embeddings, sounds(long[:, :WINDOW]).embeddings)  # type: ignore[arg-type]
@@ -190,6 +193,7 @@ def test_windows_begin_every_second_and_their_mean_is_by_length(make: Callable[[
     torch.testing.assert_close(tens(wave).embeddings, expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_texts(sounds: LaionCLAP, tmp_path: Path) -> None:
     rows = sounds.embed_text(TEXTS)
     assert (rows.shape, rows.dtype) == ((3, 512), torch.float32)
@@ -277,6 +281,7 @@ def scaled(state: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]
     return {**state, name: 1.01 * state[name]}
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_the_other_kinds_is_refused(sounds: LaionCLAP) -> None:
     with pytest.raises(MissingWeightsError, match="another network"):
         _ = SoundsFusion(weights=sounds.weights_file).network
@@ -330,6 +335,7 @@ def test_a_file_without_a_published_digest_is_trusted_once(
     assert "e2da8e2f811d1448a5b465c236feacd80ffbac7b/merges.txt" in shown
 
 
+@pytest.mark.slow
 def test_its_tokenizer_is_given_by_name(sounds: LaionCLAP, tmp_path: Path) -> None:
     write_tokenizer(tmp_path)
     recipes = get_protocol("clap").select(["fd@clap-laion-630k"])

@@ -101,6 +101,7 @@ def test_torchvggish_raises_below_the_minimum() -> None:
         peer(examples[:, None].to("meta"))
 
 
+@pytest.mark.slow
 def test_less_than_the_minimum_is_refused(vggish: VGGish) -> None:
     assert vggish(torch.zeros(1, 15_600)).windows.shape == (1, 1, 128)
     with pytest.raises(InsufficientDataError, match="15599 samples, fewer than 15600"):

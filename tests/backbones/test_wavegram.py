@@ -67,6 +67,7 @@ def timed(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLES)
 def test_outputs_are_kadtks(wavegram: WavegramLogmelCnn14, name: str) -> None:
     features = wavegram(clip(name))
@@ -123,6 +124,7 @@ def test_shapes_without_numbers(mode: str) -> None:
     assert shapes == {"embeddings": (2, 2048), "logits": (2, 527)}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*random weights")
 def test_keeps_what_the_library_relies_on(wavegram: WavegramLogmelCnn14) -> None:
     assert BACKBONES.get(wavegram.name) is WavegramLogmelCnn14
@@ -139,6 +141,7 @@ def test_one_sample_less_gives_no_column(wavegram: WavegramLogmelCnn14) -> None:
         wavegram.network(clips[:, 1:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("samples", [287 * COLUMN, 288 * COLUMN, 320 * COLUMN - 1, 320 * COLUMN, 400 * COLUMN + 77])
 def test_strips_say_what_the_whole_does(
     wavegram: WavegramLogmelCnn14, monkeypatch: pytest.MonkeyPatch, samples: int
@@ -155,6 +158,7 @@ def test_strips_say_what_the_whole_does(
     assert (parts - whole).abs().max() <= 1e-5 * whole.abs().max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [

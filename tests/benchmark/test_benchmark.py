@@ -254,6 +254,7 @@ def test_missing_evaluation_audio_is_named(roots: dict[str, str], tmp_path: Path
         make_plan(["table2"], settings({"audiocaps": str(miniatures.audiocaps(tmp_path / "caps"))}))
 
 
+@pytest.mark.slow
 def test_other_systems_get_rows(roots: dict[str, str], tmp_path: Path) -> None:
     mine = tmp_path / "mine" / "esc50"
     base = settings({"esc50": roots["esc50"]})

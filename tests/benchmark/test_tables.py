@@ -115,6 +115,7 @@ def test_a_protocol_without_one_of_the_papers_scores_has_a_table(roots: dict[str
     assert (found[0]["FAD"], found[0]["FD"], found[0]["n"]) == (2.0, None, 10)
 
 
+@pytest.mark.slow
 def test_what_is_done_is_written_where_a_later_cell_fails(
     roots: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -169,6 +170,7 @@ def test_remarks_stand_where_they_belong(roots: dict[str, str], tmp_path: Path) 
     assert "folder-esc50-mine" not in second
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_accelerate")
 def test_table_2_has_spreads_and_warnings_and_what_made_it(
     roots: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -201,6 +203,7 @@ def test_table_2_has_spreads_and_warnings_and_what_made_it(
             assert len(entry["notes"]["clap_similarity"]) == 2
 
 
+@pytest.mark.slow
 def test_scores_of_a_choice_on_training_clips_are_those_of_the_evaluation(
     roots: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -249,6 +252,7 @@ def test_evaluations_that_failed_are_said_of_the_row(
     assert sum("evaluations have failed, at step 1 (RuntimeError: no luck)" in text for text in remarks) == 4
 
 
+@pytest.mark.slow
 def test_evaluations_that_failed_leave_a_gap_in_the_figure(roots: dict[str, str], tmp_path: Path) -> None:
     plan = make_plan(["figure2"], settings({"esc50": roots["esc50"]}))
     history: list[dict[str, Any]] = [
@@ -316,6 +320,7 @@ def test_wrong_columns_are_said_before_any_cell_runs(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_figure_1_is_one_row_with_the_control(
     roots: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -526,6 +526,7 @@ def open_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="permissions are POSIX")
 @pytest.mark.parametrize("closed", ["umask 077", "cache", "embeddings", "space", "shard", "memo", "memo files"])
 @pytest.mark.usefixtures("trusting")

@@ -46,6 +46,7 @@ def assert_same(one: EmbeddingSet, other: EmbeddingSet, rel: float) -> None:
         assert float((a - b).norm() / a.norm()) <= rel
 
 
+@pytest.mark.slow
 def test_features_are_the_backbones_own(small: tuple[Path, Path], backbone: YAMNet) -> None:
     from audiogen_metrics.audio.decoding import decode
 
@@ -87,6 +88,7 @@ def test_batch_and_workers_do_not_matter(small: tuple[Path, Path], backbone: YAM
     assert_same(run(folder, backbone), run(folder, backbone, **options), rel=0 if "workers" in options else 1e-5)
 
 
+@pytest.mark.slow
 def test_file_order_and_place_do_not_matter(small: tuple[Path, Path], backbone: YAMNet, tmp_path: Path) -> None:
     folder = scan(small[0])
     clips = list(folder.clips)
@@ -293,6 +295,7 @@ def test_long_clips_out_of_memory_do_not_make_short_ones_go_one_by_one(tmp_path:
     assert len(result.problems) == 1
 
 
+@pytest.mark.slow
 def test_one_very_long_clip_disturbs_no_short_ones(tmp_path: Path) -> None:
     """Ten minutes, more than a batch may hold, beside short clips: these share batches, and all are cached."""
     folder = lengths(tmp_path, *[1.0] * 20, 600, *[1.0] * 20)

@@ -75,6 +75,7 @@ def write(folder: Path, layout: str, mean: np.ndarray, covariance: np.ndarray, n
 LAYOUTS = ("mu", "mu_ref", "named", "several", "stats", "stats/NAME")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_numbers_of_the_set_behind_them(small, moments, tmp_path, layout):
     """A score against statistics is that against their clips, with an interval of gen's sampling, no n and no p."""
@@ -95,6 +96,7 @@ def test_the_numbers_of_the_set_behind_them(small, moments, tmp_path, layout):
     assert ScoreReport.from_dict(json.loads(report.to_json()), "report").to_dict() == report.to_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["table", "json", "csv", "markdown", "latex", "html"])
 def test_every_report_says_that_n_is_not_known(small, moments, tmp_path, form, capsys):
     file = write(tmp_path, "mu", *moments["fd_yamnet"])
@@ -121,6 +123,7 @@ def test_what_is_not_said_must_be_vouched_for(small, moments, tmp_path, capsys):
         score(*small, metrics=["fad"], protocol="yamnet", trust_reference=True)
 
 
+@pytest.mark.slow
 def test_of_several_networks_one_is_named(small, moments, tmp_path):
     file = write(tmp_path, "several", *moments["fad_yamnet"])
     options = {"metrics": ["fad"], "protocol": "yamnet", "trust_reference": True}
@@ -144,6 +147,7 @@ def test_a_name_with_colons_is_a_name(tmp_path):
     assert open_foreign(tmp_path / "a::b.npz").moments[""].mean == "mu"
 
 
+@pytest.mark.slow
 def test_what_they_cannot_serve(small, moments, tmp_path):
     """By default a score without a value and why; by name an error, before anything is embedded."""
     np.savez(tmp_path / "named.npz", **dict(zip(("yamnet.mu", "yamnet.cov"), moments["fad_yamnet"], strict=True)))
@@ -286,6 +290,7 @@ def test_terms_for_networks_of_transformers():
     assert standing("MERT-v1-95M-11", recipe, "audioldm").needs_trust is False  # by the recipe, whoever asks for it
 
 
+@pytest.mark.slow
 def test_a_file_of_fadtk_finds_its_network(small, tmp_path):
     """Several networks, none chosen: the recipe's is taken; weights that are not the published ones are said."""
     weights = write_vggish(tmp_path / "vggish.pth")
@@ -309,6 +314,7 @@ def test_a_file_of_fadtk_finds_its_network(small, tmp_path):
         score(small[0], tmp_path / "pop.npz", metrics=["fad"], weights={"vggish": weights})
 
 
+@pytest.mark.slow
 def test_metric_objects(small, moments, tmp_path):
     file = write(tmp_path, "mu", *moments["fad_yamnet"])
     with pytest.raises(UsageError, match="is to trust"):
@@ -328,6 +334,7 @@ def test_metric_objects(small, moments, tmp_path):
     assert suite.score(small[0])["fad_yamnet"].value == pytest.approx(expected, rel=1e-7)
 
 
+@pytest.mark.slow
 def test_verify_finds_another_file(small, moments, tmp_path):
     file = write(tmp_path, "several", *moments["fad_yamnet"])
     report = score(small[0], f"{file}::yamnet", metrics=["fad"], protocol="yamnet", trust_reference=True)
@@ -343,6 +350,7 @@ def test_verify_finds_another_file(small, moments, tmp_path):
     assert {difference.kind for difference in changed.differences} == {"files", "score"}
 
 
+@pytest.mark.slow
 def test_compare(small, moments, tmp_path):
     file = write(tmp_path, "mu", *moments["fd_yamnet"])
     options = {"metrics": ["fd"], "protocol": "yamnet", "permutations": 39}
@@ -360,6 +368,7 @@ def test_compare(small, moments, tmp_path):
         compare(*small, file, pairs="{ref}_{sample}", trust_reference=True, **options)
 
 
+@pytest.mark.slow
 def test_several_systems(small, moments, tmp_path):
     file = write(tmp_path, "mu", *moments["fd_yamnet"])
     command = ["score", *map(str, small), "--ref", str(file), "--protocol", "yamnet", "-m", "fd", "--trust-reference"]

@@ -18,6 +18,7 @@ def rows(seed: int, n: int = 200) -> torch.Tensor:
     return torch.randn(n, 16, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
+@pytest.mark.slow
 def test_the_bias_goes_away() -> None:
     """Truth 0: both sets have one distribution."""
     plain, fitted = [], []
@@ -50,6 +51,7 @@ def test_high_r_squared_hides_the_bias_that_is_left() -> None:
     assert fit.partial
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("windows", [1, 3])
 def test_the_interval_holds_the_truth(windows: int) -> None:
     """The generated set is shifted and wider: the distance at infinite n is known."""

@@ -68,6 +68,7 @@ def per_clip(folder: Path, metric: str, **options: Any) -> dict[str, float]:
     return dict(found)
 
 
+@pytest.mark.slow
 def test_the_best_is_kept_and_its_score_is_that_of_the_folder(audiobox: dict[str, Path], tmp_path: Path) -> None:
     """Each candidate made alone and scored as a file has the score in the manifest; the kept one has the largest."""
     best = BestOf(hissing(), "pq", 3, device="cpu", weights=audiobox)
@@ -92,6 +93,7 @@ def test_the_best_is_kept_and_its_score_is_that_of_the_folder(audiobox: dict[str
     assert len(settings["choose_by"]["network"]["weights_sha256"]) == 64
 
 
+@pytest.mark.slow
 def test_by_clap_each_with_its_prompt(clap: dict[str, Path], tmp_path: Path) -> None:
     best = BestOf(hissing(), "clap", 4, protocol="clap", device="cpu", weights=clap)
     generate_folder(best, REQUESTS, tmp_path / "best", audio_format="wav-float")
@@ -103,6 +105,7 @@ def test_by_clap_each_with_its_prompt(clap: dict[str, Path], tmp_path: Path) -> 
         assert kept[clip] == pytest.approx(max(scores), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_batches_and_restarts_change_nothing(audiobox: dict[str, Path], tmp_path: Path) -> None:
     one = BestOf(hissing(), "ce", 2, device="cpu", weights=audiobox)
     eight = BestOf(hissing(8), "ce", 2, device="cpu", weights=audiobox)
@@ -123,6 +126,7 @@ def test_batches_and_restarts_change_nothing(audiobox: dict[str, Path], tmp_path
             generate_folder(other, REQUESTS, folder, resume=True)
 
 
+@pytest.mark.slow
 def test_where_lower_is_better_the_lowest_is_kept(audiobox: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     best = BestOf(hissing(), "pq", 4, device="cpu", weights=audiobox)
     monkeypatch.setattr(type(best.recipe.definition), "higher_is_better", False)
@@ -130,6 +134,7 @@ def test_where_lower_is_better_the_lowest_is_kept(audiobox: dict[str, Path], mon
     assert notes["candidate"] == int(np.argmin(notes["candidate_scores"]["pq_audiobox"]))
 
 
+@pytest.mark.slow
 def test_audioldm_draws_the_same_candidates_either_way(model: AudioLDM, audiobox: dict[str, Path]) -> None:
     """Candidate 2 of a run that CLAP chooses is candidate 2 of a run that another metric chooses."""
     request = Request("clip", "rain", seconds=1.0)
@@ -173,6 +178,7 @@ def test_bad_candidates_are_named(audiobox: dict[str, Path], waveforms: Any, mes
         best.generate(REQUESTS[:1])
 
 
+@pytest.mark.slow
 def test_beyond_full_scale_is_scored_as_it_is_written(audiobox: dict[str, Path]) -> None:
     loud = np.random.default_rng(0).normal(0, 3, 8000)
     best = BestOf(Given(loud, loud / np.abs(loud).max() * 0.999), "pq", 2, device="cpu", weights=audiobox)
@@ -208,6 +214,7 @@ def test_a_recording_has_no_prompt(clap: dict[str, Path]) -> None:
 TINY = ["generate", "--model", "tiny-random", "--steps", "2", "--seconds", "1", "--device", "cpu"]
 
 
+@pytest.mark.slow
 def test_from_the_command_line(audiobox: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = audiobox["audiobox-aesthetics"]
     command = [*TINY, "--prompt", "rain", "--prompt", "wind", "--candidates", "2", "--choose-by", "pq"]

@@ -95,6 +95,7 @@ def test_each_is_ten_lines(name: str) -> None:
     assert max(map(len, lines)) <= 94  # what a page shows without scrolling
 
 
+@pytest.mark.slow
 def test_one_seed_gives_one_folder_to_the_byte(name: str, load: Load, tmp_path: Path) -> None:
     generator = load(name)
     for target, seed in (("first", 0), ("again", 0), ("other", 1)):
@@ -111,6 +112,7 @@ def test_one_seed_gives_one_folder_to_the_byte(name: str, load: Load, tmp_path: 
     assert settings["guidance_scale"] > 1
 
 
+@pytest.mark.slow
 def test_neighbours_make_no_difference(name: str, load: Load) -> None:
     generator, requests = load(name), asked()
     together = sounds(generator, requests)
@@ -141,6 +143,7 @@ def test_length_and_rate_are_exact(name: str, load: Load, seconds: float) -> Non
     assert np.abs(sound).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_the_rate_is_the_models_own(name: str, load: Load) -> None:
     generator = load(name, rate=24_000)
     assert generator.sample_rate == 24_000
@@ -166,6 +169,7 @@ def test_random_numbers_of_others_are_left_alone(name: str, load: Load) -> None:
     assert [*found, draws()] == expected
 
 
+@pytest.mark.slow
 def test_what_they_make_is_scored(name: str, load: Load, tmp_path: Path) -> None:
     """The lines of the page from a table of prompts to a folder, then to scores."""
     ref = references(tmp_path / "ref")
@@ -185,6 +189,7 @@ def test_what_they_make_is_scored(name: str, load: Load, tmp_path: Path) -> None
     assert all(value is not None and np.isfinite(value) for value in values)
 
 
+@pytest.mark.slow
 def test_what_they_make_is_scored_while_one_trains(load: Load, tmp_path: Path) -> None:
     ref = references(tmp_path / "ref")
     prompts = {clip.stem: f"the sound of {clip.stem}" for clip in sorted(ref.iterdir())[:6]}

@@ -18,6 +18,7 @@ from tests.integrations.training import assert_logged, events, folders, history,
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 
+@pytest.mark.slow
 def test_one_process(tmp_path: Path) -> None:
     ref = references(tmp_path / "ref")
     found = train(ref, tmp_path)

@@ -20,6 +20,7 @@ def ref(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return references(tmp_path_factory.mktemp("lightning") / "ref")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["lightning.pytorch", "pytorch_lightning"])
 def test_one_process(package: str, ref: Path, tmp_path: Path) -> None:
     trainer, module, callback = train(package, ref, tmp_path)

@@ -102,6 +102,7 @@ class TestUndisturbed:
 
 
 class TestRuns:
+    @pytest.mark.slow
     def test_reports_are_those_of_score(self, ref: Path, tmp_path: Path) -> None:
         model = Noise()
         runs = evaluation(model, ref, tmp_path / "scores")
@@ -122,6 +123,7 @@ class TestRuns:
         assert "the sound of" in page
         assert history(tmp_path / "scores")[0]["scores"]["fd_yamnet"] == outcome.scalars()["fd_yamnet"]
 
+    @pytest.mark.slow
     def test_the_same_noise_each_time_whatever_the_training_draws(self, ref: Path, tmp_path: Path) -> None:
         model, found = Noise(), []
         runs = evaluation(model, ref, tmp_path / "scores", keep="all", page=False)
@@ -132,6 +134,7 @@ class TestRuns:
         other = evaluation(model, ref, tmp_path / "other", seed=1, page=False).run(2, model)
         assert other.scalars()["fd_yamnet"] != found[0]["fd_yamnet"]
 
+    @pytest.mark.slow
     def test_the_best_and_the_newest_are_kept(self, ref: Path, tmp_path: Path) -> None:
         model = Noise()
         runs = evaluation(model, ref, tmp_path, page=False, monitor="kl_yamnet")
@@ -153,6 +156,7 @@ class TestRuns:
         assert len(list(tmp_path.glob("*/report.json"))) == 4
         assert [entry["best"] for entry in history(tmp_path)] == better
 
+    @pytest.mark.slow
     def test_higher_may_be_better(self, ref: Path, tmp_path: Path) -> None:
         model = Noise()
         runs = evaluation(model, ref, tmp_path, page=False, options={"metrics": "is"}, keep="all")

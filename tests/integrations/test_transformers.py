@@ -55,6 +55,7 @@ def train(ref: Path, output: Path, **changes: Any) -> tuple[Trainer, ForTrainer,
     return trainer, model, callback
 
 
+@pytest.mark.slow
 def test_trainer(tmp_path: Path) -> None:
     ref = references(tmp_path / "ref")
     trainer, model, callback = train(ref, tmp_path)

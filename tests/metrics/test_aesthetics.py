@@ -162,6 +162,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"audiobox-aesthetics": write_audiobox(tmp_path_factory.mktemp("audiobox"))}
 
 
+@pytest.mark.slow
 def test_the_page_lists_the_worst_clips_first(weights: dict[str, Path], tmp_path: Path) -> None:
     for number in range(6):
         write_tone(tmp_path / "gen" / f"{number}.wav", 0.3)
@@ -180,6 +181,7 @@ def test_the_page_lists_the_worst_clips_first(weights: dict[str, Path], tmp_path
     assert shown == ranked[:3] + ranked[::-1][:3]
 
 
+@pytest.mark.slow
 def test_systems_are_compared_clip_by_clip(weights: dict[str, Path], tmp_path: Path) -> None:
     for folder in "ab":
         for number in range(6):
@@ -207,6 +209,7 @@ def rated(tmp_path: Path) -> list[str]:
     return [str(tmp_path / "a"), str(tmp_path / "b")]
 
 
+@pytest.mark.slow
 def test_systems_are_compared_without_a_reference(
     weights: dict[str, Path], rated: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -254,6 +257,7 @@ def test_what_needs_a_reference_says_so_before_anything_is_read(
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_folders_of_scores_that_need_no_reference(
     weights: dict[str, Path], rated: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -270,6 +274,7 @@ def test_folders_of_scores_that_need_no_reference(
     assert "is taken as the reference, which no score here looks at" in shown.err
 
 
+@pytest.mark.slow
 def test_beside_another_metric_in_one_run(weights: dict[str, Path], small: tuple[Path, Path]) -> None:
     report = score(*small, protocol="yamnet", metrics="fd,pq", weights=weights)
     suite = MetricSuite([FD(protocol="yamnet"), PQ(protocol="yamnet", weights=weights)]).score(*small)

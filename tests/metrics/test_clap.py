@@ -74,6 +74,7 @@ def scored(gen: Path, weights: dict[str, Path], **options: object):
     return score(gen, protocol="clap", weights=weights, device="cpu", **options)
 
 
+@pytest.mark.slow
 def test_the_mean_cosine_with_its_interval_and_each_clip(gen, weights, cosines) -> None:
     seen: list[Evaluation] = []
     found = scored(gen, weights, prompts=PROMPTS, observe=seen.append)["clap"]

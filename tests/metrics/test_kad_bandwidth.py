@@ -168,6 +168,7 @@ def test_the_option_reaches_objects_and_reports(small: tuple[Path, Path]) -> Non
         object_of("kad")(protocol="yamnet", bandwidth="wide")
 
 
+@pytest.mark.slow
 def test_a_study_measures_with_the_references_width(small: tuple[Path, Path]) -> None:
     """Copies of one clip, by which it scales, have no width."""
     options = {"metrics": ["kad"], "probes": ["noise"], "severities": (1.0,), "fractions": (), "repeats": 1}

@@ -216,6 +216,7 @@ def test_identical_sets_in_tiny_units() -> None:
         assert Measured(metric, clips(rows), clips(rows)).chance.p == 1.0, metric.name
 
 
+@pytest.mark.slow
 def test_size_of_p_where_names_pair_and_where_they_do_not() -> None:
     """Of one distribution, p ≤ 0.1 in about a tenth of the cases; 250 of them are within 0.05 … 0.16."""
     for links in (Links(), Links(False)):
@@ -415,6 +416,7 @@ def test_copies_make_nothing_surer(metric: Metric, paired: int) -> None:
     assert unaware == pytest.approx(once / math.sqrt(2), rel=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", [InceptionScore(), Density()], ids=lambda m: m.name)
 def test_copies_make_nothing_surer_where_groups_leave(metric: Metric) -> None:
     """Groups are drawn, so over several sets."""
@@ -431,6 +433,7 @@ def test_copies_make_nothing_surer_where_groups_leave(metric: Metric) -> None:
     assert np.mean(ratios) > 1.15
 
 
+@pytest.mark.slow
 def test_one_copy_does_not_widen_the_interval_of_is_by_splitting_anew() -> None:
     errors = []
     for copied in (False, True):

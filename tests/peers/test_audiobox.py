@@ -62,6 +62,7 @@ def theirs(path: Path) -> dict[str, list[float]]:
     return {clip: [found[axis] for axis in AESTHETICS] for clip, found in ratings.items()}
 
 
+@pytest.mark.slow
 def test_ratings_are_what_the_authors_code_gave(clips: Path, checkpoint: Path) -> None:
     mine, known = ours(clips, checkpoint), theirs(GOLDEN)
     assert mine.keys() == known.keys() == {f"{name}.wav" for name in FORMS}

@@ -47,6 +47,7 @@ def theirs(stem: Path) -> tuple[dict[str, Any], Rows]:
         return scores, {name: content[name].astype(np.float64) for name in content.files}
 
 
+@pytest.mark.slow
 def test_windows_and_distance_are_fadtks(folders: Mapping[str, Path], checkpoint: Path) -> None:
     """120 windows of each set, up to a step of float16, and the distance to 1e-5 of that of fadtk's rows.
 

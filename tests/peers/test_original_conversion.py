@@ -111,6 +111,7 @@ def tensors(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(file)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", WEIGHTS)
 @pytest.mark.parametrize("part", PARTS)
 def test_every_tensor_is_where_the_script_puts_it(

@@ -60,6 +60,7 @@ def test_every_clip_is_what_the_probe_makes_of_it(source: Path, tmp_path: Path) 
     assert {path.suffix for path in (tmp_path / "out").rglob("*") if path.is_file()} == {".wav", ".json"}
 
 
+@pytest.mark.slow
 def test_flags(agm: Run, source: Path, tmp_path: Path) -> None:
     rows = [path.relative_to(source).with_suffix("").as_posix() for path in sorted(source.rglob("*.*"))]
     labels = tmp_path / "labels.csv"
@@ -103,6 +104,7 @@ def test_severity_zero_is_the_mono_original(agm: Run, source: Path, tmp_path: Pa
         np.testing.assert_array_equal(samples, original.samples.mean(axis=1))
 
 
+@pytest.mark.slow
 def test_reordering_writes_sequences(agm: Run, tmp_path: Path) -> None:
     for severity in ("0", "1"):
         done = agm(

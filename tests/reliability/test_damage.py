@@ -214,6 +214,7 @@ def saved(tmp_path_factory) -> tuple[Path, bytes, Path, dict[str, Any]]:
     return folder / "clips", (folder / "ref.stats").read_bytes(), folder / "file", json.loads(report.to_json())
 
 
+@pytest.mark.slow
 @FUZZ
 @given(damage=DAMAGE)
 def test_statistics_reader_on_damaged_files(saved, damage):
@@ -306,6 +307,7 @@ def places(content: Any, prefix: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return []
 
 
+@pytest.mark.slow
 @FUZZ
 @given(data=st.data())
 def test_report_reader_on_other_values(saved, data):

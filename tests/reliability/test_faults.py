@@ -139,6 +139,7 @@ def writers(tones, target: Path) -> dict[str, Callable[[], object]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["bytes", "statistics", "report", "page"])
 @pytest.mark.parametrize("error", [full, KilledError])
 def test_results_are_whole_or_as_before(tones, tmp_path, kind, error):
@@ -176,6 +177,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of files are POSIX")
 def test_a_real_limit_on_the_size_of_files(tones, tmp_path):
     """The kernel itself refuses to write more: scores come out, the page does not, and nothing half-written stays."""

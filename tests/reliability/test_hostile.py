@@ -83,6 +83,7 @@ def hostile(tmp_path, monkeypatch):
     return f"gen{HOSTILE}", f"ref{HOSTILE}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [

@@ -52,6 +52,7 @@ def named(tmp_path):
     return folders
 
 
+@pytest.mark.slow
 def test_names(named, tmp_path, capsys):
     """Through table, JSON, Markdown, LaTeX, page and back."""
     for format_ in ("table", "json", "csv", "markdown", "latex"):
@@ -162,6 +163,7 @@ def header(seconds: int, rate: int = 48_000, channels: int = 2) -> bytes:
     return b"RF64\xff\xff\xff\xffWAVE" + chunks + b"data\xff\xff\xff\xff"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("hours", "reason"), [(2, "more than 536870912 samples"), (24, "larger than 4294967296 bytes")]
 )

@@ -94,6 +94,7 @@ def test_the_jackknife_is_that_of_leaving_each_clip_out() -> None:
     assert found.high / found.ratio == pytest.approx(np.exp(3.182446305284263 * error), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_a_set_and_its_noisy_copy_on_the_page(tmp_path) -> None:
     """The page lists what a real classifier misses, and nothing where the copy is the set itself."""
     ref = EXAMPLES / "reference"

@@ -82,6 +82,7 @@ def made(folders, tmp_path_factory):
     return path, score_html(*folders, path, protocol="yamnet", cache=False)
 
 
+@pytest.mark.slow
 def test_every_part_is_there(made):
     path, report = made
     page = outline(path)
@@ -158,6 +159,7 @@ def test_readable_without_eyes_or_mouse(made):
     assert {str(each["href"])[1:] for each in page.all("a")} <= set(names)
 
 
+@pytest.mark.slow
 def test_reference_known_by_statistics(folders, tmp_path):
     built = reference_statistics(folders[1], protocol="yamnet")
     built.save(tmp_path / "ref.stats")
@@ -168,6 +170,7 @@ def test_reference_known_by_statistics(folders, tmp_path):
     assert "Worst 3 by KL" in page.text
 
 
+@pytest.mark.slow
 def test_unpaired_sets_are_ordered_by_distance(folders, tmp_path):
     score_html(*folders, tmp_path / "page.html", protocol="yamnet", pairing="none")
     page = outline(tmp_path / "page.html")
@@ -183,6 +186,7 @@ def test_two_clips(tmp_path):
     assert "No map of the sets: " in outline(tmp_path / "page.html").text
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_said(folders, tmp_path, monkeypatch):
     monkeypatch.setattr("audiogen_metrics.report.html.AUDIO_BYTES", 30_000)
     score_html(*folders, tmp_path / "page.html", protocol="yamnet")
@@ -191,6 +195,7 @@ def test_what_does_not_fit_is_said(folders, tmp_path, monkeypatch):
     assert len(page.all("audio")) < len(page.all("img"))
 
 
+@pytest.mark.slow
 def test_command_line(agm, folders, tmp_path):
     done = agm("score", *folders, "--protocol", "yamnet", "--html", tmp_path / "page.html", "--format", "json")
     assert done.returncode == 0, done.stderr
@@ -224,6 +229,7 @@ def compared(folders, tmp_path_factory):
     return root / "page.html"
 
 
+@pytest.mark.slow
 def test_page_of_a_comparison(compared):
     page = outline(compared)
     for text in (

@@ -47,6 +47,7 @@ def text_of(pdf: Path) -> bytes:
     return b"\n".join(found)
 
 
+@pytest.mark.slow
 def test_a_paper_gets_vectors_with_truetype_fonts_at_its_widths(tmp_path: Path) -> None:
     files = draw_for_print(panels(4), tmp_path, "figure", "Scores of a set.")
     assert [file.name for file in files] == [
@@ -67,6 +68,7 @@ def test_a_paper_gets_vectors_with_truetype_fonts_at_its_widths(tmp_path: Path) 
     assert "Scores of a set." in text
 
 
+@pytest.mark.slow
 def test_panels_beyond_four_have_a_row_of_their_own(tmp_path: Path) -> None:
     draw_for_print(panels(4), tmp_path, "four", "x")
     draw_for_print(panels(5), tmp_path, "five", "x")
@@ -75,6 +77,7 @@ def test_panels_beyond_four_have_a_row_of_their_own(tmp_path: Path) -> None:
     assert 1.5 < five / four < 2
 
 
+@pytest.mark.slow
 def test_many_long_names_fit_the_legend(tmp_path: Path) -> None:
     """Nothing of a legend is cut at the edge: there is white around it."""
     curves = [Curve(f"a name of a probe, number {style}", style, X, X, X, X) for style in range(12)]
@@ -87,6 +90,7 @@ def test_many_long_names_fit_the_legend(tmp_path: Path) -> None:
         assert pixels[:3].min() == 255
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_equal_panels_give_equal_bytes_in_any_process(tmp_path: Path, suffix: str) -> None:
     code = (

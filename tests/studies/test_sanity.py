@@ -38,6 +38,7 @@ def controls() -> Study:
         return study(("white-noise", "identity", "resynthesis"), cache=False, limit=None)
 
 
+@pytest.mark.slow
 def test_negative_controls_read_flat_and_noise_does_not(controls: Study) -> None:
     for score in ("fd_yamnet", "fad_yamnet", "is_yamnet", "kl_yamnet"):
         assert controls.finding("identity", score).answer == "flat"
@@ -55,6 +56,7 @@ def test_identity_scores_are_those_of_the_set_against_itself(controls: Study) ->
     assert len({round(value, 9) for values in kl.values() for value in values}) == 1
 
 
+@pytest.mark.slow
 def test_a_planted_inverted_metric_is_caught() -> None:
     recipe = get_protocol("yamnet").select(["fd"])[0]
     honest = Measure.of(recipe)
@@ -71,6 +73,7 @@ def test_a_planted_inverted_metric_is_caught() -> None:
     assert result.finding("white-noise", "inverted").answer == "wrong direction"
 
 
+@pytest.mark.slow
 def test_a_probe_is_stored_whole_or_not_at_all(tmp_path: Path) -> None:
     recipe = get_protocol("yamnet").select(["fd"])[0]
     honest = Measure.of(recipe)
@@ -94,6 +97,7 @@ def test_a_probe_is_stored_whole_or_not_at_all(tmp_path: Path) -> None:
         run_study(scan(REFERENCE), [honest, failing], {"yamnet": YAMNet()}, plan, options, protocol="yamnet")
 
 
+@pytest.mark.slow
 def test_clips_are_embedded_twice_however_many_fractions(monkeypatch: pytest.MonkeyPatch) -> None:
     passed = 0
     original = YAMNet.__call__
@@ -109,6 +113,7 @@ def test_clips_are_embedded_twice_however_many_fractions(monkeypatch: pytest.Mon
     assert passed == effort.embedded["yamnet"] == 2 * 16
 
 
+@pytest.mark.slow
 def test_an_interrupted_study_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     original, calls = YAMNet.__call__, []
 
@@ -129,18 +134,21 @@ def test_an_interrupted_study_goes_on_where_it_was(monkeypatch: pytest.MonkeyPat
     assert resumed.to_json() == study(batch_size=1, cache=False).to_json()
 
 
+@pytest.mark.slow
 def test_equal_results_from_one_and_two_workers() -> None:
     one, two = (study(("white-noise", "masking"), workers=workers, cache=False) for workers in (1, 2))
     assert one.to_json() == two.to_json()
     assert one.to_json() != study(("white-noise", "masking"), seed=1, cache=False).to_json()
 
 
+@pytest.mark.slow
 def test_corrupted_clips_are_nested_and_ends_do_not_depend_on_the_repeat() -> None:
     curve = study(repeats=3).curve("white-noise", "fd_yamnet")
     assert len(set(curve[0.0])) == len(set(curve[1.0])) == 1
     assert len(set(curve[0.5])) == 3
 
 
+@pytest.mark.slow
 def test_severity_axis_and_redrawn_parameters() -> None:
     result = study(fractions=(), severities=(0.5, 1.0), repeats=2, redraw_parameters=True)
     curve = result.curve("white-noise", "fd_yamnet", "severity")
@@ -150,6 +158,7 @@ def test_severity_axis_and_redrawn_parameters() -> None:
     assert {point.axis for point in result.points} == {"severity"}
 
 
+@pytest.mark.slow
 def test_reordering_makes_sequences_of_events() -> None:
     result = study(("reordering",), limit=None, metrics=["fd", "kl"])
     assert result.probes["reordering"].clips >= 5
@@ -159,6 +168,7 @@ def test_reordering_makes_sequences_of_events() -> None:
         study(("reordering",), limit=None, metrics=["fd"], events=3)
 
 
+@pytest.mark.slow
 def test_a_set_without_classes_names_what_cannot_run(tmp_path: Path) -> None:
     for index, path in enumerate(sorted(p for p in REFERENCE.rglob("*.wav"))[:8]):
         (tmp_path / f"{index}.wav").write_bytes(path.read_bytes())
@@ -183,6 +193,7 @@ def test_nonsense_is_refused_before_anything_is_embedded() -> None:
             study(**options)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_files_are_complete_and_equal_for_equal_studies(controls: Study, tmp_path: Path) -> None:
     first, second = write_study(controls, tmp_path / "a"), write_study(controls, tmp_path / "b")
     assert {path.name for path in first} == {
@@ -233,6 +244,7 @@ def test_no_verdict_without_repeats_that_differ() -> None:
         assert judge(curve, 4.0, higher_is_better=False).answer == "no verdict"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("doses", "repeats", "alike"),
     [(11, 5, (0, 10)), (3, 5, (0, 2)), (3, 2, (0, 2)), (5, 1, ()), (5, 5, (0,)), (5, 5, (0, 1, 2, 3, 4))],
@@ -271,6 +283,7 @@ def test_scales_do_not_depend_on_how_many_clips_there_are() -> None:
         assert few == pytest.approx(many, rel=0.2), recipe.score_id
 
 
+@pytest.mark.slow
 def test_command_line(agm: Run, tmp_path: Path) -> None:
     common = ("study", REFERENCE, "--protocol", "yamnet", "--limit", "12", "--probes", "white-noise")
     common += ("-m", "fd,kl", "--fractions", "0,1", "--repeats", "2", "--seed", "3", "--workers", "1")

@@ -71,6 +71,7 @@ def test_public_names_have_types() -> None:
     assert found["completenessScore"] >= COMPLETE, lacking
 
 
+@pytest.mark.slow
 @needs("jedi")
 @pytest.mark.parametrize(
     ("name", "parameter"), [("FAD", "protocol"), ("score", "protocol"), ("compare", "permutations")]
