@@ -26,7 +26,8 @@ def triangle(rows: torch.Tensor) -> torch.Tensor:
     """Return the R of the QR decomposition of ``rows`` ``(n, d)``, ``(min(n, d), d)``: ``RᵀR = rowsᵀ rows``."""
     count, dimension = rows.shape
     if rows.device.type != "cpu" or count < dimension or count * dimension**2 < LARGE:
-        return torch.linalg.qr(rows, mode="r").R
+        found: torch.Tensor = torch.linalg.qr(rows, mode="r").R
+        return found
     from scipy.linalg import lapack
 
     columns = np.array(rows.detach().numpy(), order="F")

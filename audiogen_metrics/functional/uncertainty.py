@@ -228,7 +228,8 @@ def _root_changes(axes: _Axes, places: torch.Tensor, weight: torch.Tensor) -> to
     total = logarithms(whole, rest, singular, near) @ near
     # Far out the logarithm is its first term, and beyond the last node its integral is known.
     weights = (far / (1 + (far / singular[:, None]).square())).sum(1) * _STEP + singular.square() / nodes[-1]
-    return (total * _STEP - whole.square().sum(1) @ weights) / math.pi
+    changes: torch.Tensor = (total * _STEP - whole.square().sum(1) @ weights) / math.pi
+    return changes
 
 
 def _log_of_one(whole: torch.Tensor, rest: torch.Tensor, singular: torch.Tensor, nodes: torch.Tensor) -> torch.Tensor:
