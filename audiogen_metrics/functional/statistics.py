@@ -38,9 +38,9 @@ class GaussianStatistics:
     Examples
     --------
     >>> import torch
-    >>> statistics = GaussianStatistics.from_embeddings(torch.tensor([[0.0, 0.0], [2.0, 0.0]]))
+    >>> statistics = GaussianStatistics.from_embeddings(torch.tensor([[0.0, 0.0], [2.0, 4.0]]))
     >>> statistics.mean.tolist(), statistics.covariance.tolist(), statistics.count
-    ([1.0, 0.0], [[2.0, 0.0], [0.0, 0.0]], 2)
+    ([1.0, 2.0], [[2.0, 4.0], [4.0, 8.0]], 2)
     """
 
     mean: torch.Tensor
