@@ -71,7 +71,7 @@ def engine() -> Engine:
 def suits_onednn() -> bool:
     """Return whether oneDNN multiplies much faster than torch's own product here.
 
-    A Zen 4 does an operation of AVX-512 in two halves: networks gain 4 to 8 % there, for which nobody should embed anew.
+    A Zen 4 does an operation of AVX-512 in two halves: networks gain 4 to 8 % there, too little to embed anew for.
     """
     return (
         torch.backends.mkl.is_available()
