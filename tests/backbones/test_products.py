@@ -178,8 +178,9 @@ def test_pointwise_is_a_convolution(calls: list[tuple[int, ...]]) -> None:
     assert calls == [(3, 10, 7, 256)]
 
 
-def choose(monkeypatch: pytest.MonkeyPatch, maker: str, capability: str, mkl: bool = True) -> str:
+def choose(monkeypatch: pytest.MonkeyPatch, maker: str, family: int, capability: str, mkl: bool = True) -> str:
     monkeypatch.delenv(products.VARIABLE, raising=False)
+    monkeypatch.setattr(products, "processor_family", lambda: family)
     monkeypatch.setattr(products, "processor_maker", lambda: maker)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: mkl)
@@ -192,9 +193,20 @@ def choose(monkeypatch: pytest.MonkeyPatch, maker: str, capability: str, mkl: bo
 
 @onednn
 def test_the_engine_follows_from_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose(monkeypatch, "AuthenticAMD", "AVX512") == "onednn"
-    for other in (("GenuineIntel", "AVX512"), ("AuthenticAMD", "AVX2"), ("AuthenticAMD", "AVX512", False), ("", "")):
+    amd, intel = "AuthenticAMD", "GenuineIntel"
+    for family in (26, 27):
+        assert choose(monkeypatch, amd, family, "AVX512") == "onednn"
+    others = ((intel, 26, "AVX512"), (amd, 25, "AVX512"), (amd, 26, "AVX2"), (amd, 26, "AVX512", False), ("", 0, ""))
+    for other in others:
         assert choose(monkeypatch, *other) == "torch"
+
+
+def test_windows_tells_its_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "_told_by_linux", lambda _: "")
+    monkeypatch.setenv("PROCESSOR_IDENTIFIER", "AMD64 Family 25 Model 17 Stepping 1, AuthenticAMD")
+    assert (products.processor_maker(), products.processor_family()) == ("AuthenticAMD", 25)
+    monkeypatch.delenv("PROCESSOR_IDENTIFIER")
+    assert (products.processor_maker(), products.processor_family()) == ("", 0)
 
 
 def test_a_machine_tells_its_maker() -> None:
@@ -228,7 +240,7 @@ def test_operators_that_lack_or_err_leave_torch_its_products(broken: str, monkey
     monkeypatch.setitem(vars(torch.ops), "mkldnn", operators)
     products.onednn_works.cache_clear()
     try:
-        assert choose(monkeypatch, "AuthenticAMD", "AVX512") == "torch"
+        assert choose(monkeypatch, "AuthenticAMD", 26, "AVX512") == "torch"
         assert "products" not in YAMNet("cpu").settings
         monkeypatch.setenv(products.VARIABLE, "onednn")
         with pytest.raises(UsageError, match="cannot use"):
