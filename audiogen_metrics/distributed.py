@@ -172,7 +172,12 @@ def meet() -> Store:
         ) from error
     finally:
         notice.cancel()
+    _met.append(store)
     return store
+
+
+_met: list[Store] = []
+"""Where processes have met. Without torchrun, the first process answers what others ask there, while this is kept."""
 
 
 def _all_here(store: Store, processes: int, end: float) -> bool:

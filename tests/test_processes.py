@@ -335,6 +335,24 @@ def test_two_runs_in_one_store(sets: tuple[Path, Path], tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out.json").read_text())["inputs"]["gen"]["scored"] == 7
 
 
+def test_who_has_met_can_still_be_asked(tmp_path: Path) -> None:
+    """Without torchrun the first process answers, which may go on before the others have seen that all are there."""
+    code = """
+import gc, os, time
+from audiogen_metrics import distributed
+store = distributed.meet()
+if os.environ["RANK"] == "0":
+    del store
+    gc.collect()
+    time.sleep(4)
+else:
+    time.sleep(1)
+    assert store.check(["here/0"])
+"""
+    found = start(2, [], tmp_path, code)
+    assert [done.returncode for done in found] == [0, 0], found[1].stderr
+
+
 def test_torchrun_starts_it(sets: tuple[Path, Path]) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
