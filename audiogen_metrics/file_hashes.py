@@ -12,14 +12,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from functools import wraps
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, TypeVar, cast
 
 from audiogen_metrics.filesystems import RACY_NS, Volume
 from audiogen_metrics.settings import cache_dir, cache_trouble
 from audiogen_metrics.writing import write_atomically
 
-P = ParamSpec("P")
-R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
 
 VERSION = 2
 """Of the file's layout; a memo of another one is not believed. Version 1 did not look at the file system."""
@@ -39,18 +38,18 @@ def digest_of(content: bytes) -> str:
 _anew: ContextVar[bool] = ContextVar("hashes_anew", default=False)
 
 
-def hashing_as_asked(function: Callable[P, R]) -> Callable[P, R]:
+def hashing_as_asked(function: F) -> F:
     """Let a function that is called with ``verify=True`` hash files of weights again, as it does those of audio."""
 
     @wraps(function)
-    def called(*arguments: P.args, **options: P.kwargs) -> R:
+    def called(*arguments: Any, **options: Any) -> Any:
         token = _anew.set(bool(options.get("verify", False)) or _anew.get())
         try:
             return function(*arguments, **options)
         finally:
             _anew.reset(token)
 
-    return called
+    return cast("F", called)  # editors complete what a type says is the function itself
 
 
 def sha256_of(path: Path, *, memo: bool = True) -> str:

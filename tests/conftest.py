@@ -23,6 +23,8 @@ from tests import forked
 # Beside another busy process, two torch threads on two cores can be sixty times slower than one.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
+# Values and keys of all machines are compared with those that were kept; test_products asks for the other engine.
+os.environ["AGM_PRODUCTS"] = "torch"
 
 collect_ignore = ["broken_plugin.py"]  # what a plug-in that cannot be imported looks like
 

@@ -211,6 +211,6 @@ class TestCache:
         name, _, _ = space.name.rpartition("-")
         cache = EmbeddingCache(json.loads((space / "space.json").read_text()), name)
         cache.folder = space
-        digests = list(cache._shards_of)
+        digests = list(cache._shard_of)
         prune(embeddings_folder(), 1, everything=True)
         assert cache.get(digests) == {}

@@ -322,15 +322,17 @@ def test_each_thing_is_computed_once(tmp_path, monkeypatch) -> None:
 
         monkeypatch.setattr(owner, name, counting)
 
-    count(extrapolation, "extrapolate", "fits")
+    count(extrapolation, "extrapolate_parts", "fits")
     count(functional, "kl_divergence", "divergences")
     fitted: list[float] = []
-    original = statistics.GaussianStatistics.from_embeddings.__func__
-    monkeypatch.setattr(
-        statistics.GaussianStatistics,
-        "from_embeddings",
-        classmethod(lambda cls, rows: (fitted.append(float(rows.double().sum())), original(cls, rows))[1]),
-    )
+    original = statistics.GaussianStatistics.from_blocks.__func__
+
+    def fit(cls, blocks):
+        rows = torch.cat([*blocks])
+        fitted.append(float(rows.double().sum()))
+        return original(cls, [rows])
+
+    monkeypatch.setattr(statistics.GaussianStatistics, "from_blocks", classmethod(fit))
     seen: list[Evaluation] = []
     gen, ref = EXAMPLES / "generated", EXAMPLES / "reference"
     report = score(gen, ref, protocol="yamnet", extrapolate=True, observe=seen.append)

@@ -118,6 +118,7 @@ LAYERS = [
     {"errors"},
     {"options"},
     {"settings"},
+    {"company"},
     {"registry", "distributed", "citations", "records", "writing", "precision", "tabular", "filesystems", "keeping"},
     {"file_hashes"},
     {"functional", "audio"},

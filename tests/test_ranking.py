@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from audiogen_metrics import score
 from audiogen_metrics.cli.main import main
@@ -204,15 +205,16 @@ def test_each_set_is_embedded_once_and_each_gaussian_fitted_once(
         embedded.append(folder.root.name)
         return extract(name, folder, *rest, **options)
 
-    original = GaussianStatistics.from_embeddings.__func__  # type: ignore[attr-defined]
+    original = GaussianStatistics.from_blocks.__func__  # type: ignore[attr-defined]
 
-    def fitting(cls: type[GaussianStatistics], rows: Any) -> GaussianStatistics:
+    def fitting(cls: type[GaussianStatistics], blocks: Any) -> GaussianStatistics:
+        rows = torch.cat([*blocks])
         fitted.append(hash(rows.cpu().numpy().tobytes()))
-        result: GaussianStatistics = original(cls, rows)
+        result: GaussianStatistics = original(cls, [rows])
         return result
 
     monkeypatch.setattr(FolderSide, "extract", extracting)
-    monkeypatch.setattr(GaussianStatistics, "from_embeddings", classmethod(fitting))
+    monkeypatch.setattr(GaussianStatistics, "from_blocks", classmethod(fitting))
     systems = [folders[0], folders[2], folders[0]]
     found = score_systems(systems, REF, protocol="yamnet", metrics=["fd"], draws=0, permutations=20, cache=False)
     assert sorted(embedded) == ["generated", "noisy", "reference"]

@@ -30,7 +30,7 @@ def kolmogorov_p(distance: float, count: int) -> float:
     Examples
     --------
     >>> round(kolmogorov_p(0.274, 10), 6), kolmogorov_p(0.05, 10), kolmogorov_p(1.0, 10)
-    (0.371429, 1.0, 0.0)
+    (0.37152, 1.0, 0.0)
     """
     if 2 * count * distance <= 1:
         return 1.0

@@ -26,7 +26,8 @@ def student_quantile(probability: float, freedom: float) -> float:
     Returns
     -------
     float
-        The quantile, to 1e-12 of its value where the share is not within 0.01 of one half; there, to 1e-14.
+        The quantile, to 1e-12 of its value where the share is not within 0.01 of one half; there, to 1e-14. NaN where
+        the degrees of freedom are, as those of errors that are NaN.
 
     Raises
     ------
@@ -44,6 +45,8 @@ def student_quantile(probability: float, freedom: float) -> float:
     >>> round(student_quantile(0.975, 11), 6), round(student_quantile(0.975, float("inf")), 6)
     (2.200985, 1.959964)
     """
+    if math.isnan(freedom):
+        return math.nan
     tail = min(probability, 1 - probability)
     if not (tail > LEAST and freedom > 0):
         raise ValueError(f"there is no quantile at {probability} with {freedom} degrees of freedom")
