@@ -24,7 +24,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.mark.parametrize("protocol", WEIGHED)
 def test_every_score_of_every_protocol(protocol: str, weights: dict[str, Path]) -> None:
-    # 1e-12 holds on one machine only: other processors round convolutions otherwise. KAD's kernel is the most sensitive:
+    # 1e-12 holds on one machine only: other processors round convolutions otherwise. KAD is the most sensitive:
     # on a Zen 4 that of VGGish's windows is 1.8e-4 from the Xeon's.
     found, kept = scores(weights, protocol), GOLDEN[protocol]
     assert found.keys() == kept.keys()

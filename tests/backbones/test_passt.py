@@ -121,9 +121,10 @@ def test_spectrogram_layers_and_outputs_are_hear21passts(passt: PaSST, name: str
     assert mel.shape == (128, 1000)
     np.testing.assert_allclose(mel[:, KEPT_FRAMES], theirs(name, "mel"), rtol=0, atol=5e-5)
     assert len(layers) == 13
+    # Kept on a Xeon; a Zen 4 is up to 6e-5 from it in a layer.
     np.testing.assert_allclose(torch.stack(layers).numpy(), theirs(name, "layers"), rtol=1e-5, atol=1e-4)
-    np.testing.assert_allclose(features.embeddings[0].numpy(), theirs(name, "embedding"), rtol=0, atol=1e-5)  # type: ignore[index]
-    np.testing.assert_allclose(features.logits[0].numpy(), theirs(name, "logits"), rtol=0, atol=1e-5 * LOGIT_SPREAD)  # type: ignore[index]
+    np.testing.assert_allclose(features.embeddings[0].numpy(), theirs(name, "embedding"), rtol=0, atol=3e-5)  # type: ignore[index]
+    np.testing.assert_allclose(features.logits[0].numpy(), theirs(name, "logits"), rtol=0, atol=3e-5 * LOGIT_SPREAD)  # type: ignore[index]
 
 
 def test_short_clips_without_zeros_have_fewer_patches(checkpoint: Path) -> None:
