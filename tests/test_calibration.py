@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from audiogen_metrics.embedding.reference import GivenFeatures
-from audiogen_metrics.functional.pooled import Places
+from audiogen_metrics.functional.blocks import Places
 from audiogen_metrics.metrics.measuring.chance import _halves, rows_apart
 
 

@@ -13,6 +13,7 @@ NUMBERS = 2**20
 """Numbers that a second pass over rows looks at together (8 MB in float64)."""
 
 Places: TypeAlias = npt.NDArray[np.int64]
+"""Which clips of a set are meant, or which rows, by their places."""
 
 Block: TypeAlias = tuple[torch.Tensor, list[int]]
 """Rows of some clips, and how many rows each of these clips has."""

@@ -10,13 +10,11 @@ import numpy.typing as npt
 import torch
 
 from audiogen_metrics.errors import DataError
+from audiogen_metrics.functional.blocks import Places
 from audiogen_metrics.functional.distances import squared_distance_blocks
 from audiogen_metrics.functional.kernel import median_squared
 from audiogen_metrics.functional.statistics import GaussianStatistics
 from audiogen_metrics.functional.validation import Array, float64_tensor
-
-Places = npt.NDArray[np.int64]
-"""Which clips of a pool are meant, by their places."""
 
 TAIL = 1e-3
 """Share of the pool's variance that its smallest principal axes may hold to be left out."""

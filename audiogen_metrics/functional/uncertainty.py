@@ -85,7 +85,7 @@ def joined(parts: Sequence[Spread]) -> Spread:
 
 
 def frechet_leave_one_out(
-    gen: Array, ref: Array | GaussianStatistics, counts: Sequence[int] | None = None, root: Root | None = None
+    gen: Array, ref: Array | GaussianStatistics, counts: Sequence[int] | None = None
 ) -> torch.Tensor:
     """Return the Fréchet distance without each clip of *gen* in turn, ``(clips,)``, exactly.
 
@@ -99,8 +99,6 @@ def frechet_leave_one_out(
         Rows ``(n, d)``, those of one clip together; and rows ``(m, d)`` or their statistics.
     counts
         Rows of each clip of gen; None for one each.
-    root
-        That of the statistics of both, if it is there already.
 
     Returns
     -------
@@ -134,7 +132,7 @@ def frechet_leave_one_out(
         raise DataError(f"counts add up to {sum(counts)} rows of {len(rows)}", fix="Count the rows of every clip")
     if rows.shape[1] != statistics.dimension:
         raise DataError(f"dimensions {rows.shape[1]} and {statistics.dimension} differ", fix="Use one backbone")
-    return frechet_without_each(clip_blocks(rows, counts), GaussianStatistics.from_embeddings(rows), statistics, root)
+    return frechet_without_each(clip_blocks(rows, counts), GaussianStatistics.from_embeddings(rows), statistics)
 
 
 def frechet_without_each(

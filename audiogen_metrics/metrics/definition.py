@@ -19,9 +19,8 @@ if TYPE_CHECKING:
 
     from audiogen_metrics.backbones.base import Output
     from audiogen_metrics.citations import Citation
-    from audiogen_metrics.functional.blocks import Block
+    from audiogen_metrics.functional.blocks import Block, Places
     from audiogen_metrics.functional.extrapolation import Extrapolation
-    from audiogen_metrics.functional.pooled import Places
     from audiogen_metrics.functional.statistics import GaussianStatistics
     from audiogen_metrics.metrics.measuring.measured import Measured
     from audiogen_metrics.metrics.measuring.pool import Pool

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import torch
 
     from audiogen_metrics.backbones.base import Output
+    from audiogen_metrics.functional.blocks import Places
     from audiogen_metrics.functional.extrapolation import Extrapolation
-    from audiogen_metrics.functional.pooled import Places
     from audiogen_metrics.functional.statistics import GaussianStatistics
     from audiogen_metrics.functional.uncertainty import Root
     from audiogen_metrics.metrics.measuring.pool import Pool

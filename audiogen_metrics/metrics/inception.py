@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from audiogen_metrics.backbones.base import Output
-    from audiogen_metrics.functional.blocks import Read
-    from audiogen_metrics.functional.pooled import Places
+    from audiogen_metrics.functional.blocks import Places, Read
     from audiogen_metrics.functional.uncertainty import Spread
     from audiogen_metrics.metrics.measuring.measured import Measured
     from audiogen_metrics.metrics.measuring.pool import Pool

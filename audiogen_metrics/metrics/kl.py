@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import torch
 
     from audiogen_metrics.backbones.base import Output
-    from audiogen_metrics.functional.pooled import Places
+    from audiogen_metrics.functional.blocks import Places
     from audiogen_metrics.metrics.measuring.measured import Measured
     from audiogen_metrics.metrics.measuring.rivals import Rivals
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import torch
 
     from audiogen_metrics.backbones.base import Output
+    from audiogen_metrics.functional.blocks import Places
     from audiogen_metrics.functional.kernel import Kernel
-    from audiogen_metrics.functional.pooled import Places
     from audiogen_metrics.metrics.measuring.measured import Measured
     from audiogen_metrics.metrics.measuring.pool import Pool
     from audiogen_metrics.metrics.measuring.rivals import Rivals

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 
@@ -15,11 +14,10 @@ from audiogen_metrics.functional import (
     kernel_audio_distance,
     kernel_distance,
 )
+from audiogen_metrics.functional.blocks import Places
 from audiogen_metrics.functional.kernel import cubic, discrepancy, discrepancy_leave_one_out, gaussian
 from audiogen_metrics.functional.pooled import PooledFrechet, PooledGaussian, PooledKernel
 from audiogen_metrics.functional.uncertainty import frechet_leave_one_out
-
-Places = npt.NDArray[np.int64]
 
 
 def drawn(n: int, d: int, seed: int, spread: float = 1.0) -> torch.Tensor:

@@ -15,7 +15,7 @@ from audiogen_metrics.errors import InsufficientDataError
 from audiogen_metrics.functional.kolmogorov import kolmogorov_p
 
 if TYPE_CHECKING:
-    from audiogen_metrics.functional.pooled import Places
+    from audiogen_metrics.functional.blocks import Places
     from audiogen_metrics.metrics.definition import Side
     from audiogen_metrics.metrics.measuring.links import Links
     from audiogen_metrics.metrics.measuring.pool import Pool

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from audiogen_metrics.functional.pooled import Places
+    from audiogen_metrics.functional.blocks import Places
     from audiogen_metrics.metrics.definition import Side
 
 

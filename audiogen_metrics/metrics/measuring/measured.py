@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     import torch
 
     from audiogen_metrics.backbones.base import Output
-    from audiogen_metrics.functional.blocks import Block
+    from audiogen_metrics.functional.blocks import Block, Places
     from audiogen_metrics.functional.extrapolation import Extrapolation
-    from audiogen_metrics.functional.pooled import Places
     from audiogen_metrics.functional.statistics import GaussianStatistics
     from audiogen_metrics.functional.uncertainty import Spread
     from audiogen_metrics.metrics.definition import FeatureSource, Interval, Measurement, Metric, Side

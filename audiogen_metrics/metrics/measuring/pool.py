@@ -16,7 +16,7 @@ from audiogen_metrics.functional.statistics import GaussianStatistics
 
 if TYPE_CHECKING:
     from audiogen_metrics.backbones.base import Output
-    from audiogen_metrics.functional.pooled import Places
+    from audiogen_metrics.functional.blocks import Places
     from audiogen_metrics.metrics.definition import FeatureSource
 
 

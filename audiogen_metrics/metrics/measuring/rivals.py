@@ -13,7 +13,7 @@ from audiogen_metrics.metrics.measuring.pool import Pool
 if TYPE_CHECKING:
     import torch
 
-    from audiogen_metrics.functional.pooled import Places
+    from audiogen_metrics.functional.blocks import Places
     from audiogen_metrics.functional.statistics import GaussianStatistics
     from audiogen_metrics.functional.uncertainty import Spread
     from audiogen_metrics.metrics.definition import Interval
