@@ -1,0 +1,61 @@
+"""Protocols, one file for each evaluator that is reproduced. Data only; imports nothing heavy.
+
+A new one is its file, and its place in the list below, which is the order of `agm list protocols`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from audiogen_metrics.errors import UsageError, option
+from audiogen_metrics.protocols import (
+    audiobox,
+    audiocraft,
+    audioldm,
+    av_benchmark,
+    clap,
+    clap_laion,
+    fadtk,
+    google_fad,
+    kadtk,
+    musegauge,
+    stable_audio,
+    tango,
+    yamnet,
+)
+from audiogen_metrics.protocols.definition import Protocol
+from audiogen_metrics.registry import unknown_name
+
+__all__ = ["PROTOCOLS", "Protocol", "get_protocol"]
+
+_FILES = (
+    audioldm,
+    av_benchmark,
+    google_fad,
+    fadtk,
+    clap_laion,
+    stable_audio,
+    audiocraft,
+    kadtk,
+    tango,
+    musegauge,
+    clap,
+    audiobox,
+    yamnet,
+)
+
+PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
+    {protocol.name: protocol for file in _FILES for protocol in file.PROTOCOLS}
+)
+"""All protocols by name."""
+
+
+def get_protocol(name: str) -> Protocol:
+    """Return the protocol of this name; UsageError with the nearest name if there is none."""
+    if name.startswith("hf:"):
+        fix = f"Name it as the backbone: {option('backbone', name)}"
+        raise UsageError(f"{name!r} is a network, not a protocol", fix=fix)
+    if name not in PROTOCOLS:
+        raise unknown_name("protocol", name, [*PROTOCOLS])
+    return PROTOCOLS[name]
