@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from audiogen_metrics.audio.files import ClipSet, is_shard
 from audiogen_metrics.backbones import BACKBONES
-from audiogen_metrics.backbones.weights import weights_name
+from audiogen_metrics.backbones.published import weights_name
 from audiogen_metrics.embedding.foreign import place_of
 from audiogen_metrics.errors import HELPS, DataError, MissingDependencyError, MissingWeightsError, UsageError, option
 from audiogen_metrics.evaluation import find_networks

@@ -245,7 +245,7 @@ def trace(out: Path) -> tuple[str, list[Any]]:
 CONTENT = random.Random(0).randbytes(8_000_000)
 
 REGISTER = """
-from audiogen_metrics.backbones.weights import WEIGHTS, WeightsEntry
+from audiogen_metrics.backbones.published import WEIGHTS, WeightsEntry
 WEIGHTS.add("toy", WeightsEntry("toy", "toy.pth", ({url!r},), {digest!r}, "CC0", "nobody", None))
 """
 

@@ -125,7 +125,7 @@ NETWORKS: Mapping[str, Callable[[Path], Path]] = {
 
 def network_of(number: Number) -> str:
     """Return the checkpoint that a number needs."""
-    from audiogen_metrics.backbones.weights import weights_name
+    from audiogen_metrics.backbones.published import weights_name
     from audiogen_metrics.protocols import get_protocol
 
     (recipe,) = get_protocol(number.protocol).select(number.score_id)

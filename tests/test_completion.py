@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from audiogen_metrics.audio.files import AUDIO
-from audiogen_metrics.backbones.weights import WEIGHTS
+from audiogen_metrics.backbones.published import WEIGHTS
 from audiogen_metrics.cli.completion import FILES, FOLDERS, LISTS, NAMES, PROGRAMS, SHELLS, taking_values
 from audiogen_metrics.cli.main import build_parser
 from audiogen_metrics.metrics import OWN

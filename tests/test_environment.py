@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from audiogen_metrics import score
-from audiogen_metrics.backbones.weights import WEIGHTS, fetch
+from audiogen_metrics.backbones.published import WEIGHTS
+from audiogen_metrics.backbones.weights import fetch
 from audiogen_metrics.cli.main import main
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.options import at_home

@@ -80,7 +80,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def values(small: tuple[Path, Path], protocol: str, weights: dict[str, Path], **options: Any) -> dict[str, Any]:
-    from audiogen_metrics.backbones.weights import weights_name
+    from audiogen_metrics.backbones.published import weights_name
 
     chosen = [recipe for recipe in recipes(protocol) if not recipe.definition.prompted]
     needed = {weights_name(recipe.backbone) for recipe in chosen}

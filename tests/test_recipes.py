@@ -17,8 +17,8 @@ from audiogen_metrics import compare, score, score_systems, verify
 from audiogen_metrics.backbones.laion_clap import Music, MusicSpeech, SoundsFusion
 from audiogen_metrics.backbones.panns import Cnn14At16k
 from audiogen_metrics.backbones.passt import PaSST, Segments
+from audiogen_metrics.backbones.published import weights_name
 from audiogen_metrics.backbones.wavegram import WavegramLogmelCnn14
-from audiogen_metrics.backbones.weights import weights_name
 from audiogen_metrics.cli.main import build_parser, main
 from audiogen_metrics.errors import MissingWeightsError, UsageError
 from audiogen_metrics.evaluation import Evaluation

@@ -41,7 +41,8 @@ from audiogen_metrics.audioldm.snapshots import ORIGIN, original_heads
 from audiogen_metrics.audioldm.tiny import write_index
 from audiogen_metrics.backbones.laion_clap import TOKENIZER, fill_in_counts, roberta_tokenizer, translated
 from audiogen_metrics.backbones.pretrained import checked
-from audiogen_metrics.backbones.weights import WEIGHTS, find_all
+from audiogen_metrics.backbones.published import WEIGHTS
+from audiogen_metrics.backbones.weights import find_all
 from audiogen_metrics.errors import MissingWeightsError, UsageError, option, spoken
 from audiogen_metrics.file_hashes import sha256_of
 from audiogen_metrics.options import as_path

@@ -25,8 +25,9 @@ from audiogen_metrics.backbones.base import Features, Output
 from audiogen_metrics.backbones.panns import LogMel
 from audiogen_metrics.backbones.pretrained import PretrainedBackbone, PretrainedNetwork, checked
 from audiogen_metrics.backbones.products import Multiplies
+from audiogen_metrics.backbones.published import WEIGHTS
 from audiogen_metrics.backbones.transformers import require_transformers, transformers_module
-from audiogen_metrics.backbones.weights import WEIGHTS, find_all
+from audiogen_metrics.backbones.weights import find_all
 from audiogen_metrics.errors import DataError, MissingWeightsError
 from audiogen_metrics.file_hashes import sha256_of
 from audiogen_metrics.options import as_path

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audiogen_metrics.backbones.hub import PREFIX, HubName, Snapshot, locate
-from audiogen_metrics.backbones.weights import WEIGHTS, WeightsEntry, examine, weights_name
+from audiogen_metrics.backbones.published import WEIGHTS, WeightsEntry, weights_name
+from audiogen_metrics.backbones.weights import examine
 from audiogen_metrics.errors import MissingDependencyError, MissingWeightsError
 
 _FREE = re.compile(r"(apache-2\.0|mit|bsd(-\w+)*|cc0-1\.0|cc-by-4\.0|cc-by-3\.0|unlicense|isc|zlib)", re.IGNORECASE)

@@ -21,13 +21,8 @@ from safetensors.torch import load, load_file, save_file
 from torch import nn
 
 from audiogen_metrics.backbones.base import Backbone
-from audiogen_metrics.backbones.weights import (
-    WEIGHTS,
-    find,
-    read_json,
-    weights_name,
-    write_json,
-)
+from audiogen_metrics.backbones.published import WEIGHTS, weights_name
+from audiogen_metrics.backbones.weights import find, read_json, write_json
 from audiogen_metrics.errors import MissingDependencyError, MissingWeightsError
 from audiogen_metrics.file_hashes import sha256_of
 from audiogen_metrics.options import as_path

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from audiogen_metrics.audio.files import AUDIO
-from audiogen_metrics.backbones.weights import WEIGHTS
+from audiogen_metrics.backbones.published import WEIGHTS
 from audiogen_metrics.cli.common import Subparsers, write_result
 from audiogen_metrics.datasets import DATASETS
 from audiogen_metrics.metrics import catalogue

@@ -10,7 +10,8 @@ from typing import Any
 
 from audiogen_metrics.backbones.hub import PREFIX, HubName, Snapshot, fetch_hub, locate, used
 from audiogen_metrics.backbones.licences import Terms, terms_of_entry, terms_of_snapshot
-from audiogen_metrics.backbones.weights import WEIGHTS, WeightsEntry, candidates, examine, fetch, find, weights_dir
+from audiogen_metrics.backbones.published import WEIGHTS, WeightsEntry
+from audiogen_metrics.backbones.weights import candidates, examine, fetch, find, weights_dir
 from audiogen_metrics.cli.common import Subparsers, say, write_result
 from audiogen_metrics.errors import AudiogenMetricsError, MissingWeightsError
 

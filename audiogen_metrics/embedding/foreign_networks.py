@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from audiogen_metrics.backbones.weights import WEIGHTS, weights_name
+from audiogen_metrics.backbones.published import WEIGHTS, weights_name
 from audiogen_metrics.errors import option
 from audiogen_metrics.protocols import PROTOCOLS, get_protocol
 

@@ -87,7 +87,7 @@ def find_networks(
     UsageError
         Weights that no recipe needs, or a backbone without the output that a recipe needs.
     """
-    from audiogen_metrics.backbones.weights import beside, weights_name
+    from audiogen_metrics.backbones.published import beside, weights_name
 
     given = weights or {}
     check_weights_names(recipes, given)
@@ -126,7 +126,8 @@ def require_weights(recipes: Sequence[Recipe], given: Mapping[str, str | Path]) 
 
     UsageError for a file that no recipe needs.
     """
-    from audiogen_metrics.backbones.weights import WEIGHTS, beside, find_all, weights_name, with_what_is_beside
+    from audiogen_metrics.backbones.published import WEIGHTS, beside, weights_name, with_what_is_beside
+    from audiogen_metrics.backbones.weights import find_all
 
     check_weights_names(recipes, given)
     needed = with_what_is_beside({weights_name(recipe.backbone) for recipe in recipes} - given.keys())
@@ -137,7 +138,7 @@ def require_weights(recipes: Sequence[Recipe], given: Mapping[str, str | Path]) 
 
 def check_weights_names(recipes: Sequence[Recipe], given: Mapping[str, str | Path]) -> None:
     """Raise UsageError for a weights file that no recipe needs."""
-    from audiogen_metrics.backbones.weights import beside, weights_name
+    from audiogen_metrics.backbones.published import beside, weights_name
 
     needed = {weights_name(recipe.backbone) for recipe in recipes}
     needed |= {other for name in needed for other in beside(name)}
@@ -153,7 +154,7 @@ def create_backbones(
 ) -> dict[str, Backbone]:
     """Return one instance of each backbone that the recipes need; weights are found, not yet loaded."""
     from audiogen_metrics.backbones import BACKBONES
-    from audiogen_metrics.backbones.weights import beside, weights_name
+    from audiogen_metrics.backbones.published import beside, weights_name
 
     backbones = {}
     for recipe in recipes:

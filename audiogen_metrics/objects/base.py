@@ -19,7 +19,7 @@ from audiogen_metrics import distributed
 from audiogen_metrics.backbones import BACKBONES
 from audiogen_metrics.backbones.base import Backbone, Output
 from audiogen_metrics.backbones.pretrained import PretrainedBackbone
-from audiogen_metrics.backbones.weights import WEIGHTS, beside, weights_name
+from audiogen_metrics.backbones.published import WEIGHTS, beside, weights_name
 from audiogen_metrics.embedding.foreign import ForeignStatistics
 from audiogen_metrics.embedding.reference import MACHINE_SETTINGS, GivenFeatures, ReferenceStatistics
 from audiogen_metrics.embedding.sides import FolderSide

@@ -11,14 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiogen_metrics.audio.files import scan
-from audiogen_metrics.backbones.weights import (
-    WEIGHTS,
-    beside,
-    candidates,
-    examine,
-    weights_name,
-    with_what_is_beside,
-)
+from audiogen_metrics.backbones.published import WEIGHTS, beside, weights_name, with_what_is_beside
+from audiogen_metrics.backbones.weights import candidates, examine
 from audiogen_metrics.errors import MissingDependencyError, MissingWeightsError, NumericsError, UsageError, option
 from audiogen_metrics.evaluation import check_weights_names, create_backbones, evaluate, tool_versions
 from audiogen_metrics.evaluation.evaluation import Asked

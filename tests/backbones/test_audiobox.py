@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from audiogen_metrics.backbones.audiobox import FRAMES, HOP, WINDOW, AudioboxAesthetics, Head, Network
+from audiogen_metrics.backbones.published import WEIGHTS
 from audiogen_metrics.backbones.ratings import AESTHETICS
-from audiogen_metrics.backbones.weights import WEIGHTS
 from audiogen_metrics.errors import MissingWeightsError, UsageError
 from audiogen_metrics.evaluation import create_backbones, require_weights
 from audiogen_metrics.metrics import PQ

@@ -28,15 +28,8 @@ from audiogen_metrics.backbones.laion_clap import (
     SoundsFusion,
     _middles,
 )
-from audiogen_metrics.backbones.weights import (
-    WEIGHTS,
-    WeightsEntry,
-    examine,
-    find,
-    parse_weights,
-    trust_note,
-    weights_name,
-)
+from audiogen_metrics.backbones.published import WEIGHTS, WeightsEntry, weights_name
+from audiogen_metrics.backbones.weights import examine, find, parse_weights, trust_note
 from audiogen_metrics.cli.main import main
 from audiogen_metrics.errors import DataError, MissingWeightsError, UsageError
 from audiogen_metrics.evaluation import create_backbones, require_weights

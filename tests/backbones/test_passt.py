@@ -32,7 +32,7 @@ from audiogen_metrics.backbones.passt import (
     PaSST,
     Segments,
 )
-from audiogen_metrics.backbones.weights import WEIGHTS, weights_name
+from audiogen_metrics.backbones.published import WEIGHTS, weights_name
 from audiogen_metrics.errors import MissingWeightsError
 from audiogen_metrics.testing import check_backbone
 from tests.checkpoints import LOGIT_SPREAD, write_passt

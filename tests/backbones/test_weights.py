@@ -29,8 +29,9 @@ from audiogen_metrics.backbones.base import Features, Output
 from audiogen_metrics.backbones.licences import terms_of
 from audiogen_metrics.backbones.panns import Cnn14At16k
 from audiogen_metrics.backbones.pretrained import PretrainedBackbone, PretrainedNetwork, definitions
+from audiogen_metrics.backbones.published import WEIGHTS, WeightsEntry
 from audiogen_metrics.backbones.vggish import VGGish
-from audiogen_metrics.backbones.weights import WEIGHTS, WeightsEntry, fetch, find, parse_weights
+from audiogen_metrics.backbones.weights import fetch, find, parse_weights
 from audiogen_metrics.cli import weights as command
 from audiogen_metrics.cli.main import main
 from audiogen_metrics.errors import MissingDependencyError, MissingWeightsError, UsageError

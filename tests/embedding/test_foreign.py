@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from audiogen_metrics import FAD, FD, IS, KL, MetricSuite, score
-from audiogen_metrics.backbones.weights import WEIGHTS
+from audiogen_metrics.backbones.published import WEIGHTS
 from audiogen_metrics.cli.main import main
 from audiogen_metrics.embedding.foreign import open_foreign, place_of
 from audiogen_metrics.embedding.foreign_networks import KNOWN, Standing, known, standing

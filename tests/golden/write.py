@@ -21,7 +21,7 @@ import torch
 from audiogen_metrics import score
 from audiogen_metrics.audio.files import scan
 from audiogen_metrics.backbones.panns import Cnn14At16k
-from audiogen_metrics.backbones.weights import weights_name
+from audiogen_metrics.backbones.published import weights_name
 from audiogen_metrics.metrics.recipe import Recipe
 from audiogen_metrics.protocols import PROTOCOLS
 from tests.checkpoints import write_audiobox, write_panns, write_vggish
