@@ -46,8 +46,6 @@ def _read_part(table: Path, part: str, audio: AudioByName) -> list[Clip]:
                 clip_id=f"Y{video}",
                 path=audio(*names_of_segment(video, start, start + SECONDS), *own),
                 caption=texts[0],
-                start=start,
-                duration=SECONDS,
                 group=video,
                 split=part,
                 captions=texts,
@@ -64,6 +62,5 @@ INFO = DatasetInfo(
     citation='C. D. Kim et al., "AudioCaps: Generating Captions for Audios in The Wild", NAACL-HLT, 2019',
     layout="train.csv, val.csv, test.csv; audio/Y{id}.wav, {id}.wav, {id}_{start}.wav, {id}_{start}_{end}.wav, …",
     read=read,
-    folds=PARTS,
     checks={"longest": 10.0},
 )

@@ -31,8 +31,6 @@ class Clip:
         Words for it: its caption, the first of several, or its labels.
     labels
         Its classes.
-    start, duration
-        Of the clip within its source recording, in seconds; None where the metadata do not say.
     group
         Source recording, which other clips may share.
     split
@@ -45,8 +43,6 @@ class Clip:
     path: Path | None
     caption: str
     labels: tuple[str, ...] = ()
-    start: float | None = None
-    duration: float | None = None
     group: str = ""
     split: str = ""
     captions: tuple[str, ...] = ()
@@ -115,8 +111,6 @@ class DatasetInfo:
         Read the metadata below a root into a `Dataset`.
     evaluation_size
         Clips that the paper drew at random for its evaluation; None where there is an official part.
-    folds
-        What the folds are called, where there are some.
     checks
         What is expected of the whole: number of clips, classes, longest clip in seconds.
     """
@@ -129,7 +123,6 @@ class DatasetInfo:
     layout: str
     read: Callable[[Path], Dataset]
     evaluation_size: int | None = None
-    folds: tuple[str, ...] = ()
     checks: Mapping[str, float] = field(default_factory=dict)
 
 

@@ -12,8 +12,9 @@ from audiogen_metrics.embedding.similarity import read_texts, similarity
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.functional.validation import Array
 from audiogen_metrics.metrics.clap import COSINES
-from audiogen_metrics.objects.base import AudioMetric, Ready, Texts
+from audiogen_metrics.objects.base import AudioMetric, Ready
 from audiogen_metrics.objects.batch import Waveforms
+from audiogen_metrics.objects.taking import Texts
 from audiogen_metrics.prompts import as_texts
 
 if TYPE_CHECKING:

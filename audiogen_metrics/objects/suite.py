@@ -11,8 +11,9 @@ from torchmetrics import MetricCollection
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.functional.validation import Array
 from audiogen_metrics.metrics.definition import Side
-from audiogen_metrics.objects.base import MISSING, AudioMetric, Missing, Texts
+from audiogen_metrics.objects.base import MISSING, AudioMetric, Missing
 from audiogen_metrics.objects.batch import Batch, Waveforms
+from audiogen_metrics.objects.taking import Texts
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.registry import unknown_name
 from audiogen_metrics.results import Score, ScoreReport

@@ -3,9 +3,9 @@
 They come from the Debian packages sonic-pi-samples (CC0) and klettres-data (spoken syllables), and those of the wider
 set from lmms-common too::
 
-    python benchmarks/study_set.py set16/
+    python benchmarks/once/study_set.py set16/
     agm study set16/ --protocol yamnet -o docs/_static/study/
-    python benchmarks/study_set.py --wide set21/
+    python benchmarks/once/study_set.py --wide set21/
     agm study set21/ --protocol yamnet
 """
 

@@ -1,4 +1,4 @@
-"""Would eigenvalues do for the Fréchet distance? ``python -m benchmarks.eigenvalues [FILE]``.
+"""Would eigenvalues do for the Fréchet distance? ``python -m benchmarks.once.eigenvalues [FILE]``.
 
 ``A Aᵀ`` has the squares of the singular values of ``A = F_gen F_refᵀ`` as eigenvalues, which take a third of the time
 or less. They are off by at most ``δ = c ε λmax``; so is a root ``√λ`` by ``min(√δ, δ / (√λ + √max(λ − δ, 0)))``. The
@@ -25,7 +25,7 @@ from audiogen_metrics.backbones import BACKBONES
 from audiogen_metrics.functional import GaussianStatistics, frechet_distance
 from benchmarks.others_references import opened
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 NEGLIGIBLE = 1e-9
 """Of the distance."""
 

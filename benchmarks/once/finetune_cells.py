@@ -1,10 +1,10 @@
 """The paper's transfer study in small: {scratch, pre-trained} × {audio, text} on real recordings and a tiny model.
 
-``python benchmarks/finetune_cells.py OUT`` takes some minutes on two cores. The tiny model's autoencoder and vocoder
-are random, so that it can never sound like a recording; each recording is therefore compared after it has gone through
-both: that is the best any denoiser could reach, and what its scores fall towards. "Pre-trained" is a run of the same
-tiny model on other recordings. Whether pre-training helps here says nothing about AudioLDM; that all four cells run,
-learn and are scored alike is what is shown.
+``python benchmarks/once/finetune_cells.py OUT`` takes some minutes on two cores. The tiny model's autoencoder and
+vocoder are random, so that it can never sound like a recording; each recording is therefore compared after it has
+gone through both: that is the best any denoiser could reach, and what its scores fall towards. "Pre-trained" is a run
+of the same tiny model on other recordings. Whether pre-training helps here says nothing about AudioLDM; that all four
+cells run, learn and are scored alike is what is shown.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """How often do FD∞'s interval, the study's verdicts and the page's differences say what is not so?
 
-``python benchmarks/calibration_study.py [RUNS]`` prints their tables, on simulated sets whose truth is known. Given a
-file as second argument, an ``.npz`` of ``logits`` and ``embeddings`` by clip, it also draws sets from these real clips.
+``python benchmarks/once/calibration_study.py [RUNS]`` prints their tables, on simulated sets whose truth is known.
+Given a file as second argument, an ``.npz`` of ``logits`` and ``embeddings`` by clip, it also draws sets from these
+real clips.
 """
 
 from __future__ import annotations

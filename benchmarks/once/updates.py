@@ -1,7 +1,8 @@
-"""What an update of a suite takes in two checkouts, alternately: ``python -m benchmarks.updates --other CHECKOUT``.
+"""What an update of a suite takes in two checkouts: ``python -m benchmarks.once.updates --other CHECKOUT``.
 
-Sixteen clips of 10 s at 48 kHz for each side, seeded random weights (YAMNet has its own), new samples in every update.
-Besides the seconds of each: bytes that were hashed, batches that were converted and clips that were resampled.
+They run alternately. Sixteen clips of 10 s at 48 kHz for each side, seeded random weights (YAMNet has its own), new
+samples in every update. Besides the seconds of each: bytes that were hashed, batches that were converted and clips
+that were resampled.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def main() -> None:
         write_vggish(Path(folder) / "vggish.pth")
         sides = {
             name: start(checkout, [*sys.argv[1:], "--worker", folder])
-            for name, checkout in (("before", arguments.other), ("after", HERE.parent))
+            for name, checkout in (("before", arguments.other), ("after", HERE.parents[1]))
         }
         for protocol in ("yamnet", "audioldm"):
             found: dict[str, list[dict[str, float]]] = {name: [] for name in sides}

@@ -1,4 +1,4 @@
-"""What it costs to open a dataset whose audio is there or is missing: ``python benchmarks/opening.py [OTHER …]``.
+"""What it costs to open a dataset whose audio is there or is missing: ``python benchmarks/once/opening.py [OTHER …]``.
 
 OTHER is the folder of another version of the source, which opens the same files in the same run. Each opening is a
 process of its own, three in turn for each version; the least processor time counts, and how often the file system was
@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 REPEATS = 3
 
 OPEN = """\

@@ -1,6 +1,7 @@
 """Which intervals could KID, KAD, precision, recall, density and coverage have? A study of candidates.
 
-``python benchmarks/leaving_groups.py FOLDER [--runs 1000] [-o FILE.json]`` after ``benchmarks/population.py FOLDER``.
+``python benchmarks/once/leaving_groups.py FOLDER [--runs 1000] [-o FILE.json]``, after
+``benchmarks/population.py FOLDER``.
 
 Candidates leave out clips, each side apart, and never draw with replacement: copies have distance 0. With G random
 groups a side, ``SE² = (G−1)/G · Σ (θ_g − θ̄)²``, and Student's t with G − 1; or one clip at a time, with ±1.96.
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +21,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy.stats
 import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from draws import Real
 from population import load, subsets
 

@@ -1,4 +1,4 @@
-"""Two systems that are one, against a reference taken as exact: ``python -m benchmarks.exact_reference [PAIRS]``.
+"""Two systems that are one, against a reference taken as exact: ``python -m benchmarks.once.exact_reference [PAIRS]``.
 
 Prints how often p is at most 0.05, the interval of the difference holds 0, and there is a verdict, of FD and FAD, with
 common prompts and without; 60 clips, 16 dimensions. With 300 pairs (the default) two minutes on one core.
