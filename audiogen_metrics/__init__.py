@@ -5,7 +5,7 @@ Importing this package imports nothing heavy: torch and the rest come when a nam
 
 from __future__ import annotations
 
-import importlib
+from audiogen_metrics.lazy import handing_on
 
 # Checkers know this name. Importing typing would take 10 ms, and completion does not follow a plain False.
 TYPE_CHECKING = bool()  # noqa: UP018
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from audiogen_metrics.copies import Copies, find_copies
     from audiogen_metrics.embedding.reference import ReferenceStatistics
     from audiogen_metrics.evaluation import reference_statistics, score
-    from audiogen_metrics.imported import score_features
+    from audiogen_metrics.evaluation.compare import compare
+    from audiogen_metrics.evaluation.external import score_features
+    from audiogen_metrics.evaluation.verify import verify, verify_systems
     from audiogen_metrics.objects import (
         FAD,
         FD,
@@ -34,8 +36,6 @@ if TYPE_CHECKING:
     )
     from audiogen_metrics.ranking import Ranking, score_systems
     from audiogen_metrics.results import Score, ScoreReport
-    from audiogen_metrics.systems import compare
-    from audiogen_metrics.verification import verify, verify_systems
 
     __version__: str
 
@@ -92,31 +92,28 @@ _HOME = {
     "ReferenceStatistics": "audiogen_metrics.embedding.reference",
     "Score": "audiogen_metrics.results",
     "ScoreReport": "audiogen_metrics.results",
-    "compare": "audiogen_metrics.systems",
+    "compare": "audiogen_metrics.evaluation.compare",
     "correlate": "audiogen_metrics.agreement",
     "find_copies": "audiogen_metrics.copies",
     "from_callable": "audiogen_metrics.backbones",
     "reference_statistics": "audiogen_metrics.evaluation",
     "score": "audiogen_metrics.evaluation",
-    "score_features": "audiogen_metrics.imported",
+    "score_features": "audiogen_metrics.evaluation.external",
     "score_systems": "audiogen_metrics.ranking",
-    "verify": "audiogen_metrics.verification",
-    "verify_systems": "audiogen_metrics.verification",
+    "verify": "audiogen_metrics.evaluation.verify",
+    "verify_systems": "audiogen_metrics.evaluation.verify",
 }
 
 
 if not TYPE_CHECKING:  # a checker that saw this would take any name
+    _find = handing_on(__name__, _HOME)
 
     def __getattr__(name: str) -> object:
         if name == "__version__":
             from importlib.metadata import version
 
             return version("audiogen-metrics")
-        if name not in _HOME:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = getattr(importlib.import_module(_HOME[name]), name)
-        globals()[name] = value
-        return value
+        return _find(name)
 
 
 def __dir__() -> list[str]:

@@ -31,10 +31,10 @@ import torch
 from draws import Draw, Real, Rivalry, Tournament, classifiers, several, synthetic, synthetic_pairs, systems
 from population import CONDITIONS, load, subsets
 
-from audiogen_metrics import systems as comparing
 from audiogen_metrics.embedding.extraction import EmbeddingSet
 from audiogen_metrics.embedding.reference import GivenFeatures
 from audiogen_metrics.embedding.sides import FolderSide
+from audiogen_metrics.evaluation import compare as comparing
 from audiogen_metrics.evaluation import scored
 from audiogen_metrics.metrics.measuring import chance as measuring_chance
 from audiogen_metrics.metrics.measuring.measured import Measured

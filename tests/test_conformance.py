@@ -33,8 +33,10 @@ from audiogen_metrics.embedding import extraction
 from audiogen_metrics.embedding.extraction import ExtractionOptions
 from audiogen_metrics.errors import DataError, InsufficientDataError, MissingDependencyError, NumericsError, UsageError
 from audiogen_metrics.evaluation import Evaluation, evaluate, reference_statistics
+from audiogen_metrics.evaluation.compare import compare
+from audiogen_metrics.evaluation.external import score_features
+from audiogen_metrics.evaluation.verify import verify
 from audiogen_metrics.functional import extrapolation, statistics
-from audiogen_metrics.imported import score_features
 from audiogen_metrics.metrics import METRICS, OWN, catalogue
 from audiogen_metrics.metrics.definition import Measurement, Metric, option, problem_of
 from audiogen_metrics.metrics.kl import KLDivergence
@@ -45,8 +47,6 @@ from audiogen_metrics.report.html import write_page
 from audiogen_metrics.results import ScoreReport
 from audiogen_metrics.schema import score_report_schema
 from audiogen_metrics.studies import sanity
-from audiogen_metrics.systems import compare
-from audiogen_metrics.verification import verify
 from tests.checkpoints import write_audiobox, write_panns, write_passt, write_vggish
 from tests.conftest import EXAMPLES
 

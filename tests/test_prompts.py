@@ -15,8 +15,8 @@ from audiogen_metrics.audioldm.tiny import write_tiny
 from audiogen_metrics.cli.main import main
 from audiogen_metrics.errors import DataError, MissingWeightsError, UsageError
 from audiogen_metrics.evaluation import Evaluation
+from audiogen_metrics.evaluation.compare import Systems
 from audiogen_metrics.prompts import captions_of, read_entries
-from audiogen_metrics.systems import Systems
 from tests.conftest import write_tone
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*random weights")

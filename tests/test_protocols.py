@@ -15,9 +15,9 @@ from audiogen_metrics.audio.decoding import Audio
 from audiogen_metrics.audio.preparation import Preprocessing, prepare
 from audiogen_metrics.backbones import BACKBONES
 from audiogen_metrics.backbones.vggish import Float16VGGish, Network, OverlappingVGGish
-from audiogen_metrics.comparison import variants
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.evaluation import score
+from audiogen_metrics.evaluation.protocol_sweep import variants
 from audiogen_metrics.functional import kl_divergence
 from audiogen_metrics.protocols import PROTOCOLS, get_protocol
 from tests.checkpoints import write_vggish

@@ -22,7 +22,7 @@ from audiogen_metrics.backbones.wavegram import WavegramLogmelCnn14
 from audiogen_metrics.cli.main import build_parser, main
 from audiogen_metrics.errors import MissingWeightsError, UsageError
 from audiogen_metrics.evaluation import Evaluation
-from audiogen_metrics.imported import score_features
+from audiogen_metrics.evaluation.external import score_features
 from audiogen_metrics.metrics.kl import KLReverse
 from audiogen_metrics.protocols import PROTOCOLS, get_protocol
 from audiogen_metrics.report.tables import AV_BENCHMARK, to_av_benchmark

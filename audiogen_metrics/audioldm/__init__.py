@@ -5,8 +5,9 @@ Importing this package imports nothing heavy.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from audiogen_metrics.lazy import handing_on
 
 if TYPE_CHECKING:
     from audiogen_metrics.audioldm.generation import AudioLDM, AudioLDMGenerator
@@ -16,19 +17,15 @@ if TYPE_CHECKING:
 
 __all__ = ["TINY", "AudioLDM", "AudioLDMGenerator", "Sampling", "convert_checkpoint", "write_tiny"]
 
-_HOME = {
-    "AudioLDM": "generation",
-    "AudioLDMGenerator": "generation",
-    "Sampling": "sampling",
-    "TINY": "tiny",
-    "convert_checkpoint": "original",
-    "write_tiny": "tiny",
-}
-
-
 if not TYPE_CHECKING:  # a checker that saw this would take any name
-
-    def __getattr__(name: str) -> Any:
-        if name not in _HOME:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    __getattr__ = handing_on(
+        __name__,
+        {
+            "AudioLDM": "audiogen_metrics.audioldm.generation",
+            "AudioLDMGenerator": "audiogen_metrics.audioldm.generation",
+            "Sampling": "audiogen_metrics.audioldm.sampling",
+            "TINY": "audiogen_metrics.audioldm.tiny",
+            "convert_checkpoint": "audiogen_metrics.audioldm.original",
+            "write_tiny": "audiogen_metrics.audioldm.tiny",
+        },
+    )

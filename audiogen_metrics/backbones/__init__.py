@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from audiogen_metrics.lazy import handing_on
 from audiogen_metrics.registry import Registry
 
 if TYPE_CHECKING:
@@ -39,15 +40,11 @@ BACKBONES.add_family("hf:", "audiogen_metrics.backbones.huggingface:named")
 
 
 if not TYPE_CHECKING:  # a checker that saw this would take any name
-
-    def __getattr__(name: str) -> Any:
-        # The first needs torch, which listing the backbones does not.
-        if name == "from_callable":
-            from audiogen_metrics.backbones.custom import from_callable
-
-            return from_callable
-        if name == "trust_remote_code":
-            from audiogen_metrics.backbones.hub import trust_remote_code
-
-            return trust_remote_code
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # What these need, listing the backbones does not: torch.
+    __getattr__ = handing_on(
+        __name__,
+        {
+            "from_callable": "audiogen_metrics.backbones.custom",
+            "trust_remote_code": "audiogen_metrics.backbones.hub",
+        },
+    )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from audiogen_metrics.lazy import handing_on
 
 if TYPE_CHECKING:
     from audiogen_metrics.benchmark.plans import BenchSettings
@@ -12,14 +14,7 @@ __all__ = ["BenchSettings", "Benchmark"]
 
 
 if not TYPE_CHECKING:  # a checker that saw this would take any name
-
-    def __getattr__(name: str) -> Any:
-        if name == "BenchSettings":
-            from audiogen_metrics.benchmark.plans import BenchSettings
-
-            return BenchSettings
-        if name == "Benchmark":
-            from audiogen_metrics.benchmark.running import Benchmark
-
-            return Benchmark
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    __getattr__ = handing_on(
+        __name__,
+        {"BenchSettings": "audiogen_metrics.benchmark.plans", "Benchmark": "audiogen_metrics.benchmark.running"},
+    )

@@ -26,7 +26,7 @@ from audiogen_metrics.cli.parsing import at_least, output_file
 from audiogen_metrics.protocols import get_protocol
 
 if TYPE_CHECKING:
-    from audiogen_metrics.systems import Comparison, Systems
+    from audiogen_metrics.evaluation.compare import Comparison, Systems
 
 
 def _markdown(found: Comparison) -> str:
@@ -85,7 +85,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare and write the result."""
-    from audiogen_metrics.systems import compare
+    from audiogen_metrics.evaluation.compare import compare
 
     page_as_result(arguments)
 

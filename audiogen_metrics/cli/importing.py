@@ -46,7 +46,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Read both sets, score, write."""
-    from audiogen_metrics.imported import score_features
+    from audiogen_metrics.evaluation.external import score_features
 
     columns = chosen_columns(arguments, LATEX_COLUMNS, LATEX_PARTS)
     report = score_features(

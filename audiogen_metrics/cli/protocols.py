@@ -13,7 +13,7 @@ from audiogen_metrics.cli.common import (
     extraction_arguments,
     write_result,
 )
-from audiogen_metrics.comparison import ProtocolComparison, compare_protocols
+from audiogen_metrics.evaluation.protocol_sweep import ProtocolComparison, compare_protocols
 from audiogen_metrics.report.tables import records_to_csv, records_to_markdown
 
 _FORMATS: dict[str, Callable[[ProtocolComparison], str]] = {

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from audiogen_metrics.lazy import moved
 
 if TYPE_CHECKING:
     from audiogen_metrics.evaluation import Evaluation as Evidence
 
-__all__ = ["Evidence"]
-
-
-if not TYPE_CHECKING:  # a checker that saw this would take any name
-
-    def __getattr__(name: str) -> Any:
-        if name != "Evidence":
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return importlib.import_module("audiogen_metrics.evaluation").Evaluation
+    __all__ = ["Evidence"]
+else:  # a checker that saw this would take any name
+    __getattr__ = moved(__name__, "audiogen_metrics.evaluation", {"Evidence": "Evaluation"})

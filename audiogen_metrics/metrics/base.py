@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from audiogen_metrics.lazy import moved
 
 if TYPE_CHECKING:
     from audiogen_metrics.objects.base import AudioMetric as AudioMetric
-
-
-if not TYPE_CHECKING:  # a checker that saw this would take any name
-
-    def __getattr__(name: str) -> Any:
-        return getattr(importlib.import_module("audiogen_metrics.objects.base"), name)
+else:  # a checker that saw this would take any name
+    __getattr__ = moved(__name__, "audiogen_metrics.objects.base")

@@ -13,12 +13,12 @@ from audiogen_metrics import distributed as processes
 from audiogen_metrics.audio.files import ClipSet, printable
 from audiogen_metrics.errors import InsufficientDataError, UsageError
 from audiogen_metrics.evaluation import Evaluation, score
+from audiogen_metrics.evaluation.compare import Match, abreast, matched
 from audiogen_metrics.evaluation.run import SystemOptions, check_names
 from audiogen_metrics.options import as_path, whole
 from audiogen_metrics.ranking.result import PairDifference, Ranking
 from audiogen_metrics.ranking.separating import letters, permutations_for, separate, too_few
 from audiogen_metrics.results import ScoreReport
-from audiogen_metrics.systems import Match, abreast, matched
 from audiogen_metrics.text import escaped
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def score_systems(
 ) -> Ranking:
     """Score several systems against one reference, and say which of them differ beyond chance.
 
-    Every pair is compared as `audiogen_metrics.systems.compare` compares two: at equal n, on the clips that both have.
+    Every pair is compared as `audiogen_metrics.compare` compares two: at equal n, on the clips that both have.
     One is better only if a permutation test says so *and* the interval of the difference does not hold 0, both at a
     level that is corrected for the number of pairs (Holm): one wrong verdict among all pairs of a score comes in at
     most 5 % of cases. Several scores are several chances, and are not corrected for.

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from audiogen_metrics.errors import InsufficientDataError
+from audiogen_metrics.evaluation.compare import SIGNIFICANT, Bounds, Match, better, unseparated
 from audiogen_metrics.ranking.result import PairDifference
-from audiogen_metrics.systems import SIGNIFICANT, Bounds, Match, better, unseparated
 
 FEWEST_PERMUTATIONS = 199
 """As between two systems."""

@@ -15,8 +15,8 @@ from audiogen_metrics.report.reading import chances
 from audiogen_metrics.writing import written
 
 if TYPE_CHECKING:
+    from audiogen_metrics.evaluation.compare import Comparison, Prompt, Systems
     from audiogen_metrics.report.media import Album
-    from audiogen_metrics.systems import Comparison, Prompt, Systems
 
 PROMPTS_SHOWN = 10
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from audiogen_metrics.lazy import handing_on
 
 if TYPE_CHECKING:
     from audiogen_metrics.studies.study import Study, sanity
@@ -11,11 +13,5 @@ __all__ = ["Study", "sanity"]
 
 
 if not TYPE_CHECKING:  # a checker that saw this would take any name
-
-    def __getattr__(name: str) -> Any:
-        # A study needs torch, which naming it does not.
-        if name in __all__:
-            from audiogen_metrics.studies import study
-
-            return getattr(study, name)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # A study needs torch, which naming it does not.
+    __getattr__ = handing_on(__name__, dict.fromkeys(__all__, "audiogen_metrics.studies.study"))

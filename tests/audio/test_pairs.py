@@ -17,8 +17,8 @@ from audiogen_metrics.audio.pairing import pair, read_pairs, suggest_pairs
 from audiogen_metrics.cli.main import main
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.evaluation import Evaluation
+from audiogen_metrics.evaluation.verify import verify
 from audiogen_metrics.report.diagnosis import diagnose
-from audiogen_metrics.verification import verify
 from tests.conftest import EXAMPLES
 
 GEN = ["big_dog_0", "big_dog_1", "rain_0", "stray"]

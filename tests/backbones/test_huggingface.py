@@ -24,10 +24,10 @@ from audiogen_metrics.backbones.huggingface import HubNetwork
 from audiogen_metrics.cli.main import main
 from audiogen_metrics.embedding.extraction import ExtractionOptions, extract
 from audiogen_metrics.errors import MissingWeightsError, UsageError
+from audiogen_metrics.evaluation.verify import verify
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.schema import score_report_schema
 from audiogen_metrics.testing import check_backbone
-from audiogen_metrics.verification import verify
 from tests.conftest import write_tone
 from tests.hub import NETWORKS, write_network
 

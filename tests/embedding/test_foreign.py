@@ -21,12 +21,12 @@ from audiogen_metrics.embedding.foreign_networks import KNOWN, Standing, known, 
 from audiogen_metrics.embedding.reference import GivenFeatures
 from audiogen_metrics.errors import AudiogenMetricsError, DataError, InsufficientDataError, NumericsError, UsageError
 from audiogen_metrics.evaluation import embed_folder, open_reference
+from audiogen_metrics.evaluation.compare import compare
+from audiogen_metrics.evaluation.verify import verify
 from audiogen_metrics.functional import GaussianStatistics, frechet_distance
 from audiogen_metrics.protocols import PROTOCOLS, get_protocol
 from audiogen_metrics.results import UNCOUNTED, ScoreReport
 from audiogen_metrics.schema import score_report_schema
-from audiogen_metrics.systems import compare
-from audiogen_metrics.verification import verify
 from tests.checkpoints import write_vggish
 
 FMA_POP = get_protocol("fadtk").recipes["fad"]

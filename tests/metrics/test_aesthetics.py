@@ -18,6 +18,7 @@ from audiogen_metrics.cli.main import main
 from audiogen_metrics.embedding.extraction import EmbeddingSet
 from audiogen_metrics.errors import DataError, InsufficientDataError, MissingWeightsError, UsageError
 from audiogen_metrics.evaluation import Evaluation, scored
+from audiogen_metrics.evaluation.compare import compare
 from audiogen_metrics.metrics import METRICS, PQ
 from audiogen_metrics.metrics.aesthetics import ContentUsefulness, ProductionComplexity, ProductionQuality
 from audiogen_metrics.metrics.measuring.links import Links
@@ -25,7 +26,6 @@ from audiogen_metrics.metrics.measuring.measured import Measured
 from audiogen_metrics.metrics.measuring.rivals import Rivals
 from audiogen_metrics.protocols import PROTOCOLS, get_protocol
 from audiogen_metrics.report.html import write_page
-from audiogen_metrics.systems import compare
 from audiogen_metrics.testing import check_metric
 from tests.checkpoints import write_audiobox
 from tests.conftest import write_tone

@@ -53,7 +53,7 @@ def test_windows_and_distance_are_fadtks(folders: Mapping[str, Path], checkpoint
 
     fadtk asks torchaudio's transform, which makes its filter in float64, and ours is torchaudio's function: one in a
     thousand samples goes to the other side when they are rounded to 16 bits. Its own score has the mean of each file
-    rounded to float16 on the way. tests/test_selftest.py compares the self-test's value with it.
+    rounded to float16 on the way. tests/selftest/test_selftest.py compares the self-test's value with it.
     """
     scores, rows = theirs(GOLDEN)
     recipe = get_protocol("fadtk").recipes["fad"]

@@ -21,14 +21,14 @@ from audiogen_metrics.cli.main import main
 from audiogen_metrics.datasets.folder import open_dataset
 from audiogen_metrics.datasets.splits import paper_split
 from audiogen_metrics.errors import DataError, UsageError
+from audiogen_metrics.evaluation.compare import compare
+from audiogen_metrics.evaluation.external import read_features
 from audiogen_metrics.functional import inception_score, kernel_distance
 from audiogen_metrics.functional.extrapolation import extrapolate
 from audiogen_metrics.functional.statistics import GaussianStatistics
 from audiogen_metrics.functional.validation import float64_tensor
 from audiogen_metrics.generation.prompts import requests_from_file
-from audiogen_metrics.imported import read_features
 from audiogen_metrics.objects.batch import Batch, check_sample_rate
-from audiogen_metrics.systems import compare
 from tests.conftest import write_tone
 
 YAMNET = ["--protocol", "yamnet", "-m", "fd"]

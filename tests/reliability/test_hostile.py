@@ -12,8 +12,8 @@ import torch
 from audiogen_metrics.cli.main import main
 from audiogen_metrics.datasets.base import Clip
 from audiogen_metrics.errors import AudiogenMetricsError, DataError
+from audiogen_metrics.evaluation.external import read_features
 from audiogen_metrics.generation.base import Request
-from audiogen_metrics.imported import read_features
 from audiogen_metrics.probes.base import Clip as ProbeClip
 from audiogen_metrics.probes.copying import write_clip
 from audiogen_metrics.text import escaped

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, assert_type
+from typing import TYPE_CHECKING, ClassVar, assert_type
 
 import numpy as np
 import torch
@@ -19,14 +19,18 @@ from audiogen_metrics.backbones import BACKBONES
 from audiogen_metrics.backbones.base import Backbone, Features
 from audiogen_metrics.datasets import DATASETS
 from audiogen_metrics.errors import AudiogenMetricsError, InsufficientDataError
+from audiogen_metrics.evaluation.verify import Verification
 from audiogen_metrics.functional import GaussianStatistics, frechet_distance
 from audiogen_metrics.metrics import KL as KL_OF_METRICS
 from audiogen_metrics.metrics import METRICS, Metric
-from audiogen_metrics.metrics.base import AudioMetric as FormerAudioMetric
 from audiogen_metrics.objects import object_of
 from audiogen_metrics.probes import PROBES
 from audiogen_metrics.probes.base import Clip, Probe, setting
 from audiogen_metrics.report.tables import to_csv
+
+if TYPE_CHECKING:  # former places warn when they are used
+    from audiogen_metrics.metrics.base import AudioMetric as FormerAudioMetric
+    from audiogen_metrics.verification import verify as former_verify
 
 
 def folders(gen: Path, ref: str, files: Mapping[str, Path]) -> float | None:
@@ -80,6 +84,7 @@ def objects(batch: torch.Tensor, names: list[str]) -> dict[str, torch.Tensor]:
     assert_type(object_of("recall"), type[AudioMetric])
     written_before: list[type[AudioMetric]] = [KL_OF_METRICS, FormerAudioMetric]
     assert written_before
+    assert_type(former_verify("report.json"), Verification)
     return {name: metric.compute() for name, metric in suite.members.items()}
 
 

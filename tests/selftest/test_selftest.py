@@ -35,7 +35,7 @@ from tests.checkpoints import write_vggish
 from tests.conftest import write_tone
 from tests.golden.seeded_clips import PUBLISHED, digest
 
-FADTK = json.loads((Path(__file__).parent / "peers" / "golden" / "fadtk.json").read_text(encoding="utf-8"))
+FADTK = json.loads((Path(__file__).parents[1] / "peers" / "golden" / "fadtk.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ from audiogen_metrics.cli.main import main
 from audiogen_metrics.embedding.reference import ReferenceStatistics
 from audiogen_metrics.errors import InsufficientDataError, UsageError
 from audiogen_metrics.evaluation import reference_statistics
+from audiogen_metrics.evaluation.compare import compare
 from audiogen_metrics.probes.copying import CopyOptions, corrupt_folder
 from audiogen_metrics.report.html import score_html
-from audiogen_metrics.systems import compare
 
 REF = Path("examples/reference")
 GEN = Path("examples/generated")

@@ -15,19 +15,19 @@ from audiogen_metrics import ScoreReport, score
 from audiogen_metrics.audio.files import scan
 from audiogen_metrics.backbones.yamnet import YAMNet
 from audiogen_metrics.cli.main import main
-from audiogen_metrics.comparison import compare_protocols
 from audiogen_metrics.embedding.extraction import ExtractionOptions
 from audiogen_metrics.embedding.reference import ReferenceStatistics
 from audiogen_metrics.embedding.sides import FolderSide, between
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
 from audiogen_metrics.evaluation import embed_folder, evaluate, reference_statistics
+from audiogen_metrics.evaluation.compare import compare
 from audiogen_metrics.evaluation.evaluation import Asked
-from audiogen_metrics.imported import score_features
+from audiogen_metrics.evaluation.external import score_features
+from audiogen_metrics.evaluation.protocol_sweep import compare_protocols
+from audiogen_metrics.evaluation.verify import verify
 from audiogen_metrics.probes.copying import CopyOptions, corrupt_folder
 from audiogen_metrics.protocols import PROTOCOLS
 from audiogen_metrics.studies import sanity
-from audiogen_metrics.systems import compare
-from audiogen_metrics.verification import verify
 from tests.conftest import write_tone
 
 NAMES = ("café", "pluie", "vent")

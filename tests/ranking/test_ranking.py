@@ -24,6 +24,8 @@ from audiogen_metrics.embedding.extraction import EmbeddingSet
 from audiogen_metrics.embedding.sides import FolderSide
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
 from audiogen_metrics.evaluation import reference_statistics
+from audiogen_metrics.evaluation.compare import Bounds, Match, compare
+from audiogen_metrics.evaluation.verify import verify, verify_systems
 from audiogen_metrics.functional.statistics import GaussianStatistics
 from audiogen_metrics.functional.uncertainty import Spread, interval, mean_interval
 from audiogen_metrics.metrics.definition import Interval
@@ -35,8 +37,6 @@ from audiogen_metrics.ranking.running import labels
 from audiogen_metrics.ranking.separating import letters, permutations_for, separate, too_few
 from audiogen_metrics.ranking.tables import rule
 from audiogen_metrics.results import ScoreReport
-from audiogen_metrics.systems import Bounds, Match, compare
-from audiogen_metrics.verification import verify, verify_systems
 
 REF, GEN = Path("examples/reference"), Path("examples/generated")
 

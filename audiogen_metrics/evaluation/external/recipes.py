@@ -9,7 +9,7 @@ from audiogen_metrics.audio.preparation import Preprocessing
 from audiogen_metrics.backbones import BACKBONES
 from audiogen_metrics.embedding.foreign_networks import known
 from audiogen_metrics.errors import DataError
-from audiogen_metrics.imported.reading import OWN_TOOL, ImportedFeatures
+from audiogen_metrics.evaluation.external.reading import OWN_TOOL, ImportedFeatures
 from audiogen_metrics.metrics import Metric, catalogue
 from audiogen_metrics.metrics.kl import ByPairs
 from audiogen_metrics.metrics.recipe import Recipe, spelled

@@ -359,7 +359,7 @@ def test_nothing_in_both_is_one_error(table: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def simulation(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
     import agreement
 
     return agreement

@@ -19,8 +19,8 @@ from audiogen_metrics.embedding.sides import shared_content
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError, option
 from audiogen_metrics.evaluation import scored, tool_versions
 from audiogen_metrics.evaluation.evaluation import score_warnings
-from audiogen_metrics.imported.reading import ImportedFeatures, read_features
-from audiogen_metrics.imported.recipes import IMPORTED, gives_window_logits, known_recipes, made_like
+from audiogen_metrics.evaluation.external.reading import ImportedFeatures, read_features
+from audiogen_metrics.evaluation.external.recipes import IMPORTED, gives_window_logits, known_recipes, made_like
 from audiogen_metrics.metrics import catalogue, metric_names
 from audiogen_metrics.metrics.definition import FeatureSource
 from audiogen_metrics.metrics.measuring.measured import Measured
@@ -76,7 +76,7 @@ def score_features(
 
     Examples
     --------
-    >>> from audiogen_metrics.imported import score_features
+    >>> from audiogen_metrics.evaluation.external import score_features
     >>> score_features("gen/embeddings/vggish", "ref/embeddings/vggish")["fad_vggish"].value  # doctest: +SKIP
     5.12
     """

@@ -22,15 +22,15 @@ from audiogen_metrics.audio.decoding import Audio, decoded
 from audiogen_metrics.audio.files import ClipSet, open_clips
 from audiogen_metrics.audio.preparation import prepare
 from audiogen_metrics.cli.main import main
-from audiogen_metrics.comparison import compare_protocols
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.evaluation import Evaluation, reference_statistics
+from audiogen_metrics.evaluation.compare import compare
+from audiogen_metrics.evaluation.protocol_sweep import compare_protocols
+from audiogen_metrics.evaluation.verify import verify
 from audiogen_metrics.protocols import PROTOCOLS, get_protocol
 from audiogen_metrics.ranking import score_systems
 from audiogen_metrics.report.html import score_html
 from audiogen_metrics.results import ScoreReport
-from audiogen_metrics.systems import compare
-from audiogen_metrics.verification import verify
 
 RATE = 16_000
 OPTIONS: dict[str, Any] = {"protocol": "yamnet", "draws": 0}

@@ -13,9 +13,9 @@ import pytest
 from audiogen_metrics.audio.files import scan
 from audiogen_metrics.audioldm.tiny import write_tiny
 from audiogen_metrics.backbones.yamnet import YAMNet
-from audiogen_metrics.comparison import compare_protocols, variants
 from audiogen_metrics.errors import MissingWeightsError, UsageError
 from audiogen_metrics.evaluation import score
+from audiogen_metrics.evaluation.protocol_sweep import compare_protocols, variants
 from audiogen_metrics.protocols import PROTOCOLS
 from tests.checkpoints import write_vggish
 from tests.conftest import Run

@@ -16,6 +16,7 @@ import torch
 from audiogen_metrics.cli.main import main
 from audiogen_metrics.embedding.extraction import EmbeddingSet
 from audiogen_metrics.errors import InsufficientDataError
+from audiogen_metrics.evaluation.compare import Comparison, Difference, compare
 from audiogen_metrics.metrics.definition import Metric
 from audiogen_metrics.metrics.fd import FrechetDistance
 from audiogen_metrics.metrics.inception import InceptionScore
@@ -25,7 +26,6 @@ from audiogen_metrics.metrics.measuring.measured import Measured
 from audiogen_metrics.metrics.measuring.rivals import Rivals
 from audiogen_metrics.metrics.mmd import KernelAudioDistance, KernelDistance
 from audiogen_metrics.metrics.prdc import Density, Precision
-from audiogen_metrics.systems import Comparison, Difference, compare
 from tests.conftest import EXAMPLES, write_tone
 
 SIZES = {"a": 60, "b": 90, "ref": 60}

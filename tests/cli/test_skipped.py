@@ -12,8 +12,8 @@ import pytest
 from audiogen_metrics.cli.main import main
 from audiogen_metrics.errors import DataError
 from audiogen_metrics.evaluation import score
+from audiogen_metrics.evaluation.verify import verify
 from audiogen_metrics.results import ScoreReport
-from audiogen_metrics.verification import verify
 from tests.audio.golden.foreign import ARCHIVE
 from tests.conftest import EXAMPLES
 

@@ -13,18 +13,18 @@ import pytest
 from audiogen_metrics import FD, MetricSuite, score
 from audiogen_metrics.audio.preparation import Preprocessing
 from audiogen_metrics.cli.main import main
-from audiogen_metrics.comparison import compare_protocols
 from audiogen_metrics.embedding.reference import ReferenceStatistics
 from audiogen_metrics.errors import MissingDependencyError, MissingWeightsError, UsageError
 from audiogen_metrics.evaluation import Evaluation, added, find_networks
+from audiogen_metrics.evaluation.compare import compare
+from audiogen_metrics.evaluation.protocol_sweep import compare_protocols
+from audiogen_metrics.evaluation.verify import verify
 from audiogen_metrics.metrics import PQ, catalogue
 from audiogen_metrics.metrics.recipe import Recipe
 from audiogen_metrics.protocols import PROTOCOLS, Protocol, get_protocol
 from audiogen_metrics.report.html import score_html
 from audiogen_metrics.schema import score_report_schema
 from audiogen_metrics.studies import sanity
-from audiogen_metrics.systems import compare
-from audiogen_metrics.verification import verify
 from tests.checkpoints import write_audiobox, write_tokenizer
 from tests.conftest import write_tone
 
@@ -46,7 +46,11 @@ def _extended(monkeypatch: pytest.MonkeyPatch) -> None:
         name: Protocol(name, "a test", "nobody", {recipe.metric: recipe for recipe in recipes})
         for name, recipes in grown.items()
     }
-    for module in ("audiogen_metrics.protocols", "audiogen_metrics.comparison", "audiogen_metrics.cli.listing"):
+    for module in (
+        "audiogen_metrics.protocols",
+        "audiogen_metrics.evaluation.protocol_sweep",
+        "audiogen_metrics.cli.listing",
+    ):
         monkeypatch.setattr(f"{module}.PROTOCOLS", {**PROTOCOLS, **made})
 
 

@@ -18,8 +18,8 @@ from audiogen_metrics.backbones.panns import Cnn14At16k
 from audiogen_metrics.cli.main import main
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
 from audiogen_metrics.evaluation import reference_statistics
+from audiogen_metrics.evaluation.external import read_features, score_features
 from audiogen_metrics.functional import inception_score, kl_divergence
-from audiogen_metrics.imported import read_features, score_features
 from tests.checkpoints import write_panns, write_vggish
 
 CLIPS = 12

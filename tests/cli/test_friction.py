@@ -16,10 +16,10 @@ from audiogen_metrics.embedding.extraction import ExtractionOptions
 from audiogen_metrics.embedding.sides import FolderSide
 from audiogen_metrics.errors import InsufficientDataError, MissingWeightsError, UsageError
 from audiogen_metrics.evaluation import create_backbones, require_weights
+from audiogen_metrics.evaluation.compare import compare
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.registry import Registry
 from audiogen_metrics.results import TABLE_WIDTH
-from audiogen_metrics.systems import compare
 from tests.conftest import EXAMPLES, write_tone
 
 YAMNET = ("--protocol", "yamnet")

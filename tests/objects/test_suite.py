@@ -11,7 +11,7 @@ from torchmetrics.wrappers import FeatureShare
 
 from audiogen_metrics import FAD, FD, IS, KL, MetricSuite, score
 from audiogen_metrics.errors import UsageError
-from tests.test_metrics import read
+from tests.objects.test_metrics import read
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``compute`` method of metric:UserWarning")
 

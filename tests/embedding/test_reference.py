@@ -13,7 +13,7 @@ from audiogen_metrics.embedding.reference import ReferenceStatistics, is_statist
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
 from audiogen_metrics.evaluation import reference_statistics
 from audiogen_metrics.protocols import get_protocol
-from tests.test_metrics import read
+from tests.objects.test_metrics import read
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from audiogen_metrics.backbones import from_callable
 from audiogen_metrics.cli.main import main
 from audiogen_metrics.errors import HELPS, AudiogenMetricsError, DataError, MissingWeightsError, UsageError
 from audiogen_metrics.evaluation import embed_folder, reference_statistics
-from audiogen_metrics.imported import score_features
-from audiogen_metrics.systems import compare
-from audiogen_metrics.verification import LATER, NOTES, verify, verify_systems
+from audiogen_metrics.evaluation.compare import compare
+from audiogen_metrics.evaluation.external import score_features
+from audiogen_metrics.evaluation.verify import LATER, NOTES, verify, verify_systems
 from tests.conftest import EXAMPLES, write_tone
 
 
@@ -397,7 +397,7 @@ def test_reports_of_the_first_version(name, tmp_path):
     places = {"gen": EXAMPLES / "generated"}
     places["ref"] = EXAMPLES / "reference" if name == "folder" else tmp_path / "ref.stats"
     path = tmp_path / "report.json"
-    path.write_text((Path(__file__).parent / "reports" / f"{name}.json").read_text())
+    path.write_text((Path(__file__).parents[1] / "reports" / f"{name}.json").read_text())
     if name == "statistics":  # what a statistics file says of its folder is relative to where it was built
         edit(path, lambda content: content["inputs"]["ref"].update(path=str(EXAMPLES / "reference")))
     found = verify(path, device="cpu", **places)
