@@ -13,7 +13,8 @@ from audiogen_metrics.backbones.weights import parse_weights
 from audiogen_metrics.cli.common import Subparsers, add_format_options, add_trust_option, write_result
 from audiogen_metrics.cli.parsing import at_least, between
 from audiogen_metrics.errors import CheckFailedError, UsageError
-from audiogen_metrics.evaluation.verify import NOTES, TOLERANCE, Verification, is_several, verify, verify_systems
+from audiogen_metrics.evaluation.differences import NOTES, TOLERANCE
+from audiogen_metrics.evaluation.verify import Verification, is_several, verify, verify_systems
 from audiogen_metrics.records import load_json
 from audiogen_metrics.results import Score
 from audiogen_metrics.text import escaped

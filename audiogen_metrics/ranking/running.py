@@ -13,7 +13,7 @@ from audiogen_metrics import distributed as processes
 from audiogen_metrics.audio.files import ClipSet, printable
 from audiogen_metrics.errors import InsufficientDataError, UsageError
 from audiogen_metrics.evaluation import Evaluation, score
-from audiogen_metrics.evaluation.compare import Match, abreast, matched
+from audiogen_metrics.evaluation.matching import Match, abreast, matched
 from audiogen_metrics.evaluation.run import SystemOptions, check_names
 from audiogen_metrics.options import as_path, whole
 from audiogen_metrics.ranking.result import PairDifference, Ranking

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from audiogen_metrics.errors import InsufficientDataError
-from audiogen_metrics.evaluation.compare import SIGNIFICANT, Bounds, Match, better, unseparated
+from audiogen_metrics.evaluation.matching import SIGNIFICANT, Bounds, Match, better, unseparated
 from audiogen_metrics.ranking.result import PairDifference
 
 FEWEST_PERMUTATIONS = 199

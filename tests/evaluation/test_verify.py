@@ -19,8 +19,9 @@ from audiogen_metrics.cli.main import main
 from audiogen_metrics.errors import HELPS, AudiogenMetricsError, DataError, MissingWeightsError, UsageError
 from audiogen_metrics.evaluation import embed_folder, reference_statistics
 from audiogen_metrics.evaluation.compare import compare
+from audiogen_metrics.evaluation.differences import LATER, NOTES
 from audiogen_metrics.evaluation.external import score_features
-from audiogen_metrics.evaluation.verify import LATER, NOTES, verify, verify_systems
+from audiogen_metrics.evaluation.verify import verify, verify_systems
 from tests.conftest import EXAMPLES, write_tone
 
 

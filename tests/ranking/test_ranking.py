@@ -24,7 +24,8 @@ from audiogen_metrics.embedding.extraction import EmbeddingSet
 from audiogen_metrics.embedding.sides import FolderSide
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
 from audiogen_metrics.evaluation import reference_statistics
-from audiogen_metrics.evaluation.compare import Bounds, Match, compare
+from audiogen_metrics.evaluation.compare import compare
+from audiogen_metrics.evaluation.matching import Bounds, Match
 from audiogen_metrics.evaluation.verify import verify, verify_systems
 from audiogen_metrics.functional.statistics import GaussianStatistics
 from audiogen_metrics.functional.uncertainty import Spread, interval, mean_interval
