@@ -36,11 +36,11 @@ from audiogen_metrics.functional import (
     kl_divergence,
     manifold,
 )
+from audiogen_metrics.functional.downdates import frechet_leave_one_out
 from audiogen_metrics.functional.extrapolation import extrapolate
 from audiogen_metrics.functional.kernel import cubic, discrepancy_leave_one_out, gaussian
 from audiogen_metrics.functional.pooled import PooledFrechet, PooledGaussian
 from audiogen_metrics.functional.statistics import fold, with_ones
-from audiogen_metrics.functional.uncertainty import frechet_leave_one_out
 from audiogen_metrics.objects import KAD, KID
 from audiogen_metrics.objects.batch import Batch
 from audiogen_metrics.objects.runner import Runner

@@ -39,7 +39,8 @@ from audiogen_metrics.audioldm.original_shapes import (
 )
 from audiogen_metrics.audioldm.snapshots import ORIGIN, original_heads
 from audiogen_metrics.audioldm.tiny import write_index
-from audiogen_metrics.backbones.laion_clap import TOKENIZER, fill_in_counts, roberta_tokenizer, translated
+from audiogen_metrics.backbones.laion_clap import TOKENIZER, roberta_tokenizer
+from audiogen_metrics.backbones.laion_names import fill_in_counts, translated
 from audiogen_metrics.backbones.pretrained import checked
 from audiogen_metrics.backbones.published import WEIGHTS
 from audiogen_metrics.backbones.weights import find_all

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
@@ -22,8 +20,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from audiogen_metrics.backbones.base import Features, Output
-from audiogen_metrics.backbones.panns import LogMel
-from audiogen_metrics.backbones.pretrained import PretrainedBackbone, PretrainedNetwork, checked
+from audiogen_metrics.backbones.laion_frontend import FRAMES, HOP, RATE, WINDOW, htk, slaney
+from audiogen_metrics.backbones.laion_names import FORMAT, fill_in_counts, translated
+from audiogen_metrics.backbones.pretrained import PretrainedBackbone, PretrainedNetwork
 from audiogen_metrics.backbones.products import Multiplies
 from audiogen_metrics.backbones.published import WEIGHTS
 from audiogen_metrics.backbones.transformers import require_transformers, transformers_module
@@ -33,12 +32,6 @@ from audiogen_metrics.file_hashes import sha256_of
 from audiogen_metrics.options import as_path
 from audiogen_metrics.precision import full_precision
 
-RATE = 48_000
-WINDOW = 10 * RATE
-"""Samples that the network hears at once."""
-
-FFT, HOP, LOW_HZ, HIGH_HZ = 1024, 480, 50.0, 14_000.0
-FRAMES = WINDOW // HOP + 1
 TOKENS = 77
 """Of a text, its two ends among them; what is longer is cut, as in laion_clap."""
 
@@ -117,7 +110,7 @@ class LaionCLAP(PretrainedBackbone):
         """
         state = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, Mapping) else None
         if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
-            raise MissingWeightsError("the checkpoint has no state dict under 'state_dict'", where=path, fix=_FORMAT)
+            raise MissingWeightsError("the checkpoint has no state dict under 'state_dict'", where=path, fix=FORMAT)
         return translated({name.removeprefix("module."): value for name, value in state.items()}, self.name, path)
 
     def usable_samples(self, samples: int) -> int:
@@ -288,7 +281,7 @@ class Network(PretrainedNetwork):
         self.encoder: Any = body.audio_model.audio_encoder
         self.fusion, self.repeats, self.hop_samples = fusion, repeats, hop_samples
         self.outputs = outputs
-        self.log_mel = _htk() if fusion else _slaney()
+        self.log_mel = htk() if fusion else slaney()
 
     def fuse_attention(self) -> None:
         """Let each block of the audio tower compute its attention in fewer, larger steps."""
@@ -410,84 +403,6 @@ class WindowAttention(Multiplies):
 
 
 _VOCABULARY = 50_265
-_FORMAT = "A CLAP checkpoint is {'state_dict': {'module.audio_branch…'}, …}; agm weights list names the published files"
-
-_UNUSED = re.compile(
-    r"audio_branch\.(tscam_conv|head)\."
-    r"|(audio|text)_transform\."
-    r"|.*\.(attn_mask|relative_position_index|position_ids|token_type_ids)$"
-)
-"""What training needs, a classifier and a second pair of projections, and numbers that follow from the architecture."""
-
-_NAMES = (
-    ("text_branch.", "text_model."),
-    ("audio_branch.bn0.", "audio_model.audio_encoder.batch_norm."),
-    ("audio_branch.", "audio_model.audio_encoder."),
-    (".attn.proj.", ".attention.output.dense."),
-    (".attn.", ".attention.self."),
-    (".mlp.fc1.", ".intermediate.dense."),
-    (".mlp.fc2.", ".output.dense."),
-    (".norm1.", ".layernorm_before."),
-    (".norm2.", ".layernorm_after."),
-    ("_projection.0.", "_projection.linear1."),
-    ("_projection.2.", "_projection.linear2."),
-)
-"""Names of laion_clap and of transformers."""
-
-
-def translated(state: Mapping[str, object], network: str, path: Path) -> dict[str, object]:
-    """Return tensors of laion_clap under transformers' names, after proof that their front end is this one's.
-
-    Parameters
-    ----------
-    state
-        Tensors of a network without feature fusion, by name.
-    network, path
-        What it should be, and the file that it comes from, for the message.
-
-    Raises
-    ------
-    MissingWeightsError
-        Another front end, or none.
-    """
-    constants = {f"audio_branch.{name}": value for name, value in _slaney().constants().items()}
-    stored = checked(
-        {name: state[name] for name in constants if name in state},
-        {name: tensor.shape for name, tensor in constants.items()},
-        path,
-    )
-    for name, expected in constants.items():
-        if (stored[name] - expected).abs().max() > 1e-3 * expected.abs().max():
-            raise MissingWeightsError(f"{name} is not that of {network}", where=path, fix=_FORMAT)
-    return dict(_renamed({name: value for name, value in state.items() if name not in constants}))
-
-
-def _renamed(state: Mapping[str, object]) -> Iterator[tuple[str, object]]:
-    for name, value in state.items():
-        if _UNUSED.match(name):
-            continue
-        for theirs, ours in _NAMES:
-            name = name.replace(theirs, ours)
-        if ".self.qkv." in name and isinstance(value, torch.Tensor) and value.ndim and len(value) % 3 == 0:
-            for part, tensor in zip(("query", "key", "value"), value.chunk(3), strict=True):
-                yield name.replace("qkv", part), tensor
-        else:
-            yield name, value
-
-
-def fill_in_counts(body: nn.Module) -> None:
-    """Give the buffers that follow from the architecture their values, and leave them out of the state dict."""
-    module: Any
-    for module in body.modules():
-        made = {}
-        if hasattr(module, "create_relative_position_index"):
-            made["relative_position_index"] = module.create_relative_position_index()
-        elif hasattr(module, "token_type_ids"):
-            positions = torch.arange(module.position_ids.shape[1], dtype=torch.long, device="cpu")[None]
-            made |= {"position_ids": positions, "token_type_ids": torch.zeros_like(positions)}
-        for name, value in made.items():
-            delattr(module, name)
-            module.register_buffer(name, value, persistent=False)
 
 
 def _middles(count: int) -> list[int]:
@@ -495,20 +410,3 @@ def _middles(count: int) -> list[int]:
     size, more = divmod(count, 3)
     sizes = [size + (part < more) for part in range(3)]
     return [sum(sizes[:part]) + (sizes[part] - 1) // 2 if sizes[part] else 0 for part in range(3)]
-
-
-def _slaney() -> LogMel:
-    return LogMel(RATE, FFT, HOP, LOW_HZ, HIGH_HZ)
-
-
-def _htk() -> LogMel:
-    """Return the front end of feature fusion: torchaudio's mel filters, on the HTK scale and not normalised."""
-    log_mel = _slaney()
-    frequencies = torch.linspace(0, RATE / 2, FFT // 2 + 1, dtype=torch.float64, device="cpu")[:, None]
-    low, high = (2595 * math.log10(1 + hertz / 700) for hertz in (LOW_HZ, HIGH_HZ))
-    mel = torch.linspace(low, high, log_mel.filterbank.shape[1] + 2, dtype=torch.float64, device="cpu")
-    points = 700 * (10 ** (mel / 2595) - 1)
-    lower, centre, upper = points[:-2], points[1:-1], points[2:]
-    rising, falling = (frequencies - lower) / (centre - lower), (upper - frequencies) / (upper - centre)
-    log_mel.filterbank = torch.minimum(rising, falling).clamp(min=0).float()
-    return log_mel

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from audiogen_metrics.backbones.base import Output
     from audiogen_metrics.functional.blocks import Places
+    from audiogen_metrics.functional.downdates import Root
     from audiogen_metrics.functional.extrapolation import Extrapolation
     from audiogen_metrics.functional.statistics import GaussianStatistics
-    from audiogen_metrics.functional.uncertainty import Root
     from audiogen_metrics.metrics.measuring.pool import Pool
     from audiogen_metrics.metrics.measuring.rivals import Rivals
 
@@ -71,7 +71,7 @@ class Frechet(Metric):
 
     def leave_one_out(self, gen: FeatureSource, ref: FeatureSource, side: Side) -> torch.Tensor:
         """Return the distance without each clip; it is the same in both directions, and so is its root."""
-        from audiogen_metrics.functional.uncertainty import frechet_without_each
+        from audiogen_metrics.functional.downdates import frechet_without_each
 
         statistics = gen.statistics(self.output), ref.statistics(self.output)
         root = _root(*statistics)
@@ -175,7 +175,7 @@ _ROOTS: weakref.WeakKeyDictionary[GaussianStatistics, tuple[weakref.ref[Gaussian
 
 def _root(gen: GaussianStatistics, other: GaussianStatistics) -> Root:
     """Return the root of two sets, decomposed for whichever side comes first; the second one takes it away."""
-    from audiogen_metrics.functional.uncertainty import Root
+    from audiogen_metrics.functional.downdates import Root
 
     known = _ROOTS.pop(gen, None)
     if known is not None and known[0]() is other:

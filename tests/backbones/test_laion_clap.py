@@ -17,8 +17,6 @@ from audiogen_metrics.audio.decoding import Audio
 from audiogen_metrics.audio.preparation import PeakPreprocessing, Preprocessing, prepare
 from audiogen_metrics.backbones import BACKBONES
 from audiogen_metrics.backbones.laion_clap import (
-    RATE,
-    WINDOW,
     LaionCLAP,
     Music,
     MusicSeconds,
@@ -28,6 +26,7 @@ from audiogen_metrics.backbones.laion_clap import (
     SoundsFusion,
     _middles,
 )
+from audiogen_metrics.backbones.laion_frontend import RATE, WINDOW
 from audiogen_metrics.backbones.published import WEIGHTS, WeightsEntry, weights_name
 from audiogen_metrics.backbones.weights import examine, find, parse_weights, trust_note
 from audiogen_metrics.cli.main import main

@@ -9,7 +9,7 @@ import torch
 from mpmath import mp
 
 from audiogen_metrics.functional import GaussianStatistics, decomposition, frechet_distance
-from audiogen_metrics.functional.uncertainty import frechet_leave_one_out
+from audiogen_metrics.functional.downdates import frechet_leave_one_out
 
 DIGITS = 40
 VALUE = 1e-14

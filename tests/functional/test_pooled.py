@@ -15,9 +15,9 @@ from audiogen_metrics.functional import (
     kernel_distance,
 )
 from audiogen_metrics.functional.blocks import Places
+from audiogen_metrics.functional.downdates import frechet_leave_one_out
 from audiogen_metrics.functional.kernel import cubic, discrepancy, discrepancy_leave_one_out, gaussian
 from audiogen_metrics.functional.pooled import PooledFrechet, PooledGaussian, PooledKernel
-from audiogen_metrics.functional.uncertainty import frechet_leave_one_out
 
 
 def drawn(n: int, d: int, seed: int, spread: float = 1.0) -> torch.Tensor:

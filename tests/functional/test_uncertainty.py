@@ -10,11 +10,8 @@ import torch
 
 from audiogen_metrics.errors import DataError, InsufficientDataError
 from audiogen_metrics.functional import GaussianStatistics, frechet_distance, inception_score
-from audiogen_metrics.functional.uncertainty import (
-    frechet_leave_one_out,
-    inception_leave_one_out,
-    jackknife,
-)
+from audiogen_metrics.functional.downdates import frechet_leave_one_out
+from audiogen_metrics.functional.uncertainty import inception_leave_one_out, jackknife
 
 
 def rows(n: int, d: int, seed: int) -> torch.Tensor:

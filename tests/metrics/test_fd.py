@@ -9,7 +9,7 @@ import torch
 
 from audiogen_metrics.embedding.reference import GivenFeatures
 from audiogen_metrics.functional import GaussianStatistics, uncertainty
-from audiogen_metrics.functional.uncertainty import frechet_leave_one_out
+from audiogen_metrics.functional.downdates import frechet_leave_one_out
 from audiogen_metrics.metrics import fd
 from audiogen_metrics.metrics.fd import FrechetAudioDistance, FrechetDistance
 from audiogen_metrics.metrics.measuring.links import Links
