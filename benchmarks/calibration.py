@@ -32,7 +32,7 @@ from draws import Draw, Real, Rivalry, Tournament, classifiers, several, synthet
 from population import CONDITIONS, load, subsets
 
 from audiogen_metrics.embedding.extraction import EmbeddingSet
-from audiogen_metrics.embedding.reference import GivenFeatures
+from audiogen_metrics.embedding.given import GivenFeatures
 from audiogen_metrics.embedding.sides import FolderSide
 from audiogen_metrics.evaluation import compare as comparing
 from audiogen_metrics.evaluation import scored

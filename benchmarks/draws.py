@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from population import Population
 
-from audiogen_metrics.embedding.reference import GivenFeatures
+from audiogen_metrics.embedding.given import GivenFeatures
 from audiogen_metrics.functional import GaussianStatistics
 
 Places = npt.NDArray[np.int64]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from audiogen_metrics.embedding.reference import GivenFeatures
+from audiogen_metrics.embedding.given import GivenFeatures
 from audiogen_metrics.functional.blocks import Places
 from audiogen_metrics.metrics.measuring.chance import _halves, rows_apart
 

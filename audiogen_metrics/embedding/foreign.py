@@ -18,7 +18,7 @@ from audiogen_metrics.registry import unknown_name
 from audiogen_metrics.results import InputSummary
 
 if TYPE_CHECKING:
-    from audiogen_metrics.embedding.reference import GivenFeatures
+    from audiogen_metrics.embedding.given import GivenFeatures
     from audiogen_metrics.functional.statistics import GaussianStatistics
     from audiogen_metrics.metrics.recipe import Recipe
 
@@ -135,7 +135,7 @@ class ForeignStatistics:
         UsageError, DataError
             As `check` does.
         """
-        from audiogen_metrics.embedding.reference import GivenFeatures
+        from audiogen_metrics.embedding.given import GivenFeatures
 
         if "ref" not in recipe.definition.sides or not self._candidates(recipe):
             return GivenFeatures((), counted=False, lacking=self._lacking(recipe))
@@ -158,7 +158,7 @@ class ForeignStatistics:
 
     def of_same_tool(self, recipe: Recipe) -> GivenFeatures:
         """Return mean and covariance for features that the same tool has written, under one name of the network."""
-        from audiogen_metrics.embedding.reference import GivenFeatures
+        from audiogen_metrics.embedding.given import GivenFeatures
 
         moments = self.moments[recipe.backbone]
         gaussian = self.gaussian(moments.name)

@@ -21,7 +21,8 @@ from audiogen_metrics.embedding.extraction import (
     extract_each,
 )
 from audiogen_metrics.embedding.foreign import ForeignStatistics
-from audiogen_metrics.embedding.reference import GivenFeatures, ReferenceStatistics
+from audiogen_metrics.embedding.given import GivenFeatures
+from audiogen_metrics.embedding.reference import ReferenceStatistics
 from audiogen_metrics.embedding.similarity import with_similarity
 from audiogen_metrics.errors import DataError, remedies
 from audiogen_metrics.results import InputSummary

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from audiogen_metrics.backbones.base import Backbone
     from audiogen_metrics.embedding.extraction import ExtractionOptions
     from audiogen_metrics.embedding.foreign import ForeignStatistics
-    from audiogen_metrics.embedding.reference import GivenFeatures, ReferenceStatistics
+    from audiogen_metrics.embedding.given import GivenFeatures
+    from audiogen_metrics.embedding.reference import ReferenceStatistics
     from audiogen_metrics.embedding.sides import FolderSide, GivenSide, Side
     from audiogen_metrics.metrics.recipe import Recipe
 
@@ -679,7 +680,7 @@ def _opened(
     trust_reference: bool,
 ) -> Known:
     if not _is_path(ref):
-        from audiogen_metrics.embedding.reference import GivenFeatures
+        from audiogen_metrics.embedding.given import GivenFeatures
         from audiogen_metrics.embedding.sides import GivenSide
 
         if isinstance(ref, GivenFeatures):

@@ -11,7 +11,7 @@ import torch
 from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 
-from audiogen_metrics.embedding.reference import GivenFeatures
+from audiogen_metrics.embedding.given import GivenFeatures
 from audiogen_metrics.errors import DataError
 from audiogen_metrics.metrics.definition import Side
 from audiogen_metrics.objects.state import (

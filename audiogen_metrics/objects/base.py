@@ -14,7 +14,7 @@ import torch
 
 from audiogen_metrics import distributed
 from audiogen_metrics.backbones.base import Backbone
-from audiogen_metrics.embedding.reference import GivenFeatures
+from audiogen_metrics.embedding.given import GivenFeatures
 from audiogen_metrics.errors import DataError, InsufficientDataError, NumericsError, UsageError
 from audiogen_metrics.metrics.definition import FeatureSource
 from audiogen_metrics.metrics.recipe import Recipe

@@ -12,7 +12,8 @@ import numpy as np
 
 from audiogen_metrics import distributed
 from audiogen_metrics.embedding.foreign import ForeignStatistics
-from audiogen_metrics.embedding.reference import GivenFeatures, ReferenceStatistics
+from audiogen_metrics.embedding.given import GivenFeatures
+from audiogen_metrics.embedding.reference import ReferenceStatistics
 from audiogen_metrics.embedding.sides import FolderSide
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
 from audiogen_metrics.functional.statistics import GaussianStatistics

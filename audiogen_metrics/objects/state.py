@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 
 from audiogen_metrics.audio.files import canonical_id
-from audiogen_metrics.embedding.reference import GivenFeatures
+from audiogen_metrics.embedding.given import GivenFeatures
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.file_hashes import digest_of
 from audiogen_metrics.functional.statistics import GaussianStatistics, fold, with_ones

@@ -11,7 +11,7 @@ import torch
 from audiogen_metrics.audio.files import AudioFile
 from audiogen_metrics.backbones.base import Output
 from audiogen_metrics.embedding.extraction import EmbeddingSet
-from audiogen_metrics.embedding.reference import GivenFeatures
+from audiogen_metrics.embedding.given import GivenFeatures
 from audiogen_metrics.embedding.sides import FolderSide
 from audiogen_metrics.errors import InsufficientDataError
 from audiogen_metrics.evaluation.evaluation import Evaluation

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from audiogen_metrics.embedding.reference import GivenFeatures
+from audiogen_metrics.embedding.given import GivenFeatures
 from audiogen_metrics.functional import GaussianStatistics
 from audiogen_metrics.metrics.fd import Frechet, FrechetAudioDistance, FrechetDistance
 from audiogen_metrics.metrics.measuring.measured import Measured

@@ -18,7 +18,7 @@ from audiogen_metrics.backbones.published import WEIGHTS
 from audiogen_metrics.cli.main import main
 from audiogen_metrics.embedding.foreign import open_foreign, place_of
 from audiogen_metrics.embedding.foreign_networks import KNOWN, Standing, known, standing
-from audiogen_metrics.embedding.reference import GivenFeatures
+from audiogen_metrics.embedding.given import GivenFeatures
 from audiogen_metrics.errors import AudiogenMetricsError, DataError, InsufficientDataError, NumericsError, UsageError
 from audiogen_metrics.evaluation import embed_folder, open_reference
 from audiogen_metrics.evaluation.compare import compare

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from audiogen_metrics import score
-from audiogen_metrics.embedding.reference import GivenFeatures
+from audiogen_metrics.embedding.given import GivenFeatures
 from audiogen_metrics.metrics import mmd
 from audiogen_metrics.metrics.definition import Metric
 from audiogen_metrics.metrics.fd import FrechetDistance

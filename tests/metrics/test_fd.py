@@ -7,7 +7,7 @@ import gc
 import pytest
 import torch
 
-from audiogen_metrics.embedding.reference import GivenFeatures
+from audiogen_metrics.embedding.given import GivenFeatures
 from audiogen_metrics.functional import GaussianStatistics, uncertainty
 from audiogen_metrics.functional.downdates import frechet_leave_one_out
 from audiogen_metrics.metrics import fd

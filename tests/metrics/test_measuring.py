@@ -12,7 +12,7 @@ import torch
 from scipy import stats
 
 from audiogen_metrics.embedding.extraction import EmbeddingSet
-from audiogen_metrics.embedding.reference import GivenFeatures
+from audiogen_metrics.embedding.given import GivenFeatures
 from audiogen_metrics.errors import InsufficientDataError
 from audiogen_metrics.evaluation import scored
 from audiogen_metrics.functional import GaussianStatistics

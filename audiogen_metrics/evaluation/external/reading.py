@@ -21,7 +21,7 @@ from audiogen_metrics.backbones.base import Output
 from audiogen_metrics.backbones.pretrained import load_tensors
 from audiogen_metrics.embedding.cache import ClipFeatures
 from audiogen_metrics.embedding.extraction import EmbeddingSet
-from audiogen_metrics.embedding.reference import GivenFeatures
+from audiogen_metrics.embedding.given import GivenFeatures
 from audiogen_metrics.errors import DataError
 from audiogen_metrics.file_hashes import digest_of
 from audiogen_metrics.functional import GaussianStatistics

@@ -8,9 +8,9 @@ from typing import TypeAlias
 
 from audiogen_metrics.audio.pairing import pair
 from audiogen_metrics.embedding.foreign import ForeignStatistics, open_foreign
+from audiogen_metrics.embedding.given import GivenFeatures
 from audiogen_metrics.embedding.reference import (
     MACHINE_SETTINGS,
-    GivenFeatures,
     ReferenceStatistics,
     is_statistics,
     machine_differences,
