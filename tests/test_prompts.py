@@ -18,6 +18,7 @@ from audiogen_metrics.evaluation import Evaluation
 from audiogen_metrics.evaluation.compare import Systems
 from audiogen_metrics.prompts import captions_of, read_entries
 from tests.conftest import write_tone
+from tests.places import ROOT
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*random weights")
 
@@ -235,4 +236,4 @@ def test_parquet_and_the_table_of_a_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read as parquet"):
         read_entries(tmp_path / "broken.parquet")
     with pytest.raises(DataError, match="a folder without a table of prompts"):
-        read_entries(Path("tests/golden"))
+        read_entries(ROOT / "tests" / "golden")

@@ -12,8 +12,9 @@ import torch
 from audiogen_metrics.audioldm.dependencies import require
 from audiogen_metrics.audioldm.generation import AudioLDM
 from audiogen_metrics.audioldm.tiny import write_tiny
+from tests.places import REFERENCE
 
-EXAMPLES = Path("examples/reference").absolute()
+EXAMPLES = REFERENCE
 
 require()  # before a test imports diffusers by itself
 

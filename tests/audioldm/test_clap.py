@@ -20,12 +20,13 @@ from audiogen_metrics.audioldm.generation import AudioLDM
 from audiogen_metrics.cli.main import main
 from audiogen_metrics.errors import DataError, MissingWeightsError, UsageError
 from tests.conftest import write_tone
+from tests.places import GENERATED, REFERENCE
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore:.*random weights"
 )
 
-REF = Path("examples/reference")
+REF = REFERENCE
 
 
 @pytest.fixture
@@ -66,13 +67,13 @@ def test_texts_equal_the_text_condition(clap: str, model: AudioLDM) -> None:
 
 @pytest.mark.slow
 def test_fd_on_clap(clap: str) -> None:
-    report = score("examples/generated", REF, protocol="clap", weights={"clap": clap}, device="cpu")
+    report = score(GENERATED, REF, protocol="clap", weights={"clap": clap}, device="cpu")
     assert set(report.scores) == {"fd_clap"}
     assert report["fd_clap"].value is not None
     assert report["fd_clap"].value > 0
     assert "not comparable" in report.caveat
     with pytest.raises(UsageError, match="unknown metric 'kl'"):
-        score("examples/generated", REF, protocol="clap", metrics=["kl"], weights={"clap": clap})
+        score(GENERATED, REF, protocol="clap", metrics=["kl"], weights={"clap": clap})
 
 
 @pytest.mark.slow
@@ -121,7 +122,7 @@ def test_ids_in_other_forms_pair_and_in_other_case_are_named(clap: str, tmp_path
 def test_without_weights_it_says_where_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AGM_OFFLINE", "1")
     with pytest.raises(MissingWeightsError, match="hf download laion/clap-htsat-unfused"):
-        score("examples/generated", REF, protocol="clap")
+        score(GENERATED, REF, protocol="clap")
 
 
 GENERATION = ("diffusers", "accelerate", "peft", "tensorboard")
@@ -146,7 +147,7 @@ def test_clap_needs_transformers_alone(clap: str, tmp_path: Path) -> None:
     assert done.stdout.startswith("clap_score")
     scoring = "from audiogen_metrics import score; "
     scoring += "print(*score(*sys.argv[1:3], protocol='clap', weights={'clap': sys.argv[3]}, device='cpu'))"
-    done = run_without(GENERATION, scoring, "examples/generated", REF, clap)
+    done = run_without(GENERATION, scoring, GENERATED, REF, clap)
     assert done.stdout == "fd_clap\n", done.stderr
 
 

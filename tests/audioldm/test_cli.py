@@ -18,9 +18,9 @@ from audiogen_metrics.audioldm.evaluating import Evaluation
 from audiogen_metrics.cli.main import main
 from audiogen_metrics.generation.folder import MANIFEST, read_manifest
 from tests.conftest import Run
+from tests.places import REFERENCE
 
 AGM = [sys.executable, "-m", "audiogen_metrics"]
-REFERENCE = "examples/reference"
 TINY = ["--model", "tiny-random"]
 QUICK = ["--steps", "2", "--seconds", "1", "--device", "cpu"]
 
@@ -188,7 +188,7 @@ def test_captions_of_a_folder_by_choice(agm: Run, tmp_path: Path, environment: d
 
 def test_what_finetune_refuses_leaves_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = tmp_path / "table.csv"
-    table.write_text(f"file,caption\n{next(Path(REFERENCE).rglob('*.*')).absolute()},a\ngone.wav,b\n")
+    table.write_text(f"file,caption\n{next(REFERENCE.rglob('*.*')).absolute()},a\ngone.wav,b\n")
     out = tmp_path / "out"
     for options, code, message in (
         (["--data", REFERENCE, "--device", "nonsense"], 2, "unknown device 'nonsense'"),

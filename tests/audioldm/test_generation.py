@@ -18,6 +18,7 @@ from audiogen_metrics.audioldm.snapshots import original_heads
 from audiogen_metrics.audioldm.tiny import TINY, write_tiny
 from audiogen_metrics.errors import NumericsError, UsageError
 from audiogen_metrics.generation.base import Request
+from tests.places import REFERENCE
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore:.*random weights"
@@ -101,7 +102,7 @@ def test_the_best_candidate_is_kept(model: AudioLDM) -> None:
 
 
 def test_recordings_as_conditions(model: AudioLDM) -> None:
-    files = ["examples/reference/bd/haus.wav", *map(str, sorted(Path("examples/reference").rglob("*.flac"))[:2])]
+    files = [*map(str, [REFERENCE / "bd" / "haus.wav", *sorted(REFERENCE.rglob("*.flac"))[:2]])]
     files = [file for file in files if Path(file).exists()]
     assert len(files) >= 2
     made = waveforms(model.generate(audio=files, seconds=1.0, steps=3, ids=["same"] * 1 + [f"x{i}" for i in files[1:]]))

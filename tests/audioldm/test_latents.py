@@ -19,10 +19,11 @@ from audiogen_metrics.audioldm.latents import TrainingClips
 from audiogen_metrics.datasets.base import Clip
 from audiogen_metrics.datasets.folder import read_folder
 from audiogen_metrics.errors import DataError
+from tests.places import REFERENCE
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 
-EXAMPLES = Path("examples/reference").absolute()
+EXAMPLES = REFERENCE
 
 
 @pytest.fixture(scope="module")

@@ -30,8 +30,9 @@ from audiogen_metrics.embedding.extraction import ExtractionOptions, extract, ex
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
 from audiogen_metrics.records import load_json
 from tests.conftest import Run, write_tone
+from tests.places import GENERATED, REFERENCE
 
-REF = Path("examples/reference")
+REF = REFERENCE
 
 Sound = npt.NDArray[np.float32]
 
@@ -308,7 +309,7 @@ def test_held_out_clips_of_the_training_set_are_not_their_own_copies(tmp_path: P
 
 def test_held_out_clips_that_were_trained_on_are_left_out() -> None:
     with pytest.raises(InsufficientDataError, match="0 held-out clips"):
-        find_copies("examples/generated", REF, heldout=REF, embedding=False)
+        find_copies(GENERATED, REF, heldout=REF, embedding=False)
 
 
 def test_the_result_does_not_depend_on_blocks_cache_or_workers(

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-SOURCES = sorted(path for path in Path("examples/reference").absolute().rglob("*") if path.is_file())
+from tests.places import REFERENCE
+
+SOURCES = sorted(path for path in REFERENCE.rglob("*") if path.is_file())
 
 
 def recording(index: int, seconds: float, sample_rate: int, channels: int = 1) -> np.ndarray:

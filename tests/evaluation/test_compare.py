@@ -16,9 +16,9 @@ from audiogen_metrics.evaluation import reference_statistics
 from audiogen_metrics.evaluation.compare import compare
 from audiogen_metrics.probes.copying import CopyOptions, corrupt_folder
 from audiogen_metrics.report.html import score_html
+from tests.places import GENERATED, REFERENCE
 
-REF = Path("examples/reference")
-GEN = Path("examples/generated")
+REF, GEN = REFERENCE, GENERATED
 
 
 @pytest.fixture(scope="module")

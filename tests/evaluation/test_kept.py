@@ -12,6 +12,7 @@ from audiogen_metrics import score
 from audiogen_metrics.evaluation import kept
 from audiogen_metrics.metrics.measuring.chance import Chance
 from audiogen_metrics.settings import cache_dir
+from tests.places import GENERATED, REFERENCE
 
 FOUND = Chance(0.07, 28.2, 99)
 
@@ -47,7 +48,7 @@ def test_what_is_quick_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_warm_run_reads_it_and_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    folders = "examples/generated", "examples/reference"
+    folders = GENERATED, REFERENCE
     cold = score(*folders, protocol="yamnet", metrics=["fd"])
     assert len(files()) == 1
     monkeypatch.setattr("audiogen_metrics.metrics.measuring.chance.chance", None)  # would be called to draw again

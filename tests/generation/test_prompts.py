@@ -12,6 +12,7 @@ import soundfile
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.generation.base import Request
 from audiogen_metrics.generation.prompts import requests_from_audio, requests_from_file, requests_from_prompts
+from tests.places import REFERENCE
 
 
 def test_text_numbers_its_lines_and_takes_any_characters(tmp_path: Path) -> None:
@@ -91,10 +92,10 @@ def test_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:
 
 
 def test_recordings_keep_their_ids() -> None:
-    requests = requests_from_audio("examples/reference", seconds=1)
+    requests = requests_from_audio(REFERENCE, seconds=1)
     assert len(requests) == 40
     assert requests[0].audio is not None
-    assert requests[0].clip_id == requests[0].audio.relative_to("examples/reference").with_suffix("").as_posix()
+    assert requests[0].clip_id == requests[0].audio.relative_to(REFERENCE).with_suffix("").as_posix()
 
 
 def test_clips_as_long_as_their_recordings(tmp_path: Path) -> None:

@@ -38,8 +38,9 @@ from audiogen_metrics.ranking.running import labels
 from audiogen_metrics.ranking.separating import letters, permutations_for, separate, too_few
 from audiogen_metrics.ranking.tables import rule
 from audiogen_metrics.results import ScoreReport
+from tests.places import GENERATED, REFERENCE
 
-REF, GEN = Path("examples/reference"), Path("examples/generated")
+REF, GEN = REFERENCE, GENERATED
 
 
 @pytest.fixture(scope="module")
