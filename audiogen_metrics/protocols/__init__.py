@@ -1,52 +1,38 @@
 """Protocols, one file for each evaluator that is reproduced. Data only; imports nothing heavy.
 
-A new one is its file, and its place in the list below, which is the order of `agm list protocols`.
+A new one is its file, and a name in the list below, whose order is that of `agm list protocols`.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from audiogen_metrics.errors import UsageError, option
-from audiogen_metrics.protocols import (
-    audiobox,
-    audiocraft,
-    audioldm,
-    av_benchmark,
-    clap,
-    clap_laion,
-    fadtk,
-    google_fad,
-    kadtk,
-    musegauge,
-    stable_audio,
-    tango,
-    yamnet,
-)
 from audiogen_metrics.protocols.definition import Protocol
 from audiogen_metrics.registry import unknown_name
 
 __all__ = ["PROTOCOLS", "Protocol", "get_protocol"]
 
 _FILES = (
-    audioldm,
-    av_benchmark,
-    google_fad,
-    fadtk,
-    clap_laion,
-    stable_audio,
-    audiocraft,
-    kadtk,
-    tango,
-    musegauge,
-    clap,
-    audiobox,
-    yamnet,
+    "audioldm",
+    "av_benchmark",
+    "google_fad",
+    "fadtk",
+    "clap_laion",
+    "stable_audio",
+    "audiocraft",
+    "kadtk",
+    "tango",
+    "musegauge",
+    "clap",
+    "audiobox",
+    "yamnet",
 )
 
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
-    {protocol.name: protocol for file in _FILES for protocol in file.PROTOCOLS}
+    {protocol.name: protocol for file in _FILES for protocol in importlib.import_module(f"{__name__}.{file}").PROTOCOLS}
 )
 """All protocols by name."""
 

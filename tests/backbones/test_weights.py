@@ -9,6 +9,7 @@ import http.server
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -24,12 +25,12 @@ from safetensors.torch import save_file
 from torch import nn
 
 from audiogen_metrics import file_hashes, filesystems
-from audiogen_metrics.backbones import pretrained, weights
+from audiogen_metrics.backbones import BACKBONES, pretrained, weights
 from audiogen_metrics.backbones.base import Features, Output
 from audiogen_metrics.backbones.licences import terms_of
 from audiogen_metrics.backbones.panns import Cnn14At16k
 from audiogen_metrics.backbones.pretrained import PretrainedBackbone, PretrainedNetwork, definitions
-from audiogen_metrics.backbones.published import WEIGHTS, WeightsEntry
+from audiogen_metrics.backbones.published import WEIGHTS, WeightsEntry, beside, weights_name
 from audiogen_metrics.backbones.vggish import VGGish
 from audiogen_metrics.backbones.weights import fetch, find, parse_weights
 from audiogen_metrics.cli import weights as command
@@ -105,20 +106,24 @@ def age(path: Path, seconds: float = 60) -> None:
 
 
 def test_every_pretrained_backbone_has_an_entry() -> None:
-    audiobox = ["audiobox-aesthetics", "audiobox-aesthetics-config"]
-    clap = [f"clap-laion-{name}" for name in ("630k", "630k-fusion", "music", "music-speech")]
-    tokenizer = ["roberta-base-merges", "roberta-base-vocab"]
-    panns = ["panns-cnn14-16k", "panns-cnn14-32k", "panns-wavegram-logmel-cnn14"]
-    assert WEIGHTS.names() == [*audiobox, *clap, *panns, "passt", *tokenizer, "vggish"]
+    kinds = {name: BACKBONES.get(name) for name in BACKBONES.names()}
+    needed = {weights_name(name) for name, kind in kinds.items() if issubclass(kind, PretrainedBackbone)}
+    small = {each for name in needed for each in beside(name)}
+    assert {*WEIGHTS.names()} == needed | small
+    assert {"audiobox-aesthetics", "clap-laion-630k", "panns-cnn14-16k", "passt", "vggish"} <= needed
+    assert {"audiobox-aesthetics-config", "roberta-base-merges", "roberta-base-vocab"} <= small
     for name in WEIGHTS.names():
         known = WEIGHTS.get(name)
-        assert (known.sha256 is None) if "630k" in name or "wavegram" in name else len(known.sha256) == 64
+        assert known.sha256 is None or re.fullmatch("[0-9a-f]{64}", known.sha256)
         assert all(url.startswith("https://") for url in known.urls)
         assert known.licence
         assert known.citation
         assert known.code
         assert known.commercial
     assert WEIGHTS.get("vggish").sha256.startswith("10086976")
+    unknown = {name for name in WEIGHTS.names() if WEIGHTS.get(name).sha256 is None}
+    assert not unknown & {*small, "audiobox-aesthetics", "panns-cnn14-16k", "panns-cnn14-32k", "passt", "vggish"}
+    assert not unknown & {"clap-laion-music", "clap-laion-music-speech"}
 
 
 # Download ------------------------------------------------------------------------------------------------------------
