@@ -158,6 +158,16 @@ def test_tables_show_what_the_demo_prints(place: Path, capsys: pytest.CaptureFix
             assert float(found[1]) == pytest.approx(float(value), rel=2e-3)
 
 
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.parent.name == "decisions" and page.stem != "index"], ids=name_of
+)
+def test_a_decision_says_why_and_what_would_change_it(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    heads = re.findall("^## (.*)", text, re.MULTILINE)
+    assert heads == ["Decided", "Why", "Considered and dropped", "What would change it"]
+    assert text.count("\n") <= 60
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the documentation as ``make docs`` does."""
