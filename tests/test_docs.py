@@ -22,6 +22,9 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [page for page in PAGES if not {"_generated", "_build"} & set(page.parts)]
 EXAMPLES = [page for page in PAGES if "```python\n" in page.read_text(encoding="utf-8")]
 
+OF_DEVELOPERS = [ROOT / "CONTRIBUTING.md", *(ROOT / ".github").rglob("*.md")]
+"""Pages on which commands stand in sentences. A package from an index has no .github."""
+
 OF_OTHERS = {
     "--only",
     "--no-deps",
@@ -112,7 +115,7 @@ def test_commands_are_understood(page: Path, capsys: pytest.CaptureFixture[str])
             pytest.fail(f"agm {shlex.join(words)}: {capsys.readouterr().err}")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
+@pytest.mark.parametrize("page", [*PAGES, *OF_DEVELOPERS], ids=name_of)
 def test_commands_in_sentences_exist(page: Path) -> None:
     known = {parser.prog for parser in parsers(build_parser())}
     groups = {prog.rpartition(" ")[0] for prog in known}
