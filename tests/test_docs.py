@@ -22,6 +22,9 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [page for page in PAGES if not {"_generated", "_build"} & set(page.parts)]
 EXAMPLES = [page for page in PAGES if "```python\n" in page.read_text(encoding="utf-8")]
 
+OF_DEVELOPERS = [ROOT / "CONTRIBUTING.md", *(ROOT / ".github").rglob("*.md")]
+"""Pages on which commands stand in sentences. A package from an index has no .github."""
+
 OF_OTHERS = {
     "--only",
     "--no-deps",
@@ -112,7 +115,7 @@ def test_commands_are_understood(page: Path, capsys: pytest.CaptureFixture[str])
             pytest.fail(f"agm {shlex.join(words)}: {capsys.readouterr().err}")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
+@pytest.mark.parametrize("page", [*PAGES, *OF_DEVELOPERS], ids=name_of)
 def test_commands_in_sentences_exist(page: Path) -> None:
     known = {parser.prog for parser in parsers(build_parser())}
     groups = {prog.rpartition(" ")[0] for prog in known}
@@ -156,6 +159,16 @@ def test_tables_show_what_the_demo_prints(place: Path, capsys: pytest.CaptureFix
             found = re.search(rf"^{name} +([\d.]+)", printed, re.MULTILINE)
             assert found is not None
             assert float(found[1]) == pytest.approx(float(value), rel=2e-3)
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.parent.name == "decisions" and page.stem != "index"], ids=name_of
+)
+def test_a_decision_says_why_and_what_would_change_it(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    heads = re.findall("^## (.*)", text, re.MULTILINE)
+    assert heads == ["Decided", "Why", "Considered and dropped", "What would change it"]
+    assert text.count("\n") <= 60
 
 
 @pytest.fixture(scope="module")

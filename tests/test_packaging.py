@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import re
 import subprocess
 import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+import audiogen_metrics
+
 ROOT = Path(__file__).parent.parent
 
-ONLY_IN_GIT = {".ci/run"}
+ONLY_IN_GIT = {".ci/run", ".github/ISSUE_TEMPLATE/bug.md"}
 """Files that nobody needs who has no clone."""
 
 
@@ -50,6 +55,12 @@ def test_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
     assert held == expected
 
 
+def described() -> dict[str, Any]:
+    """Return the project as pyproject.toml has it."""
+    project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return project
+
+
 def requirements(extra: str) -> list[Requirement]:
     """Return what this extra of the installed package asks for; with no extra, what the package always needs."""
     found = map(Requirement, importlib.metadata.requires("audiogen-metrics") or [])
@@ -80,7 +91,7 @@ def test_lowest_versions_are_the_bounds() -> None:
 
 def test_page_of_dependencies_names_the_bounds() -> None:
     """docs/dependencies.md has a row for each package that users install, with the bound of pyproject.toml."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = described()
     extras = project["optional-dependencies"]
     page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8").replace(" ", "")
     for text in (*project["dependencies"], *extras["yamnet"], *extras["clap"], *extras["audioldm"]):
@@ -88,3 +99,25 @@ def test_page_of_dependencies_names_the_bounds() -> None:
         if requirement.name == project["name"]:
             continue  # another extra, whose packages have their own rows
         assert f"|{requirement.name}|{text.removeprefix(requirement.name)}|" in page
+
+
+def test_the_version_stands_in_one_place() -> None:
+    version = Version(described()["version"])
+    assert Version(audiogen_metrics.__version__) == version
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    newest = re.findall(r"^## \[(.*?)\]", changes, re.MULTILINE)[0]
+    assert newest == ("Unreleased" if version.is_devrelease else str(version))
+    assert "version" not in yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+
+
+def test_hooks_before_a_commit_are_what_lint_runs() -> None:
+    """By the environment of the checkout, so the versions are those that the extra `dev` pins."""
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"][0]["hooks"]
+    recipe = re.search(r"^lint: .*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert recipe is not None
+    linted = [line.strip().replace("$(BIN)", ".venv/bin") for line in recipe[1].splitlines()]
+    assert [hook["entry"] for hook in hooks] == linted
+    assert all(hook["language"] == "system" and hook["pass_filenames"] is False for hook in hooks)
+    extras = described()["optional-dependencies"]
+    pinned = {each.name for each in map(Requirement, extras["dev"] + extras["typing"]) if "==" in str(each.specifier)}
+    assert {Path(line.split()[0]).name for line in linted} <= pinned
