@@ -120,7 +120,7 @@ LAYERS = [
     {"settings"},
     {"company"},
     {"registry", "distributed", "citations", "records", "writing", "precision", "tabular", "filesystems", "keeping"},
-    {"file_hashes"},
+    {"file_hashes", "rendering"},
     {"functional", "audio"},
     {"backbones"},
     {"metrics"},
@@ -150,6 +150,7 @@ HANDED_ON = {
     ("metrics/base.py", "objects"),
     ("embedding/evidence.py", "evaluation"),
     ("results.py", "report"),
+    ("systems.py", "report"),
 }
 
 

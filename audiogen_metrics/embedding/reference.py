@@ -285,7 +285,7 @@ class ReferenceStatistics:
 
         Raises
         ------
-        OSError
+        UsageError
             It cannot be written.
         """
         tensors: dict[str, torch.Tensor] = {}
