@@ -1,7 +1,8 @@
-"""Every result in every format that it names."""
+"""Every result in every format that it names, and no second place where formats are made."""
 
 from __future__ import annotations
 
+import ast
 import csv
 import io
 import json
@@ -14,6 +15,7 @@ from typing import Any, NoReturn
 
 import pytest
 
+import audiogen_metrics
 from audiogen_metrics import compare, correlate, find_copies, score, score_systems
 from audiogen_metrics.comparison import compare_protocols
 from audiogen_metrics.datasets.checking import check
@@ -26,6 +28,8 @@ from tests.conftest import EXAMPLES
 
 GEN, REF = EXAMPLES / "generated", EXAMPLES / "reference"
 YAMNET: dict[str, Any] = {"protocol": "yamnet", "limit": 10}
+
+PACKAGE = Path(audiogen_metrics.__file__).parent
 
 
 def agreement() -> Renderable:
@@ -126,3 +130,31 @@ def test_a_format_that_a_result_does_not_have_is_refused() -> None:
         render(made("Agreement"), "markdwon")
     with pytest.raises(UsageError, match="unknown format 'csv'"):
         render(Facts({}, ""), "csv")
+
+
+def _literals(tree: ast.Module) -> list[set[object]]:
+    """Return the constants of each list, tuple, set and dict that is written out in a module."""
+    found = []
+    for node in ast.walk(tree):
+        parts = [*node.keys, *node.values] if isinstance(node, ast.Dict) else getattr(node, "elts", [])
+        found.append({part.value for part in parts if isinstance(part, ast.Constant)})
+    return found
+
+
+def _writes_pretty_json(tree: ast.Module) -> bool:
+    words = [word for node in ast.walk(tree) if isinstance(node, ast.Call) for word in node.keywords]
+    return any(word.arg == "indent" and ast.unparse(word.value) == "2" for word in words)
+
+
+def test_formats_pages_and_json_have_one_home_each() -> None:
+    homes: dict[str, set[str]] = {"formats": set(), "pages": set(), "JSON": set()}
+    for path in PACKAGE.rglob("*.py"):
+        name, text = path.relative_to(PACKAGE).as_posix(), path.read_text(encoding="utf-8")
+        tree = ast.parse(text)
+        if any("json" in literal and literal & {"table", "text", "markdown"} for literal in _literals(tree)):
+            homes["formats"].add(name)
+        if "<html" in text:
+            homes["pages"].add(name)
+        if _writes_pretty_json(tree):
+            homes["JSON"].add(name)
+    assert homes == {"formats": {"rendering.py"}, "pages": {"report/document.py"}, "JSON": {"writing.py"}}
