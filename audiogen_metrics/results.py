@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -14,6 +13,7 @@ from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.metrics import work_of
 from audiogen_metrics.records import load_json, read
 from audiogen_metrics.registry import unknown_name
+from audiogen_metrics.rendering import Renderable
 from audiogen_metrics.text import escaped
 from audiogen_metrics.writing import written
 
@@ -201,7 +201,7 @@ class Manifest:
 
 
 @dataclass(frozen=True)
-class ScoreReport:
+class ScoreReport(Renderable):
     """Scores of one generated set against one reference set.
 
     Attributes
@@ -321,10 +321,6 @@ class ScoreReport:
         inputs = {"gen": content.pop("gen"), "ref": content.pop("ref")}
         return {"schema_version": SCHEMA_VERSION, **content, "inputs": inputs}
 
-    def to_json(self, path: str | Path | None = None) -> str:
-        """Return the report as JSON, and write it to ``path`` if one is given."""
-        return written(json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n", path)
-
     def to_csv(self, path: str | Path | None = None) -> str:
         """Return one line of CSV per score, behind a header, and write it to ``path`` if one is given.
 
@@ -348,6 +344,18 @@ class ScoreReport:
         from audiogen_metrics.report.tables import to_latex
 
         return written(to_latex(self, columns), path)
+
+    def to_av_benchmark(self, path: str | Path | None = None) -> str:
+        """Return the scores as av-benchmark's ``output_metrics.json`` holds them, null where there is no value.
+
+        Raises
+        ------
+        UsageError
+            A report of another protocol.
+        """
+        from audiogen_metrics.report.tables import to_av_benchmark
+
+        return written(to_av_benchmark(self), path)
 
     def to_html(self, path: str | Path | None = None) -> str:
         """Return a page of everything that the report holds, and write it to ``path`` if one is given.

@@ -7,7 +7,6 @@ knows this library's metrics; `score_report_schema` knows those of installed pac
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Iterable, Mapping
 from types import NoneType, UnionType
@@ -15,6 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from audiogen_metrics.metrics import OWN, catalogue
 from audiogen_metrics.results import SCHEMA_VERSION, InputSummary, Manifest, Score, ScoreReport
+from audiogen_metrics.writing import json_text
 
 _TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", NoneType: "null"}
 
@@ -200,4 +200,4 @@ def _described(docstring: str) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(score_report_schema(OWN), indent=2, ensure_ascii=False))
+    print(json_text(score_report_schema(OWN)))

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
+from typing import Any
 
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.options import as_path
 
 TEMPORARY = ".tmp"
+
+FREE_SPACE = "Free space, or choose another folder"
 
 LEFT_BEHIND_SECONDS = 86_400
 """A temporary file of this age was left by a killed process."""
@@ -84,11 +88,23 @@ def _beginning(target: Path) -> str:
     return f".{target.name[:40]}."
 
 
+def json_text(content: Any, default: Callable[[Any], Any] | None = None) -> str:
+    """Return strict JSON for files and results, without a newline at its end.
+
+    ``default`` makes plain data of anything else. Raises ValueError for NaN and infinity.
+    """
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=default)
+
+
+def encoded(text: str) -> bytes:
+    """Return text in UTF-8, with escapes for lone surrogates, which stand for file names that are not Unicode."""
+    return text.encode("utf-8", "backslashreplace")
+
+
 def written(text: str, path: str | Path | None) -> str:
     """Return a result that is text, and write it as `write_result` does if a path is given."""
     if path is not None:
-        # Names that are no Unicode come as lone surrogates, which UTF-8 cannot hold.
-        write_result(path, text.encode("utf-8", "backslashreplace"))
+        write_result(path, encoded(text))
     return text
 
 
@@ -100,12 +116,34 @@ def write_result(path: str | Path, content: bytes) -> None:
     UsageError
         It cannot be written there.
     """
-    try:
+    with writing(path, "Name a file in a folder that can be written"):
         write_atomically(as_path(path), content)
+
+
+@contextmanager
+def writing(where: str | Path, fix: str = FREE_SPACE, what: str = "", but: str = "") -> Iterator[None]:
+    """Raise what `unwritable` returns where the file system refuses to write something in the block."""
+    try:
+        yield
     except OSError as error:
-        raise UsageError(
-            f"cannot be written ({error.strerror})", where=path, fix="Name a file in a folder that can be written"
-        ) from error
+        raise unwritable(error, where, fix, what, but) from error
+
+
+def unwritable(error: Exception, where: str | Path, fix: str = FREE_SPACE, what: str = "", but: str = "") -> UsageError:
+    """Return the error for something that cannot be written.
+
+    Parameters
+    ----------
+    error
+        What the file system or a library has raised.
+    where, fix
+        The file or folder, and what the user can do.
+    what
+        What is written, if not all of the file or folder: ``"the state "``.
+    but
+        What is not lost: ``"; the one before it is kept"``.
+    """
+    return UsageError(f"{what}cannot be written ({getattr(error, 'strerror', None) or error}){but}", where, fix)
 
 
 def below(folder: Path, name: str, suffix: str = "") -> Path:

@@ -20,7 +20,7 @@ from pathlib import Path
 from audiogen_metrics.backbones.laion_clap import Music, MusicSpeech, Sounds, SoundsFusion
 from audiogen_metrics.backbones.panns import Cnn14At16k
 from audiogen_metrics.backbones.wavegram import WavegramLogmelCnn14
-from audiogen_metrics.report.tables import records_to_markdown
+from audiogen_metrics.rendering import records_to_markdown
 from tests.checkpoints import (
     write_audiobox,
     write_laion_clap,

@@ -123,7 +123,7 @@ LAYERS = [
     {"settings"},
     {"company"},
     {"registry", "distributed", "citations", "records", "writing", "precision", "tabular", "filesystems", "keeping"},
-    {"file_hashes"},
+    {"file_hashes", "rendering"},
     {"functional", "audio"},
     {"backbones"},
     {"metrics"},
@@ -156,6 +156,7 @@ HANDED_ON = {
     ("verification.py", "evaluation"),
     ("imported.py", "evaluation"),
     ("results.py", "report"),
+    ("systems.py", "report"),
 }
 
 

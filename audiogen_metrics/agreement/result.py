@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from audiogen_metrics.functional.correlation import Coefficient
+from audiogen_metrics.rendering import Renderable
 from audiogen_metrics.results import SCHEMA_VERSION
 from audiogen_metrics.writing import written
 
@@ -93,7 +93,7 @@ class AgreementDifference:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class Agreement(Renderable):
     """What `correlate` has found.
 
     Attributes
@@ -139,10 +139,6 @@ class Agreement:
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain data, ready for strict JSON."""
         return {"schema_version": SCHEMA_VERSION, **asdict(self)}
-
-    def to_json(self, path: str | Path | None = None) -> str:
-        """Return the result as JSON, and write it to ``path`` if one is given."""
-        return written(json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n", path)
 
     def to_csv(self, path: str | Path | None = None) -> str:
         """Return a line per coefficient, behind a header; numbers in full."""

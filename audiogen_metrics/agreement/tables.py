@@ -9,9 +9,9 @@ from typing import Any
 
 from audiogen_metrics.agreement.result import Agreement, AgreementDifference, Correlation, Level
 from audiogen_metrics.functional.correlation import COEFFICIENTS
+from audiogen_metrics.rendering import markdown, records_to_csv
 from audiogen_metrics.report.labels import labels_of
 from audiogen_metrics.report.latex import Column, Table, breakable, interval, number, tex
-from audiogen_metrics.report.tables import markdown, records_to_csv
 from audiogen_metrics.results import TABLE_WIDTH
 from audiogen_metrics.text import escaped
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ from audiogen_metrics.audioldm.snapshots import ORIGIN, PARTS, Snapshot
 from audiogen_metrics.audioldm.tiny import MARKER
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.options import as_path
-from audiogen_metrics.writing import link, write_atomically
+from audiogen_metrics.writing import encoded, json_text, link, unwritable, write_atomically
 
 
 def write_checkpoint(
@@ -52,15 +51,13 @@ def write_checkpoint(
                 unet.save_lora_adapter(str(new / "lora"))
             merged = _merged(unet) if config.lora is not None else unet
             merged.save_pretrained(str(new / "unet"))
-        write_atomically(new / "finetuned.json", json.dumps(dict(report), indent=2).encode())
+        write_atomically(new / "finetuned.json", encoded(json_text(dict(report))))
         shutil.rmtree(target, ignore_errors=True)
         new.replace(target)
     except (OSError, RuntimeError, SafetensorError) as error:  # each library has its own for a full disk
         shutil.rmtree(new, ignore_errors=True)
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(
-            f"the checkpoint cannot be written ({reason}); the one before it is kept", target, "Free space, then resume"
-        ) from error
+        kept = "; the one before it is kept"
+        raise unwritable(error, target, "Free space, then resume", "the checkpoint ", kept) from error
 
 
 def point_at(folder: Path, name: str, target: str) -> None:
@@ -96,7 +93,7 @@ def _copy_frozen(source: Snapshot, clap: str | None, target: Path) -> None:
     origin = dict(source.origin)
     if clap is not None and not as_path(clap).is_dir():
         origin["clap"] = clap
-    write_atomically(target / ORIGIN, json.dumps(origin, indent=2).encode())
+    write_atomically(target / ORIGIN, encoded(json_text(origin)))
 
 
 def _merged(unet: Any) -> Any:

@@ -15,7 +15,7 @@ from audiogen_metrics.audioldm.snapshots import weights_files
 from audiogen_metrics.errors import DataError, UsageError, option
 from audiogen_metrics.file_hashes import sha256_of
 from audiogen_metrics.options import as_path
-from audiogen_metrics.writing import is_temporary, write_atomically
+from audiogen_metrics.writing import encoded, is_temporary, json_text, write_atomically, writing
 
 if TYPE_CHECKING:
     from audiogen_metrics.audioldm.generation import AudioLDM
@@ -118,12 +118,10 @@ def inputs_of(
 
 def claim(folder: Path, config: FineTuneConfig, inputs: Inputs) -> None:
     """Write down what the run is, once all is ready for it; UsageError if that cannot be written."""
-    try:
+    with writing(folder):
         # The configuration first: a folder with it may be begun again, whatever a kill has left.
-        write_atomically(folder / CONFIG, json.dumps(config.identity(), indent=2, ensure_ascii=False).encode())
+        write_atomically(folder / CONFIG, encoded(json_text(config.identity())))
         write_atomically(folder / INPUTS, json.dumps(inputs, indent=1, ensure_ascii=False).encode())
-    except OSError as error:
-        raise UsageError(f"cannot be written ({error.strerror})", where=folder) from error
 
 
 def require_room(folder: Path, needed: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import json
 import math
 import shutil
 import sys
@@ -50,7 +49,7 @@ from audiogen_metrics.distributed import leave
 from audiogen_metrics.errors import DataError, LostProcessError, NumericsError
 from audiogen_metrics.generation.history import History
 from audiogen_metrics.options import as_path
-from audiogen_metrics.writing import write_result
+from audiogen_metrics.writing import encoded, json_text, write_result
 
 RESULT = "result.json"
 
@@ -396,7 +395,7 @@ class _Run:
             result["scores_on_evaluation"] = report["scores"] if report else {}
             result["report_on_evaluation"] = report
         if self._main:
-            write_result(self.folder / RESULT, json.dumps(result, indent=2, allow_nan=False).encode())
+            write_result(self.folder / RESULT, encoded(json_text(result)))
             self.history.plot()
         self.accelerator.wait_for_everyone()
         name = "best" if best else "last"

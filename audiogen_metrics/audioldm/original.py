@@ -49,7 +49,7 @@ from audiogen_metrics.file_hashes import sha256_of
 from audiogen_metrics.options import as_path
 from audiogen_metrics.settings import cache_dir
 from audiogen_metrics.text import quoted
-from audiogen_metrics.writing import write_atomically
+from audiogen_metrics.writing import encoded, json_text, unwritable, write_atomically
 
 VERSION = 1
 """Raised by hand whenever converted folders would come out otherwise."""
@@ -152,7 +152,7 @@ def _write(original: Original, output: Path, ema: bool | None, tokenizer: Any) -
             if stamp_of(original.path) != original.stamp:
                 raise unusable("changed while it was read", original.path)
             origin = {"model": original.path.name, "sha256": original.sha256, "denoiser": taken.rstrip(".")}
-            write_atomically(part / ORIGIN, json.dumps(origin, indent=2).encode())
+            write_atomically(part / ORIGIN, encoded(json_text(origin)))
             try:
                 part.rename(output)  # which replaces an empty folder
             except OSError:
@@ -163,8 +163,7 @@ def _write(original: Original, output: Path, ema: bool | None, tokenizer: Any) -
     except (OSError, SafetensorError) as error:
         if isinstance(error, MissingWeightsError):
             raise
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"cannot be written ({reason})", output, "Free space, or choose another folder") from error
+        raise unwritable(error, output) from error
 
 
 def _denoiser(original: Original, ema: bool | None) -> tuple[Tensors, str]:

@@ -5,7 +5,6 @@ Its sound means nothing. It is seeded, built offline in seconds, and marked, so 
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from typing import Any
 
 from audiogen_metrics.audioldm.dependencies import quiet, require
 from audiogen_metrics.settings import cache_dir
+from audiogen_metrics.writing import json_text
 
 TINY = "tiny-random"
 """Name of the tiny model, wherever a model is asked for."""
@@ -104,7 +104,7 @@ def write_index(folder: Path) -> None:
     index: dict[str, object] = {"_class_name": "AudioLDMPipeline", "_diffusers_version": "0.33.1"}
     index |= {part: ["diffusers", kind] for part, kind in diffusers.items()}
     index |= {part: ["transformers", kind] for part, kind in transformers.items()}
-    (folder / "model_index.json").write_text(json.dumps(index, indent=2), encoding="utf-8")
+    (folder / "model_index.json").write_text(json_text(index), encoding="utf-8")
 
 
 def _networks(channels: tuple[int, ...]) -> dict[str, Any]:

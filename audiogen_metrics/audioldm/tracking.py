@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from audiogen_metrics.audioldm.configuration import FineTuneConfig
-from audiogen_metrics.errors import MissingDependencyError, UsageError, option
-from audiogen_metrics.writing import write_atomically
+from audiogen_metrics.errors import MissingDependencyError, option
+from audiogen_metrics.writing import write_atomically, writing
 
 STEPS = "steps.jsonl"
 
@@ -56,15 +56,11 @@ class Tracker:
     def add(self, step: int, values: Mapping[str, float]) -> None:
         """Note one step; UsageError if it cannot be written."""
         if self._active:
-            try:
-                with self._path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps({"step": step, **values}, allow_nan=False) + "\n")
-            except OSError as error:
-                raise UsageError(
-                    f"cannot be written ({error.strerror}); the last state is kept",
-                    where=self._path,
-                    fix="Free space, then resume",
-                ) from error
+            with (
+                writing(self._path, "Free space, then resume", but="; the last state is kept"),
+                self._path.open("a", encoding="utf-8") as file,
+            ):
+                file.write(json.dumps({"step": step, **values}, allow_nan=False) + "\n")
         self.write(step, values)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 
 from audiogen_metrics.audioldm.configuration import FineTuneConfig
 from audiogen_metrics.audioldm.latents import TrainingClips
-from audiogen_metrics.errors import DataError, UsageError
-from audiogen_metrics.writing import write_atomically
+from audiogen_metrics.errors import DataError
+from audiogen_metrics.writing import write_atomically, writing
 
 
 class Draws:
@@ -137,14 +137,8 @@ def write_state(path: Path, state: Mapping[str, Any]) -> None:
     """Write what a run resumes from, whole or not at all; UsageError if it cannot be."""
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
-    try:
+    with writing(path, "Free space, then resume", "the state ", "; the one before it is kept"):
         write_atomically(path, buffer.getvalue())
-    except OSError as error:
-        raise UsageError(
-            f"the state cannot be written ({error.strerror}); the one before it is kept",
-            where=path,
-            fix="Free space, then resume",
-        ) from error
 
 
 def read_state(path: Path) -> dict[str, Any] | None:

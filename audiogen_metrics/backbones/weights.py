@@ -23,7 +23,7 @@ from audiogen_metrics.file_hashes import sha256_of
 from audiogen_metrics.options import as_path, at_home
 from audiogen_metrics.registry import unknown_name
 from audiogen_metrics.settings import cache_dir, require_lasting_cache
-from audiogen_metrics.writing import remove_left_behind, write_atomically, written_whole
+from audiogen_metrics.writing import remove_left_behind, unwritable, write_atomically, written_whole
 
 _DISK = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
@@ -203,9 +203,7 @@ def fetch(entry: WeightsEntry, *, progress: bool | None = None) -> Path:
             return target
         except OSError as error:  # requests' errors are OSErrors too
             if error.errno in _DISK:
-                raise UsageError(
-                    f"cannot be written ({error.strerror})", target.parent, "Set AGM_WEIGHTS_DIR to another folder"
-                ) from error
+                raise unwritable(error, target.parent, "Set AGM_WEIGHTS_DIR to another folder") from error
             failures.append(f"{url}: {error}")
     raise MissingWeightsError(
         "download failed (" + "; ".join(failures) + ")",

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from audiogen_metrics.benchmark.published import METRICS
+from audiogen_metrics.benchmark.records import WORDS
 from audiogen_metrics.report.labels import labels_of
 from audiogen_metrics.report.latex import Column, Table, breakable, choose, interval, number, places, tex
 
@@ -40,7 +41,7 @@ def to_latex(
 ) -> str:
     """Return the rows of a table, as `benchmark.records.rows` gives them, with the published numbers below ours."""
     several = len({record["system"] for record in records}) > 1
-    words = [name for name in ("dataset", "system", "start", "condition") if name in records[0]]
+    words = [name for name in WORDS if name in records[0]]
     found = [_words(name, records) for name in words if name != "system" or several]
     if "step (k)" in records[0]:
         theirs = [_below("({})", record.get("paper's step (k)"), "g") for record in records]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import html
-import json
+import base64
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,16 @@ from audiogen_metrics import __version__
 from audiogen_metrics.benchmark.latex import to_latex
 from audiogen_metrics.benchmark.plans import ARTEFACTS, Artefact, Plan
 from audiogen_metrics.benchmark.published import UNKNOWN, tables
-from audiogen_metrics.benchmark.records import remarks, remarks_of, rows, title_of
+from audiogen_metrics.benchmark.records import WORDS, remarks, remarks_of, rows, title_of
 from audiogen_metrics.benchmark.running import Result
 from audiogen_metrics.records import read
+from audiogen_metrics.rendering import records_to_csv, records_to_markdown
+from audiogen_metrics.report.document import Section, document, listed, table
 from audiogen_metrics.report.plots import Panel, draw_for_print
-from audiogen_metrics.report.tables import records_to_csv, records_to_markdown
 from audiogen_metrics.report.training import panels_over_steps
 from audiogen_metrics.studies.files import caption_of, panels_by_score
 from audiogen_metrics.studies.study import Study
-from audiogen_metrics.writing import write_result
+from audiogen_metrics.writing import json_text, write_result, written
 
 
 def write(plan: Plan, results: Sequence[Result], folder: Path, columns: Sequence[str] | None = None) -> list[Path]:
@@ -34,7 +35,7 @@ def write(plan: Plan, results: Sequence[Result], folder: Path, columns: Sequence
     list of Path
         The files, index.html first.
     """
-    sections: list[str] = []
+    sections: list[Section] = []
     files: list[Path] = []
     for artefact in plan.artefacts:
         mine = [result for result in results if artefact in result.cell.artefacts]
@@ -47,12 +48,11 @@ def write(plan: Plan, results: Sequence[Result], folder: Path, columns: Sequence
         else:
             drawn = _figures(artefact, plan, mine, [*remarks(plan, mine), *own], folder)
             made = [path for paths in drawn.values() for path in paths]
-            shown = "".join(_inline(paths, caption) for caption, paths in drawn.items())
+            shown = "".join(_picture(paths, caption) for caption, paths in drawn.items())
         files += made
-        title = f"<h2>{html.escape(ARTEFACTS[artefact])}</h2>"
-        sections.append(f"{title}{_warned(own)}{shown or '<p>No cell is done.</p>'}")
+        sections.append(_section(artefact, own, shown))
     page = folder / "index.html"
-    write_result(page, _page(sections, remarks(plan, results), plan).encode())
+    written(_page(sections, remarks(plan, results), plan), page)
     return [page, *files]
 
 
@@ -79,7 +79,7 @@ def _write_table(
         "cells": [_contributed(result) for result in results],
     }
     texts = {
-        "json": json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=list),
+        "json": json_text(content, default=list),
         "csv": records_to_csv(records),
         "md": _markdown(title, records, notes, plan),
         "tex": to_latex(records, _sentences(first), notes, columns),
@@ -150,66 +150,40 @@ def _markdown(title: str, records: Sequence[Mapping[str, Any]], notes: Sequence[
     return "\n".join(lines) + "\n"
 
 
+def _page(sections: Sequence[Section], notes: Sequence[str], plan: Plan) -> str:
+    settings = escape(json_text(plan.settings.shared(), default=list))
+    lead = f"audiogen-metrics {__version__}; model <b>{escape(plan.settings.model)}</b>; "
+    lead += f"protocol <b>{escape(plan.settings.protocol)}</b>."
+    rest = (
+        ("unknown", "What the paper does not say", listed(UNKNOWN)),
+        ("splits", "Evaluation clips", listed(f"{title_of(name)}: {each.rule}" for name, each in plan.splits.items())),
+        ("settings", "Settings", f"<pre>{settings}</pre>"),
+    )
+    return document("Benchmark of arXiv 2303.03857", lead, notes, (*sections, *rest), "")
+
+
+def _section(artefact: Artefact, notes: Sequence[str], shown: str) -> Section:
+    """Return a table or figure below what to know before reading it."""
+    warned = f'<div class="warn">{listed(notes)}</div>' if notes else ""
+    return artefact, ARTEFACTS[artefact], f"{warned}{shown or '<p>No cell is done.</p>'}"
+
+
 def _html_table(records: Sequence[Mapping[str, Any]]) -> str:
-    head = "".join(f"<th scope=col>{html.escape(name)}</th>" for name in records[0])
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(_cell(name, record[name]))}</td>" for name in records[0]) + "</tr>"
-        for record in records
-    )
-    return f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    header = [*records[0]]
+    rows = [[escape(_cell(name, record[name])) for name in header] for record in records]
+    kinds = ["" if name in WORDS else "number" for name in header[1:]]
+    return table("Ours beside the paper's", header, rows, kinds)
 
 
-def _warned(notes: Sequence[str], title: str = "") -> str:
-    items = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
-    return f"<div class=warn>{title}<ul>{items}</ul></div>" if notes else ""
+def _picture(files: Sequence[Path], caption: str) -> str:
+    """Return a figure with its caption, as HTML.
 
-
-def _page(sections: Sequence[str], notes: Sequence[str], plan: Plan) -> str:
-    model = html.escape(plan.settings.model)
-    unknown = "".join(f"<li>{html.escape(what)}</li>" for what in UNKNOWN)
-    settings = html.escape(json.dumps(plan.settings.shared(), indent=2, ensure_ascii=False, default=list))
-    splits = "".join(
-        f"<li>{html.escape(title_of(name))}: {html.escape(s.rule)}</li>" for name, s in plan.splits.items()
-    )
-    return f"""<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>Benchmark of arXiv 2303.03857</title>
-<style>{_STYLE}</style>
-<main>
-<h1>Benchmark of arXiv 2303.03857</h1>
-<p>audiogen-metrics {__version__}; model {model}; protocol {html.escape(plan.settings.protocol)}.</p>
-{_warned(notes, "<h2>Before reading a number</h2>")}
-{"".join(f"<section>{section}</section>" for section in sections)}
-<section><h2>What the paper does not say</h2><ul>{unknown}</ul></section>
-<section><h2>Evaluation clips</h2><ul>{splits}</ul></section>
-<section><h2>Settings</h2><pre>{settings}</pre></section>
-</main>
-</html>
-"""
-
-
-_STYLE = """
-:root{color-scheme:light dark;--line:#8885;--warn:#b3541e}
-body{font:16px/1.5 system-ui,sans-serif;margin:0}
-main{max-width:75rem;margin:auto;padding:1.5rem}
-h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2rem}
-.scroll{overflow-x:auto}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9rem}
-th,td{padding:.35rem .6rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
-th:nth-child(-n+3),td:nth-child(-n+3){text-align:left}
-.warn{border-left:4px solid var(--warn);padding:.1rem 1rem}
-figure{margin:0}figure svg{background:#fff;width:100%;max-width:60rem;height:auto}figcaption{font-size:.9rem}
-pre{overflow-x:auto;font-size:.85rem}
-"""
-
-
-def _inline(files: Sequence[Path], caption: str) -> str:
-    """Return a figure with its caption, as HTML."""
+    The drawing is a picture of its own: the styles within it are those of matplotlib, which the page does not allow.
+    """
     (path,) = [file for file in files if file.suffix == ".svg"]
-    text = path.read_text(encoding="utf-8")
-    return f"<figure>{text[text.index('<svg') :]}<figcaption>{html.escape(caption)}</figcaption></figure>"
+    source = f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    image = f'<img src="{source}" alt="The curves that the caption is about">'
+    return f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def _shown(record: Mapping[str, Any]) -> dict[str, str]:

@@ -15,6 +15,9 @@ from audiogen_metrics.protocols import get_protocol
 
 _TITLES = {"esc50": "ESC-50", "urbansound8k": "UrbanSound8K", "audiocaps": "AudioCaps", "audioset": "AudioSet"}
 
+WORDS = ("dataset", "system", "start", "condition")
+"""Columns of text; all others hold numbers."""
+
 _PARTS = ("", " ±", " 95 %", " best", " best step (k)", " paper", " difference")
 """What there is of a score, as the end of its column's name; all but the first are left out where no row has them."""
 

@@ -23,8 +23,8 @@ from audiogen_metrics.file_hashes import sha256_of
 from audiogen_metrics.generation.base import Generator, Request
 from audiogen_metrics.generation.folder import generate_folder, read_manifest
 from audiogen_metrics.options import as_path
-from audiogen_metrics.report.tables import records_to_csv
-from audiogen_metrics.writing import below, link, write_atomically
+from audiogen_metrics.rendering import records_to_csv
+from audiogen_metrics.writing import below, encoded, json_text, link, write_atomically
 
 if TYPE_CHECKING:
     from audiogen_metrics.audioldm.generation import AudioLDM
@@ -170,7 +170,7 @@ class Benchmark:
         }
         body = json.loads(json.dumps(body, allow_nan=False))
         content = {"sha256": _checksum(body), "result": body}
-        write_atomically(folder / RESULT, json.dumps(content, indent=2, ensure_ascii=False).encode())
+        write_atomically(folder / RESULT, encoded(json_text(content)))
 
     def _generate_and_score(self, cell: Cell, folder: Path) -> Result | None:
         clips = self.plan.evaluation(cell.dataset)

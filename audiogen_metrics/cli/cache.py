@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from audiogen_metrics.cli.common import Subparsers, add_format_options, write_result
+from audiogen_metrics.cli.common import Subparsers, add_format_options, show, write_result
 from audiogen_metrics.cli.parsing import between
 from audiogen_metrics.errors import DataError
+from audiogen_metrics.rendering import FORMATS, Facts
 from audiogen_metrics.settings import require_lasting_cache
 
 
@@ -18,7 +18,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser("cache", description="Look after the cache folder.")
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     info = actions.add_parser("info", help="where the cache is and what it holds", allow_abbrev=False)
-    add_format_options(info, ["table", "json"])
+    add_format_options(info, FORMATS["Facts"])
     info.set_defaults(run=run_info)
     prune = actions.add_parser("prune", help="remove embeddings that were cached long ago", allow_abbrev=False)
     prune.add_argument(
@@ -46,26 +46,23 @@ def run_info(arguments: argparse.Namespace) -> int:
     with listing():
         kinds, spaces = usage(cache_dir()), summarise(embeddings_folder())
     total = sum(kinds.values(), Amount())
-    if arguments.format == "json":
-        content = {
-            "cache": str(cache_dir()),
-            "folder": str(embeddings_folder()),
-            "spaces": spaces,
-            "kinds": {kind: {"files": amount.files, "bytes": amount.size} for kind, amount in kinds.items()},
-            "files": total.files,
-            "bytes": total.size,
-        }
-        write_result(json.dumps(content, indent=2) + "\n", arguments.output, "json")
-        return 0
-    lines = [f"{cache_dir()}: {total if total.files else 'empty'}\n"]
+    content = {
+        "cache": str(cache_dir()),
+        "folder": str(embeddings_folder()),
+        "spaces": spaces,
+        "kinds": {kind: {"files": amount.files, "bytes": amount.size} for kind, amount in kinds.items()},
+        "files": total.files,
+        "bytes": total.size,
+    }
+    lines = [f"{cache_dir()}: {total if total.files else 'empty'}"]
     for kind, amount in kinds.items():
         if amount.files:
-            lines.append(f"    {kind}: {amount}\n")
+            lines.append(f"    {kind}: {amount}")
         for space in spaces if kind == "embeddings" else []:
             size = space["bytes"] / 2**20
-            lines.append(f"        {space['name']}: {space['clips']} clips, {space['shards']} shards, {size:.1f} MB\n")
-            lines += [f"            unreadable  {name}: {reason}\n" for name, reason in space["damaged"].items()]
-    write_result("".join(lines), arguments.output)
+            lines.append(f"        {space['name']}: {space['clips']} clips, {space['shards']} shards, {size:.1f} MB")
+            lines += [f"            unreadable  {name}: {reason}" for name, reason in space["damaged"].items()]
+    show(Facts(content, "\n".join(lines)), arguments)
     return 0
 
 

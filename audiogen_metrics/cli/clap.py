@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 
 from audiogen_metrics.cli.common import (
@@ -11,9 +10,10 @@ from audiogen_metrics.cli.common import (
     add_format_options,
     add_suffix_option,
     say_warning,
-    write_result,
+    show,
 )
 from audiogen_metrics.cli.parsing import at_least
+from audiogen_metrics.rendering import FORMATS, Facts
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -36,7 +36,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--no-cache", action="store_true", help="neither read nor write cached embeddings")
     add_suffix_option(parser)
-    add_format_options(parser, ["table", "json"])
+    add_format_options(parser, FORMATS["Facts"])
     parser.set_defaults(run=run)
 
 
@@ -58,8 +58,6 @@ def run(arguments: argparse.Namespace) -> int:
     for warning in found.warnings:
         say_warning(warning)
     interval = "" if found.ci95 is None else " [{:.4f}, {:.4f}]".format(*found.ci95)
-    text = f"clap_score  {found.value:.4f}{interval}  {found.n} clips  higher is better\n"
-    if arguments.format == "json":
-        text = json.dumps(found.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_result(text, arguments.output, arguments.format)
+    text = f"clap_score  {found.value:.4f}{interval}  {found.n} clips  higher is better"
+    show(Facts(found.to_dict(), text), arguments)
     return 0

@@ -17,10 +17,11 @@ from audiogen_metrics.errors import UsageError
 from audiogen_metrics.metrics import catalogue
 from audiogen_metrics.options import as_path
 from audiogen_metrics.protocols import PROTOCOLS
+from audiogen_metrics.rendering import Renderable, render
 from audiogen_metrics.report.latex import choose
 from audiogen_metrics.settings import listening
 from audiogen_metrics.text import escaped
-from audiogen_metrics.writing import write_atomically
+from audiogen_metrics.writing import write_atomically, writing
 
 if TYPE_CHECKING:
     from audiogen_metrics.metrics.recipe import Recipe
@@ -175,7 +176,7 @@ def extraction_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def add_format_options(parser: argparse.ArgumentParser, formats: list[str], columns: str = "") -> None:
+def add_format_options(parser: argparse.ArgumentParser, formats: Sequence[str], columns: str = "") -> None:
     """Add ``--format`` and ``-o``, and ``--columns`` where there are ``columns`` of a LaTeX table to choose among."""
     parser.add_argument(
         "--format", choices=formats, help=f"of the result (default: that of FILE's suffix, else {formats[0]})"
@@ -186,15 +187,13 @@ def add_format_options(parser: argparse.ArgumentParser, formats: list[str], colu
     parser.set_defaults(formats=formats)
 
 
-def chosen_columns(
-    arguments: argparse.Namespace, columns: Iterable[str], parts: Iterable[str] = ()
-) -> list[str] | None:
-    """Return the columns that ``--columns`` chooses for a LaTeX table; UsageError for others, or another format."""
+def chosen_columns(arguments: argparse.Namespace, columns: Iterable[str], parts: Iterable[str] = ()) -> dict[str, Any]:
+    """Return the columns that ``--columns`` chooses, as `render` takes them; UsageError for unknown ones."""
     if arguments.columns is None:
-        return None
+        return {}
     if arguments.format != "latex":
         raise UsageError("are those of a LaTeX table", where="--columns", fix="Add --format latex")
-    return choose(arguments.columns, columns, parts)
+    return {"columns": choose(arguments.columns, columns, parts)}
 
 
 def add_output_option(parser: argparse.ArgumentParser) -> None:
@@ -286,6 +285,17 @@ def require_apart(outputs: Iterable[Path | None], inputs: Iterable[str | Path] =
         taken.add(place)
 
 
+def show(
+    found: Renderable, arguments: argparse.Namespace, files: Iterable[Callable[[], object]] = (), **options: Any
+) -> None:
+    """Write a result in the format that was asked for, where it was asked for, as `write_result` does.
+
+    A page is among ``files``; the other options go to `render`.
+    """
+    form = arguments.format
+    write_result("" if form == "html" else render(found, form, **options), arguments.output, form, files)
+
+
 def write_result(
     text: str, output: Path | None, form: str = "table", files: Iterable[Callable[[], object]] = ()
 ) -> None:
@@ -321,20 +331,17 @@ def write_result(
 
     def write_file() -> None:
         assert output is not None
-        try:
+        with writing(output, "", but="; the result is on stdout instead"):
             write_atomically(output, text.encode("utf-8", ESCAPED if form == "json" else READABLE))
-        except OSError as error:
-            problem = f"cannot be written ({error.strerror}); the result is on stdout instead"
-            raise UsageError(problem, where=output) from error
 
-    def show() -> None:
+    def print_it() -> None:
         sys.stdout.write(portable_json(text) if form == "json" else text)
         sys.stdout.flush()
 
     for write in files:
         attempt(write)
     if output is None or not attempt(write_file):
-        attempt(show)
+        attempt(print_it)
     _raise(failures)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -20,26 +19,14 @@ from audiogen_metrics.cli.common import (
     extraction_arguments,
     page_as_result,
     say_what_is_lacking,
-    write_result,
+    show,
 )
 from audiogen_metrics.cli.parsing import at_least, output_file
 from audiogen_metrics.protocols import get_protocol
+from audiogen_metrics.rendering import FORMATS
 
 if TYPE_CHECKING:
-    from audiogen_metrics.evaluation.compare import Comparison, Systems
-
-
-def _markdown(found: Comparison) -> str:
-    from audiogen_metrics.report.tables import records_to_markdown
-
-    return records_to_markdown(found.rows())
-
-
-_FORMATS: dict[str, Callable[[Comparison], str]] = {
-    "table": lambda found: f"{found}\n",
-    "json": lambda found: json.dumps(found.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
-    "markdown": _markdown,
-}
+    from audiogen_metrics.evaluation.compare import Systems
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -79,7 +66,7 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="FILE",
         help="also write a page with the prompts where they differ most, to hear",
     )
-    add_format_options(parser, [*_FORMATS, "html"])
+    add_format_options(parser, FORMATS["Comparison"])
     parser.set_defaults(run=run)
 
 
@@ -110,9 +97,6 @@ def run(arguments: argparse.Namespace) -> int:
     say_what_is_lacking(recipes, **given, by_name=arguments.metrics is not None)
     files: list[Callable[[], object]] = []
     if arguments.html is not None:
-        from audiogen_metrics.report.versus import write_comparison
-
-        files.append(lambda: write_comparison(found, seen[0], arguments.html))
-    text = "" if arguments.format == "html" else _FORMATS[arguments.format](found)
-    write_result(text, arguments.output, arguments.format, files)
+        files.append(lambda: found.to_html(arguments.html, seen[0]))
+    show(found, arguments, files)
     return 0

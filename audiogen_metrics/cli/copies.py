@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from audiogen_metrics.cli.common import (
     Subparsers,
@@ -14,20 +13,11 @@ from audiogen_metrics.cli.common import (
     add_protocol_option,
     extraction_arguments,
     page_as_result,
-    write_result,
+    show,
 )
 from audiogen_metrics.cli.parsing import at_least, between, output_file
 from audiogen_metrics.errors import CheckFailedError
-
-if TYPE_CHECKING:
-    from audiogen_metrics.copies import Copies
-
-_FORMATS: dict[str, Callable[[Copies], str]] = {
-    "table": str,
-    "json": lambda found: found.to_json(),
-    "csv": lambda found: found.to_csv(),
-    "markdown": lambda found: found.to_markdown(),
-}
+from audiogen_metrics.rendering import FORMATS
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -73,7 +63,7 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="FILE",
         help="also write a page with the copies beside their sources, to hear",
     )
-    add_format_options(parser, [*_FORMATS, "html"])
+    add_format_options(parser, FORMATS["Copies"])
     parser.set_defaults(run=run)
 
 
@@ -97,8 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
     files: list[Callable[[], object]] = []
     if arguments.html is not None:
         files.append(lambda: found.to_html(arguments.html))
-    text = "" if arguments.format == "html" else _FORMATS[arguments.format](found)
-    write_result(text, arguments.output, arguments.format, files)
+    show(found, arguments, files)
     if arguments.fail_on_copies and found.beyond_chance:
         raise CheckFailedError(f"copies of training clips: {', '.join(found.beyond_chance)}", where=arguments.gen)
     return 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from audiogen_metrics.cli.common import (
     Subparsers,
@@ -13,21 +12,11 @@ from audiogen_metrics.cli.common import (
     chosen_columns,
     require_apart,
     say_warning,
-    write_result,
+    show,
 )
 from audiogen_metrics.cli.parsing import at_least, output_file
 from audiogen_metrics.errors import UsageError
-
-if TYPE_CHECKING:
-    from audiogen_metrics.agreement import Agreement
-
-_FORMATS: dict[str, Callable[[Agreement, list[str] | None], str]] = {
-    "table": lambda found, _: f"{found}\n",
-    "json": lambda found, _: found.to_json(),
-    "csv": lambda found, _: found.to_csv(),
-    "markdown": lambda found, _: found.to_markdown(),
-    "latex": lambda found, columns: found.to_latex(columns=columns),
-}
+from audiogen_metrics.rendering import FORMATS, WITHOUT_WARNINGS
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -71,7 +60,7 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="FILE",
         help="also write the difference of every pair of metrics as CSV",
     )
-    add_format_options(parser, [*_FORMATS], "n, spearman, kendall, pearson, ci95 (default: all)")
+    add_format_options(parser, FORMATS["Agreement"], "n, spearman, kendall, pearson, ci95 (default: all)")
     parser.set_defaults(run=run)
 
 
@@ -92,13 +81,13 @@ def run(arguments: argparse.Namespace) -> int:
         lower_is_better=arguments.lower_is_better,
         seed=arguments.seed,
     )
-    if arguments.format in ("json", "csv", "latex"):
+    if arguments.format in WITHOUT_WARNINGS:
         for warning in found.warnings:
             say_warning(warning)
     files: list[Callable[[], object]] = []
     if arguments.differences is not None:
         files.append(lambda: found.differences_to_csv(arguments.differences))
-    write_result(_FORMATS[arguments.format](found, columns), arguments.output, arguments.format, files)
+    show(found, arguments, files, **columns)
     return 0
 
 

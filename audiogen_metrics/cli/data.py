@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import warnings
 from typing import TYPE_CHECKING
@@ -15,10 +14,12 @@ from audiogen_metrics.cli.common import (
     add_suffix_option,
     say,
     say_warning,
+    show,
     write_result,
 )
 from audiogen_metrics.cli.parsing import Known, at_least, output_folder
 from audiogen_metrics.errors import CheckFailedError, MissingDependencyError
+from audiogen_metrics.rendering import FORMATS
 
 if TYPE_CHECKING:
     from audiogen_metrics.datasets.base import Dataset, DatasetInfo
@@ -40,7 +41,7 @@ def add_parser(subparsers: Subparsers) -> None:
         allow_abbrev=False,
     )
     _add_source(check)
-    check.add_argument("--format", choices=["text", "json"], default="text", help="json names every clip")
+    check.add_argument("--format", choices=FORMATS["Check"], default="text", help="json names every clip")
     add_output_option(check)
     check.set_defaults(run=check_dataset)
 
@@ -102,8 +103,7 @@ def check_dataset(arguments: argparse.Namespace) -> int:
 
     dataset, info = _open(arguments)
     found = check(dataset, info, progress=sys.stderr.isatty())
-    text = str(found) if arguments.format == "text" else json.dumps(found.to_dict(), indent=2, ensure_ascii=False)
-    write_result(text + "\n", arguments.output, arguments.format)
+    show(found, arguments)
     if not found.is_usable:
         raise CheckFailedError(f"{found.clips - found.present} of {found.clips} clips cannot be used", arguments.root)
     return 0

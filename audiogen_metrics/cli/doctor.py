@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from audiogen_metrics.cli.common import Subparsers, write_result
-from audiogen_metrics.errors import AudiogenMetricsError, UsageError
+from audiogen_metrics.errors import AudiogenMetricsError
 from audiogen_metrics.text import escaped
 
 
@@ -104,17 +104,13 @@ def _decoder() -> str:
 
 def _cache() -> str:
     from audiogen_metrics.settings import cache_dir, require_lasting_cache
-    from audiogen_metrics.writing import write_atomically
+    from audiogen_metrics.writing import write_atomically, writing
 
     require_lasting_cache()
     probe = cache_dir() / "doctor"
-    try:
+    with writing(cache_dir(), "Set AGM_CACHE_DIR to another folder"):
         write_atomically(probe, b"")
         probe.unlink()
-    except OSError as error:
-        raise UsageError(
-            f"cannot be written ({error.strerror})", cache_dir(), "Set AGM_CACHE_DIR to another folder"
-        ) from error
     return f"{cache_dir()} (writable)"
 
 

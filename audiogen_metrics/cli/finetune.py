@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from audiogen_metrics import distributed
 from audiogen_metrics.backbones.weights import parse_weights
 from audiogen_metrics.cli.common import Subparsers, add_processes_option, check_processes, say_warning, write_result
 from audiogen_metrics.errors import CheckFailedError, UsageError
+from audiogen_metrics.writing import json_text
 
 FLAGS: tuple[tuple[str, type, str, str], ...] = (
     ("model", str, "MODEL", "checkpoint to start from: a folder, AudioLDM's own .ckpt, a hub name or tiny-random"),
@@ -118,7 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
         "scores": dict(done.scores),
     }
     if distributed.place()[0] == 0:
-        write_result(json.dumps(result, indent=2, allow_nan=False) + "\n", None, "json")
+        write_result(json_text(result) + "\n", None, "json")
     if done.failed and not done.scores:
         what = f"has a checkpoint and no scores: {len(done.failed)} evaluations have failed, the last one with "
         raise CheckFailedError(

@@ -11,9 +11,10 @@ from audiogen_metrics.cli.common import (
     add_trust_reference_option,
     chosen_columns,
     say_warning,
-    write_result,
+    show,
 )
-from audiogen_metrics.cli.scoring import FORMATS, SCORE_COLUMNS, WARN_ON_STDERR, rendered
+from audiogen_metrics.cli.scoring import SCORE_COLUMNS
+from audiogen_metrics.rendering import FORMATS, HUB, WITHOUT_WARNINGS
 from audiogen_metrics.report.tables import LATEX_COLUMNS, LATEX_PARTS
 
 
@@ -40,7 +41,8 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--no-ci", action="store_true", help="leave out 95 %% intervals and what chance alone gives (p)"
     )
-    add_format_options(parser, list(FORMATS), SCORE_COLUMNS)
+    formats = [form for form in FORMATS["ScoreReport"] if form not in (*HUB, "html")]
+    add_format_options(parser, formats, SCORE_COLUMNS)
     parser.set_defaults(run=run)
 
 
@@ -57,8 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
         trust_reference=arguments.trust_reference,
         ci=not arguments.no_ci,
     )
-    if arguments.format in WARN_ON_STDERR:
+    if arguments.format in WITHOUT_WARNINGS:
         for warning in report.warnings:
             say_warning(warning)
-    write_result(rendered(report, arguments.format, columns), arguments.output, arguments.format)
+    show(report, arguments, **columns)
     return 0

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from audiogen_metrics.backbones import BACKBONES
-from audiogen_metrics.cli.common import Subparsers, add_format_options, write_result
+from audiogen_metrics.cli.common import Subparsers, add_format_options, show
 from audiogen_metrics.datasets import DATASETS
 from audiogen_metrics.metrics import METRICS, OWN, Metric
 from audiogen_metrics.probes import PROBES
 from audiogen_metrics.protocols import PROTOCOLS
 from audiogen_metrics.registry import Registry
+from audiogen_metrics.rendering import FORMATS, Facts
 
 if TYPE_CHECKING:
     from audiogen_metrics.backbones.base import Backbone
@@ -31,23 +31,20 @@ def add_parser(subparsers: Subparsers) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("what", choices=list(_LISTS), help="what to list")
-    add_format_options(parser, ["table", "json"])
+    add_format_options(parser, FORMATS["Facts"])
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print one list."""
     rows = _LISTS[arguments.what]()
-    text = "".join(_entry(row) for row in rows)
-    if arguments.format == "json":
-        text = json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
-    write_result(text, arguments.output, arguments.format)
+    show(Facts(rows, "\n".join(map(_entry, rows))), arguments)
     return 0
 
 
 def _entry(row: dict[str, str]) -> str:
     name, *others = row.items()
-    return f"{name[1]}\n" + "".join(f"    {key}: {value}\n" for key, value in others if value)
+    return "\n".join([name[1], *(f"    {key}: {value}" for key, value in others if value)])
 
 
 def _metrics() -> list[dict[str, str]]:

@@ -12,18 +12,8 @@ from typing import Any, NoReturn
 
 from audiogen_metrics.errors import AudiogenMetricsError
 from audiogen_metrics.options import as_path
+from audiogen_metrics.rendering import FORMAT_OF
 from audiogen_metrics.text import escaped
-
-FORMAT_OF = {
-    ".json": "json",
-    ".csv": "csv",
-    ".md": "markdown",
-    ".tex": "latex",
-    ".html": "html",
-    ".yaml": "eval-results",
-    ".yml": "eval-results",
-}
-"""Formats by the suffix of ``-o``; any other suffix is a table for people."""
 
 
 class Parser(argparse.ArgumentParser):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 
 from audiogen_metrics.cli.common import (
     Subparsers,
@@ -11,17 +10,10 @@ from audiogen_metrics.cli.common import (
     add_format_options,
     add_prompts_option,
     extraction_arguments,
-    write_result,
+    show,
 )
-from audiogen_metrics.evaluation.protocol_sweep import ProtocolComparison, compare_protocols
-from audiogen_metrics.report.tables import records_to_csv, records_to_markdown
-
-_FORMATS: dict[str, Callable[[ProtocolComparison], str]] = {
-    "table": str,
-    "json": ProtocolComparison.to_json,
-    "csv": lambda comparison: records_to_csv(comparison.records()),
-    "markdown": lambda comparison: records_to_markdown(comparison.records()),
-}
+from audiogen_metrics.evaluation.protocol_sweep import compare_protocols
+from audiogen_metrics.rendering import FORMATS
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -42,7 +34,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     add_prompts_option(compare)
     add_extraction_options(compare)
-    add_format_options(compare, list(_FORMATS))
+    add_format_options(compare, FORMATS["ProtocolComparison"])
     compare.set_defaults(run=run)
 
 
@@ -55,5 +47,5 @@ def run(arguments: argparse.Namespace) -> int:
         prompts=arguments.prompts,
         **extraction_arguments(arguments),
     )
-    write_result(_FORMATS[arguments.format](comparison), arguments.output, arguments.format)
+    show(comparison, arguments)
     return 0

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from audiogen_metrics import distributed
 from audiogen_metrics.audio.files import open_clips, printable
@@ -34,7 +34,7 @@ from audiogen_metrics.cli.common import (
     say,
     say_warning,
     say_what_is_lacking,
-    write_result,
+    show,
 )
 from audiogen_metrics.cli.parsing import at_least, output_file, plot_file
 from audiogen_metrics.errors import CheckFailedError, UsageError
@@ -43,24 +43,17 @@ from audiogen_metrics.evaluation.run import lacks
 from audiogen_metrics.options import as_path, split_list
 from audiogen_metrics.protocols import Protocol, get_protocol
 from audiogen_metrics.registry import unknown_name
+from audiogen_metrics.rendering import FORMATS, HUB, WITHOUT_WARNINGS
 from audiogen_metrics.report.fits import draw_fits
-from audiogen_metrics.report.hub import Form, check_fields, to_eval_results, to_model_index
-from audiogen_metrics.report.tables import (
-    LATEX_COLUMNS,
-    LATEX_PARTS,
-    clips_to_csv,
-    to_av_benchmark,
-    to_csv,
-    to_latex,
-    to_markdown,
-)
-from audiogen_metrics.results import ScoreReport
+from audiogen_metrics.report.hub import check_fields
+from audiogen_metrics.report.tables import LATEX_COLUMNS, LATEX_PARTS, clips_to_csv
 from audiogen_metrics.writing import written
 
 if TYPE_CHECKING:
     from audiogen_metrics.evaluation import Evaluation
     from audiogen_metrics.metrics.recipe import Recipe
     from audiogen_metrics.ranking import Ranking
+    from audiogen_metrics.results import ScoreReport
 
 _CHECK = re.compile(
     r"\s*(?P<score>\w+)\s*(?P<sign><=|>=|<|>)\s*(?P<bound>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*"
@@ -72,27 +65,7 @@ _SIGNS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
 }
 
-FORMATS: dict[str, Callable[[ScoreReport], str]] = {
-    "table": lambda report: f"{report}\n",
-    "json": ScoreReport.to_json,
-    "csv": to_csv,
-    "markdown": to_markdown,
-    "latex": to_latex,
-    "av-benchmark": to_av_benchmark,
-}
-
 SCORE_COLUMNS = ", ".join((*LATEX_COLUMNS, *LATEX_PARTS)) + " (default: all that are known)"
-
-FOR_HUB: dict[Form, Callable[[ScoreReport, Mapping[str, str]], str]] = {
-    "eval-results": to_eval_results,
-    "model-index": to_model_index,
-}
-"""Formats that need what a report does not know."""
-
-ONE_SYSTEM = ("av-benchmark", *FOR_HUB)
-
-WARN_ON_STDERR = ("json", "csv", "latex", *ONE_SYSTEM, "html")
-"""Formats whose text does not show the warnings to somebody who looks at it."""
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -206,9 +179,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "correlate reads",
     )
     add_processes_option(parser)
-    add_format_options(
-        parser, [*FORMATS, *FOR_HUB, "html"], f"{SCORE_COLUMNS}; of several systems n, score ids, group, ci95"
-    )
+    add_format_options(parser, FORMATS["ScoreReport"], f"{SCORE_COLUMNS}; of several systems n, score ids, group, ci95")
     parser.set_defaults(run=run)
 
 
@@ -247,7 +218,7 @@ def run(arguments: argparse.Namespace) -> int:
     checks = [Check.parse(text, [recipe.score_id for recipe in recipes]) for text in arguments.fail_if]
     if len(systems) > 1 and isinstance(arguments.extrapolate, Path):
         raise UsageError("a plot of the extrapolation is about one system", fix="Score one folder at a time")
-    if len(systems) > 1 and arguments.format in ONE_SYSTEM:
+    if len(systems) > 1 and arguments.format not in FORMATS["Ranking"]:
         raise UsageError("holds one system", where=f"--format {arguments.format}", fix="Score one folder at a time")
     if len(systems) == 1 and (arguments.differences or arguments.permutations is not None):
         option = "--differences" if arguments.differences else "--permutations"
@@ -305,7 +276,7 @@ def run(arguments: argparse.Namespace) -> int:
         if given["prompts"] and not any(recipe.definition.prompted for recipe in recipes):
             say("prompts: shown beside clips on the page; for the CLAP score name it too: -m all,clap")
         if ranking is None:
-            show(reports[""], arguments, seen[0], known, columns)
+            _show_one(reports[""], arguments, seen[0], {**columns, **known})
         else:
             _show_several(ranking, arguments, columns)
     if failed:
@@ -354,26 +325,15 @@ def _sets(folders: Sequence[str], ref: str | None, alone: bool) -> tuple[list[st
 def _for_hub(arguments: argparse.Namespace) -> dict[str, str]:
     """Return what ``--hub`` says; UsageError if the format needs something else."""
     known = parse_settings(arguments.hub, "--hub")
-    if arguments.format in FOR_HUB:
+    if arguments.format in HUB:
         check_fields(arguments.format, known)
     elif known:
-        formats = " or ".join(f"--format {name}" for name in FOR_HUB)
+        formats = " or ".join(f"--format {name}" for name in HUB)
         raise UsageError(f"the format {arguments.format} has no place for it", where="--hub", fix=f"Write {formats}")
     return known
 
 
-def rendered(report: ScoreReport, form: str, columns: Sequence[str] | None = None) -> str:
-    """Return a report in a format of `FORMATS`; ``columns`` are those of a LaTeX table."""
-    return to_latex(report, columns) if form == "latex" else FORMATS[form](report)
-
-
-def show(
-    report: ScoreReport,
-    arguments: argparse.Namespace,
-    seen: Evaluation,
-    known: Mapping[str, str],
-    columns: Sequence[str] | None,
-) -> None:
+def _show_one(report: ScoreReport, arguments: argparse.Namespace, seen: Evaluation, options: Mapping[str, Any]) -> None:
     """Write a report where it was asked for, and what to know of it on stderr."""
     for name, summary in report.inputs().items():
         say(f"{name}: {'scored ' * (summary.scored is not None)}{summary.share} in {summary.path}")
@@ -387,16 +347,13 @@ def show(
         files.append(lambda: written(clips_to_csv({"": seen}), arguments.per_clip))
     if isinstance(arguments.extrapolate, Path):
         files.append(lambda: draw_fits(seen, arguments.extrapolate))
-    if arguments.format in FOR_HUB:
-        text = FOR_HUB[arguments.format](report, known)
+    if arguments.format in HUB:
         for left in [score for score in report.scores.values() if score.value is None]:
             say(f"{left.id} has no value and is left out: {left.reason}")
-    else:
-        text = "" if arguments.format == "html" else rendered(report, arguments.format, columns)
-    write_result(text, arguments.output, arguments.format, files)
+    show(report, arguments, files, **options)
 
 
-def _show_several(ranking: Ranking, arguments: argparse.Namespace, columns: Sequence[str] | None) -> None:
+def _show_several(ranking: Ranking, arguments: argparse.Namespace, options: Mapping[str, Any]) -> None:
     """Write the table of several systems where it was asked for, and what to know of it on stderr."""
     from audiogen_metrics.ranking.tables import warnings_of
 
@@ -413,20 +370,12 @@ def _show_several(ranking: Ranking, arguments: argparse.Namespace, columns: Sequ
         files.append(lambda: ranking.clips_to_csv(arguments.per_clip))
     if arguments.differences is not None:
         files.append(lambda: ranking.differences_to_csv(arguments.differences))
-    formats: dict[str, Callable[[], str]] = {
-        "table": lambda: f"{ranking}\n",
-        "json": ranking.to_json,
-        "csv": ranking.to_csv,
-        "markdown": ranking.to_markdown,
-        "latex": lambda: ranking.to_latex(columns=columns),
-        "html": str,
-    }
-    write_result(formats[arguments.format](), arguments.output, arguments.format, files)
+    show(ranking, arguments, files, **options)
 
 
 def _warn(warnings: Sequence[str], problems: Sequence[str], arguments: argparse.Namespace) -> None:
     """Say warnings that the result does not show on stderr."""
-    if arguments.format in WARN_ON_STDERR:
+    if arguments.format in WITHOUT_WARNINGS:
         for warning in warnings:
             say_warning(warning)
     elif arguments.output is None:

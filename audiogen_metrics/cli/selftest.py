@@ -6,9 +6,10 @@ import argparse
 import sys
 
 from audiogen_metrics.backbones.weights import parse_weights
-from audiogen_metrics.cli.common import Subparsers, add_format_options, write_result
+from audiogen_metrics.cli.common import Subparsers, add_format_options, show
 from audiogen_metrics.cli.parsing import at_least
 from audiogen_metrics.errors import CheckFailedError, MissingDependencyError, MissingWeightsError
+from audiogen_metrics.rendering import FORMATS
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -40,7 +41,7 @@ def add_parser(subparsers: Subparsers) -> None:
         help="also resample the files of this folder by this library and by torchaudio and resampy, and compare every "
         "sample; those come with the extra reference",
     )
-    add_format_options(parser, ["table", "json"])
+    add_format_options(parser, FORMATS["Selftest"])
     parser.set_defaults(run=run)
 
 
@@ -56,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         workers=arguments.workers,
         progress=sys.stderr.isatty(),
     )
-    write_result(found.to_json() if arguments.format == "json" else f"{found}\n", arguments.output, arguments.format)
+    show(found, arguments)
     if found.differences:
         count = len(found.differences)
         raise CheckFailedError(f"{count} difference{'s' * (count > 1)}: {'; '.join(found.differences)}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +16,11 @@ from audiogen_metrics.cli.common import (
     extraction_arguments,
     say,
     say_warning,
-    write_result,
+    show,
 )
 from audiogen_metrics.cli.parsing import at_least, output_file
-from audiogen_metrics.errors import UsageError
 from audiogen_metrics.evaluation import reference_statistics
+from audiogen_metrics.rendering import FORMATS, Facts
 from audiogen_metrics.text import escaped
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def add_parser(subparsers: Subparsers) -> None:
     build.set_defaults(run=run_build)
     show = actions.add_parser("show", help="say what a statistics file holds", allow_abbrev=False)
     show.add_argument("file", metavar="FILE", help="a statistics file, or others' statistics as REF of agm score")
-    add_format_options(show, ["table", "json"])
+    add_format_options(show, FORMATS["Facts"])
     show.set_defaults(run=run_show)
 
 
@@ -67,10 +66,7 @@ def run_build(arguments: argparse.Namespace) -> int:
         strict=arguments.strict,
         **extraction_arguments(arguments),
     )
-    try:
-        statistics.save(arguments.output)
-    except OSError as error:
-        raise UsageError(f"cannot be written ({error.strerror})", where=arguments.output) from error
+    statistics.save(arguments.output)
     summary = statistics.summary
     for warning in statistics.warnings:
         say_warning(warning)
@@ -88,9 +84,6 @@ def run_show(arguments: argparse.Namespace) -> int:
         _show_foreign(foreign, arguments)
         return 0
     content = _content(ReferenceStatistics.load(arguments.file))
-    if arguments.format == "json":
-        write_result(json.dumps(content, indent=2, ensure_ascii=False) + "\n", arguments.output, "json")
-        return 0
     origin = content["summary"]
     lines = [
         f"protocol {content['protocol']}",
@@ -103,7 +96,7 @@ def run_show(arguments: argparse.Namespace) -> int:
             f"{backbone['name']} on {backbone['device_type']}, weights {str(backbone['weights_sha256'])[:16]}…"
         )
     lines.append("made with " + ", ".join(f"{name} {version}" for name, version in content["versions"].items()))
-    write_result("\n".join(map(escaped, lines)) + "\n", arguments.output)
+    show(Facts(content, "\n".join(map(escaped, lines))), arguments)
     return 0
 
 
@@ -112,9 +105,6 @@ def _show_foreign(foreign: ForeignStatistics, arguments: argparse.Namespace) -> 
     summary = foreign.summary
     found = {name: _told(foreign, name) for name in foreign.moments}
     content = {"path": summary.path, "n": None, **summary.statistics, "statistics": found}
-    if arguments.format == "json":
-        write_result(json.dumps(content, indent=2, ensure_ascii=False) + "\n", arguments.output, "json")
-        return
     lines = [f"others' statistics: {summary.statistics['layout']}; n is not known"]
     lines += [f"{what} {said}" for what, said in summary.statistics.items() if what != "layout"]
     for told in found.values():
@@ -122,7 +112,7 @@ def _show_foreign(foreign: ForeignStatistics, arguments: argparse.Namespace) -> 
         lines.append(
             f"    {told['arrays']}: {told['dimension']} wide, variance {told['variance']:.4g}, {spread}; {told['here']}"
         )
-    write_result("\n".join(map(escaped, lines)) + "\n", arguments.output)
+    show(Facts(content, "\n".join(map(escaped, lines))), arguments)
 
 
 def _told(foreign: ForeignStatistics, name: str) -> dict[str, Any]:

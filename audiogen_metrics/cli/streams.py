@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
-from audiogen_metrics.errors import UsageError
+from audiogen_metrics.writing import unwritable
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -123,9 +123,7 @@ class _Forgiving(io.RawIOBase):
             # What is left in buffers, here and in the original stream, must not be tried again at the end.
             raw, self._raw = self._raw, None
             if self._is_result and not isinstance(error, BrokenPipeError):
-                raise UsageError(
-                    f"cannot be written ({error.strerror})", where="stdout", fix="Write the result to a file: -o FILE"
-                ) from error
+                raise unwritable(error, "stdout", "Write the result to a file: -o FILE") from error
             _silence(raw)
             return size
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,12 +22,11 @@ from audiogen_metrics.cli.common import (
 )
 from audiogen_metrics.cli.parsing import at_least, output_folder
 from audiogen_metrics.errors import CheckFailedError, UsageError
-from audiogen_metrics.writing import written
+from audiogen_metrics.rendering import FORMATS, render
+from audiogen_metrics.writing import json_text, written
 
 if TYPE_CHECKING:
     from audiogen_metrics.studies.study import Study
-
-FORMATS = ("table", "json", "csv", "markdown")
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -88,7 +86,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     add_extraction_options(parser)
     parser.add_argument(
-        "--format", choices=FORMATS, default="table", help="of the result on stdout (default: %(default)s)"
+        "--format", choices=FORMATS["Study"], default="table", help="of the result on stdout (default: %(default)s)"
     )
     parser.add_argument(
         "-o", "--output", type=output_folder, metavar="DIR", help="write JSON, tables and figures into DIR as well"
@@ -129,7 +127,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:
         cost = {"seconds": round(seconds, 1), "embedded": effort.embedded, "recalled": effort.recalled}
         files.append(lambda: _write(study, cost, arguments.output))
-    write_result(_formats()[arguments.format](study), None, arguments.format, files)
+    write_result(render(study, arguments.format), None, arguments.format, files)
     failed = [text for check in expected if (text := check(study)) is not None]
     if failed:
         raise CheckFailedError("; ".join(failed))
@@ -141,7 +139,7 @@ def _write(study: Study, cost: dict[str, Any], folder: Path) -> None:
 
     for file in write_study(study, folder):
         say(f"wrote {file}")
-    written(json.dumps(cost, indent=2) + "\n", folder / "cost.json")
+    written(json_text(cost) + "\n", folder / "cost.json")
 
 
 def parse_doses(text: str, where: str) -> tuple[float, ...]:
@@ -193,16 +191,3 @@ def _expectation(text: str) -> Callable[[Study], str | None]:
         return None if answers == {answer} else f"{name} is {', '.join(sorted(answers))}, not {answer}"
 
     return check
-
-
-def _formats() -> dict[str, Callable[[Study], str]]:
-    from audiogen_metrics.report.tables import records_to_csv
-    from audiogen_metrics.studies import files
-
-    renderers: tuple[Callable[[Study], str], ...] = (
-        files.summary,
-        lambda study: study.to_json(),
-        lambda study: records_to_csv(study.records()),
-        files.to_markdown,
-    )
-    return dict(zip(FORMATS, renderers, strict=True))

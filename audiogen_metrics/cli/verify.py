@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from audiogen_metrics.backbones.weights import parse_weights
-from audiogen_metrics.cli.common import Subparsers, add_format_options, add_trust_option, write_result
+from audiogen_metrics.cli.common import Subparsers, add_format_options, add_trust_option, show
 from audiogen_metrics.cli.parsing import at_least, between
 from audiogen_metrics.errors import CheckFailedError, UsageError
 from audiogen_metrics.evaluation.differences import NOTES, TOLERANCE
 from audiogen_metrics.evaluation.verify import Verification, is_several, verify, verify_systems
 from audiogen_metrics.records import load_json
+from audiogen_metrics.rendering import FORMATS, Facts
 from audiogen_metrics.results import Score
 from audiogen_metrics.text import escaped
 
@@ -52,7 +52,7 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="X",
         help="relative difference up to which scores and intervals are equal (default: %(default)s)",
     )
-    add_format_options(parser, ["table", "json"])
+    add_format_options(parser, FORMATS["Facts"])
     parser.set_defaults(run=run)
 
 
@@ -74,9 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("the report is of one system", where="--gen", fix="Give it once")
     else:
         found = {"": verify(arguments.report, gen=gen[0] if gen else None, **options)}
-    form = arguments.format
-    text = _SEVERAL[form](found) if several else _ONE[form](found[""])
-    write_result(text, arguments.output, form)
+    show(_of_several(found) if several else _of_one(found[""]), arguments)
     count = sum(each.kind not in NOTES for verification in found.values() for each in verification.differences)
     if count:
         raise CheckFailedError(f"{count} difference{'s' * (count > 1)} from the report", where=arguments.report)
@@ -90,17 +88,13 @@ def _table(verification: Verification) -> str:
         lines.append(f"{score_id}: {was} in the report, {now} now")
     verdict = "equal" if verification.equal else "DIFFERENT"
     found = [f"{'note' if each.kind in NOTES else each.kind}: {each}" for each in verification.differences]
-    return "\n".join(map(escaped, [*lines, *found, verdict])) + "\n"
+    return "\n".join(map(escaped, [*lines, *found, verdict]))
 
 
 def _value(score: Score | None) -> str:
     if score is None:
         return "not there"
     return "null" if score.value is None else f"{score.value:.9g}"
-
-
-def _tables(found: Mapping[str, Verification]) -> str:
-    return "\n".join(f"{escaped(label)}\n{_table(verification)}" for label, verification in found.items())
 
 
 def _content(verification: Verification) -> dict[str, Any]:
@@ -111,18 +105,11 @@ def _content(verification: Verification) -> dict[str, Any]:
     }
 
 
-def _written(content: Mapping[str, Any]) -> str:
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+def _of_one(verification: Verification) -> Facts:
+    return Facts(_content(verification), _table(verification))
 
 
-def _json(verification: Verification) -> str:
-    return _written(_content(verification))
-
-
-def _jsons(found: Mapping[str, Verification]) -> str:
+def _of_several(found: Mapping[str, Verification]) -> Facts:
     equal = all(verification.equal for verification in found.values())
-    return _written({"equal": equal, "systems": {label: _content(each) for label, each in found.items()}})
-
-
-_ONE: dict[str, Callable[[Verification], str]] = {"table": _table, "json": _json}
-_SEVERAL: dict[str, Callable[[Mapping[str, Verification]], str]] = {"table": _tables, "json": _jsons}
+    content = {"equal": equal, "systems": {label: _content(each) for label, each in found.items()}}
+    return Facts(content, "\n\n".join(f"{escaped(label)}\n{_table(each)}" for label, each in found.items()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ from audiogen_metrics.backbones.published import WEIGHTS, WeightsEntry
 from audiogen_metrics.backbones.weights import candidates, examine, fetch, find, weights_dir
 from audiogen_metrics.cli.common import Subparsers, say, write_result
 from audiogen_metrics.errors import AudiogenMetricsError, MissingWeightsError
+from audiogen_metrics.rendering import FORMATS
+from audiogen_metrics.writing import json_text
 
 _NAME = "of a backbone, as listed, or hf:OWNER/NAME[@revision=SHA]"
 
@@ -33,7 +34,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "--commercial", action="store_true", help="those alone whose licences are known to allow commercial use"
     )
     listing.add_argument(
-        "--format", choices=["table", "json"], default="table", help="of the result (default: %(default)s)"
+        "--format", choices=FORMATS["Facts"], default="table", help="of the result (default: %(default)s)"
     )
     fetching = actions.add_parser("fetch", help="download weights, unless they are here, and print their files")
     fetching.add_argument("names", nargs="+", metavar="NAME", help=_NAME)
@@ -66,7 +67,7 @@ def _list(form: str, commercial: bool) -> int:
         told = [
             row | {"code": terms.code, "licence": terms.weights, "commercial": terms.commercial} for row, terms in rows
         ]
-        write_result(json.dumps(told, indent=2) + "\n", None, "json")
+        write_result(json_text(told) + "\n", None, "json")
         return 0
     cells = [("name", "size", "sha256", "licence of weights", "of code", "commercial use", "file")]
     for row, terms in rows:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 from audiogen_metrics.audio.files import AudioFile
 from audiogen_metrics.copies.calibration import Threshold
 from audiogen_metrics.errors import UsageError
+from audiogen_metrics.rendering import Renderable, records_to_csv
 from audiogen_metrics.results import InputSummary
 from audiogen_metrics.writing import written
 
@@ -94,7 +94,7 @@ class ClipMatches:
 
 
 @dataclass(frozen=True)
-class Copies:
+class Copies(Renderable):
     """What was found in a set of generated clips.
 
     Attributes
@@ -165,10 +165,6 @@ class Copies:
         plain["clips"] = [{**asdict(clip), "found_by": clip.found_by} for clip in self.clips]
         return {"copies": len(self.copies), "beyond_chance": self.beyond_chance, **plain}
 
-    def to_json(self, path: str | Path | None = None) -> str:
-        """Return the result as JSON, and write it to ``path`` if one is given."""
-        return written(json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n", path)
-
     def records(self) -> list[dict[str, object]]:
         """Return one flat record per generated clip."""
         from audiogen_metrics.copies.tables import records
@@ -177,8 +173,6 @@ class Copies:
 
     def to_csv(self, path: str | Path | None = None) -> str:
         """Return a line per generated clip, behind a header; numbers in full."""
-        from audiogen_metrics.report.tables import records_to_csv
-
         return written(records_to_csv(self.records()), path)
 
     def to_markdown(self, path: str | Path | None = None) -> str:

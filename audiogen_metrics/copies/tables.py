@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from audiogen_metrics.copies.calibration import Threshold
 from audiogen_metrics.copies.result import ClipMatches, Copies, Kind
-from audiogen_metrics.report.tables import markdown, records_to_markdown
+from audiogen_metrics.rendering import markdown, records_to_markdown
 from audiogen_metrics.text import escaped
 
 NAMES = {"mel": "mel similarity", "embedding": "embedding similarity"}
@@ -108,7 +108,7 @@ def to_text(found: Copies) -> str:
         lines += [f"    {name}: {words}" for name, words in pairs_of(clip, found).items()]
     said = notes(found)
     lines += ["", *(f"note: {note}" for note in said)] if said else []
-    return "\n".join(map(escaped, lines)) + "\n"
+    return "\n".join(map(escaped, lines))
 
 
 def to_markdown(found: Copies) -> str:

@@ -21,15 +21,16 @@ from audiogen_metrics.errors import NO_MEMORY, AudioFileError, DataError, UsageE
 from audiogen_metrics.file_hashes import digest_of
 from audiogen_metrics.options import as_path
 from audiogen_metrics.prompts import CaptionChoice, choose
+from audiogen_metrics.rendering import Renderable
 from audiogen_metrics.text import escaped
-from audiogen_metrics.writing import below, link, write_atomically
+from audiogen_metrics.writing import below, link, write_atomically, writing
 
 LISTED = 10
 """Faults of one kind that are named; the rest is counted."""
 
 
 @dataclass(frozen=True)
-class Check:
+class Check(Renderable):
     """What a check of a dataset found.
 
     Attributes
@@ -170,15 +171,13 @@ def export(
     rows = csv.writer(table)
     rows.writerow(["clip_id", "prompt", "seconds"])
     clips = _audible(dataset)
-    try:
+    with writing(folder):
         for clip, seconds in clips:
             assert clip.path is not None
             link(clip.path, below(folder / "references", clip.clip_id, clip.path.suffix))
             texts = choose(clip.captions, caption, seed, clip.clip_id) or (prompt(clip, template),)
             rows.writerows([clip.clip_id, text, f"{max(0.01, seconds):.2f}"] for text in texts)
         write_atomically(folder / "prompts.csv", table.getvalue().encode())
-    except OSError as error:
-        raise UsageError(f"cannot be written ({error.strerror})", where=folder) from error
     return len(clips)
 
 

@@ -192,7 +192,7 @@ class ReferenceStatistics:
 
         Raises
         ------
-        OSError
+        UsageError
             It cannot be written.
         """
         tensors: dict[str, torch.Tensor] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +21,10 @@ from audiogen_metrics.metrics.measuring.measured import Measured
 from audiogen_metrics.options import whole
 from audiogen_metrics.prompts import Captions, Prompts, captions_of
 from audiogen_metrics.protocols import get_protocol
+from audiogen_metrics.rendering import Renderable, records_to_markdown
 from audiogen_metrics.results import InputSummary
 from audiogen_metrics.text import escaped
+from audiogen_metrics.writing import written
 
 if TYPE_CHECKING:
     import torch
@@ -83,7 +85,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Renderable):
     """Two systems, score by score.
 
     Attributes
@@ -110,10 +112,6 @@ class Comparison:
     backbones: Mapping[str, Mapping[str, Any]]
     versions: Mapping[str, str]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the comparison as JSON values."""
-        return asdict(self)
-
     def inputs(self) -> dict[str, InputSummary]:
         """Return the sets that there are, by what they are called."""
         sets = {"A": self.a, "B": self.b}
@@ -134,6 +132,19 @@ class Comparison:
             }
             for found in self.differences
         ]
+
+    def to_markdown(self, path: str | Path | None = None) -> str:
+        """Return a line per score as a table in GitHub's Markdown."""
+        return written(records_to_markdown(self.rows()), path)
+
+    def to_html(self, path: str | Path | None = None, systems: Systems | None = None) -> str:
+        """Return a page of the comparison; with what stands behind it also the prompts where it differs most, to hear.
+
+        ``systems`` is what `compare` gives to ``observe``.
+        """
+        from audiogen_metrics.report.versus import comparison_page
+
+        return written(comparison_page(self, systems), path)
 
     def __str__(self) -> str:
         rows = [tuple(self.rows()[0]), *(tuple(map(escaped, row.values())) for row in self.rows())]

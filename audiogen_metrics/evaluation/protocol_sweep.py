@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,9 +14,11 @@ from audiogen_metrics.evaluation import added, check_weights_names, compute, cre
 from audiogen_metrics.file_hashes import hashing_as_asked
 from audiogen_metrics.prompts import Captions, Prompts, captions_of
 from audiogen_metrics.protocols import PROTOCOLS, get_protocol
+from audiogen_metrics.rendering import Renderable, records_to_csv, records_to_markdown
 from audiogen_metrics.results import InputSummary, Score
 from audiogen_metrics.settings import resolve_device
 from audiogen_metrics.text import escaped
+from audiogen_metrics.writing import written
 
 if TYPE_CHECKING:
     import torch
@@ -57,7 +58,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class ProtocolComparison:
+class ProtocolComparison(Renderable):
     """Every protocol's scores of the same two folders, and what each option of the base does.
 
     ``missing`` says, by backbone, why its scores are not there; ``passes`` how often each backbone went over the
@@ -80,10 +81,6 @@ class ProtocolComparison:
             grouped.setdefault(row.score.id, []).append(row)
         return grouped
 
-    def to_json(self) -> str:
-        """Return everything as strict JSON."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
     def records(self) -> list[dict[str, Any]]:
         """Return one flat record per row."""
         return [
@@ -101,6 +98,14 @@ class ProtocolComparison:
             }
             for row in self.rows
         ]
+
+    def to_csv(self, path: str | Path | None = None) -> str:
+        """Return a line per row, behind a header; numbers in full."""
+        return written(records_to_csv(self.records()), path)
+
+    def to_markdown(self, path: str | Path | None = None) -> str:
+        """Return the rows as a table in GitHub's Markdown."""
+        return written(records_to_markdown(self.records()), path)
 
     def __str__(self) -> str:
         lines = []
@@ -120,7 +125,7 @@ class ProtocolComparison:
             lines.append("")
         lines += [f"not computed on {backbone}: {reason}" for backbone, reason in self.missing.items()]
         lines += [f"note: {warning}" for warning in self.warnings]
-        return "\n".join(map(escaped, lines)).rstrip() + "\n"
+        return "\n".join(map(escaped, lines)).rstrip()
 
 
 @hashing_as_asked

@@ -23,7 +23,7 @@ from audiogen_metrics.audio.files import canonical_id
 from audiogen_metrics.errors import DataError, UsageError, option
 from audiogen_metrics.generation.base import Generated, Generator, Request, clips_of
 from audiogen_metrics.options import as_path, whole
-from audiogen_metrics.writing import below, is_temporary, write_atomically
+from audiogen_metrics.writing import below, is_temporary, write_atomically, writing
 
 MANIFEST = "manifest.jsonl"
 
@@ -187,14 +187,12 @@ class _Manifest:
 
     def open(self) -> dict[str, dict[str, Any]]:
         """Return the entries whose clips are there and unchanged; UsageError for a folder of something else."""
-        try:
+        with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             entries = read_manifest(self.folder)
             # A line that a kill has cut must not swallow the next one.
             if self.path.exists() and not self.path.read_bytes().endswith(b"\n"):
                 self._append(b"\n")
-        except OSError as error:
-            raise UsageError(f"cannot be written ({error.strerror})", where=self.folder) from error
         other = next((entry for entry in entries.values() if entry.get("run_digest") != self.digest), None)
         if other is not None:
             raise UsageError(
@@ -235,11 +233,8 @@ def _write(
     gain = 1.0 if audio_format == "wav-float" or peak <= 1.0 else 1.0 / peak
     path = below(folder, request.clip_id, _suffix(audio_format))
     content = encode(clip.waveform * np.float32(gain), sample_rate, audio_format)
-    try:
+    with writing(path, f"Free space, then go on with {option('resume')}"):
         write_atomically(path, content)
-    except OSError as error:
-        fix = f"Free space, then go on with {option('resume')}"
-        raise UsageError(f"cannot be written ({error.strerror})", path, fix) from error
     return {
         **_described(request),
         "file": path.relative_to(folder).as_posix(),

@@ -33,7 +33,7 @@ from audiogen_metrics.probes.base import Clip, Probe, clip_rng
 from audiogen_metrics.probes.configuration import configure, refuse_unused
 from audiogen_metrics.probes.pool import Pool, folder_labels, read_labels
 from audiogen_metrics.probes.sequences import EventSequence, event_sequences
-from audiogen_metrics.writing import below
+from audiogen_metrics.writing import below, json_text, writing
 
 MANIFEST_VERSION = 1
 
@@ -244,7 +244,7 @@ class _Copying:
             ],
             "remedies": remedies(skip.fix for skip in skipped),
         }
-        text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        text = json_text(manifest) + "\n"
         _write(self.target / PROBE_MANIFEST, text.encode())
         written: dict[str, Any] = json.loads(text)
         return written
@@ -259,8 +259,6 @@ def write_clip(folder: Path, clip: Clip) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-    except OSError as error:
-        raise UsageError(f"cannot be written ({error.strerror})", where=path) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.metrics import definition_of
+from audiogen_metrics.rendering import Renderable
 from audiogen_metrics.results import SCHEMA_VERSION, Score, ScoreReport
 from audiogen_metrics.writing import written
 
@@ -79,7 +79,7 @@ class PairDifference:
 
 
 @dataclass(frozen=True)
-class Ranking:
+class Ranking(Renderable):
     """Several systems against one reference.
 
     Attributes
@@ -159,10 +159,6 @@ class Ranking:
             "warnings": [*self.warnings],
             "permutations": self.permutations,
         }
-
-    def to_json(self, path: str | Path | None = None) -> str:
-        """Return the result as JSON, and write it to ``path`` if one is given."""
-        return written(json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n", path)
 
     def to_csv(self, path: str | Path | None = None) -> str:
         """Return a line per system and score, behind a header; numbers in full."""

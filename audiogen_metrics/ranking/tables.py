@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
+from audiogen_metrics.rendering import markdown
 from audiogen_metrics.report import tables
 from audiogen_metrics.report.labels import labels_of
 from audiogen_metrics.report.latex import Column, Table, breakable, interval, number, places, tex
-from audiogen_metrics.report.tables import markdown
 from audiogen_metrics.results import EXACT, TABLE_WIDTH, Score
 from audiogen_metrics.text import escaped
 

@@ -11,8 +11,10 @@ from importlib.resources import files
 Section = tuple[str, str, str]
 """Anchor, title and content, which is HTML; a section without content is left out."""
 
+ALL_WELL = "No warnings: every file was scored, and the sets fit each other."
 
-def document(title: str, lead: str, notes: Sequence[str], sections: Sequence[Section]) -> str:
+
+def document(title: str, lead: str, notes: Sequence[str], sections: Sequence[Section], all_well: str = ALL_WELL) -> str:
     """Return a page as text.
 
     Parameters
@@ -25,6 +27,8 @@ def document(title: str, lead: str, notes: Sequence[str], sections: Sequence[Sec
         What to read before anything is believed, as text.
     sections
         In their order.
+    all_well
+        What is said if there are no notes, as text.
     """
     style, script = (_asset(name) for name in ("page.css", "page.js"))
     # Nothing from elsewhere is loaded, and no script runs but the page's own.
@@ -49,12 +53,12 @@ def document(title: str, lead: str, notes: Sequence[str], sections: Sequence[Sec
 </head>
 <body>
 <header>
-<a class="skip" href="#scores">Skip to the scores</a>
+<a class="skip" href="#{shown[0][0]}">Skip to the scores</a>
 <h1>{escape(title)}</h1>
 <p>{lead}</p>
 </header>
 <main>
-{_warnings(notes)}
+{_warnings(notes) if notes else f"<p>{escape(all_well)}</p>" * bool(all_well)}
 <nav aria-label="Sections"><ul>{links}</ul></nav>
 {body}</main>
 <script>{script}</script>
@@ -84,8 +88,6 @@ def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], ki
 
 
 def _warnings(notes: Sequence[str]) -> str:
-    if not notes:
-        return "<p>No warnings: every file was scored, and the sets fit each other.</p>"
     heading = '<h2 id="warnings">Read this first</h2>'
     return f'<section class="warn" aria-labelledby="warnings">{heading}{listed(notes)}</section>'
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from audiogen_metrics.errors import UsageError, option
+from audiogen_metrics.rendering import markdown, markdown_table
+from audiogen_metrics.rendering import records_to_csv as records_to_csv  # moved
+from audiogen_metrics.rendering import records_to_markdown as records_to_markdown
 from audiogen_metrics.report.labels import labels_of
 from audiogen_metrics.report.latex import Column, Table, breakable, interval, number, places, tex
 from audiogen_metrics.results import EXACT, ScoreReport, n_ref_of
-from audiogen_metrics.text import escaped
 
 if TYPE_CHECKING:
     from audiogen_metrics.evaluation import Evaluation
@@ -117,11 +117,10 @@ def to_markdown(report: ScoreReport) -> str:
     <BLANKLINE>
     Protocol audioldm; gen: 4 clips, 20.0 s; ref: 4 clips, 20.0 s.
     """
-    header, *rows = (_line(row) for row in report.rows())
-    rule = "|" + "---|" * len(report.rows()[0]) + "\n"
+    header, *rows = report.rows()
     sets = "; ".join(f"{name}: {summary.clips}{summary.length}" for name, summary in report.inputs().items())
     notes = "".join(f"- {markdown(note)}\n" for note in report.notes())
-    text = f"{header}{rule}{''.join(rows)}\nProtocol {report.protocol}; {sets}.\n"
+    text = f"{markdown_table(header, rows)}\nProtocol {report.protocol}; {sets}.\n"
     return f"{text}\n{notes}" if notes else text
 
 
@@ -197,58 +196,3 @@ def to_latex(report: ScoreReport, columns: str | Iterable[str] | None = None) ->
         notes=[*report.notes(), *(f"{label}: {score_id}" for score_id, label in labels.items())],
         works=works,
     ).render(columns)
-
-
-def records_to_csv(records: Sequence[Mapping[str, object]]) -> str:
-    """Return records of one shape as CSV: numbers in full, empty where there is none.
-
-    Examples
-    --------
-    >>> print(records_to_csv([{"score": "fd_panns", "value": 24.5, "reason": None}]), end="")
-    score,value,reason
-    fd_panns,24.5,
-    """
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(records[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
-    return file.getvalue()
-
-
-def records_to_markdown(records: Sequence[Mapping[str, object]]) -> str:
-    """Return records of one shape as a table in GitHub's Markdown, numbers to six digits.
-
-    Examples
-    --------
-    >>> print(records_to_markdown([{"score": "fd_panns", "value": 24.5, "reason": None}]), end="")
-    | score | value | reason |
-    |---|---|---|
-    | fd_panns | 24.5 |  |
-    """
-    rows = [tuple(_cell(value) for value in record.values()) for record in records]
-    return _line(tuple(records[0])) + "|" + "---|" * len(records[0]) + "\n" + "".join(map(_line, rows))
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _line(cells: tuple[str, ...]) -> str:
-    return "| " + " | ".join(map(markdown, cells)) + " |\n"
-
-
-_MARKUP = re.compile(r"\\(?=[!-/:-@\[-`{-~])|[`*~|]|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[:])|^[#+-](?= )")
-"""What GitHub's Markdown would take for markup; an underscore inside a word is none, nor a bracket without a link."""
-
-
-def markdown(text: str) -> str:
-    """Return text from elsewhere as GitHub's Markdown shows it, in a table too.
-
-    Examples
-    --------
-    >>> print(markdown("fd_yamnet of <b>*a|b*"))
-    fd_yamnet of &lt;b&gt;\\*a\\|b\\*
-    """
-    return _MARKUP.sub(r"\\\g<0>", html.escape(escaped(text), quote=False))

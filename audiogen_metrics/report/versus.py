@@ -12,7 +12,6 @@ from audiogen_metrics.report import drawings
 from audiogen_metrics.report.document import document, listed, table
 from audiogen_metrics.report.html import AUDIO_BYTES, PLAYED_SECONDS, media_of, provenance_of, quoted, size_of
 from audiogen_metrics.report.reading import chances
-from audiogen_metrics.writing import written
 
 if TYPE_CHECKING:
     from audiogen_metrics.evaluation.compare import Comparison, Prompt, Systems
@@ -25,24 +24,19 @@ _NO_PROMPTS = (
     "names in all sets.</p>"
 )
 
-
-def write_comparison(found: Comparison, systems: Systems, path: str | Path) -> None:
-    """Write the page about a comparison and what stands behind it; UsageError if it cannot be written."""
-    from audiogen_metrics.report.media import Album
-
-    written(comparison_page(found, systems, Album(AUDIO_BYTES, PLAYED_SECONDS)), path)
+_NO_CLIPS = "<p>No clips: this page was made of a comparison alone.</p>"
 
 
-def comparison_page(found: Comparison, systems: Systems, album: Album) -> str:
-    """Return the page as text."""
-    names, prompts = found.inputs(), _prompts(systems, album)
+def comparison_page(found: Comparison, systems: Systems | None) -> str:
+    """Return the page as text: the comparison, and the prompts to hear if what stands behind it is at hand."""
+    names, prompts = found.inputs(), "" if systems is None else _prompts(systems)
     lead = "; ".join(f"<b>{name}</b>: {size_of(summary)}" for name, summary in names.items())
     used = [(METRICS.get(difference.metric).citation, difference.backbone) for difference in found.differences]
     works = citations(used, found.protocol, found.versions.get("audiogen-metrics", "unknown"))
     sections = (
         ("scores", "Verdicts", _verdicts(found)),
         ("clips", "Where they differ most", prompts),
-        ("not-shown", "Not shown", "" if prompts else _NO_PROMPTS),
+        ("not-shown", "Not shown", "" if prompts else _NO_PROMPTS if systems else _NO_CLIPS),
         ("provenance", "Provenance", provenance_of(names, found.backbones, found.versions)),
         ("cite", "Cite", listed(map(str, works))),
     )
@@ -83,9 +77,12 @@ def _verdicts(found: Comparison) -> str:
     )
 
 
-def _prompts(systems: Systems, album: Album) -> str:
+def _prompts(systems: Systems) -> str:
+    from audiogen_metrics.report.media import Album
+
     if systems.telling is None:
         return ""
+    album = Album(AUDIO_BYTES, PLAYED_SECONDS)
     kind, prompts = systems.telling[0].metric, systems.prompts()
     count = min(PROMPTS_SHOWN, len(prompts) // 2)
     text = ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from audiogen_metrics.file_hashes import sha256_of
 from audiogen_metrics.options import as_path
 from audiogen_metrics.prompts import captions_of
 from audiogen_metrics.protocols import get_protocol
+from audiogen_metrics.rendering import Renderable
 from audiogen_metrics.selftest.answers import ANSWERS, PROMPT, Answer
 from audiogen_metrics.selftest.clips import ClipCheck, check_clips, make_clips, write_clips
 from audiogen_metrics.selftest.fma_pop import distance_to_fma_pop, open_fma_pop
@@ -71,7 +71,7 @@ class NotRun:
 
 
 @dataclass(frozen=True)
-class Selftest:
+class Selftest(Renderable):
     """What a self-test has found.
 
     Parameters
@@ -108,9 +108,9 @@ class Selftest:
         rows = () if self.resamplers is None else self.resamplers.rows
         return (*clips, *answers, *(row.title for row in rows if not row.holds))
 
-    def to_json(self) -> str:
-        """Return everything as strict JSON."""
-        content: dict[str, Any] = {
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain data, ready for strict JSON."""
+        return {
             "equal": not self.differences,
             "differences": list(self.differences),
             "tolerance": TOLERANCE,
@@ -125,7 +125,6 @@ class Selftest:
             "device": self.device,
             "versions": dict(self.versions),
         }
-        return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     def __str__(self) -> str:
         lines = [str(self.clips), "", *map(str, self.found)]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from audiogen_metrics.rendering import markdown, records_to_csv, records_to_markdown
 from audiogen_metrics.report.labels import in_papers_order, labels_of
 from audiogen_metrics.report.plots import Curve, Panel, draw, draw_for_print
-from audiogen_metrics.report.tables import markdown, records_to_csv, records_to_markdown
 from audiogen_metrics.studies.study import CONTROL, Axis, Study
 from audiogen_metrics.studies.verdicts import MINIMUM_CHANGE
 from audiogen_metrics.text import escaped
@@ -47,7 +47,7 @@ def write_study(study: Study, folder: Path) -> list[Path]:
     texts = {
         "study.json": study.to_json(),
         "points.csv": records_to_csv([asdict(point) for point in study.points]),
-        "verdicts.csv": records_to_csv(study.records()),
+        "verdicts.csv": study.to_csv(),
         "study.md": to_markdown(study),
     }
     for name, text in texts.items():
@@ -79,7 +79,7 @@ def summary(study: Study) -> str:
         lines.append(NO_VERDICT)
     lines += [f"not run: {probe}: {reason}" for probe, reason in study.not_run.items()]
     lines += [f"note: {study.caveat}."] if study.caveat else []
-    return "\n".join(map(escaped, lines + [f"warning: {warning}" for warning in study.warnings])) + "\n"
+    return "\n".join(map(escaped, lines + [f"warning: {warning}" for warning in study.warnings]))
 
 
 def to_markdown(study: Study) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,8 +32,10 @@ from audiogen_metrics.probes.pool import Pool, folder_labels, read_labels
 from audiogen_metrics.probes.sequences import event_sequences
 from audiogen_metrics.prompts import Captions, Prompts, captions_of
 from audiogen_metrics.protocols import get_protocol
+from audiogen_metrics.rendering import Renderable, records_to_csv
 from audiogen_metrics.results import InputSummary
 from audiogen_metrics.studies.verdicts import Verdict, judge
+from audiogen_metrics.writing import written
 
 if TYPE_CHECKING:
     from audiogen_metrics.backbones.base import Backbone
@@ -132,7 +133,7 @@ class ProbeRun:
 
 
 @dataclass(frozen=True)
-class Study:
+class Study(Renderable):
     """Curves and verdicts for every metric and probe.
 
     Each metric's ``scale`` is how far it moves on this very set when nothing is left to recognise, and does not depend
@@ -169,9 +170,20 @@ class Study:
     versions: Mapping[str, str]
     study_version: int = STUDY_VERSION
 
-    def to_json(self) -> str:
-        """Return everything as strict JSON: equal for equal input, seed and versions."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    def __str__(self) -> str:
+        from audiogen_metrics.studies.files import summary
+
+        return summary(self)
+
+    def to_csv(self, path: str | Path | None = None) -> str:
+        """Return a line per verdict, behind a header; numbers in full."""
+        return written(records_to_csv(self.records()), path)
+
+    def to_markdown(self, path: str | Path | None = None) -> str:
+        """Return the verdicts with their numbers, as GitHub's Markdown."""
+        from audiogen_metrics.studies.files import to_markdown
+
+        return written(to_markdown(self), path)
 
     def finding(self, probe: str, score: str, axis: Axis = "fraction") -> Verdict:
         """Return one verdict; KeyError if that was not studied."""
