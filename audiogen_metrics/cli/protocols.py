@@ -7,14 +7,13 @@ from collections.abc import Callable
 
 from audiogen_metrics.cli.common import (
     Subparsers,
-    add_extraction_options,
     add_format_options,
-    add_prompts_option,
-    extraction_arguments,
     write_result,
 )
+from audiogen_metrics.cli.flags import add_options, arguments_of
 from audiogen_metrics.comparison import ProtocolComparison, compare_protocols
 from audiogen_metrics.report.tables import records_to_csv, records_to_markdown
+from audiogen_metrics.run_options import SweepOptions
 
 _FORMATS: dict[str, Callable[[ProtocolComparison], str]] = {
     "table": str,
@@ -37,23 +36,13 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     compare.add_argument("gen", metavar="GEN", help="folder of generated audio")
     compare.add_argument("ref", metavar="REF", help="folder of reference audio")
-    compare.add_argument(
-        "--base", default="audioldm", metavar="NAME", help="protocol to compare with (default: %(default)s)"
-    )
-    add_prompts_option(compare)
-    add_extraction_options(compare)
+    add_options(compare, SweepOptions)
     add_format_options(compare, list(_FORMATS))
     compare.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare and write the result."""
-    comparison = compare_protocols(
-        arguments.gen,
-        arguments.ref,
-        base=arguments.base,
-        prompts=arguments.prompts,
-        **extraction_arguments(arguments),
-    )
+    comparison = compare_protocols(arguments.gen, arguments.ref, **arguments_of(arguments, SweepOptions))
     write_result(_FORMATS[arguments.format](comparison), arguments.output, arguments.format)
     return 0

@@ -20,6 +20,7 @@ from audiogen_metrics.backbones import BACKBONES
 from audiogen_metrics.backbones.base import Backbone, Output
 from audiogen_metrics.backbones.pretrained import PretrainedBackbone
 from audiogen_metrics.backbones.weights import WEIGHTS, beside, weights_name
+from audiogen_metrics.declaring import takes
 from audiogen_metrics.embedding.foreign import ForeignStatistics
 from audiogen_metrics.embedding.reference import MACHINE_SETTINGS, GivenFeatures, ReferenceStatistics
 from audiogen_metrics.embedding.sides import FolderSide
@@ -37,11 +38,11 @@ from audiogen_metrics.options import as_path, whole
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.registry import unknown_name
 from audiogen_metrics.results import InputSummary, Score
+from audiogen_metrics.run_options import ScoreOptions
 
 if TYPE_CHECKING:
     from audiogen_metrics.audio.files import AudioFolder, ClipSet
     from audiogen_metrics.embedding.cache import ClipFeatures
-    from audiogen_metrics.evaluation.run import ScoreOptions
 
 Reference = str | Path | Array | Mapping[str, Array] | GaussianStatistics
 
@@ -309,6 +310,7 @@ class AudioMetric(Accumulating):
             reason=reason,
         )
 
+    @takes(ScoreOptions)
     def score(self, gen: ClipSet, ref: ClipSet | None = None, **options: Unpack[ScoreOptions]) -> Score:
         """Score a folder as `audiogen_metrics.score` does; what ``update`` has accumulated is left alone.
 
@@ -316,8 +318,6 @@ class AudioMetric(Accumulating):
         ----------
         gen, ref
             As in `audiogen_metrics.score`; without ``ref``, that of the constructor.
-        **options
-            As in `audiogen_metrics.score`: ``ci``, ``draws``, ``pairs``, ``limit``, ``cache``, ``progress``, …
 
         Raises
         ------
@@ -386,7 +386,7 @@ class AudioMetric(Accumulating):
 
     def score_options(self, options: ScoreOptions, *, own_reference: bool) -> ScoreOptions:
         """Return options of ``score`` with this metric's own; UsageError for one that belongs elsewhere."""
-        from audiogen_metrics.evaluation.run import ScoreOptions, check_names
+        from audiogen_metrics.evaluation.run import check_names
 
         for name in options:
             if name in ELSEWHERE:
