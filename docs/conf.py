@@ -38,7 +38,6 @@ html_show_sourcelink = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
-autodoc_preserve_defaults = True
 autodoc_type_aliases = {name: name for name in ("Array", "Reference", "Waveforms")}
 python_maximum_signature_line_length = 88
 # Keeps "gen, ref" one entry.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,10 +18,12 @@ from audiogen_metrics.audioldm.dependencies import require
 from audiogen_metrics.audioldm.snapshots import load_part, locate_folder, weights_files
 from audiogen_metrics.backbones.base import Backbone, Features, Output
 from audiogen_metrics.backbones.transformers import require_transformers
-from audiogen_metrics.errors import MissingWeightsError
+from audiogen_metrics.declaring import takes
+from audiogen_metrics.errors import MissingWeightsError, UsageError, option, spoken
 from audiogen_metrics.evaluation import score
 from audiogen_metrics.file_hashes import sha256_of
 from audiogen_metrics.precision import full_precision
+from audiogen_metrics.run_options import FolderOptions
 
 if TYPE_CHECKING:
     from audiogen_metrics.evaluation import Evaluation
@@ -194,17 +196,13 @@ class ClapScore:
         return asdict(self)
 
 
+@takes(FolderOptions)
 def clap_score(
     gen: str | Path,
     prompts: Prompts,
     *,
     clap: str | Path | None = None,
-    device: str | torch.device = "auto",
-    batch_size: int = 16,
-    workers: int | None = None,
-    cache: bool = True,
-    progress: bool = False,
-    suffixes: str | Iterable[str] = (),
+    **options: Unpack[FolderOptions],
 ) -> ClapScore:
     """Return how much the clips of a folder sound like their prompts, to CLAP's ear.
 
@@ -215,9 +213,8 @@ def clap_score(
     prompts
         As in `score`: a file with the columns ``clip_id`` and ``prompt``, or a text or several by clip id.
     clap
-        Folder or hub name of CLAP; None is ``laion/clap-htsat-unfused``. Scores of two CLAPs cannot be compared.
-    device, batch_size, workers, cache, progress, suffixes
-        As in `score`.
+        Folder or hub name of CLAP, as ``weights`` may name it too; None is ``laion/clap-htsat-unfused``. Scores of two
+        CLAPs cannot be compared.
 
     Raises
     ------
@@ -226,22 +223,15 @@ def clap_score(
     MissingWeightsError, MissingDependencyError
         CLAP, or the extra clap, is not on this machine.
     """
+    given = FolderOptions(**options)
+    if clap is not None:
+        if CLAP.name in (given["weights"] or {}):
+            fix = f"Leave out {option('weights', {CLAP.name: 'FILE'})}"
+            raise UsageError("it is given twice", where=spoken("clap", "--clap"), fix=fix)
+        given["weights"] = {**(given["weights"] or {}), CLAP.name: clap}
     require("clap")
     seen: list[Evaluation] = []
-    report = score(
-        gen,
-        metrics="clap",
-        protocol="clap",
-        prompts=prompts,
-        weights=None if clap is None else {CLAP.name: clap},
-        device=device,
-        batch_size=batch_size,
-        workers=workers,
-        cache=cache,
-        progress=progress,
-        suffixes=suffixes,
-        observe=seen.append,
-    )
+    report = score(gen, metrics="clap", protocol="clap", prompts=prompts, observe=seen.append, **given)
     found, evaluation = report["clap"], seen[0]
     assert found.value is not None  # asked for by name
     per_clip = evaluation.measured(evaluation.recipes[0]).measurement.by_clip or {}

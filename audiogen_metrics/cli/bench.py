@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 from audiogen_metrics import distributed
 from audiogen_metrics.backbones.weights import parse_weights
 from audiogen_metrics.cli.common import Subparsers, add_processes_option, check_processes, parse_settings, say_warning
+from audiogen_metrics.cli.flags import add_flags
 from audiogen_metrics.cli.generate import add_sampling_options
 from audiogen_metrics.cli.parsing import Known, at_least, between, output_folder
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.registry import unknown_name
+from audiogen_metrics.run_options import NetworkOptions
 
 if TYPE_CHECKING:
     from audiogen_metrics.benchmark.plans import Cell, Plan
@@ -106,15 +108,12 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--fractions", default="0:1:0.1", metavar="A:B:STEP", help="of Figure 1 (default: %(default)s)")
     parser.add_argument(
-        "--weights", action="append", default=[], metavar="NAME=FILE", help="as in agm score (repeatable)"
-    )
-    parser.add_argument(
         "--columns",
         metavar="LIST",
         help="of the LaTeX tables, comma-separated: step, n, fd, is, kl, fad; beside or below the scores std, best, "
         "paper, difference, ci95 (default: step,fd,is,kl,fad,paper)",
     )
-    parser.add_argument("--device", default="auto", help="(default: %(default)s)")
+    add_flags(parser, NetworkOptions)
     add_processes_option(parser)
     parser.set_defaults(run=run)
 

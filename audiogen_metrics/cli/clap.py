@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from audiogen_metrics.cli.common import (
     Subparsers,
     add_format_options,
-    add_suffix_option,
     say_warning,
     show,
 )
-from audiogen_metrics.cli.parsing import at_least
+from audiogen_metrics.cli.flags import add_options, arguments_of
 from audiogen_metrics.rendering import FORMATS, Facts
+from audiogen_metrics.run_options import FolderOptions
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -27,15 +26,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("gen", metavar="GEN", help="folder of generated audio")
     parser.add_argument("prompts", metavar="PROMPTS", help=".csv, .tsv, .jsonl or .json with clip_id and prompt")
     parser.add_argument("--clap", metavar="DIR", help="folder or hub name (default: laion/clap-htsat-unfused)")
-    parser.add_argument("--device", default="auto", help="(default: %(default)s)")
-    parser.add_argument(
-        "--batch-size", type=at_least(1), default=16, metavar="N", help="clips at a time (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--workers", type=at_least(0), metavar="N", help="decoding threads (default: one per core, at most 8)"
-    )
-    parser.add_argument("--no-cache", action="store_true", help="neither read nor write cached embeddings")
-    add_suffix_option(parser)
+    add_options(parser, FolderOptions)
     add_format_options(parser, FORMATS["Facts"])
     parser.set_defaults(run=run)
 
@@ -44,17 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Score and write the result."""
     from audiogen_metrics.audioldm.clap import clap_score
 
-    found = clap_score(
-        arguments.gen,
-        arguments.prompts,
-        clap=arguments.clap,
-        device=arguments.device,
-        batch_size=arguments.batch_size,
-        workers=arguments.workers,
-        cache=not arguments.no_cache,
-        progress=sys.stderr.isatty(),
-        suffixes=arguments.suffix,
-    )
+    found = clap_score(arguments.gen, arguments.prompts, clap=arguments.clap, **arguments_of(arguments, FolderOptions))
     for warning in found.warnings:
         say_warning(warning)
     interval = "" if found.ci95 is None else " [{:.4f}, {:.4f}]".format(*found.ci95)

@@ -10,13 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from audiogen_metrics import distributed
-from audiogen_metrics.backbones.weights import parse_weights
-from audiogen_metrics.cli.parsing import Known, at_least, result_file
+from audiogen_metrics.cli.parsing import at_least, result_file
 from audiogen_metrics.cli.streams import ESCAPED, READABLE, portable_json
 from audiogen_metrics.errors import UsageError
-from audiogen_metrics.metrics import catalogue
 from audiogen_metrics.options import as_path
-from audiogen_metrics.protocols import PROTOCOLS
 from audiogen_metrics.rendering import Renderable, render
 from audiogen_metrics.report.latex import choose
 from audiogen_metrics.settings import listening
@@ -27,87 +24,6 @@ if TYPE_CHECKING:
     from audiogen_metrics.metrics.recipe import Recipe
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-
-
-def add_protocol_option(parser: argparse.ArgumentParser) -> None:
-    """Add ``--protocol``."""
-    parser.add_argument(
-        "--protocol", default="audioldm", metavar="NAME", help=f"{', '.join(PROTOCOLS)} (default: %(default)s)"
-    )
-
-
-def add_metrics_option(parser: argparse.ArgumentParser, meaning: str) -> None:
-    """Add ``-m``, which may be given several times."""
-    parser.add_argument(
-        "-m",
-        "--metrics",
-        action="append",
-        type=Known(catalogue),
-        metavar="LIST",
-        help=f"comma-separated, of %(type)s{meaning} (repeatable)",
-    )
-
-
-def add_backbone_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--backbone`` and ``--trust-remote-code``."""
-    parser.add_argument(
-        "--backbone",
-        metavar="NAME",
-        help="another backbone than the protocol's, of agm list backbones, or a network of transformers: "
-        "hf:OWNER/NAME, hf:OWNER/NAME@revision=SHA@layer=9 or hf:/FOLDER. For one metric alone: -m fd@NAME",
-    )
-    add_trust_option(parser)
-
-
-def add_trust_option(parser: argparse.ArgumentParser) -> None:
-    """Add ``--trust-remote-code``."""
-    parser.add_argument(
-        "--trust-remote-code",
-        action="store_true",
-        help="run the Python files of a checkpoint hf:… of a kind that transformers does not know; read them first",
-    )
-
-
-def add_suffix_option(parser: argparse.ArgumentParser) -> None:
-    """Add ``--suffix``."""
-    parser.add_argument(
-        "--suffix",
-        action="append",
-        default=[],
-        metavar="LIST",
-        help="take files with these suffixes only, such as flac or flac,wav, where a folder has clips in several "
-        "formats (repeatable)",
-    )
-
-
-def add_pairs_option(parser: argparse.ArgumentParser) -> None:
-    """Add ``--pairs``."""
-    parser.add_argument(
-        "--pairs",
-        metavar="FILE",
-        help="where several clips were made for one reference: a CSV file with the columns gen and ref, or a pattern "
-        "such as '{ref}_{sample}' or 'sample_{sample}/{ref}' (default: equal names pair)",
-    )
-
-
-def add_prompts_option(parser: argparse.ArgumentParser, which: str = "the generated clips") -> None:
-    """Add ``--prompts``."""
-    parser.add_argument(
-        "--prompts",
-        metavar="FILE",
-        help=f"what {which} should sound like, for CLAP and for the page: .csv, .tsv, .jsonl or .json with clip_id and "
-        "prompt, several lines for several captions; or .txt as agm generate takes it",
-    )
-
-
-def add_trust_reference_option(parser: argparse.ArgumentParser) -> None:
-    """Add ``--trust-reference``."""
-    parser.add_argument(
-        "--trust-reference",
-        action="store_true",
-        help="take others' statistics as REF that do not say their network, or whose audio was prepared otherwise: you "
-        "vouch for it",
-    )
 
 
 def add_processes_option(parser: argparse.ArgumentParser) -> None:
@@ -133,47 +49,6 @@ def check_processes(arguments: argparse.Namespace) -> bool:
             fix=f"Start them: torchrun --nproc-per-node {arguments.processes} -m audiogen_metrics ...",
         )
     return count > 1
-
-
-def add_extraction_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of every command that embeds audio."""
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, … (default: %(default)s)")
-    parser.add_argument(
-        "--batch-size",
-        type=at_least(1),
-        default=16,
-        metavar="N",
-        help="clips per forward pass, at most (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--workers", type=at_least(0), metavar="N", help="decoding threads; 0: none (default: one per core, at most 8)"
-    )
-    parser.add_argument(
-        "--weights",
-        action="append",
-        default=[],
-        metavar="NAME=FILE",
-        help="use this file for a backbone, whatever its digest, which goes into the report (repeatable)",
-    )
-    parser.add_argument("--no-cache", action="store_true", help="neither read nor write cached embeddings")
-    parser.add_argument(
-        "--verify", action="store_true", help="read every file again instead of trusting its size, times and inode"
-    )
-    add_suffix_option(parser)
-
-
-def extraction_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return those options as the keyword arguments that `score` and its kin share."""
-    return {
-        "device": arguments.device,
-        "weights": parse_weights(arguments.weights),
-        "batch_size": arguments.batch_size,
-        "workers": arguments.workers,
-        "cache": not arguments.no_cache,
-        "verify": arguments.verify,
-        "progress": sys.stderr.isatty(),
-        "suffixes": arguments.suffix,
-    }
 
 
 def add_format_options(parser: argparse.ArgumentParser, formats: Sequence[str], columns: str = "") -> None:

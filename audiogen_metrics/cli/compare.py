@@ -8,22 +8,16 @@ from typing import TYPE_CHECKING
 
 from audiogen_metrics.cli.common import (
     Subparsers,
-    add_backbone_options,
-    add_extraction_options,
     add_format_options,
-    add_metrics_option,
-    add_pairs_option,
-    add_prompts_option,
-    add_protocol_option,
-    add_trust_reference_option,
-    extraction_arguments,
     page_as_result,
     say_what_is_lacking,
     show,
 )
-from audiogen_metrics.cli.parsing import at_least, output_file
+from audiogen_metrics.cli.flags import add_options, arguments_of
+from audiogen_metrics.cli.parsing import output_file
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.rendering import FORMATS
+from audiogen_metrics.run_options import CompareOptions
 
 if TYPE_CHECKING:
     from audiogen_metrics.evaluation.compare import Systems
@@ -47,19 +41,7 @@ def add_parser(subparsers: Subparsers) -> None:
         help="folder of reference audio, or statistics as agm score takes them; without it, only metrics that need "
         "none are compared",
     )
-    add_metrics_option(parser, " (default: those of the protocol that can be compared)")
-    parser.add_argument(
-        "--permutations", type=at_least(0), default=199, metavar="N", help="of the test; 0: none (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--seed", type=at_least(0), default=0, metavar="N", help="of all that is drawn (default: %(default)s)"
-    )
-    add_pairs_option(parser)
-    add_prompts_option(parser)
-    add_trust_reference_option(parser)
-    add_protocol_option(parser)
-    add_backbone_options(parser)
-    add_extraction_options(parser)
+    add_options(parser, CompareOptions, " (default: those of the protocol that can be compared)")
     parser.add_argument(
         "--html",
         type=output_file,
@@ -81,16 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.gen_a,
         arguments.gen_b,
         arguments.ref,
-        metrics=arguments.metrics,
-        protocol=arguments.protocol,
-        backbone=arguments.backbone,
-        permutations=arguments.permutations,
-        pairs=arguments.pairs,
-        prompts=arguments.prompts,
-        trust_reference=arguments.trust_reference,
-        seed=arguments.seed,
         observe=seen.append,
-        **extraction_arguments(arguments),
+        **arguments_of(arguments, CompareOptions),
     )
     given = {"ref": arguments.ref is not None, "prompts": arguments.prompts is not None}
     recipes = get_protocol(arguments.protocol).select(None, None if arguments.metrics else arguments.backbone)

@@ -7,17 +7,15 @@ from collections.abc import Callable
 
 from audiogen_metrics.cli.common import (
     Subparsers,
-    add_backbone_options,
-    add_extraction_options,
     add_format_options,
-    add_protocol_option,
-    extraction_arguments,
     page_as_result,
     show,
 )
-from audiogen_metrics.cli.parsing import at_least, between, output_file
+from audiogen_metrics.cli.flags import add_options, arguments_of
+from audiogen_metrics.cli.parsing import between, output_file
 from audiogen_metrics.errors import CheckFailedError
 from audiogen_metrics.rendering import FORMATS
+from audiogen_metrics.run_options import CopiesOptions
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -50,13 +48,7 @@ def add_parser(subparsers: Subparsers) -> None:
         action="store_true",
         help="exit with 5 if clips are identical, or more of them are copies than false alarms explain",
     )
-    parser.add_argument(
-        "--seed", type=at_least(0), default=0, metavar="N", help="of all that is drawn (default: %(default)s)"
-    )
-    parser.add_argument("--limit", type=at_least(1), metavar="N", help="take the first N clips of each folder only")
-    add_protocol_option(parser)
-    add_backbone_options(parser)
-    add_extraction_options(parser)
+    add_options(parser, CopiesOptions)
     parser.add_argument(
         "--html",
         type=output_file,
@@ -78,11 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         heldout=arguments.heldout,
         false_alarms=arguments.false_alarms,
         embedding=not arguments.no_embedding,
-        protocol=arguments.protocol,
-        backbone=arguments.backbone,
-        limit=arguments.limit,
-        seed=arguments.seed,
-        **extraction_arguments(arguments),
+        **arguments_of(arguments, CopiesOptions),
     )
     files: list[Callable[[], object]] = []
     if arguments.html is not None:

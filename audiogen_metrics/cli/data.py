@@ -11,15 +11,16 @@ from audiogen_metrics.cli.common import (
     Subparsers,
     add_caption_option,
     add_output_option,
-    add_suffix_option,
     say,
     say_warning,
     show,
     write_result,
 )
+from audiogen_metrics.cli.flags import add_flags
 from audiogen_metrics.cli.parsing import Known, at_least, output_folder
 from audiogen_metrics.errors import CheckFailedError, MissingDependencyError
 from audiogen_metrics.rendering import FORMATS
+from audiogen_metrics.run_options import EmbeddingOptions
 
 if TYPE_CHECKING:
     from audiogen_metrics.datasets.base import Dataset, DatasetInfo
@@ -69,7 +70,7 @@ def add_parser(subparsers: Subparsers) -> None:
 def _add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", type=Known(_names), help="%(type)s, or folder")
     parser.add_argument("root", metavar="ROOT", help="the folder that it unpacks to")
-    add_suffix_option(parser)
+    add_flags(parser, EmbeddingOptions, "suffixes")
 
 
 def _names() -> list[str]:

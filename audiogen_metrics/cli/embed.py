@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from audiogen_metrics.cli.common import (
     Subparsers,
-    add_backbone_options,
-    add_extraction_options,
-    add_protocol_option,
-    extraction_arguments,
     say,
     say_warning,
 )
-from audiogen_metrics.cli.parsing import at_least, output_file
+from audiogen_metrics.cli.flags import add_options, arguments_of
+from audiogen_metrics.cli.parsing import output_file
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.evaluation import embed_folder
+from audiogen_metrics.run_options import SetOptions
 from audiogen_metrics.writing import write_result
 
 if TYPE_CHECKING:
@@ -43,11 +41,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "-o", "--output", type=output_file, metavar="FILE", required=True, help="FILE.safetensors or FILE.npz"
     )
-    add_protocol_option(parser)
-    add_backbone_options(parser)
-    add_extraction_options(parser)
-    parser.add_argument("--limit", type=at_least(1), metavar="N", help="take the first N clips only")
-    parser.add_argument("--strict", action="store_true", help="a file that must be skipped is an error")
+    add_options(parser, SetOptions)
     parser.set_defaults(run=run)
 
 
@@ -55,14 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Embed a folder and write the arrays."""
     if arguments.output.suffix not in FORMATS:
         raise UsageError(f"unknown format {arguments.output.suffix!r}", where="-o", fix=f"Use {' or '.join(FORMATS)}")
-    side, backbones = embed_folder(
-        arguments.folder,
-        protocol=arguments.protocol,
-        backbone=arguments.backbone,
-        limit=arguments.limit,
-        strict=arguments.strict,
-        **extraction_arguments(arguments),
-    )
+    side, backbones = embed_folder(arguments.folder, **arguments_of(arguments, SetOptions))
     arrays: dict[str, torch.Tensor] = {}
     ids: dict[str, list[str]] = {}
     described: dict[str, Any] = {"protocol": arguments.protocol, "backbones": {}}

@@ -16,14 +16,14 @@ from audiogen_metrics.cli.common import (
     Subparsers,
     add_caption_option,
     add_processes_option,
-    add_protocol_option,
-    add_suffix_option,
     check_processes,
     say,
     say_warning,
 )
+from audiogen_metrics.cli.flags import add_flags, add_protocol_option
 from audiogen_metrics.cli.parsing import at_least, between, output_folder
 from audiogen_metrics.errors import UsageError
+from audiogen_metrics.run_options import EmbeddingOptions, NetworkOptions
 
 if TYPE_CHECKING:
     from audiogen_metrics.generation.base import Generator, Request
@@ -66,7 +66,7 @@ def add_parser(subparsers: Subparsers) -> None:
         help="16-bit WAV, float32 WAV or 16-bit FLAC (default: %(default)s)",
     )
     parser.add_argument("--resume", action="store_true", help="continue a folder: make what is missing, nothing else")
-    add_suffix_option(parser)
+    add_flags(parser, EmbeddingOptions, "suffixes")
     add_processes_option(parser)
     parser.set_defaults(run=run)
 
@@ -95,7 +95,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         default="float32",
         help="of the UNet (default: %(default)s)",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, … (default: %(default)s)")
+    add_flags(parser, NetworkOptions, "device")
 
 
 def add_sampling_options(parser: argparse.ArgumentParser, *, alone: bool = True) -> None:

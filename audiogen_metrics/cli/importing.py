@@ -7,15 +7,15 @@ import argparse
 from audiogen_metrics.cli.common import (
     Subparsers,
     add_format_options,
-    add_metrics_option,
-    add_trust_reference_option,
     chosen_columns,
     say_warning,
     show,
 )
+from audiogen_metrics.cli.flags import add_flags, add_metrics_option, arguments_of
 from audiogen_metrics.cli.scoring import SCORE_COLUMNS
 from audiogen_metrics.rendering import FORMATS, HUB, WITHOUT_WARNINGS
 from audiogen_metrics.report.tables import LATEX_COLUMNS, LATEX_PARTS
+from audiogen_metrics.run_options import FeatureOptions
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -33,14 +33,8 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="REF",
         help="features of the reference set, written by the same tool, or its statistics as agm score takes them",
     )
-    add_trust_reference_option(parser)
     add_metrics_option(parser, " (default: what can be computed)")
-    parser.add_argument(
-        "--backbone", metavar="NAME", help="what to call the network behind .npy files (default: the folder's name)"
-    )
-    parser.add_argument(
-        "--no-ci", action="store_true", help="leave out 95 %% intervals and what chance alone gives (p)"
-    )
+    add_flags(parser, FeatureOptions)
     formats = [form for form in FORMATS["ScoreReport"] if form not in (*HUB, "html")]
     add_format_options(parser, formats, SCORE_COLUMNS)
     parser.set_defaults(run=run)
@@ -51,14 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     from audiogen_metrics.evaluation.external import score_features
 
     columns = chosen_columns(arguments, LATEX_COLUMNS, LATEX_PARTS)
-    report = score_features(
-        arguments.gen,
-        arguments.ref,
-        metrics=arguments.metrics,
-        backbone=arguments.backbone,
-        trust_reference=arguments.trust_reference,
-        ci=not arguments.no_ci,
-    )
+    report = score_features(arguments.gen, arguments.ref, **arguments_of(arguments, FeatureOptions))
     if arguments.format in WITHOUT_WARNINGS:
         for warning in report.warnings:
             say_warning(warning)

@@ -6,8 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from audiogen_metrics.cli.common import Subparsers, add_suffix_option, parse_settings, say
+from audiogen_metrics.cli.common import Subparsers, parse_settings, say
+from audiogen_metrics.cli.flags import add_flags
 from audiogen_metrics.cli.parsing import at_least, between
+from audiogen_metrics.run_options import EmbeddingOptions
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -41,8 +43,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--events", type=at_least(1), metavar="N", help="events a sequence, for probes that reorder them (default: 4)"
     )
-    parser.add_argument("--workers", type=at_least(0), metavar="N", help="threads (default: one per core, at most 8)")
-    add_suffix_option(parser)
+    add_flags(parser, EmbeddingOptions, "workers", "suffixes")
     parser.set_defaults(run=run)
 
 

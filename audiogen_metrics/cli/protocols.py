@@ -6,14 +6,13 @@ import argparse
 
 from audiogen_metrics.cli.common import (
     Subparsers,
-    add_extraction_options,
     add_format_options,
-    add_prompts_option,
-    extraction_arguments,
     show,
 )
+from audiogen_metrics.cli.flags import add_options, arguments_of
 from audiogen_metrics.evaluation.protocol_sweep import compare_protocols
 from audiogen_metrics.rendering import FORMATS
+from audiogen_metrics.run_options import SweepOptions
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -29,23 +28,13 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     compare.add_argument("gen", metavar="GEN", help="folder of generated audio")
     compare.add_argument("ref", metavar="REF", help="folder of reference audio")
-    compare.add_argument(
-        "--base", default="audioldm", metavar="NAME", help="protocol to compare with (default: %(default)s)"
-    )
-    add_prompts_option(compare)
-    add_extraction_options(compare)
+    add_options(compare, SweepOptions)
     add_format_options(compare, FORMATS["ProtocolComparison"])
     compare.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare and write the result."""
-    comparison = compare_protocols(
-        arguments.gen,
-        arguments.ref,
-        base=arguments.base,
-        prompts=arguments.prompts,
-        **extraction_arguments(arguments),
-    )
+    comparison = compare_protocols(arguments.gen, arguments.ref, **arguments_of(arguments, SweepOptions))
     show(comparison, arguments)
     return 0

@@ -15,18 +15,10 @@ from audiogen_metrics.audio.files import open_clips, printable
 from audiogen_metrics.backbones.weights import parse_weights
 from audiogen_metrics.cli.common import (
     Subparsers,
-    add_backbone_options,
-    add_extraction_options,
     add_format_options,
-    add_metrics_option,
-    add_pairs_option,
     add_processes_option,
-    add_prompts_option,
-    add_protocol_option,
-    add_trust_reference_option,
     check_processes,
     chosen_columns,
-    extraction_arguments,
     note_said,
     page_as_result,
     parse_settings,
@@ -36,7 +28,8 @@ from audiogen_metrics.cli.common import (
     say_what_is_lacking,
     show,
 )
-from audiogen_metrics.cli.parsing import at_least, output_file, plot_file
+from audiogen_metrics.cli.flags import add_options, arguments_of
+from audiogen_metrics.cli.parsing import output_file, plot_file
 from audiogen_metrics.errors import CheckFailedError, UsageError
 from audiogen_metrics.evaluation import score
 from audiogen_metrics.evaluation.run import lacks
@@ -47,6 +40,7 @@ from audiogen_metrics.rendering import FORMATS, HUB, WITHOUT_WARNINGS
 from audiogen_metrics.report.fits import draw_fits
 from audiogen_metrics.report.hub import check_fields
 from audiogen_metrics.report.tables import LATEX_COLUMNS, LATEX_PARTS, clips_to_csv
+from audiogen_metrics.run_options import RankingOptions, SystemOptions
 from audiogen_metrics.writing import written
 
 if TYPE_CHECKING:
@@ -89,43 +83,11 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--ref", metavar="REF", help="the reference; every GEN is then a folder of generated audio, scored against it"
     )
-    add_metrics_option(parser, ", or all; named metrics must be computable (default: what can be)")
-    add_protocol_option(parser)
-    add_backbone_options(parser)
-    add_extraction_options(parser)
+    add_options(parser, RankingOptions, ", or all; named metrics must be computable (default: what can be)")
     parser.add_argument(
         "--commercial",
         action="store_true",
         help="refuse networks whose licences do not allow commercial use, or are not known to",
-    )
-    parser.add_argument(
-        "--pairing",
-        choices=["auto", "id", "none"],
-        default="auto",
-        help="auto: pair what matches; id: every clip must match; none: no KL (default: %(default)s)",
-    )
-    add_pairs_option(parser)
-    add_prompts_option(parser)
-    add_trust_reference_option(parser)
-    parser.add_argument(
-        "--limit", type=at_least(1), metavar="N", help="score the first N clips of each set only, paired ones first"
-    )
-    parser.add_argument("--strict", action="store_true", help="a file that must be skipped is an error")
-    parser.add_argument(
-        "--no-ci", action="store_true", help="leave out 95 %% intervals and what chance alone gives (p)"
-    )
-    parser.add_argument(
-        "--draws",
-        type=at_least(0),
-        metavar="N",
-        help="random deals of the clips behind p; 0: no p (default: 99, and none above 2000 clips)",
-    )
-    parser.add_argument(
-        "--permutations",
-        type=at_least(0),
-        metavar="N",
-        help="of several systems: exchanges of clips behind the verdict on each pair; 0: p comes from the interval's "
-        "width (default: 100 for each pair of systems, at least 199)",
     )
     parser.add_argument(
         "--differences",
@@ -141,13 +103,6 @@ def add_parser(subparsers: Subparsers) -> None:
         type=plot_file,
         metavar="PLOT",
         help="also what FD and FAD would be at infinite n of gen; with PLOT the fit as .pdf, .svg or .png",
-    )
-    parser.add_argument(
-        "--seed",
-        type=at_least(0),
-        default=0,
-        metavar="N",
-        help="of all that is drawn: for p, for intervals, for --extrapolate (default: %(default)s)",
     )
     parser.add_argument(
         "--fail-if",
@@ -231,21 +186,10 @@ def run(arguments: argparse.Namespace) -> int:
             open_clips(gen, arguments.suffix)
     several = check_processes(arguments)
     options = {
+        **arguments_of(arguments, RankingOptions if several_systems else SystemOptions),
         "metrics": metrics,
-        "protocol": arguments.protocol,
-        "backbone": arguments.backbone,
-        "pairing": arguments.pairing,
-        "pairs": arguments.pairs,
-        "prompts": arguments.prompts,
-        "trust_reference": arguments.trust_reference,
-        "limit": arguments.limit,
-        "strict": arguments.strict,
-        "ci": not arguments.no_ci,
-        "draws": arguments.draws,
         "extrapolate": bool(arguments.extrapolate),
-        "seed": arguments.seed,
         "distributed": several and distributed.join(),
-        **extraction_arguments(arguments),
     }
     seen: list[Evaluation] = []
     ranking: Ranking | None = None
@@ -254,7 +198,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         from audiogen_metrics.ranking import score_systems
 
-        ranking = score_systems(systems, ref, permutations=arguments.permutations, **options)
+        ranking = score_systems(systems, ref, **options)
         reports = {**ranking.reports}
     failed = [
         f"{label}: {text}" if label else text

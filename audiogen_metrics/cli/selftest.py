@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
-from audiogen_metrics.backbones.weights import parse_weights
 from audiogen_metrics.cli.common import Subparsers, add_format_options, show
-from audiogen_metrics.cli.parsing import at_least
+from audiogen_metrics.cli.flags import add_options, arguments_of
 from audiogen_metrics.errors import CheckFailedError, MissingDependencyError, MissingWeightsError
 from audiogen_metrics.rendering import FORMATS
+from audiogen_metrics.run_options import SelftestOptions
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -21,15 +20,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "listed with what it needs; nothing is downloaded. Exits with 5 if anything differs.",
         allow_abbrev=False,
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, … (default: %(default)s)")
-    parser.add_argument("--workers", type=at_least(0), metavar="N", help="decoding threads; 0: none")
-    parser.add_argument(
-        "--weights",
-        action="append",
-        default=[],
-        metavar="NAME=FILE",
-        help="use this file for a network; answers hold with the published one alone (repeatable)",
-    )
+    add_options(parser, SelftestOptions)
     parser.add_argument(
         "--fma-pop",
         metavar="FILE",
@@ -49,14 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Write what was found; raise where something differs, or where nothing could be compared."""
     from audiogen_metrics.selftest import selftest
 
-    found = selftest(
-        weights=parse_weights(arguments.weights),
-        fma_pop=arguments.fma_pop,
-        audio=arguments.audio,
-        device=arguments.device,
-        workers=arguments.workers,
-        progress=sys.stderr.isatty(),
-    )
+    found = selftest(fma_pop=arguments.fma_pop, audio=arguments.audio, **arguments_of(arguments, SelftestOptions))
     show(found, arguments)
     if found.differences:
         count = len(found.differences)

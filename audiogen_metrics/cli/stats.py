@@ -8,19 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from audiogen_metrics.cli.common import (
     Subparsers,
-    add_backbone_options,
-    add_extraction_options,
     add_format_options,
-    add_metrics_option,
-    add_protocol_option,
-    extraction_arguments,
     say,
     say_warning,
     show,
 )
-from audiogen_metrics.cli.parsing import at_least, output_file
+from audiogen_metrics.cli.flags import add_options, arguments_of
+from audiogen_metrics.cli.parsing import output_file
 from audiogen_metrics.evaluation import reference_statistics
 from audiogen_metrics.rendering import FORMATS, Facts
+from audiogen_metrics.run_options import SetOptions
 from audiogen_metrics.text import escaped
 
 if TYPE_CHECKING:
@@ -42,12 +39,7 @@ def add_parser(subparsers: Subparsers) -> None:
     build.add_argument(
         "-o", "--output", type=output_file, metavar="FILE", required=True, help="the file; any suffix or none"
     )
-    add_metrics_option(build, " (default: all of the protocol)")
-    add_protocol_option(build)
-    add_backbone_options(build)
-    add_extraction_options(build)
-    build.add_argument("--limit", type=at_least(1), metavar="N", help="take the first N clips only")
-    build.add_argument("--strict", action="store_true", help="a file that must be skipped is an error")
+    add_options(build, SetOptions, " (default: all of the protocol)")
     build.set_defaults(run=run_build)
     show = actions.add_parser("show", help="say what a statistics file holds", allow_abbrev=False)
     show.add_argument("file", metavar="FILE", help="a statistics file, or others' statistics as REF of agm score")
@@ -57,15 +49,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run_build(arguments: argparse.Namespace) -> int:
     """Embed a folder and write its statistics."""
-    statistics = reference_statistics(
-        arguments.folder,
-        metrics=arguments.metrics,
-        protocol=arguments.protocol,
-        backbone=arguments.backbone,
-        limit=arguments.limit,
-        strict=arguments.strict,
-        **extraction_arguments(arguments),
-    )
+    statistics = reference_statistics(arguments.folder, **arguments_of(arguments, SetOptions))
     statistics.save(arguments.output)
     summary = statistics.summary
     for warning in statistics.warnings:

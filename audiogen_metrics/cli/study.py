@@ -10,19 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from audiogen_metrics.cli.common import (
     Subparsers,
-    add_backbone_options,
-    add_extraction_options,
-    add_metrics_option,
-    add_prompts_option,
-    add_protocol_option,
-    extraction_arguments,
     parse_settings,
     say,
     write_result,
 )
+from audiogen_metrics.cli.flags import add_options, arguments_of
 from audiogen_metrics.cli.parsing import at_least, output_folder
 from audiogen_metrics.errors import CheckFailedError, UsageError
 from audiogen_metrics.rendering import FORMATS, render
+from audiogen_metrics.run_options import StudyOptions
 from audiogen_metrics.writing import json_text, written
 
 if TYPE_CHECKING:
@@ -44,9 +40,6 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="LIST",
         help="comma-separated, see agm list probes (default: the paper's four and resynthesis, where the set allows)",
     )
-    add_metrics_option(parser, " (default: all of the protocol)")
-    add_protocol_option(parser)
-    add_backbone_options(parser)
     parser.add_argument(
         "--fractions",
         default="0:1:0.1",
@@ -60,23 +53,16 @@ def add_parser(subparsers: Subparsers) -> None:
         help="severities at which to corrupt the whole set, written alike (default: %(default)s)",
     )
     parser.add_argument(
-        "--repeats", type=at_least(1), default=5, metavar="N", help="draws of the clips (default: %(default)s)"
-    )
-    parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="0 or more (default: %(default)s)")
-    parser.add_argument("--redraw-parameters", action="store_true", help="draw the corruption anew for each repeat too")
-    parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="PROBE.NAME=VALUE",
         help="a setting of a probe, such as noise.variance_ratio=0.1 (repeatable)",
     )
-    add_prompts_option(parser, "the recordings")
     parser.add_argument("--labels", type=Path, metavar="CSV", help="classes, in the columns clip_id and label")
     parser.add_argument(
         "--events", type=at_least(1), metavar="N", help="events a sequence, for probes that reorder them (default: 4)"
     )
-    parser.add_argument("--limit", type=at_least(1), metavar="N", help="take the first N clips only")
     parser.add_argument(
         "--expect",
         action="append",
@@ -84,7 +70,7 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="PROBE.SCORE=ANSWER",
         help="exit with 5 unless so, for example noise.fd_panns=responds (repeatable)",
     )
-    add_extraction_options(parser)
+    add_options(parser, StudyOptions, " (default: all of the protocol)")
     parser.add_argument(
         "--format", choices=FORMATS["Study"], default="table", help="of the result on stdout (default: %(default)s)"
     )
@@ -103,21 +89,13 @@ def run(arguments: argparse.Namespace) -> int:
     study = sanity(
         arguments.ref,
         probes=arguments.probes.split(",") if arguments.probes else None,
-        metrics=arguments.metrics,
-        protocol=arguments.protocol,
-        backbone=arguments.backbone,
         fractions=parse_doses(arguments.fractions, "--fractions"),
         severities=parse_doses(arguments.severities, "--severities"),
-        repeats=arguments.repeats,
-        seed=arguments.seed,
-        redraw_parameters=arguments.redraw_parameters,
         settings=_by_probe(parse_settings(arguments.set)),
         labels=arguments.labels,
-        prompts=arguments.prompts,
         events=arguments.events,
-        limit=arguments.limit,
         effort=effort,
-        **extraction_arguments(arguments),
+        **arguments_of(arguments, StudyOptions),
     )
     seconds = time.monotonic() - begun
     for name in effort.embedded:

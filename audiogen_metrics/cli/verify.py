@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from audiogen_metrics.backbones.weights import parse_weights
-from audiogen_metrics.cli.common import Subparsers, add_format_options, add_trust_option, show
-from audiogen_metrics.cli.parsing import at_least, between
+from audiogen_metrics.cli.common import Subparsers, add_format_options, show
+from audiogen_metrics.cli.flags import add_options, add_trust_option, arguments_of
+from audiogen_metrics.cli.parsing import between
 from audiogen_metrics.errors import CheckFailedError, UsageError
 from audiogen_metrics.evaluation.differences import NOTES, TOLERANCE
 from audiogen_metrics.evaluation.verify import Verification, is_several, verify, verify_systems
 from audiogen_metrics.records import load_json
 from audiogen_metrics.rendering import FORMATS, Facts
 from audiogen_metrics.results import Score
+from audiogen_metrics.run_options import RepetitionOptions
 from audiogen_metrics.text import escaped
 
 
@@ -38,13 +38,8 @@ def add_parser(subparsers: Subparsers) -> None:
         help="where the generated audio is now (default: as in the report); of several systems once for each, in order",
     )
     parser.add_argument("--ref", metavar="PATH", help="where the reference is now (default: as in the report)")
-    parser.add_argument(
-        "--weights", action="append", default=[], metavar="NAME=FILE", help="where given weights are now (repeatable)"
-    )
+    add_options(parser, RepetitionOptions)
     add_trust_option(parser)
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, … (default: %(default)s)")
-    parser.add_argument("--workers", type=at_least(0), metavar="N", help="decoding threads; 0: none")
-    parser.add_argument("--cached", action="store_true", help="trust cached embeddings, where the files are the same")
     parser.add_argument(
         "--tolerance",
         type=between(0),
@@ -60,12 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Verify and write the verdict."""
     options = {
         "ref": arguments.ref,
-        "weights": parse_weights(arguments.weights),
-        "device": arguments.device,
-        "workers": arguments.workers,
-        "cache": arguments.cached,
         "tolerance": arguments.tolerance,
-        "progress": sys.stderr.isatty(),
+        **arguments_of(arguments, RepetitionOptions),
     }
     several, gen = is_several(load_json(arguments.report)), arguments.gen
     if several:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from audiogen_metrics.audio.files import AudioFolder, ClipSet, open_clips
 from audiogen_metrics.copies.calibration import FALSE_ALARMS, checked_rate
+from audiogen_metrics.declaring import takes
 from audiogen_metrics.errors import InsufficientDataError, UsageError, option, spoken
 from audiogen_metrics.evaluation.networks import find_networks
 from audiogen_metrics.file_hashes import hashing_as_asked
-from audiogen_metrics.options import whole
 from audiogen_metrics.protocols import get_protocol
+from audiogen_metrics.run_options import CopiesOptions
 from audiogen_metrics.settings import resolve_device
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ PER_BLOCK = 512
 """Training clips in memory at a time."""
 
 
+@takes(CopiesOptions)
 @hashing_as_asked
 def find_copies(
     gen: ClipSet,
@@ -41,19 +42,7 @@ def find_copies(
     heldout: ClipSet | None = None,
     false_alarms: float | None = None,
     embedding: bool = True,
-    protocol: str = "audioldm",
-    backbone: str | None = None,
-    device: str | torch.device = "auto",
-    weights: Mapping[str, str | Path] | None = None,
-    batch_size: int = 16,
-    workers: int | None = None,
-    limit: int | None = None,
-    suffixes: str | Iterable[str] = (),
-    sample_rate: int | None = None,
-    seed: int = 0,
-    cache: bool = True,
-    verify: bool = False,
-    progress: bool = False,
+    **options: Unpack[CopiesOptions],
 ) -> Copies:
     """Find the nearest training clip of every generated clip, and say which generated clips are copies.
 
@@ -77,14 +66,6 @@ def find_copies(
         0.01, or the least that the held-out clips can tell.
     embedding
         Whether to compare embeddings too; without them no network is needed.
-    protocol, backbone
-        Whose FD's embeddings are compared, and another backbone for them, as in `audiogen_metrics.score`.
-    limit
-        Take the first ``limit`` clips of each folder only.
-    seed
-        Of the draw of the held-out clips, and of the cuts that bring them to the generated clips' lengths.
-    device, weights, batch_size, workers, suffixes, sample_rate, cache, verify, progress
-        As in `audiogen_metrics.score`.
 
     Returns
     -------
@@ -110,18 +91,17 @@ def find_copies(
     (1, 0.4)
     """
     rate = checked_rate(false_alarms)
-    whole("batch_size", batch_size, 1)
-    seed = whole("seed", seed, 0)
-    if workers is not None:
-        whole("workers", workers, 0)
-    limit = None if limit is None else whole("limit", limit, 1)
+    given = CopiesOptions(**options)
+    protocol, backbone, device, weights = given["protocol"], given["backbone"], given["device"], given["weights"]
+    suffixes, limit, seed = given["suffixes"], given["limit"], given["seed"]
     if not embedding and (backbone is not None or weights):
-        given = spoken("weights", "--weights") if backbone is None else spoken("backbone", "--backbone")
-        fix = f"Leave out {given} or {spoken('embedding=False', '--no-embedding')}"
-        raise UsageError("no network is used without embeddings", where=given, fix=fix)
+        where = spoken("weights", "--weights") if backbone is None else spoken("backbone", "--backbone")
+        fix = f"Leave out {where} or {spoken('embedding=False', '--no-embedding')}"
+        raise UsageError("no network is used without embeddings", where=where, fix=fix)
     places = (("gen", gen), ("train", train), *((("held-out", heldout),) if heldout is not None else ()))
     folders = {
-        name: _first(open_clips(place, suffixes, sample_rate=sample_rate, name=name), limit) for name, place in places
+        name: _first(open_clips(place, suffixes, sample_rate=given["sample_rate"], name=name), limit)
+        for name, place in places
     }
     if heldout is None and len(folders["train"].clips) < 2:
         fix = f"Pass more, or {option('heldout', 'FOLDER')}"
@@ -133,16 +113,16 @@ def find_copies(
     from audiogen_metrics.copies.searching import Search, cut, describe, joined
     from audiogen_metrics.embedding.extraction import ExtractionOptions, extract_blocks, extract_each
 
-    options = ExtractionOptions(batch_size, workers, cache, verify, progress)
+    how = ExtractionOptions.of(given)
     groups, name = _networks(recipe, network, device), recipe.backbone if recipe else None
     drawn = heldout is None
     held_out = _drawn(folders["train"], seed, rate) if drawn else folders["held-out"]
-    sets = [extract_each(folder, groups, options) for folder in (folders["gen"], held_out)]
+    sets = [extract_each(folder, groups, how) for folder in (folders["gen"], held_out)]
     described = [describe(extractions, name) for extractions in sets]
     count = len(described[0])
     search = Search(joined(described[0], cut(described[1], described[0], seed)), count, held_out_is_train=drawn)
     blocks = []
-    for block in extract_blocks(folders["train"], groups, options, PER_BLOCK):
+    for block in extract_blocks(folders["train"], groups, how, PER_BLOCK):
         search.compare(describe(block, name))
         blocks.append(replace(block[0], sets={}))
     used = {"gen": sets[0][0], "train": _merged(folders["train"], blocks), "held-out": sets[1][0]}

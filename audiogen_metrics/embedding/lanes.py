@@ -22,6 +22,7 @@ from audiogen_metrics.embedding.passes import Arriving, Passes, too_long
 from audiogen_metrics.embedding.rows import Rows
 from audiogen_metrics.embedding.sets import ClipFailure, EmbeddingSet
 from audiogen_metrics.errors import NumericsError
+from audiogen_metrics.run_options import EmbeddingOptions
 
 MAX_WAITING_SAMPLES = 2**26
 """Bound on the samples that wait for clips of their length (256 MB)."""
@@ -33,16 +34,8 @@ class ExtractionOptions:
 
     Parameters
     ----------
-    batch_size
-        Clips per forward pass, at most.
-    workers
-        Decoding threads; None takes one per core, at most 8.
-    cache
-        Read and write the cache.
-    verify
-        Hash every file again instead of trusting its size, times and inode.
-    progress
-        Show a progress bar on stderr.
+    batch_size, workers, cache, verify, progress
+        As in `audiogen_metrics.score`.
     distributed
         All processes of the process group call together, each embeds its share, and the first one gets all.
     """
@@ -53,6 +46,13 @@ class ExtractionOptions:
     verify: bool = False
     progress: bool = False
     distributed: bool = False
+
+    @classmethod
+    def of(cls, given: EmbeddingOptions, *, distributed: bool = False) -> ExtractionOptions:
+        """Return those of a run's options that are about embeddings."""
+        return cls(
+            given["batch_size"], given["workers"], given["cache"], given["verify"], given["progress"], distributed
+        )
 
 
 class Alteration(Protocol):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from audiogen_metrics.audio.files import AudioFile, AudioFolder, ClipSet, open_clips
 from audiogen_metrics.audio.pairing import pair, read_pairs
+from audiogen_metrics.declaring import takes
 from audiogen_metrics.embedding.extraction import ExtractionOptions
 from audiogen_metrics.embedding.sides import FolderSide, Side, StatisticsSide, between, mixed_forms
 from audiogen_metrics.errors import InsufficientDataError, UsageError, spoken
@@ -18,17 +19,15 @@ from audiogen_metrics.evaluation.matching import SIGNIFICANT, Match, abreast, be
 from audiogen_metrics.evaluation.run import computable, open_reference
 from audiogen_metrics.file_hashes import hashing_as_asked
 from audiogen_metrics.metrics.measuring.measured import Measured
-from audiogen_metrics.options import whole
-from audiogen_metrics.prompts import Captions, Prompts, captions_of
+from audiogen_metrics.prompts import Captions, captions_of
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.rendering import Renderable, records_to_markdown
 from audiogen_metrics.results import InputSummary
+from audiogen_metrics.run_options import CompareOptions
 from audiogen_metrics.text import escaped
 from audiogen_metrics.writing import written
 
 if TYPE_CHECKING:
-    import torch
-
     from audiogen_metrics.embedding.foreign import ForeignStatistics
     from audiogen_metrics.embedding.reference import ReferenceStatistics
     from audiogen_metrics.metrics.recipe import Recipe
@@ -214,30 +213,15 @@ class Systems:
         ]
 
 
+@takes(CompareOptions)
 @hashing_as_asked
 def compare(
     gen_a: ClipSet,
     gen_b: ClipSet,
     ref: ClipSet | None = None,
     *,
-    metrics: str | Sequence[str] | None = None,
-    protocol: str = "audioldm",
-    backbone: str | None = None,
-    permutations: int = 199,
-    pairs: str | Path | Mapping[str, str] | None = None,
-    prompts: Prompts | None = None,
-    trust_reference: bool = False,
-    seed: int = 0,
-    suffixes: str | Iterable[str] = (),
-    sample_rate: int | None = None,
-    device: str | torch.device = "auto",
-    weights: Mapping[str, str | Path] | None = None,
-    batch_size: int = 16,
-    workers: int | None = None,
-    cache: bool = True,
-    verify: bool = False,
-    progress: bool = False,
     observe: Callable[[Systems], None] | None = None,
+    **options: Unpack[CompareOptions],
 ) -> Comparison:
     """Say which of two systems is better, score by score.
 
@@ -250,20 +234,6 @@ def compare(
     gen_a, gen_b, ref
         Folders; without ``ref``, metrics that look at the generated sets alone are compared. ``ref`` may be statistics,
         as in `score`: it is then taken as exact, its own sampling is not in the intervals.
-    metrics
-        Names; None takes those of the protocol for which there are enough clips and pairs.
-    permutations
-        Of the test; p is at least 1 / (permutations + 1). 0 makes none.
-    pairs
-        As in `score`, where several clips of a system were made for one reference.
-    prompts
-        As in `score`: what the clips of both systems should sound like.
-    trust_reference
-        As in `score`, for others' statistics.
-    seed
-        Of the permutations, and of the parts of a larger system.
-    protocol, backbone, suffixes, sample_rate, device, weights, batch_size, workers, cache, verify, progress
-        As in `score`.
     observe
         Called with the sets and their features when all is computed.
 
@@ -281,16 +251,16 @@ def compare(
     >>> found.differences[0].verdict  # doctest: +SKIP
     'A better, p = 0.005'
     """
-    permutations, seed = whole("permutations", permutations, 0), whole("seed", seed, 0)
+    given = CompareOptions(**options)
+    metrics, protocol, prompts, pairs = given["metrics"], given["protocol"], given["prompts"], given["pairs"]
+    permutations, seed, suffixes, rate = given["permutations"], given["seed"], given["suffixes"], given["sample_rate"]
     if ref is None and pairs is not None:
         where = spoken("pairs", "--pairs")
         raise UsageError("clips have no partners without a reference", where=where, fix="Pass ref, or leave it out")
     chosen = get_protocol(protocol)
-    recipes = computable(chosen, metrics, ref=ref is not None, prompts=prompts is not None, backbone=backbone)
-    folders = [
-        open_clips(given, suffixes, sample_rate=sample_rate, name=name) for name, given in (("A", gen_a), ("B", gen_b))
-    ]
-    opened = None if ref is None else open_reference(ref, suffixes, sample_rate, trust_reference=trust_reference)
+    recipes = computable(chosen, metrics, ref=ref is not None, prompts=prompts is not None, backbone=given["backbone"])
+    folders = [open_clips(gen, suffixes, sample_rate=rate, name=name) for name, gen in (("A", gen_a), ("B", gen_b))]
+    opened = None if ref is None else open_reference(ref, suffixes, rate, trust_reference=given["trust_reference"])
     ids = [{*known.clip_ids} for known in (*folders, *([] if opened is None else [opened]))]
     if opened is not None and not isinstance(opened, AudioFolder):
         _check(opened, recipes, protocol, by_name=metrics is not None, pairs=pairs)
@@ -298,17 +268,17 @@ def compare(
     captions: list[Captions | None] = [None, None]
     if prompts is not None:
         captions = [captions_of(prompts, own, partners, name) for own, name in zip(ids, "AB", strict=False)]
-    networks = find_networks(recipes, device, weights, added(recipes) if metrics is None else ())
+    networks = find_networks(recipes, given["device"], given["weights"], added(recipes) if metrics is None else ())
     backbones, gone = networks.backbones, [recipe for recipe in recipes if recipe.backbone in networks.missing]
     recipes = [recipe for recipe in recipes if recipe not in gone]
-    options = ExtractionOptions(batch_size, workers, cache, verify, progress)
+    how = ExtractionOptions.of(given)
     a, b = (
-        FolderSide.extract(name, folder, recipes, backbones, options, captions=own)
+        FolderSide.extract(name, folder, recipes, backbones, how, captions=own)
         for name, folder, own in zip("AB", folders, captions, strict=True)
     )
     reference: FolderSide | StatisticsSide | None = None
     if isinstance(opened, AudioFolder):
-        reference = FolderSide.extract("ref", opened, recipes, backbones, options)
+        reference = FolderSide.extract("ref", opened, recipes, backbones, how)
     elif opened is not None:
         settings = {name: backbone.settings for name, backbone in backbones.items()}
         opened.check(recipes, protocol, settings)

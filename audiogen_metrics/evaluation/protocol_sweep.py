@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from audiogen_metrics.audio.files import AudioFolder, ClipSet, open_clips
 from audiogen_metrics.audio.pairing import pair
+from audiogen_metrics.declaring import takes
 from audiogen_metrics.errors import MissingDependencyError, MissingWeightsError
 from audiogen_metrics.evaluation import added, check_weights_names, compute, create_backbones, tool_versions
 from audiogen_metrics.file_hashes import hashing_as_asked
-from audiogen_metrics.prompts import Captions, Prompts, captions_of
+from audiogen_metrics.prompts import Captions, captions_of
 from audiogen_metrics.protocols import PROTOCOLS, get_protocol
 from audiogen_metrics.rendering import Renderable, records_to_csv, records_to_markdown
 from audiogen_metrics.results import InputSummary, Score
+from audiogen_metrics.run_options import SweepOptions
 from audiogen_metrics.settings import resolve_device
 from audiogen_metrics.text import escaped
 from audiogen_metrics.writing import written
@@ -128,23 +130,9 @@ class ProtocolComparison(Renderable):
         return "\n".join(map(escaped, lines)).rstrip()
 
 
+@takes(SweepOptions)
 @hashing_as_asked
-def compare_protocols(
-    gen: ClipSet,
-    ref: ClipSet,
-    *,
-    base: str = "audioldm",
-    prompts: Prompts | None = None,
-    suffixes: str | Iterable[str] = (),
-    sample_rate: int | None = None,
-    device: str | torch.device = "auto",
-    weights: Mapping[str, str | Path] | None = None,
-    batch_size: int = 16,
-    workers: int | None = None,
-    cache: bool = True,
-    verify: bool = False,
-    progress: bool = False,
-) -> ProtocolComparison:
+def compare_protocols(gen: ClipSet, ref: ClipSet, **options: Unpack[SweepOptions]) -> ProtocolComparison:
     """Score two folders under every protocol, and under ``base`` with one option changed at a time.
 
     Each backbone runs once over each folder per distinct preprocessing, however many recipes share it.
@@ -153,13 +141,6 @@ def compare_protocols(
     ----------
     gen, ref
         Folders of audio files.
-    base
-        Protocol that the others and the options are compared with. Its weights must be here; scores on other
-        backbones are left out, with the reason, where theirs are not.
-    prompts
-        As in `audiogen_metrics.score`; without them, scores that need some are left out.
-    suffixes, sample_rate, device, weights, batch_size, workers, cache, verify, progress
-        As in `audiogen_metrics.score`.
 
     Raises
     ------
@@ -171,25 +152,29 @@ def compare_protocols(
     >>> from audiogen_metrics.evaluation.protocol_sweep import compare_protocols
     >>> print(compare_protocols("examples/generated", "examples/reference", base="yamnet"))  # doctest: +SKIP
     """
+    given = SweepOptions(**options)
+    base, prompts, weights = given["base"], given["prompts"], given["weights"]
     chosen = get_protocol(base)
     recipes: list[tuple[Kind, str, Recipe]]
     recipes = [("protocol", p.name, recipe) for p in _base_first(base) for recipe in p.recipes.values()]
     recipes += [("option", name, changed) for recipe in chosen.select(None) for name, changed in variants(recipe)]
     recipes = [each for each in recipes if prompts is not None or not each[2].definition.prompted]
     gen_set, ref_set = (
-        open_clips(given, suffixes, sample_rate=sample_rate, name=name) for name, given in (("gen", gen), ("ref", ref))
+        open_clips(place, given["suffixes"], sample_rate=given["sample_rate"], name=name)
+        for name, place in (("gen", gen), ("ref", ref))
     )
     captions = None if prompts is None else captions_of(prompts, gen_set.clip_ids)
     check_weights_names([recipe for _, _, recipe in recipes], weights or {})
     own = [recipe for kind, name, recipe in recipes if (kind, name) == ("protocol", base)]
     required = {recipe.backbone for recipe in own} - added(own) or added(own)
-    backbones, missing = _available(recipes, required, resolve_device(device), weights)
+    backbones, missing = _available(recipes, required, resolve_device(given["device"]), weights)
 
     from audiogen_metrics.embedding.extraction import ExtractionOptions
 
-    options = ExtractionOptions(batch_size, workers, cache, verify, progress)
     usable = [entry for entry in recipes if entry[2].backbone in backbones]
-    scores, gen_side, ref_side = _scores(gen_set, ref_set, [r for _, _, r in usable], backbones, options, captions)
+    scores, gen_side, ref_side = _scores(
+        gen_set, ref_set, [r for _, _, r in usable], backbones, ExtractionOptions.of(given), captions
+    )
     rows = [Row(kind, name, score) for (kind, name, _), score in zip(usable, scores, strict=True)]
     distinct = {(recipe.backbone, recipe.preprocessing) for _, _, recipe in usable}
     return ProtocolComparison(

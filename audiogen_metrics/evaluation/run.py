@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeAlias, TypedDict, TypeGuard, Unpack
+from typing import TYPE_CHECKING, TypeAlias, TypeGuard, Unpack
 
 from audiogen_metrics import distributed as processes
 from audiogen_metrics.audio.files import (
@@ -19,21 +19,21 @@ from audiogen_metrics.audio.files import (
     parse_suffixes,
     printable,
 )
-from audiogen_metrics.audio.pairing import Pairing, PairingMode, pair, read_pairs
+from audiogen_metrics.audio.pairing import Pairing, pair, read_pairs
+from audiogen_metrics.declaring import options_of, part_of, takes
 from audiogen_metrics.errors import DataError, UsageError, option, spoken
 from audiogen_metrics.evaluation.evaluation import DEFAULTS, Asked, Evaluation, of_reference
 from audiogen_metrics.evaluation.networks import Networks, added, find_networks
 from audiogen_metrics.evaluation.versions import tool_versions
 from audiogen_metrics.file_hashes import hashing_as_asked
-from audiogen_metrics.options import as_path, whole
-from audiogen_metrics.prompts import Captions, Prompts, captions_of
+from audiogen_metrics.options import as_path
+from audiogen_metrics.prompts import Captions, captions_of
 from audiogen_metrics.protocols import Protocol, get_protocol
 from audiogen_metrics.registry import unknown_name
 from audiogen_metrics.results import InputSummary, Manifest, ScoreReport
+from audiogen_metrics.run_options import RunOptions, ScoreOptions, SetOptions, SystemOptions
 
 if TYPE_CHECKING:
-    import torch
-
     from audiogen_metrics.backbones.base import Backbone
     from audiogen_metrics.embedding.extraction import ExtractionOptions
     from audiogen_metrics.embedding.foreign import ForeignStatistics
@@ -45,74 +45,14 @@ if TYPE_CHECKING:
     Known: TypeAlias = AudioFolder | ReferenceStatistics | ForeignStatistics | GivenSide
 
 
-class RunOptions(TypedDict, total=False):
-    """The options of `score` that say how to score, whatever is scored."""
-
-    batch_size: int
-    workers: int | None
-    pairing: PairingMode
-    pairs: str | Path | Mapping[str, str] | None
-    prompts: Prompts | None
-    trust_reference: bool
-    limit: int | None
-    suffixes: str | Iterable[str]
-    sample_rate: int | None
-    strict: bool
-    ci: bool
-    draws: int | None
-    extrapolate: bool
-    seed: int
-    cache: bool
-    verify: bool
-    progress: bool
-    distributed: bool
-
-
-class ScoreOptions(RunOptions, total=False):
-    """The options of metric objects: those of a run, and who gets what stands behind the report."""
-
-    observe: Callable[[Evaluation], None] | None
-
-
-class SystemOptions(RunOptions, total=False):
-    """The options of several systems: those of a run, and what is computed for all of them."""
-
-    metrics: str | Sequence[str] | None
-    protocol: str
-    backbone: str | None
-    device: str | torch.device
-    weights: Mapping[str, str | Path] | None
-
-
+@takes(SystemOptions)
 def score(
     gen: ClipSet,
     ref: ClipSet | None = None,
     *,
-    metrics: str | Sequence[str] | None = None,
-    protocol: str = "audioldm",
-    backbone: str | None = None,
-    device: str | torch.device = "auto",
-    weights: Mapping[str, str | Path] | None = None,
-    batch_size: int = 16,
-    workers: int | None = None,
-    pairing: PairingMode = "auto",
-    pairs: str | Path | Mapping[str, str] | None = None,
-    prompts: Prompts | None = None,
-    trust_reference: bool = False,
-    limit: int | None = None,
-    suffixes: str | Iterable[str] = (),
-    sample_rate: int | None = None,
-    strict: bool = False,
-    ci: bool = True,
-    draws: int | None = None,
-    extrapolate: bool = False,
-    seed: int = 0,
-    cache: bool = True,
-    verify: bool = False,
-    progress: bool = False,
-    distributed: bool = False,
     observe: Callable[[Evaluation], None] | None = None,
     beside: Sequence[Evaluation] = (),
+    **options: Unpack[SystemOptions],
 ) -> ScoreReport:
     """Score a set of generated audio against a set of references, or their statistics.
 
@@ -129,65 +69,6 @@ def score(
         of ``(clip_id, array, sample_rate)``, of files or of WebDataset's samples; a dataset of Hugging Face with an
         Audio column. Arrays are ``(time,)`` or ``(channels, time)``, floats of full scale ±1. An iterable is read to
         its end first, into a temporary file where it is large.
-    metrics
-        Names such as ``["fd", "kl"]``. None computes all of the protocol; one that cannot be computed is then
-        None with its reason, where a metric asked for by name raises. The same holds for scores that were added to the
-        protocol, where their network is missing; its other networks must be here. ``"fd@NAME"`` is a metric on another
-        backbone than the protocol's.
-    protocol
-        Named recipe; see ``agm list protocols``.
-    backbone
-        Another backbone than the protocol's, for all metrics that name none: a registered name, or a network of
-        transformers such as ``"hf:facebook/wav2vec2-base@layer=9"``. Score ids then end in its name. Without
-        ``metrics``, those of the protocol that it can serve.
-    device
-        ``"auto"``, ``"cpu"``, ``"cuda"``, …
-    weights
-        Files to use for backbones by name, in the published format; whatever their digest, it goes into the report.
-        By default the published files, found on this machine and verified.
-    batch_size
-        Clips per forward pass, at most.
-    workers
-        Decoding threads; None chooses, 0 decodes in the calling thread.
-    pairing
-        ``"auto"`` pairs what matches, ``"id"`` requires that every clip matches, ``"none"`` does not pair.
-    pairs
-        Where several clips were made for one reference: a pattern such as ``"{ref}_{sample}"``, a CSV file with the
-        columns ``gen`` and ``ref``, or the reference's id by generated id. The prompt is then the unit of intervals.
-    prompts
-        What the generated clips should sound like, for CLAP and for the page: a file with the columns ``clip_id`` and
-        ``prompt``, as `audiogen_metrics.generation.requests_from_file` takes it, or a text or several by clip id. With
-        ``pairs``, a clip without a prompt of its own has that of its reference.
-    trust_reference
-        Take others' statistics that do not say their network, or whose audio was prepared otherwise: you vouch for it.
-    limit
-        Score the first ``limit`` clips of each set only, paired ones first.
-    suffixes
-        Take files with one of these suffixes only, such as ``".flac"``, from folders where one clip is there in
-        several formats; empty takes all audio. A folder must have one of them, not all.
-    sample_rate
-        Of arrays that come without their own, in Hz.
-    strict
-        Raise if any file must be skipped.
-    ci
-        With standard error and 95 % interval, and for metrics that compare two distributions with what chance alone
-        gives: p, and the score to expect if gen and ref were one. False leaves them out.
-    draws
-        Random deals of the clips behind p, which is then at least 1 / (draws + 1). None takes 99, and none for sets of
-        more than 2000 clips; 0 leaves p out.
-    extrapolate
-        Add what FD and FAD would be at infinite n of gen, by a line in 1 / n.
-    seed
-        Of all that is drawn: deals, halves, groups, and the subsets of the extrapolation.
-    cache
-        Keep embeddings in the cache folder and reuse them.
-    verify
-        Read every file again to make sure that it is the one that was cached.
-    progress
-        Show progress bars on stderr.
-    distributed
-        All processes of `torch.distributed`'s process group call this together. Each embeds its share of the clips,
-        on its own device; the first one scores, and all get the report.
     observe
         Called once with the whole `Evaluation` when all is computed: what a page or one's own analysis needs.
     beside
@@ -221,52 +102,21 @@ def score(
     >>> report["kl_yamnet"].n_gen  # doctest: +SKIP
     40
     """
-    return score_named(
-        gen,
-        ref,
-        metrics,
-        protocol,
-        by_name=metrics is not None,
-        backbone=backbone,
-        device=device,
-        weights=weights,
-        batch_size=batch_size,
-        workers=workers,
-        pairing=pairing,
-        pairs=pairs,
-        prompts=prompts,
-        trust_reference=trust_reference,
-        limit=limit,
-        suffixes=suffixes,
-        sample_rate=sample_rate,
-        strict=strict,
-        ci=ci,
-        draws=draws,
-        extrapolate=extrapolate,
-        seed=seed,
-        cache=cache,
-        verify=verify,
-        progress=progress,
-        distributed=distributed,
-        observe=observe,
-        beside=beside,
-    )
+    given = SystemOptions(**options)
+    by_name = given["metrics"] is not None
+    return score_named(gen, ref, by_name=by_name, observe=observe, beside=beside, **given)
 
 
 @hashing_as_asked
 def score_named(
     gen: ClipSet,
     ref: ClipSet | None,
-    metrics: str | Sequence[str] | None,
-    protocol: str,
     *,
     by_name: bool,
-    backbone: str | None = None,
     missing: Mapping[str, str] = MappingProxyType({}),
-    device: str | torch.device = "auto",
-    weights: Mapping[str, str | Path] | None = None,
+    observe: Callable[[Evaluation], None] | None = None,
     beside: Sequence[Evaluation] = (),
-    **given: Unpack[ScoreOptions],
+    **options: Unpack[SystemOptions],
 ) -> ScoreReport:
     """Score two folders as `score` does.
 
@@ -276,19 +126,23 @@ def score_named(
         Whether a score that cannot be computed is an error.
     missing
         Networks that are not to be looked for, by name, and why.
-    gen, ref, metrics, protocol, backbone, device, weights, beside, **given
+    gen, ref, observe, beside, **options
         As in `score`.
     """
-    chosen = get_protocol(protocol)
-    has_prompts = given.get("prompts") is not None
-    recipes = computable(chosen, metrics, ref=ref is not None, prompts=has_prompts, backbone=backbone)
+    given = SystemOptions(**options)
+    chosen, metrics, weights = get_protocol(given["protocol"]), given["metrics"], given["weights"]
+    has_prompts = given["prompts"] is not None
+    recipes = computable(chosen, metrics, ref=ref is not None, prompts=has_prompts, backbone=given["backbone"])
 
     def networks() -> Networks:
         wanted = [recipe for recipe in recipes if recipe.backbone not in missing]
-        found = find_networks(wanted, device, weights, added(wanted) if metrics is None else ())
+        found = find_networks(wanted, given["device"], weights, added(wanted) if metrics is None else ())
         return Networks(found.backbones, {**missing, **found.missing})
 
-    return score_recipes(gen, ref, recipes, networks, chosen, by_name=by_name, weights=weights, beside=beside, **given)
+    run = part_of(RunOptions, given)
+    return score_recipes(
+        gen, ref, recipes, networks, chosen, by_name=by_name, weights=weights, beside=beside, observe=observe, **run
+    )
 
 
 @hashing_as_asked
@@ -302,7 +156,7 @@ def score_recipes(
     by_name: bool,
     weights: Mapping[str, str | Path] | None = None,
     beside: Sequence[Evaluation] = (),
-    **given: Unpack[ScoreOptions],
+    **options: Unpack[ScoreOptions],
 ) -> ScoreReport:
     """Score two folders for recipes that are chosen already.
 
@@ -318,17 +172,12 @@ def score_recipes(
         Whether a score that cannot be computed is an error.
     weights
         Files that stand in for the published ones, for the manifest.
-    beside
-        As in `score`.
-    **given
+    beside, **options
         As in `score`.
     """
-    check_names(given, ScoreOptions)
-    options: ScoreOptions = {**score.__kwdefaults__, **given}  # type: ignore[typeddict-item]
-    batch_size, workers, limit = options["batch_size"], options["workers"], options["limit"]
-    pairing, pairs, suffixes = options["pairing"], options["pairs"], options["suffixes"]
-    ci, draws, observe = options["ci"], options["draws"], options["observe"]
-    _check_options(batch_size=batch_size, workers=workers, limit=limit, pairing=pairing)
+    given = ScoreOptions(**options)
+    limit, suffixes, rate, observe = given["limit"], given["suffixes"], given["sample_rate"], given["observe"]
+    pairing, pairs, ci, draws = given["pairing"], given["pairs"], given["ci"], given["draws"]
     for name, place in (("gen", gen), ("ref", ref)):
         if _is_path(place):
             as_path(place, name)
@@ -342,17 +191,16 @@ def score_recipes(
     if pairs is not None and pairing == "none":
         where = spoken("pairs", "--pairs")
         raise UsageError("they are given, and pairing is none", where=where, fix="Leave out one of them")
-    _require_given(recipes, ref=ref is not None, prompts=options["prompts"] is not None)
-    rate = options["sample_rate"]
+    _require_given(recipes, ref=ref is not None, prompts=given["prompts"] is not None)
     gen_set = open_clips(gen, suffixes, sample_rate=rate)
-    ref_set = None if ref is None else _opened(ref, suffixes, rate, trust_reference=options["trust_reference"])
+    ref_set = None if ref is None else _opened(ref, suffixes, rate, trust_reference=given["trust_reference"])
     _require_named(ref_set, pairing, pairs)
     partners = None
     if pairs is not None and ref_set is not None:
         partners = read_pairs(pairs, {*_found_ids(gen_set)}, {*_found_ids(ref_set)})
     captions = None
-    if options["prompts"] is not None:
-        captions = captions_of(options["prompts"], _found_ids(gen_set), partners)
+    if given["prompts"] is not None:
+        captions = captions_of(given["prompts"], _found_ids(gen_set), partners)
     gen_set, ref_set = _limited(gen_set, ref_set, limit, partners)
     if captions is not None and not captions.by_clip.keys() & {*_found_ids(gen_set)}:
         fix = f"Leave it out, or give the first clips of gen prompts: {next(iter(gen_set.clip_ids))!r}, …"
@@ -367,16 +215,16 @@ def score_recipes(
     asked = Asked(
         pairing=pairing,
         by_name=by_name,
-        strict=options["strict"],
+        strict=given["strict"],
         ci=ci,
-        draws=None if draws is None else whole("draws", draws, 0),
+        draws=draws,
         prompts=partners,
         captions=captions,
-        extrapolate=options["extrapolate"],
-        seed=whole("seed", options["seed"], 0),
-        cache=options["cache"],
-        distributed=options["distributed"],
-        trust_reference=options["trust_reference"],
+        extrapolate=given["extrapolate"],
+        seed=given["seed"],
+        cache=given["cache"],
+        distributed=given["distributed"],
+        trust_reference=given["trust_reference"],
     )
     if asked.extrapolate and any(recipe.definition.extrapolates for recipe in recipes):
         from audiogen_metrics.functional.extrapolation import require_clips
@@ -392,7 +240,7 @@ def score_recipes(
         recipes,
         found.backbones,
         protocol,
-        ExtractionOptions(batch_size, workers, asked.cache, options["verify"], options["progress"], asked.distributed),
+        ExtractionOptions.of(given, distributed=asked.distributed),
         asked,
         manifest(
             gen if _is_path(gen) else gen_set,
@@ -400,11 +248,8 @@ def score_recipes(
             recipes,
             protocol,
             asked,
-            batch_size,
-            limit=limit,
-            suffixes=suffixes,
-            sample_rate=rate,
-            weights=weights or {},
+            given,
+            weights or {},
         ),
         beside,
         found.missing,
@@ -493,12 +338,8 @@ def manifest(
     recipes: Sequence[Recipe],
     protocol: Protocol,
     asked: Asked,
-    batch_size: int,
-    *,
-    limit: int | None = None,
-    suffixes: str | Iterable[str] = (),
-    sample_rate: int | None = None,
-    weights: Mapping[str, str | Path] = MappingProxyType({}),
+    given: RunOptions,
+    weights: Mapping[str, str | Path],
 ) -> Manifest:
     """Return how to run a run again; of sets that were given clip by clip it can only say so."""
     places = {
@@ -506,17 +347,17 @@ def manifest(
         for name, place in (("gen", gen), ("ref", ref))
         if isinstance(place, (str, Path, AudioFolder))
     }
-    given = tuple(name for name, place in (("gen", gen), ("ref", ref)) if isinstance(place, AudioFolder))
+    by_clip = tuple(name for name, place in (("gen", gen), ("ref", ref)) if isinstance(place, AudioFolder))
     return Manifest(
         gen=printable(places["gen"]),
         ref=printable(places["ref"]) if "ref" in places else None,
         metrics=tuple(map(protocol.name_of, recipes)),
-        limit=limit,
-        given=given,
-        sample_rate=sample_rate if given else None,
-        suffixes=parse_suffixes(suffixes),
+        limit=given["limit"],
+        given=by_clip,
+        sample_rate=given["sample_rate"] if by_clip else None,
+        suffixes=parse_suffixes(given["suffixes"]),
         weights={name: printable(path) for name, path in weights.items()},
-        batch_size=batch_size,
+        batch_size=given["batch_size"],
         recipes={recipe.score_id: recipe.options() for recipe in recipes},
         ci=asked.ci,
         draws=asked.draws,
@@ -528,34 +369,15 @@ def manifest(
     )
 
 
-def reference_statistics(
-    folder: ClipSet,
-    *,
-    metrics: str | Sequence[str] | None = None,
-    protocol: str = "audioldm",
-    backbone: str | None = None,
-    device: str | torch.device = "auto",
-    weights: Mapping[str, str | Path] | None = None,
-    batch_size: int = 16,
-    workers: int | None = None,
-    limit: int | None = None,
-    suffixes: str | Iterable[str] = (),
-    sample_rate: int | None = None,
-    strict: bool = False,
-    cache: bool = True,
-    verify: bool = False,
-    progress: bool = False,
-) -> ReferenceStatistics:
+@takes(SetOptions)
+def reference_statistics(folder: ClipSet, **options: Unpack[SetOptions]) -> ReferenceStatistics:
     """Return everything that scores need to know of a reference folder, ready to be saved as one file.
 
     Parameters
     ----------
     folder
-        Folder of audio files, or what `score` takes in its place.
-    metrics, protocol, backbone, device, weights, batch_size, workers, limit
-        As in `score`.
-    suffixes, sample_rate, strict, cache, verify, progress
-        As in `score`. IS looks at the generated set only, so it leaves nothing in the file.
+        Folder of audio files, or what `score` takes in its place. IS looks at the generated set only, so it leaves
+        nothing in the file.
 
     Raises
     ------
@@ -571,31 +393,16 @@ def reference_statistics(
     """
     from audiogen_metrics.embedding.reference import ReferenceStatistics
 
-    recipes = get_protocol(protocol).select(metrics, backbone)
+    given = SetOptions(**options)
+    protocol = given["protocol"]
+    recipes = get_protocol(protocol).select(given["metrics"], given["backbone"])
     heard = [recipe for recipe in recipes if "ref" in recipe.definition.sides]
     if not heard:
         raise UsageError(f"{recipes[0].definition.symbol} needs no reference", fix="Name other metrics too")
     needy = [recipe.metric for recipe in heard if not recipe.definition.fits_statistics()]
     if needy:
         raise UsageError(f"{needy[0]} needs the reference's clips, not statistics of them", fix="Leave it out")
-    side, backbones = embed_folder(
-        folder,
-        name="ref",
-        metrics=metrics,
-        protocol=protocol,
-        backbone=backbone,
-        device=device,
-        weights=weights,
-        batch_size=batch_size,
-        workers=workers,
-        limit=limit,
-        suffixes=suffixes,
-        sample_rate=sample_rate,
-        strict=strict,
-        cache=cache,
-        verify=verify,
-        progress=progress,
-    )
+    side, backbones = embed_folder(folder, name="ref", **given)
     return ReferenceStatistics.collect(
         protocol=protocol,
         summary=side.summary(),
@@ -607,43 +414,39 @@ def reference_statistics(
     )
 
 
+@takes(SetOptions)
 @hashing_as_asked
 def embed_folder(
-    folder: ClipSet,
-    *,
-    name: str = "set",
-    metrics: str | Sequence[str] | None = None,
-    protocol: str = "audioldm",
-    backbone: str | None = None,
-    device: str | torch.device = "auto",
-    weights: Mapping[str, str | Path] | None = None,
-    batch_size: int = 16,
-    workers: int | None = None,
-    limit: int | None = None,
-    suffixes: str | Iterable[str] = (),
-    sample_rate: int | None = None,
-    strict: bool = False,
-    cache: bool = True,
-    verify: bool = False,
-    progress: bool = False,
+    folder: ClipSet, *, name: str = "set", **options: Unpack[SetOptions]
 ) -> tuple[FolderSide, Mapping[str, Backbone]]:
     """Return the features of one folder by recipe, and the backbones that gave them by name.
 
-    ``name`` is what warnings call the folder; the other parameters and the errors are those of `score`.
+    Parameters
+    ----------
+    folder
+        Folder of audio files, or what `score` takes in its place.
+    name
+        What warnings call it.
+
+    Raises
+    ------
+    DataError, MissingWeightsError, MissingDependencyError, UsageError
+        As in `score`.
     """
-    recipes = get_protocol(protocol).select(metrics, backbone)
-    _check_options(batch_size=batch_size, workers=workers, limit=limit, pairing="auto")
-    found = open_clips(folder, suffixes, sample_rate=sample_rate, name=name)
-    found = replace(found, clips=found.clips[:limit])
-    backbones = find_networks(recipes, device, weights, added(recipes) if metrics is None else ()).backbones
+    given = SetOptions(**options)
+    metrics = given["metrics"]
+    recipes = get_protocol(given["protocol"]).select(metrics, given["backbone"])
+    found = open_clips(folder, given["suffixes"], sample_rate=given["sample_rate"], name=name)
+    found = replace(found, clips=found.clips[: given["limit"]])
+    optional = added(recipes) if metrics is None else ()
+    backbones = find_networks(recipes, given["device"], given["weights"], optional).backbones
     recipes = [recipe for recipe in recipes if recipe.backbone in backbones]
 
     from audiogen_metrics.embedding.extraction import ExtractionOptions
     from audiogen_metrics.embedding.sides import FolderSide
 
-    options = ExtractionOptions(batch_size, workers, cache, verify, progress)
-    side = FolderSide.extract(name, found, recipes, backbones, options)
-    if strict:
+    side = FolderSide.extract(name, found, recipes, backbones, ExtractionOptions.of(given))
+    if given["strict"]:
         side.require_all()
     return side, backbones
 
@@ -768,20 +571,11 @@ def _limited(
     return replace(gen, clips=first(gen.clips, alone[0])), replace(ref, clips=first(ref.clips, alone[1]))
 
 
-def check_names(given: Mapping[str, object], known: type[RunOptions]) -> None:
+def check_names(given: Mapping[str, object], family: type[RunOptions]) -> None:
     """Raise UsageError for an option that there is not."""
-    if unknown := [name for name in given if name not in known.__annotations__]:
-        raise unknown_name("option", unknown[0], sorted(known.__annotations__))
-
-
-def _check_options(batch_size: int, workers: int | None, limit: int | None, pairing: str) -> None:
-    whole("batch_size", batch_size, 1)
-    if workers is not None:
-        whole("workers", workers, 0)
-    if limit is not None:
-        whole("limit", limit, 1)
-    if pairing not in ("auto", "id", "none"):
-        raise UsageError(f"unknown pairing {pairing!r}", fix="Use auto, id or none")
+    known = options_of(family)
+    if unknown := [name for name in given if name not in known]:
+        raise unknown_name("option", unknown[0], sorted(known))
 
 
 def _found_ids(known: Known) -> list[str]:

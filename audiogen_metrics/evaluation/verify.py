@@ -9,11 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from audiogen_metrics.audio.files import ClipSet, is_shard
 from audiogen_metrics.backbones import BACKBONES
 from audiogen_metrics.backbones.published import weights_name
+from audiogen_metrics.declaring import takes
 from audiogen_metrics.embedding.foreign import place_of
 from audiogen_metrics.errors import DataError, MissingDependencyError, MissingWeightsError, UsageError, option
 from audiogen_metrics.evaluation import find_networks
@@ -23,6 +24,7 @@ from audiogen_metrics.options import as_path
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.records import load_json
 from audiogen_metrics.results import SCHEMA_VERSION, Manifest, Score, ScoreReport
+from audiogen_metrics.run_options import RepetitionOptions
 
 if TYPE_CHECKING:
     import torch
@@ -45,17 +47,14 @@ class Verification:
         return all(difference.kind in NOTES for difference in self.differences)
 
 
+@takes(RepetitionOptions)
 def verify(
     path: str | Path,
     *,
     gen: ClipSet | None = None,
     ref: ClipSet | None = None,
-    weights: Mapping[str, str | Path] | None = None,
-    device: str | torch.device = "auto",
-    workers: int | None = None,
-    cache: bool = False,
     tolerance: float = TOLERANCE,
-    progress: bool = False,
+    **options: Unpack[RepetitionOptions],
 ) -> Verification:
     """Repeat the run behind a report, with its options, and compare all that the report states.
 
@@ -63,13 +62,9 @@ def verify(
     ----------
     path
         A report as JSON.
-    gen, ref, weights
-        Where the sets and given weights are now, if not where the report says. Relative paths of the report are looked
-        for in the working folder.
-    device, workers, progress
-        As in `audiogen_metrics.score`.
-    cache
-        Trust cached embeddings instead of computing all again.
+    gen, ref
+        Where the sets are now, if not where the report says. Relative paths of the report are looked for in the working
+        folder.
     tolerance
         Relative difference up to which scores, and what goes with them, count as equal.
 
@@ -88,22 +83,17 @@ def verify(
     >>> verify("report.json").equal  # doctest: +SKIP
     True
     """
-    return _verified(
-        load_json(path),
-        path,
-        gen=gen,
-        ref=ref,
-        weights=weights,
-        device=device,
-        workers=workers,
-        cache=cache,
-        tolerance=tolerance,
-        progress=progress,
-    )
+    return _verified(load_json(path), path, gen=gen, ref=ref, tolerance=tolerance, **options)
 
 
+@takes(RepetitionOptions)
 def verify_systems(
-    path: str | Path, *, gen: Sequence[str | Path] | None = None, **options: Any
+    path: str | Path,
+    *,
+    gen: Sequence[str | Path] | None = None,
+    ref: ClipSet | None = None,
+    tolerance: float = TOLERANCE,
+    **options: Unpack[RepetitionOptions],
 ) -> dict[str, Verification]:
     """Repeat every run behind a file that `audiogen_metrics.ranking.Ranking.to_json` has written, by label.
 
@@ -116,8 +106,8 @@ def verify_systems(
         What ``agm score --format json`` has written of several systems.
     gen
         Where the systems are now, in the order of the file.
-    options
-        Further options of `verify`.
+    ref, tolerance
+        As in `verify`.
 
     Raises
     ------
@@ -136,7 +126,7 @@ def verify_systems(
         )
     places = [None] * len(reports) if gen is None else gen
     return {
-        label: _verified(report, path, gen=place, **options)
+        label: _verified(report, path, gen=place, ref=ref, tolerance=tolerance, **options)
         for label, report, place in zip(labels, reports, places, strict=True)
     }
 
@@ -160,36 +150,33 @@ def _verified(
     *,
     gen: ClipSet | None = None,
     ref: ClipSet | None = None,
-    weights: Mapping[str, str | Path] | None = None,
-    device: str | torch.device = "auto",
-    workers: int | None = None,
-    cache: bool = False,
     tolerance: float = TOLERANCE,
-    progress: bool = False,
+    **options: Unpack[RepetitionOptions],
 ) -> Verification:
     """Repeat the run behind one report, given as JSON values that come from ``path``."""
+    given = RepetitionOptions(**options)
+    weights = given["weights"] or {}
     recorded = ScoreReport.from_dict(content, path)
     manifest = _manifest(recorded, path)
     if not 0 <= tolerance < 1:
         raise UsageError(f"tolerance={tolerance}", fix="Use 0 or more, less than 1")
-    given = weights or {}
     if manifest.ref is None and ref is not None:
         raise UsageError("the report has no reference", where="ref", fix="Leave it out")
-    _require_inputs(manifest, Path(path), {"gen": gen, "ref": ref}, given)
-    gone = {name: why for name, why in recorded.missing.items() if weights_name(name) not in given}
+    _require_inputs(manifest, Path(path), {"gen": gen, "ref": ref}, weights)
+    gone = {name: why for name, why in recorded.missing.items() if weights_name(name) not in weights}
     seen: list[Evaluation] = []
     found = score_named(
         manifest.gen if gen is None else gen,
         manifest.ref if ref is None else ref,
-        manifest.metrics,
-        recorded.protocol,
+        metrics=manifest.metrics,
+        protocol=recorded.protocol,
         by_name=False,  # a score that had no value has none again, or it is a difference
         missing=gone,
-        device=device,
-        weights={**manifest.weights, **given},
+        device=given["device"],
+        weights={**manifest.weights, **weights},
         batch_size=manifest.batch_size,
         sample_rate=manifest.sample_rate,
-        workers=workers,
+        workers=given["workers"],
         pairing=recorded.pairing.get("mode", "auto"),
         pairs=manifest.pairs or None,
         prompts=manifest.prompts or None,
@@ -200,18 +187,18 @@ def _verified(
         draws=manifest.draws,
         extrapolate=_asked(manifest.extrapolate, any(map(_is_extrapolated, recorded.scores.values()))),
         seed=manifest.seed,
-        cache=cache,
+        cache=given["cache"],
         verify=True,
-        progress=progress,
+        progress=given["progress"],
         observe=seen.append,
     )
     stated, now = copy.deepcopy(content), json.loads(found.to_json())
     for name, place in (("gen", gen), ("ref", ref)):
         if place is not None:
             _move(stated, now, name)
-    stated["manifest"].setdefault("weights", {}).update({name: now["manifest"]["weights"][name] for name in given})
+    stated["manifest"].setdefault("weights", {}).update({name: now["manifest"]["weights"][name] for name in weights})
     changes = differences(stated, now, tolerance, _rounding(seen[0]))
-    return Verification(recorded, found, (*changes, *_come(seen[0].missing, device)))
+    return Verification(recorded, found, (*changes, *_come(seen[0].missing, given["device"])))
 
 
 def _come(missing: Iterable[Recipe], device: str | torch.device) -> Iterator[Difference]:

@@ -17,7 +17,7 @@ from audiogen_metrics import distributed
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.evaluation import score
 from audiogen_metrics.evaluation.networks import added, find_networks
-from audiogen_metrics.evaluation.run import SystemOptions, check_names, computable, open_reference
+from audiogen_metrics.evaluation.run import check_names, computable, open_reference
 from audiogen_metrics.generation.base import Generated, Generator, Request
 from audiogen_metrics.generation.folder import generate_folder
 from audiogen_metrics.generation.history import History, noted
@@ -27,6 +27,7 @@ from audiogen_metrics.options import as_path, whole
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.registry import unknown_name
 from audiogen_metrics.results import ScoreReport
+from audiogen_metrics.run_options import SystemOptions
 
 if TYPE_CHECKING:
     from audiogen_metrics.evaluation import Evaluation

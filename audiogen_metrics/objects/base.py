@@ -14,6 +14,7 @@ import torch
 
 from audiogen_metrics import distributed
 from audiogen_metrics.backbones.base import Backbone
+from audiogen_metrics.declaring import takes
 from audiogen_metrics.embedding.given import GivenFeatures
 from audiogen_metrics.errors import DataError, InsufficientDataError, NumericsError, UsageError
 from audiogen_metrics.metrics.definition import FeatureSource
@@ -26,10 +27,10 @@ from audiogen_metrics.options import whole
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.registry import unknown_name
 from audiogen_metrics.results import Score
+from audiogen_metrics.run_options import ScoreOptions
 
 if TYPE_CHECKING:
     from audiogen_metrics.audio.files import ClipSet
-    from audiogen_metrics.evaluation.run import ScoreOptions
 
 Missing = Literal["raise", "omit", "nan"]
 """What ``compute`` does about a score that the clips so far do not give."""
@@ -267,6 +268,7 @@ class AudioMetric(Referring):
             reason=reason,
         )
 
+    @takes(ScoreOptions)
     def score(self, gen: ClipSet, ref: ClipSet | None = None, **options: Unpack[ScoreOptions]) -> Score:
         """Score a folder as `audiogen_metrics.score` does; what ``update`` has accumulated is left alone.
 
@@ -274,8 +276,6 @@ class AudioMetric(Referring):
         ----------
         gen, ref
             As in `audiogen_metrics.score`; without ``ref``, that of the constructor.
-        **options
-            As in `audiogen_metrics.score`: ``ci``, ``draws``, ``pairs``, ``limit``, ``cache``, ``progress``, …
 
         Raises
         ------
@@ -330,7 +330,7 @@ class AudioMetric(Referring):
 
     def score_options(self, options: ScoreOptions, *, own_reference: bool) -> ScoreOptions:
         """Return options of ``score`` with this metric's own; UsageError for one that belongs elsewhere."""
-        from audiogen_metrics.evaluation.run import ScoreOptions, check_names
+        from audiogen_metrics.evaluation.run import check_names
 
         for name in options:
             if name in ELSEWHERE:

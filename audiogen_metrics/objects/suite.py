@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack, cast
 import torch
 from torchmetrics import MetricCollection
 
+from audiogen_metrics.declaring import takes
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.functional.validation import Array
 from audiogen_metrics.metrics.definition import Side
@@ -17,11 +18,11 @@ from audiogen_metrics.objects.taking import Texts
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.registry import unknown_name
 from audiogen_metrics.results import Score, ScoreReport
+from audiogen_metrics.run_options import ScoreOptions
 
 if TYPE_CHECKING:
     from audiogen_metrics.audio.files import ClipSet
     from audiogen_metrics.backbones.base import Backbone
-    from audiogen_metrics.evaluation.run import ScoreOptions
 
 
 class MetricSuite(MetricCollection):
@@ -188,6 +189,7 @@ class MetricSuite(MetricCollection):
         asked = {"ci": ci, "draws": draws, "extrapolate": extrapolate, "seed": seed}
         return {self._set_name(name): metric._score(asked, tolerant=True) for name, metric in self.members.items()}
 
+    @takes(ScoreOptions)
     def score(self, gen: ClipSet, ref: ClipSet | None = None, **options: Unpack[ScoreOptions]) -> ScoreReport:
         """Score a folder as `audiogen_metrics.score` does; what ``update`` has accumulated is left alone.
 
@@ -195,8 +197,6 @@ class MetricSuite(MetricCollection):
         ----------
         gen, ref
             As in `audiogen_metrics.score`; without ``ref``, the one that all members were constructed with.
-        **options
-            As in `audiogen_metrics.score`: ``ci``, ``draws``, ``pairs``, ``limit``, ``cache``, ``progress``, …
 
         Raises
         ------

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Unpack
 
 from audiogen_metrics import distributed as processes
 from audiogen_metrics.audio.files import ClipSet, printable
+from audiogen_metrics.declaring import part_of, takes
 from audiogen_metrics.errors import InsufficientDataError, UsageError
 from audiogen_metrics.evaluation import Evaluation, score
 from audiogen_metrics.evaluation.matching import Match, abreast, matched
-from audiogen_metrics.evaluation.run import SystemOptions, check_names
-from audiogen_metrics.options import as_path, whole
+from audiogen_metrics.evaluation.run import check_names
+from audiogen_metrics.options import as_path
 from audiogen_metrics.ranking.result import PairDifference, Ranking
 from audiogen_metrics.ranking.separating import letters, permutations_for, separate, too_few
 from audiogen_metrics.results import ScoreReport
+from audiogen_metrics.run_options import RankingOptions, SystemOptions
 from audiogen_metrics.text import escaped
 
 if TYPE_CHECKING:
@@ -26,20 +28,21 @@ if TYPE_CHECKING:
     from audiogen_metrics.metrics.recipe import Recipe
 
 
+@takes(RankingOptions)
 def score_systems(
     systems: Iterable[str | Path] | Mapping[str, ClipSet],
     ref: ClipSet | None = None,
     *,
-    permutations: int | None = None,
     observe: Callable[[Evaluation], None] | None = None,
-    **options: Unpack[SystemOptions],
+    **options: Unpack[RankingOptions],
 ) -> Ranking:
     """Score several systems against one reference, and say which of them differ beyond chance.
 
     Every pair is compared as `audiogen_metrics.compare` compares two: at equal n, on the clips that both have.
     One is better only if a permutation test says so *and* the interval of the difference does not hold 0, both at a
     level that is corrected for the number of pairs (Holm): one wrong verdict among all pairs of a score comes in at
-    most 5 % of cases. Several scores are several chances, and are not corrected for.
+    most 5 % of cases. Several scores are several chances, and are not corrected for. With ``ci=False`` there are
+    neither intervals nor p nor groups.
 
     Parameters
     ----------
@@ -49,13 +52,8 @@ def score_systems(
         others.
     ref
         As in `audiogen_metrics.score`.
-    permutations
-        Of each pair's test; None takes a hundred for each pair, at least 199. 0 takes p from the width of the interval.
     observe
         Called with each system's `Evaluation`, in order.
-    options
-        Further options of `audiogen_metrics.score`, such as ``metrics``, ``protocol``, ``pairs`` and ``seed``. With
-        ``ci=False`` there are neither intervals nor p nor groups.
 
     Returns
     -------
@@ -75,32 +73,32 @@ def score_systems(
     >>> print(found)  # doctest: +SKIP
     >>> found.to_html("page.html")  # doctest: +SKIP
     """
-    check_names(options, SystemOptions)
-    if permutations is not None:
-        permutations = whole("permutations", permutations, 0)
-        if not options.get("ci", True):
-            raise UsageError(
-                "they tell systems apart, which is left out with the intervals",
-                where="permutations",
-                fix="Leave out permutations or ci=False",
-            )
+    check_names(options, RankingOptions)
+    given = RankingOptions(**options)
+    permutations, run = given["permutations"], part_of(SystemOptions, given)
+    if permutations is not None and not given["ci"]:
+        raise UsageError(
+            "they tell systems apart, which is left out with the intervals",
+            where="permutations",
+            fix="Leave out permutations or ci=False",
+        )
     named = _named(systems)
     seen: list[Evaluation] = []
     reports = {}
     for label, gen in named.items():
         # Other processes of a distributed run do not have what the first one has seen, and all must embed alike.
-        beside = () if options.get("distributed") else tuple(seen)
-        reports[label] = score(gen, ref, observe=seen.append, beside=beside, **options)
+        beside = () if given["distributed"] else tuple(seen)
+        reports[label] = score(gen, ref, observe=seen.append, beside=beside, **run)
     if observe is not None:
         for evaluation in seen:
             observe(evaluation)
-    if not options.get("ci", True):
+    if not given["ci"]:
         return Ranking(reports, _evaluations=tuple(seen))
 
     def compared() -> Ranking:
         return rank(reports, seen, permutations)
 
-    found = processes.from_first(compared) if options.get("distributed") else compared()
+    found = processes.from_first(compared) if given["distributed"] else compared()
     return replace(found, _evaluations=tuple(seen))
 
 

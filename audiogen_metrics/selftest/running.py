@@ -7,11 +7,12 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from audiogen_metrics.audio.files import scan
 from audiogen_metrics.backbones.published import WEIGHTS, beside, weights_name, with_what_is_beside
 from audiogen_metrics.backbones.weights import candidates, examine
+from audiogen_metrics.declaring import takes
 from audiogen_metrics.errors import MissingDependencyError, MissingWeightsError, NumericsError, UsageError, option
 from audiogen_metrics.evaluation import check_weights_names, create_backbones, evaluate, tool_versions
 from audiogen_metrics.evaluation.evaluation import Asked
@@ -20,6 +21,7 @@ from audiogen_metrics.options import as_path
 from audiogen_metrics.prompts import captions_of
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.rendering import Renderable
+from audiogen_metrics.run_options import SelftestOptions
 from audiogen_metrics.selftest.answers import ANSWERS, PROMPT, Answer
 from audiogen_metrics.selftest.clips import ClipCheck, check_clips, make_clips, write_clips
 from audiogen_metrics.selftest.fma_pop import distance_to_fma_pop, open_fma_pop
@@ -139,14 +141,9 @@ class Selftest(Renderable):
         return "\n".join(map(escaped, [*lines, "", verdict]))
 
 
+@takes(SelftestOptions)
 def selftest(
-    *,
-    weights: Mapping[str, str | Path] | None = None,
-    fma_pop: str | Path | None = None,
-    audio: str | Path | None = None,
-    device: str | torch.device = "auto",
-    workers: int | None = None,
-    progress: bool = False,
+    *, fma_pop: str | Path | None = None, audio: str | Path | None = None, **options: Unpack[SelftestOptions]
 ) -> Selftest:
     """Make the seeded clips of musegauge's published values and compute each value whose network is on this machine.
 
@@ -155,8 +152,6 @@ def selftest(
 
     Parameters
     ----------
-    weights, device, workers, progress
-        As in `audiogen_metrics.score`.
     fma_pop
         fadtk's ``fma_pop.npz``; None takes that of an installed fadtk.
     audio
@@ -180,7 +175,8 @@ def selftest(
     >>> selftest(device="cpu").differences  # doctest: +SKIP
     ()
     """
-    given, chosen = dict(weights or {}), resolve_device(device)
+    asked = SelftestOptions(**options)
+    given, chosen = dict(asked["weights"] or {}), resolve_device(asked["device"])
     computable = [answer.recipe for answer in ANSWERS if answer.recipe is not None]
     check_weights_names(computable, given)
     folder = None if audio is None else scan(audio)
@@ -191,7 +187,7 @@ def selftest(
     with _temporary() as root:
         folders = write_clips(clips, Path(root))
         for group in _by_backbone():
-            computed, lacking = _compute(group, folders, statistics, chosen, given, workers, progress)
+            computed, lacking = _compute(group, folders, statistics, chosen, given, asked["workers"], asked["progress"])
             found += computed
             not_run += lacking
     order = {answer: place for place, answer in enumerate(ANSWERS)}

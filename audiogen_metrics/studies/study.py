@@ -5,16 +5,15 @@ from __future__ import annotations
 import hashlib
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-import torch
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from audiogen_metrics.audio.decoding import decoded
 from audiogen_metrics.audio.files import AudioFolder, scan
+from audiogen_metrics.declaring import takes
 from audiogen_metrics.embedding.extraction import EmbeddingSet, ExtractionOptions
 from audiogen_metrics.embedding.sides import FolderSide
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
@@ -30,10 +29,11 @@ from audiogen_metrics.probes.copying import write_clip
 from audiogen_metrics.probes.corruption import Corruption
 from audiogen_metrics.probes.pool import Pool, folder_labels, read_labels
 from audiogen_metrics.probes.sequences import event_sequences
-from audiogen_metrics.prompts import Captions, Prompts, captions_of
+from audiogen_metrics.prompts import Captions, captions_of
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.rendering import Renderable, records_to_csv
 from audiogen_metrics.results import InputSummary
+from audiogen_metrics.run_options import StudyOptions
 from audiogen_metrics.studies.verdicts import Verdict, judge
 from audiogen_metrics.writing import written
 
@@ -234,33 +234,19 @@ class Effort:
                     self.recalled[name] = self.recalled.get(name, 0) + extraction.from_cache
 
 
+@takes(StudyOptions)
 @hashing_as_asked
 def sanity(
     ref: str | Path,
     *,
     probes: Sequence[str] | None = None,
-    metrics: str | Sequence[str] | None = None,
-    protocol: str = "audioldm",
-    backbone: str | None = None,
     fractions: Sequence[float] = FRACTIONS,
     severities: Sequence[float] = (),
-    repeats: int = 5,
-    seed: int = 0,
-    redraw_parameters: bool = False,
     settings: Mapping[str, Mapping[str, str]] | None = None,
     labels: str | Path | None = None,
     events: int | None = None,
-    prompts: Prompts | None = None,
-    limit: int | None = None,
-    suffixes: str | Iterable[str] = (),
-    device: str | torch.device = "auto",
-    weights: Mapping[str, str | Path] | None = None,
-    batch_size: int = 16,
-    workers: int | None = None,
-    cache: bool = True,
-    verify: bool = False,
-    progress: bool = False,
     effort: Effort | None = None,
+    **options: Unpack[StudyOptions],
 ) -> Study:
     """Find out which damage the metrics of a protocol can hear on a set of recordings.
 
@@ -276,30 +262,16 @@ def sanity(
     probes
         Names from ``agm list probes``. None takes the paper's four and the control `CONTROL`, without those that
         the set is not fit for; one asked for by name raises instead.
-    metrics, protocol, backbone
-        As in `audiogen_metrics.score`.
     fractions
         Shares of the set to corrupt at severity 1, in [0, 1]; 0 is added. Empty leaves this axis out.
     severities
         Severities at which to corrupt the whole set, in [0, 1]; each costs one extraction. Empty leaves it out.
-    repeats
-        Times that the choice of clips is drawn.
-    seed
-        Of everything that is drawn.
-    redraw_parameters
-        Draw the corruption itself anew for each repeat too, for one extraction each.
     settings
         Settings by probe, as text by name: ``{"noise": {"variance_ratio": "0.1"}}``.
     labels
         CSV file with the columns ``clip_id`` and ``label``.
     events
         Events a sequence, for probes that need sequences; None takes 4.
-    prompts
-        What the recordings sound like, for CLAP, as in `audiogen_metrics.score`. Clips without are left out of all.
-    limit
-        Take the first ``limit`` clips only.
-    suffixes, device, weights, batch_size, workers, cache, verify, progress
-        As in `audiogen_metrics.score`.
     effort
         Filled with the number of clips embedded and recalled.
 
@@ -315,12 +287,15 @@ def sanity(
     >>> study.finding("noise", "fd_yamnet").answer  # doctest: +SKIP
     'responds'
     """
-    chosen = get_protocol(protocol)
-    recipes = computable(chosen, metrics, ref=True, prompts=prompts is not None, backbone=backbone)
-    networks = find_networks(recipes, device, weights, added(recipes) if metrics is None else ())
-    folder = scan(ref, suffixes)
+    given = StudyOptions(**options)
+    metrics, prompts = given["metrics"], given["prompts"]
+    chosen = get_protocol(given["protocol"])
+    recipes = computable(chosen, metrics, ref=True, prompts=prompts is not None, backbone=given["backbone"])
+    optional = added(recipes) if metrics is None else ()
+    networks = find_networks(recipes, given["device"], given["weights"], optional)
+    folder = scan(ref, given["suffixes"])
     study = run_study(
-        replace(folder, clips=folder.clips[:limit]),
+        replace(folder, clips=folder.clips[: given["limit"]]),
         [Measure.of(recipe) for recipe in recipes if recipe.backbone in networks.backbones],
         networks.backbones,
         Plan(
@@ -328,15 +303,15 @@ def sanity(
             by_name=probes is not None,
             fractions=_doses(fractions, "fractions"),
             severities=_doses(severities, "severities"),
-            repeats=repeats,
-            seed=seed,
-            redraw_parameters=redraw_parameters,
+            repeats=given["repeats"],
+            seed=given["seed"],
+            redraw_parameters=given["redraw_parameters"],
             settings=settings or {},
             labels=labels,
             events=events,
             captions=None if prompts is None else captions_of(prompts, folder.clip_ids, name="ref"),
         ),
-        ExtractionOptions(batch_size, workers, cache, verify, progress),
+        ExtractionOptions.of(given),
         protocol=chosen.name,
         caveat=chosen.caveat,
         effort=effort,

@@ -159,6 +159,8 @@ def mistakes(batch: torch.Tensor, report: ScoreReport) -> None:
     agm.scroe("a", "b")  # type: ignore[attr-defined]  # pyright: ignore
     score("a", "b", protocl="yamnet")  # type: ignore[call-arg]  # pyright: ignore
     agm.score_systems(["a", "b"], "c", protocl="yamnet")  # type: ignore[call-arg]  # pyright: ignore
+    agm.compare("a", "b", batch_size="8")  # type: ignore[arg-type]  # pyright: ignore
+    agm.verify("report.json", chache=True)  # type: ignore[call-arg]  # pyright: ignore
     score(1, "b")  # type: ignore[arg-type]  # pyright: ignore
     FAD().update(generated=batch)  # type: ignore[call-arg]  # pyright: ignore
     MetricSuite([FAD()]).update(generated=batch)  # type: ignore[call-arg]  # pyright: ignore

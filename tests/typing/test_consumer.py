@@ -74,7 +74,17 @@ def test_public_names_have_types() -> None:
 @pytest.mark.slow
 @needs("jedi")
 @pytest.mark.parametrize(
-    ("name", "parameter"), [("FAD", "protocol"), ("score", "protocol"), ("compare", "permutations")]
+    ("name", "parameter"),
+    [
+        ("FAD", "protocol"),
+        ("score", "protocol"),
+        ("score", "workers"),
+        ("compare", "permutations"),
+        ("score_systems", "ci"),
+        ("reference_statistics", "strict"),
+        ("find_copies", "sample_rate"),
+        ("verify", "cache"),
+    ],
 )
 def test_editors_complete_names_with_signatures(name: str, parameter: str) -> None:
     import jedi  # type: ignore[import-not-found,unused-ignore]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, Unpack
 
 from audiogen_metrics.audio.pairing import pair
+from audiogen_metrics.declaring import takes
 from audiogen_metrics.embedding.foreign import ForeignStatistics, open_foreign
 from audiogen_metrics.embedding.given import GivenFeatures
 from audiogen_metrics.embedding.reference import (
@@ -27,21 +28,15 @@ from audiogen_metrics.metrics.measuring.measured import Measured
 from audiogen_metrics.metrics.recipe import Recipe
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.results import ScoreReport
+from audiogen_metrics.run_options import FeatureOptions
 
 CAVEAT = "the features were computed by another run or tool: their preprocessing and weights are not known here"
 
 Statistics: TypeAlias = ReferenceStatistics | ForeignStatistics
 
 
-def score_features(
-    gen: str | Path,
-    ref: str | Path,
-    *,
-    metrics: str | Sequence[str] | None = None,
-    backbone: str | None = None,
-    trust_reference: bool = False,
-    ci: bool = True,
-) -> ScoreReport:
+@takes(FeatureOptions)
+def score_features(gen: str | Path, ref: str | Path, **options: Unpack[FeatureOptions]) -> ScoreReport:
     """Score features that are there already; see `read_features` for what can be read.
 
     Score ids, and the options of metrics, are those of the protocol that ``agm embed`` was asked for.
@@ -50,15 +45,6 @@ def score_features(
     ----------
     gen, ref
         Features of the generated and of the reference set; ``ref`` may be statistics, as in `audiogen_metrics.score`.
-    metrics
-        Names of metrics or scores; None takes those of the protocol that ``agm embed`` was asked for, of other tools
-        FD, FAD, IS and KL, where the outputs that they need are there.
-    backbone
-        As in `read_features`.
-    trust_reference
-        As in `audiogen_metrics.score`, for others' statistics.
-    ci
-        With standard errors, intervals and what chance alone gives (p).
 
     Returns
     -------
@@ -80,8 +66,10 @@ def score_features(
     >>> score_features("gen/embeddings/vggish", "ref/embeddings/vggish")["fad_vggish"].value  # doctest: +SKIP
     5.12
     """
+    given = FeatureOptions(**options)
+    metrics, backbone, ci = given["metrics"], given["backbone"], given["ci"]
     ours = read_features(gen, backbone)
-    theirs = _reference(ref, backbone, trust_reference)
+    theirs = _reference(ref, backbone, given["trust_reference"])
     if isinstance(theirs, ImportedFeatures):
         _require_same_making(ours, theirs)
     recipes = _recipes(ours, theirs, metrics)
