@@ -158,6 +158,7 @@ HANDED_ON = {
     ("verification.py", "evaluation"),
     ("imported.py", "evaluation"),
     ("results.py", "report"),
+    ("evaluation/compare.py", "report"),
     ("run_options.py", "evaluation"),  # the type of what observe is given
 }
 
