@@ -53,7 +53,7 @@ class Copy:
 
     def __init__(self, root: Path, kind: str, agm: Run) -> None:
         shutil.copytree(PACKAGE, root / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
-        self.hunks = follow(recipe(kind), root)
+        follow(recipe(kind), root)
         self.environment = {**os.environ, "PYTHONPATH": str(root)}
         self.root, self._agm = root, agm
 

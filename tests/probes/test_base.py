@@ -35,15 +35,9 @@ def probe(request: pytest.FixtureRequest, pool: Pool) -> Probe[Any]:
 
 
 def test_registered_names_are_the_probes_own() -> None:
-    written = {
-        kind
-        for module in pkgutil.iter_modules(probes.__path__, f"{probes.__name__}.")
-        for kind in vars(importlib.import_module(module.name)).values()
-        if isinstance(kind, type)
-        and issubclass(kind, Probe)
-        and kind.__module__ == module.name
-        and "name" in vars(kind)
-    }
+    modules = [f"{probes.__name__}.{module.name}" for module in pkgutil.iter_modules(probes.__path__)]
+    found = [kind for module in modules for kind in vars(importlib.import_module(module)).values()]
+    written = [kind for kind in found if isinstance(kind, type) and issubclass(kind, Probe) and "name" in vars(kind)]
     assert {kind.name: kind for kind in written} == {name: PROBES.get(name) for name in NAMES}
 
 
