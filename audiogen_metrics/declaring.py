@@ -19,7 +19,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from textwrap import fill, indent
 from typing import Any, TypeVar, cast, dataclass_transform, get_args
@@ -28,6 +28,7 @@ from audiogen_metrics.errors import UsageError
 from audiogen_metrics.options import whole
 
 F = TypeVar("F", bound=Callable[..., Any])
+K = TypeVar("K", bound=type)
 T = TypeVar("T")
 
 _SECTION = re.compile(r"^(?=[A-Z]\w+\n-{3,}$)", re.MULTILINE)
@@ -47,8 +48,8 @@ class Option:
         For the help of its flag, where that says something else.
     unset
         What None stands for.
-    least
-        Its least value, for a whole number.
+    least, most
+        Its least and greatest value; of a run's options for whole numbers.
     choices
         Its values, where only these are allowed.
     flag
@@ -66,7 +67,8 @@ class Option:
     meaning: str = ""
     help: str = ""
     unset: str = ""
-    least: int | None = None
+    least: float | None = None
+    most: float | None = None
     choices: tuple[str, ...] = ()
     flag: str | None = None
     metavar: str | None = None
@@ -85,7 +87,7 @@ class Option:
             raise UsageError(f"unknown {name} {value!r}", fix=f"Use {', '.join(first)} or {last}")
         if self.least is None or (value is None and self.default is None):
             return value
-        return whole(name, value, self.least)
+        return whole(name, value, int(self.least))
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,27 @@ def with_parameters(docstring: str | None, options: Mapping[str, Option]) -> str
     else:
         sections.insert(0, f"Parameters\n----------\n{entries}")
     return "\n\n".join(part.rstrip() for part in (summary, *sections)) + "\n"
+
+
+def setting(default: Any, meaning: str, metavar: str | None = None, **more: Any) -> Any:
+    """Declare a field of a dataclass, by the arguments of `Option`."""
+    return field(default=default, metadata={"option": Option(default, meaning, metavar=metavar, **more)})
+
+
+def required(meaning: str, metavar: str) -> dict[str, Option]:
+    """Return the metadata of a field that must be given."""
+    return {"option": Option(None, meaning, metavar=metavar)}
+
+
+def options_of_fields(kind: type) -> dict[str, Option]:
+    """Return the options that the fields of a dataclass declare in their metadata, under ``option``."""
+    return {each.name: replace(each.metadata["option"], type=str(each.type)) for each in fields(kind)}
+
+
+def documented(kind: K) -> K:
+    """Give a dataclass the docstring that its fields make."""
+    kind.__doc__ = with_parameters(kind.__doc__, options_of_fields(kind))
+    return kind
 
 
 def require_known(given: Iterable[str], known: Iterable[str]) -> None:

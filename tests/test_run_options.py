@@ -16,9 +16,11 @@ import pytest
 
 import audiogen_metrics
 from audiogen_metrics import AudioMetric, MetricSuite, run_options
-from audiogen_metrics.cli.flags import arguments_of, flag_of, help_of
+from audiogen_metrics.audioldm.configuration import FineTuneConfig
+from audiogen_metrics.audioldm.finetune_settings import FineTuneSettings
+from audiogen_metrics.cli.flags import arguments_of, dest_of, flag_of, help_of
 from audiogen_metrics.cli.main import build_parser
-from audiogen_metrics.declaring import Family, Option, options_of, takes
+from audiogen_metrics.declaring import Family, Option, options_of, options_of_fields, takes
 from audiogen_metrics.embedding.lanes import ExtractionOptions
 from audiogen_metrics.errors import UsageError, option, speaking_flags
 from audiogen_metrics.run_options import (
@@ -40,7 +42,6 @@ EVERYWHERE = sorted(options_of(run_options.FolderOptions))
 
 OTHERS = {
     "batch_size": {"generate", "bench", "finetune"},  # candidates, or clips of a step of training
-    "device": {"finetune"},  # no default: CONFIG may have one
     "weights": {"generate", "finetune"},  # of what chooses candidates, of the evaluations
 }
 """Commands whose flag of that name is another option."""
@@ -134,6 +135,17 @@ def test_flags_give_what_functions_take(tmp_path: Path) -> None:
     assert {**CompareOptions(), **given} == CompareOptions()
     for flags, cache in (([], False), (["--cached"], True)):
         assert arguments_of(build_parser().parse_args(["verify", "r", *flags]), RepetitionOptions)["cache"] is cache
+
+
+def test_settings_of_a_training_are_declared_once() -> None:
+    declared = options_of_fields(FineTuneSettings)
+    actions = {action.dest: action for command, action in FLAGS if command == "agm finetune"}
+    documented = FineTuneConfig.__doc__ or ""
+    for name, each in declared.items():
+        action = actions.pop(dest_of(name, each))
+        assert (action.option_strings, action.help, action.default) == ([flag_of(name, each)], help_of(each), None)
+        assert each.documented(name) in documented
+    assert actions.keys() == {"help", "config", "resume", "weights", "processes"}
 
 
 def test_errors_name_the_flags_that_there_are() -> None:

@@ -13,9 +13,9 @@ import torch
 
 from audiogen_metrics.audioldm.conditioning import RECIPE, Clap, TextTower
 from audiogen_metrics.audioldm.dependencies import quiet, require
+from audiogen_metrics.audioldm.finetune_settings import Heads
 from audiogen_metrics.audioldm.sampling import Sampling, remarks, time_steps
 from audiogen_metrics.audioldm.snapshots import (
-    Heads,
     Snapshot,
     load_part,
     load_unet,

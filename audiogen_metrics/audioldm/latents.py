@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NoReturn, cast
+from typing import NoReturn, cast
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from audiogen_metrics import distributed
 from audiogen_metrics.audio.decoding import DECODER_VERSION, Audio, claimed_samples, decode
 from audiogen_metrics.audio.resampling import resample
 from audiogen_metrics.audioldm.conditioning import condition_waveform
+from audiogen_metrics.audioldm.finetune_settings import Condition
 from audiogen_metrics.audioldm.generation import AudioLDM
 from audiogen_metrics.audioldm.mel import HOP, SAMPLE_RATE, log_mel
 from audiogen_metrics.datasets.base import Clip, prompt
@@ -31,8 +32,6 @@ from audiogen_metrics.errors import NO_MEMORY, AudioFileError, DataError, is_out
 from audiogen_metrics.file_hashes import digest_of
 from audiogen_metrics.settings import cache_dir
 from audiogen_metrics.writing import write_atomically
-
-Condition = Literal["text", "audio"]
 
 SHORTEST = 0.1
 """Seconds: less is no sound to train on."""

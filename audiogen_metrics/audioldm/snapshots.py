@@ -6,9 +6,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from audiogen_metrics.audioldm.dependencies import quiet, require
+from audiogen_metrics.audioldm.finetune_settings import Heads
 from audiogen_metrics.audioldm.tiny import MARKER, TINY, tiny_folder
 from audiogen_metrics.backbones.weights import offline
 from audiogen_metrics.errors import MissingWeightsError, UsageError, option
@@ -18,7 +19,6 @@ from audiogen_metrics.options import as_path
 if TYPE_CHECKING:
     import torch
 
-Heads = Literal["original", "as_published"]
 
 PARTS = ("unet", "vae", "text_encoder", "vocoder", "tokenizer", "scheduler")
 

@@ -8,48 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from audiogen_metrics import distributed
+from audiogen_metrics.audioldm.finetune_settings import FineTuneSettings
 from audiogen_metrics.backbones.weights import parse_weights
 from audiogen_metrics.cli.common import Subparsers, add_processes_option, check_processes, say_warning, write_result
+from audiogen_metrics.cli.flags import described, dest_of, flag_of
+from audiogen_metrics.declaring import options_of_fields
 from audiogen_metrics.errors import CheckFailedError, UsageError
 from audiogen_metrics.writing import json_text
 
-FLAGS: tuple[tuple[str, type, str, str], ...] = (
-    ("model", str, "MODEL", "checkpoint to start from: a folder, AudioLDM's own .ckpt, a hub name or tiny-random"),
-    ("data", str, "DATA", "training clips: a folder, a .csv, .jsonl or .json table, or esc50=FOLDER"),
-    ("output", str, "OUT", "new folder for everything the run writes"),
-    ("evaluation", str, "DATA", "evaluation clips, named like --data"),
-    ("split", str, "RULE", "take the evaluation clips out of --data: paper, paper:400, fold:5 or list:FILE"),
-    ("validation", float, "SHARE", "choose the best checkpoint on this share of the training clips"),
-    ("template", str, "TEXT", "prompt for class labels: label, sentence, or text with {label}"),
-    ("seconds", float, "S", "what the denoiser sees of a clip"),
-    ("steps", int, "N", "optimiser steps"),
-    ("batch_size", int, "N", "clips per process and pass"),
-    ("accumulation", int, "N", "passes per step"),
-    ("learning_rate", float, "R", "of AdamW"),
-    ("warmup", int, "N", "steps of linear warm-up"),
-    ("weight_decay", float, "W", "of AdamW"),
-    ("clip_norm", float, "N", "largest norm of the gradient"),
-    ("ema", float, "D", "decay of the averaged weights"),
-    ("condition_dropout", float, "P", "share of draws without condition"),
-    ("min_snr", float, "G", "weight the loss by min(SNR, G) / SNR"),
-    ("lora", int, "RANK", "train low-rank adapters instead of all weights"),
-    ("clap", str, "DIR", "full CLAP, for --condition audio"),
-    ("eval_every", int, "N", "steps between evaluations; the first is before the training"),
-    ("eval_clips", int, "N", "evaluation clips, at most: drawn at random from all classes"),
-    ("eval_seconds", float, "S", "length of what is generated (default: of the reference)"),
-    ("sampling_steps", int, "N", "DDIM steps of evaluation clips"),
-    ("guidance", float, "W", "of evaluation clips"),
-    ("eta", float, "E", "of evaluation clips"),
-    ("candidates", int, "N", "evaluation clips are the best of so many, to CLAP's ear"),
-    ("eval_batch_size", int, "N", "candidates at a time, at most, where evaluation clips are made"),
-    ("protocol", str, "NAME", "of the scores"),
-    ("monitor", str, "SCORE", "score that chooses the best checkpoint, such as fd_panns (default: the protocol's FD)"),
-    ("patience", int, "N", "stop after so many evaluations without improvement"),
-    ("save_every", int, "N", "steps between states to resume from"),
-    ("seed", int, "N", "0 or more"),
-    ("device", str, "NAME", "auto, cpu, cuda, cuda:1, …"),
-)
-"""Every setting that takes a value: name in the configuration, type, placeholder, meaning."""
+SETTINGS = options_of_fields(FineTuneSettings)
+_KINDS: dict[str, type] = {"int": int, "float": float}
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -63,28 +31,9 @@ def add_parser(subparsers: Subparsers) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("config", nargs="?", metavar="CONFIG", help="YAML file of settings, named like the flags")
-    for name, kind, placeholder, meaning in FLAGS:
-        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=placeholder, help=meaning)
-    parser.add_argument("--condition", choices=["text", "audio"], help="what the denoiser is told (default: text)")
-    parser.add_argument(
-        "--from-scratch", action="store_true", help="start from random weights of the same architecture"
-    )
-    parser.add_argument("--precision", choices=["no", "fp16", "bf16"], help="of the denoiser's passes (default: no)")
-    parser.add_argument("--heads", choices=["original", "as_published"], help="as in agm generate")
-    parser.add_argument(
-        "--tracker",
-        action="append",
-        default=[],
-        metavar="LIST",
-        help="comma-separated, what is told every step and score: tensorboard, wandb, another tracker of accelerate, "
-        "or none (default: tensorboard; repeatable)",
-    )
-    parser.add_argument("--gradient-checkpointing", action="store_true", help="a third more time, less memory")
-    parser.add_argument(
-        "--strict",
-        action="store_true",
-        help="stop at an evaluation that fails, and at clips whose audio is missing, which are left out otherwise",
-    )
+    for name, option in SETTINGS.items():
+        kind = _KINDS.get(option.type.partition(" ")[0])
+        parser.add_argument(flag_of(name, option), **{**described(option, kind), "default": None})
     parser.add_argument("--resume", action="store_true", help="go on where the run in the output folder stopped")
     parser.add_argument(
         "--weights",
@@ -128,16 +77,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    names = [name for name, *_ in FLAGS] + ["condition", "precision", "heads"]
-    settings = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-    if arguments.from_scratch:
-        settings["pretrained"] = False
-    if arguments.gradient_checkpointing:
-        settings["gradient_checkpointing"] = True
-    if arguments.tracker:
-        settings["tracker"] = ",".join(arguments.tracker)
-    if arguments.strict:
-        settings["strict"] = True
+    settings: dict[str, Any] = {}
+    for name, option in SETTINGS.items():
+        value = getattr(arguments, dest_of(name, option))
+        if value is not None:
+            settings[name] = ",".join(value) if option.repeated else not option.default if value is True else value
     if arguments.config is None and not {"data", "output"} <= settings.keys():
         raise UsageError("give a CONFIG, or at least --data and --output", where="agm finetune")
     if arguments.config is not None and not Path(arguments.config).is_file():

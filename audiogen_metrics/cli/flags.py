@@ -46,7 +46,8 @@ def add_flags(parser: argparse.ArgumentParser, family: Any, *names: str) -> None
     for name, option in options_of(family).items():
         flag = flag_of(name, option)
         if flag and (not names or name in names):
-            parser.add_argument(flag, **_described(option))
+            whole = None if option.least is None else at_least(int(option.least))
+            parser.add_argument(flag, **described(option, whole))
 
 
 def add_protocol_option(parser: argparse.ArgumentParser) -> None:
@@ -82,7 +83,7 @@ def arguments_of(arguments: argparse.Namespace, family: Any) -> dict[str, Any]:
     """Return the options of a family that a command line gives, as keyword arguments."""
     given: dict[str, Any] = {}
     for name, option in options_of(family).items():
-        place = (flag_of(name, option) or name).lstrip("-").replace("-", "_")
+        place = dest_of(name, option)
         if name == "progress":
             given[name] = sys.stderr.isatty()
         elif hasattr(arguments, place):
@@ -109,19 +110,23 @@ def help_of(option: Option) -> str:
 
     Examples
     --------
-    >>> help_of(Option(16, "Clips per forward pass, at most."))
-    'clips per forward pass, at most (default: %(default)s)'
+    >>> help_of(Option(16, "Clips per ``forward`` pass, at most."))
+    'clips per forward pass, at most (default: 16)'
     """
-    text = (option.help or (option.meaning[:1].lower() + option.meaning[1:]).rstrip(".")).replace("%", "%%")
-    if option.repeated:
-        return f"{text} (repeatable)"
-    if option.unset:
-        return f"{text} (default: {option.unset})"
-    return text if option.default is None or isinstance(option.default, bool) else f"{text} (default: %(default)s)"
+    plain = option.meaning.replace("`", "").rstrip(".")
+    text = (option.help or plain[:1].lower() + plain[1:]).replace("%", "%%")
+    default = option.unset or ("" if isinstance(option.default, (bool, tuple)) else option.default)
+    notes = [f"default: {default}"] * (default not in ("", None)) + ["repeatable"] * option.repeated
+    return f"{text} ({'; '.join(notes)})" if notes else text
 
 
-def _described(option: Option) -> dict[str, Any]:
-    """Return the arguments of ``add_argument``."""
+def dest_of(name: str, option: Option) -> str:
+    """Return where argparse puts the value of an option."""
+    return (flag_of(name, option) or name).lstrip("-").replace("-", "_")
+
+
+def described(option: Option, kind: Callable[[str], Any] | None = None) -> dict[str, Any]:
+    """Return the arguments of ``add_argument`` for an option, whose text ``kind`` reads."""
     given: dict[str, Any] = {"help": help_of(option)}
     if isinstance(option.default, bool):
         return {**given, "action": "store_true"}
@@ -129,8 +134,8 @@ def _described(option: Option) -> dict[str, Any]:
         given |= {"action": "append", "default": []}
     else:
         given["default"] = option.default
-    if option.least is not None:
-        given["type"] = at_least(option.least)
+    if kind is not None:
+        given["type"] = kind
     if option.choices:
         return {**given, "choices": [*option.choices]}
     return {**given, "metavar": option.metavar}
