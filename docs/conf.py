@@ -51,7 +51,7 @@ smartquotes_action = "De"  # dashes and ellipses; quotes are often those of a sh
 nitpicky = True
 # Types in signatures that have no entry of their own.
 nitpick_ignore = [
-    ("py:class", "audiogen_metrics.embedding.reference.GivenFeatures"),
+    ("py:class", "audiogen_metrics.embedding.given.GivenFeatures"),
     ("py:class", "audiogen_metrics.metrics.definition.T"),
     ("py:class", "audiogen_metrics.embedding.sides.FolderSide"),
     ("py:class", "audiogen_metrics.embedding.sides.StatisticsSide"),
