@@ -129,6 +129,7 @@ LAYERS = [
     {"backbones"},
     {"metrics"},
     {"results", "protocols", "prompts"},
+    {"shared_options"},
     {"run_options"},
     {"embedding", "schema"},
     {"evaluation"},

@@ -20,7 +20,7 @@ FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 COMMAND = re.compile(r"\b(agm|pip|pip3|python|ffmpeg|git|torchrun|accelerate)\b")
 """What a flag may follow: the name of the command that it is for."""
 
-OWN = {"errors.py", "run_options.py"}
+OWN = {"errors.py", "run_options.py", "finetune_settings.py"}
 """Where flags are made of arguments, or declared with them."""
 
 READS_FLAGS = {"parse_weights"}

@@ -104,7 +104,7 @@ class FineTuneSettings:
         None,
         "Full CLAP, for the condition audio; None takes the one known to fit.",
         "DIR",
-        help="full CLAP, for --condition audio (default: what is known to fit)",
+        help="full CLAP, for the condition audio (default: what is known to fit)",
     )
     eval_every: int = setting(
         1000, "Steps between evaluations, the first of which is before the training.", "N", least=1

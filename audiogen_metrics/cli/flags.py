@@ -12,7 +12,7 @@ from audiogen_metrics.cli.parsing import Known, at_least
 from audiogen_metrics.declaring import Option, options_of
 from audiogen_metrics.metrics import catalogue
 from audiogen_metrics.protocols import PROTOCOLS
-from audiogen_metrics.run_options import Selection
+from audiogen_metrics.run_options import SelectionOptions
 
 _READ: dict[str, Callable[[Any], Any]] = {"weights": parse_weights}
 """How what flags were given becomes an argument, where argparse does not do it."""
@@ -52,7 +52,7 @@ def add_flags(parser: argparse.ArgumentParser, family: Any, *names: str) -> None
 
 def add_protocol_option(parser: argparse.ArgumentParser) -> None:
     """Add ``--protocol``."""
-    default = options_of(Selection)["protocol"].default
+    default = options_of(SelectionOptions)["protocol"].default
     parser.add_argument(
         "--protocol", default=default, metavar="NAME", help=f"{', '.join(PROTOCOLS)} (default: %(default)s)"
     )
