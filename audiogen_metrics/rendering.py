@@ -62,7 +62,7 @@ class Renderable:
 
 @dataclass(frozen=True)
 class Facts(Renderable):
-    """What a command finds out that has no class of its own: as plain data, and as text for people."""
+    """What a command has found, as plain data and as text for people, where it has no class of its own."""
 
     data: Any
     text: str

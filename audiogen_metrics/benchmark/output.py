@@ -172,7 +172,7 @@ def _html_table(records: Sequence[Mapping[str, Any]]) -> str:
     header = [*records[0]]
     rows = [[escape(_cell(name, record[name])) for name in header] for record in records]
     kinds = ["" if name in WORDS else "number" for name in header[1:]]
-    return table("Ours beside the paper's", header, rows, kinds)
+    return table("Our scores beside the paper's", header, rows, kinds)
 
 
 def _picture(files: Sequence[Path], caption: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from audiogen_metrics.copies.tables import NAMES, headline, notes, pairs_of
 from audiogen_metrics.report import drawings
-from audiogen_metrics.report.document import document, listed, table
+from audiogen_metrics.report.document import document, filter_box, listed, table
 from audiogen_metrics.report.html import AUDIO_BYTES, PLAYED_SECONDS, media_of, provenance_of, size_of
 from audiogen_metrics.report.media import Album
 
@@ -96,9 +96,7 @@ def _distributions(found: Copies) -> str:
 
 _FILTER = (
     f"<p>Players hold MP3 copies for listening: mono, {PLAYED_SECONDS} s. A training clip is heard from where the "
-    "generated clip begins in it.</p>"
-    '<div class="filter"><label for="filter">Filter clips by name</label>'
-    '<input id="filter" type="search" autocomplete="off"><output id="count" for="filter"></output></div>'
+    f"generated clip begins in it.</p>{filter_box('name')}"
 )
 
 

@@ -137,9 +137,9 @@ class Comparison(Renderable):
         return written(records_to_markdown(self.rows()), path)
 
     def to_html(self, path: str | Path | None = None, systems: Systems | None = None) -> str:
-        """Return a page of the comparison; with what stands behind it also the prompts where it differs most, to hear.
+        """Return the verdicts as a page, and write it to ``path`` if one is given.
 
-        ``systems`` is what `compare` gives to ``observe``.
+        Players of the clips that differ most need ``systems``, which `compare` gives to ``observe``.
         """
         from audiogen_metrics.report.versus import comparison_page
 

@@ -87,6 +87,14 @@ def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], ki
     )
 
 
+def filter_box(words: str) -> str:
+    """Return the field that filters the clips of a page, by ``words`` such as their names."""
+    return (
+        f'<div class="filter"><label for="filter">Filter clips by {words}</label>'
+        '<input id="filter" type="search" autocomplete="off"><output id="count" for="filter"></output></div>'
+    )
+
+
 def _warnings(notes: Sequence[str]) -> str:
     heading = '<h2 id="warnings">Read this first</h2>'
     return f'<section class="warn" aria-labelledby="warnings">{heading}{listed(notes)}</section>'

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from audiogen_metrics.report import drawings
-from audiogen_metrics.report.document import Section, document, listed, table
+from audiogen_metrics.report.document import Section, document, filter_box, listed, table
 from audiogen_metrics.report.reading import in_sentence, interval_of, reading, title_of, value_of
 from audiogen_metrics.results import InputSummary, ScoreReport, n_ref_of
 from audiogen_metrics.writing import written
@@ -300,9 +300,7 @@ def clip_filter(album: Album) -> str:
     )
     return (
         f"<p>Players hold MP3 copies for listening: mono, the first {PLAYED_SECONDS} s. Scores are of the files."
-        f"{left_out}</p>"
-        '<div class="filter"><label for="filter">Filter clips by name, prompt or class</label>'
-        '<input id="filter" type="search" autocomplete="off"><output id="count" for="filter"></output></div>'
+        f"{left_out}</p>" + filter_box("name, prompt or class")
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from audiogen_metrics.citations import citations
 from audiogen_metrics.metrics import METRICS
 from audiogen_metrics.report import drawings
-from audiogen_metrics.report.document import document, listed, table
+from audiogen_metrics.report.document import document, filter_box, listed, table
 from audiogen_metrics.report.html import AUDIO_BYTES, PLAYED_SECONDS, media_of, provenance_of, quoted, size_of
 from audiogen_metrics.report.reading import chances
 
@@ -24,7 +24,10 @@ _NO_PROMPTS = (
     "names in all sets.</p>"
 )
 
-_NO_CLIPS = "<p>No clips: this page was made of a comparison alone.</p>"
+_NO_CLIPS = (
+    "<p>This page was made of a comparison alone. <code>agm compare A B REF --html FILE</code> writes one with players "
+    "of the clips that differ most.</p>"
+)
 
 
 def comparison_page(found: Comparison, systems: Systems | None) -> str:
@@ -93,11 +96,7 @@ def _prompts(systems: Systems) -> str:
             text += f'<h3>{name} is ahead by {escape(kind.symbol)}{against}</h3><ol class="clips">{cards}</ol>'
     if not text:
         return ""
-    return (
-        f"<p>Players hold MP3 copies: mono, the first {PLAYED_SECONDS} s.</p>"
-        '<div class="filter"><label for="filter">Filter clips by name or prompt</label>'
-        '<input id="filter" type="search" autocomplete="off"><output id="count" for="filter"></output></div>' + text
-    )
+    return f"<p>Players hold MP3 copies: mono, the first {PLAYED_SECONDS} s.</p>" + filter_box("name or prompt") + text
 
 
 def _card(prompt: Prompt, symbol: str, rank: int, album: Album) -> str:

@@ -25,6 +25,7 @@ from audiogen_metrics.cli.main import main
 from audiogen_metrics.errors import DataError, UsageError
 from tests.benchmark.test_benchmark import CLASSES, TRAINING, settings
 from tests.datasets import miniatures
+from tests.report.test_html import outline
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +96,9 @@ def test_all_rows_have_all_columns_in_every_format(roots: dict[str, str], tmp_pa
         assert [row[kl] for row in body][-1] == "11 to 13"
         assert "IS ±" not in header
         assert "FD 95 %" not in header
+    page = outline(tmp_path / "index.html")
+    assert len(page.all("caption")) == len(page.all("table")) == 1
+    assert {str(each["href"])[1:] for each in page.all("a")} <= {each.get("id") for _, each in page.elements}
     assert (
         table_of(tmp_path / "table1.md")[1].count("–") == 5
     )  # KL, its interval, its difference; FD as published, and its difference
@@ -269,6 +273,9 @@ def test_evaluations_that_failed_leave_a_gap_in_the_figure(roots: dict[str, str]
     caption = (tmp_path / "figure2.tex").read_text()
     assert "ESC-50" in caption
     assert "12 evaluation clips" in caption
+    page = outline(tmp_path / "index.html")
+    assert [str(each["src"]).partition(";")[0] for each in page.all("img")] == ["data:image/svg+xml"]
+    assert not any("style" in each for _, each in page.elements), "the page's policy refuses them"
 
 
 def latex_rows(path: Path) -> list[list[str]]:
