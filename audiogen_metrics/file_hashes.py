@@ -23,7 +23,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 VERSION = 2
 """Of the file's layout; a memo of another one is not believed. Version 1 did not look at the file system."""
 
-Identity = tuple[int, int, int, int, int]
+FileIdentity = tuple[int, int, int, int, int]
 """Size, modification time, change time (ns), inode and device of a file at one moment."""
 
 Stamp = tuple[int, int, int, int, str]
@@ -83,7 +83,7 @@ def sha256_of(path: Path, *, memo: bool = True) -> str:
     return digest
 
 
-def is_settled(identity: Identity) -> bool:
+def is_settled(identity: FileIdentity) -> bool:
     """Tell whether a file that looks like this changed so long ago that its next change shows in its times."""
     return time.time_ns() - max(identity[1], identity[2]) > RACY_NS
 
@@ -120,7 +120,7 @@ class HashMemo:
         self.seen[key] = entry
         return entry[1]
 
-    def remember(self, path: Path, identity: Identity, digest: str) -> None:
+    def remember(self, path: Path, identity: FileIdentity, digest: str) -> None:
         """Note a hash together with the identity that the file had before it was read."""
         if not is_settled(identity) or identity != _identity(path):
             return
@@ -140,7 +140,7 @@ class HashMemo:
         except OSError as error:
             self.problems.append(cache_trouble(error))
 
-    def _stamp(self, path: Path, identity: Identity | None) -> Stamp | None:
+    def _stamp(self, path: Path, identity: FileIdentity | None) -> Stamp | None:
         if identity is None:
             return None
         size, modified, changed, inode, device = identity
@@ -169,7 +169,7 @@ def memo_folder() -> Path:
     return cache_dir() / "memo"
 
 
-def identity_of(path: Path) -> Identity:
+def identity_of(path: Path) -> FileIdentity:
     """Return what a file looks like without reading it.
 
     Raises
@@ -183,7 +183,7 @@ def identity_of(path: Path) -> Identity:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev
 
 
-def _identity(path: Path) -> Identity | None:
+def _identity(path: Path) -> FileIdentity | None:
     try:
         return identity_of(path)
     except OSError:

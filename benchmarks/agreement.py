@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from audiogen_metrics.agreement.joining import Rows
+from audiogen_metrics.agreement.joining import LevelRows
 from audiogen_metrics.agreement.reading import Key
 from audiogen_metrics.agreement.running import correlation_of, difference_of
 from audiogen_metrics.functional.correlation import COEFFICIENTS, Coefficient, correlation
@@ -79,11 +79,11 @@ def truth(draw: Draw, kind: Coefficient) -> float:
     return float(np.mean([correlation(kind, *draw(rng, 50_000)[::-1][:2]) for _ in range(4)]))
 
 
-def rows(columns: tuple[Column, ...], keys: list[Key] | None = None, name: Any = "system") -> Rows:
+def rows(columns: tuple[Column, ...], keys: list[Key] | None = None, name: Any = "system") -> LevelRows:
     """Return columns as one level of `correlate`."""
     keys = keys or [(f"{number:04}", None) for number in range(len(columns[0]))]
     values = [dict(zip(keys, column.tolist(), strict=True)) for column in columns]
-    return Rows(name, values[0], dict(zip("ab", values[1:], strict=False)), several=name != "system")
+    return LevelRows(name, values[0], dict(zip("ab", values[1:], strict=False)), several=name != "system")
 
 
 def coverage(draw: Draw, n: int, runs: int) -> Iterator[str]:
@@ -118,7 +118,7 @@ class Nested:
         offsets = np.random.default_rng(5).standard_normal((2, systems)) * apart
         self.offsets = offsets[0], 0.5 * offsets[0] + offsets[1]
 
-    def level(self, rng: np.random.Generator, prompts: int, name: str, slopes: tuple[float, float]) -> Rows:
+    def level(self, rng: np.random.Generator, prompts: int, name: str, slopes: tuple[float, float]) -> LevelRows:
         """Return one draw; both metrics follow what people hear, as closely as ``slopes`` say."""
         size = (len(self.offsets[0]), prompts)
         heard = rng.standard_normal(prompts) + rng.standard_normal(size) + self.offsets[0][:, None]
@@ -127,7 +127,7 @@ class Nested:
         keys: list[Key] = [(f"s{one}", f"p{each:05}") for one in range(size[0]) for each in range(prompts)]
         return rows((heard.ravel(), *(metric.ravel() for metric in metrics)), keys, name)
 
-    def value(self, level: Rows, kind: Coefficient) -> float:
+    def value(self, level: LevelRows, kind: Coefficient) -> float:
         """Return a coefficient alone, without its uncertainty."""
         keys = level.keys("a")
         x, y = level.columns("a", keys, higher=True)

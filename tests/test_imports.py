@@ -190,12 +190,13 @@ def test_imports_run_one_way(path: Path) -> None:
 @pytest.mark.parametrize("path", [path for path in PACKAGE.rglob("*.py") if "= moved(" in path.read_text("utf-8")])
 def test_former_places_say_where_their_names_are(path: Path) -> None:
     former = ".".join(["audiogen_metrics", *path.relative_to(PACKAGE).with_suffix("").parts])
-    _, home, names = re.search(r"moved\(__name__, (['\"])(.+?)\1(.*)\)", path.read_text(encoding="utf-8")).groups()
-    now = importlib.import_module(home)
-    name = "Evidence" if names else next(name for name, value in vars(now).items() if inspect.isclass(value))
-    with pytest.warns(DeprecationWarning, match=f"{re.escape(former)}.{name} is now {re.escape(home)}"):
-        found = getattr(importlib.import_module(former), name)
-    assert found is getattr(now, "Evaluation" if names else name)
+    found = re.search(r"moved\(\s*__name__, \"(.+?)\"(?:, (\{.+?\}))?", path.read_text(encoding="utf-8"))
+    assert found is not None
+    now = importlib.import_module(found[1])
+    classes = {name: name for name, value in vars(now).items() if inspect.isclass(value)}
+    name, called = next(iter((ast.literal_eval(found[2]) if found[2] else classes).items()))
+    with pytest.warns(DeprecationWarning, match=f"{re.escape(former)}.{name} is now {re.escape(found[1])}.{called};"):
+        assert getattr(importlib.import_module(former), name) is getattr(now, called)
     with pytest.raises(AttributeError):
         _ = importlib.import_module(former).there_is_no_such_name
 

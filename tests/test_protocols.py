@@ -14,7 +14,7 @@ from audiogen_metrics import FD
 from audiogen_metrics.audio.decoding import Audio
 from audiogen_metrics.audio.preparation import Preprocessing, prepare
 from audiogen_metrics.backbones import BACKBONES
-from audiogen_metrics.backbones.vggish import Float16VGGish, Network, OverlappingVGGish
+from audiogen_metrics.backbones.vggish import Float16VGGish, OverlappingVGGish, VGGishNetwork
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.evaluation import score
 from audiogen_metrics.evaluation.protocol_sweep import variants
@@ -108,11 +108,11 @@ def test_av_benchmark_cuts_after_eight_seconds() -> None:
 
 
 def test_overlapping_examples_are_those_of_each_window_alone() -> None:
-    network = Network(OverlappingVGGish.minimum_samples, OverlappingVGGish.hop_samples)
+    network = VGGishNetwork(OverlappingVGGish.minimum_samples, OverlappingVGGish.hop_samples)
     waveform = torch.randn(1, 36_000, generator=torch.Generator().manual_seed(0))
     examples = network.examples(waveform)
     assert examples.shape == (1, 3, 96, 64)
-    alone = Network()
+    alone = VGGishNetwork()
     for index in range(3):
         window = waveform[:, index * 8000 : index * 8000 + 16_000]
         torch.testing.assert_close(examples[:, index], alone.examples(window)[:, 0], rtol=0, atol=1e-6)

@@ -18,7 +18,7 @@ from audiogen_metrics.functional.correlation import Coefficient, Numbers
 
 
 @dataclass
-class Rows:
+class LevelRows:
     """One level: ratings and every metric's values by system or clip."""
 
     name: Level
@@ -96,17 +96,17 @@ class Joined:
     clip_values: dict[str, dict[Key, float]]
     alone: dict[str, tuple[str, ...]]
 
-    def levels(self, metrics: Sequence[str]) -> list[Rows]:
+    def levels(self, metrics: Sequence[str]) -> list[LevelRows]:
         """Return the levels on which something is in both."""
         found = []
         if any(self.system_values[metric] for metric in metrics) and self.of_systems:
-            found.append(Rows("system", self.of_systems, self.system_values, several=False))
+            found.append(LevelRows("system", self.of_systems, self.system_values, several=False))
         rated = [key for key in self.of_clips if any(key in self.clip_values[metric] for metric in metrics)]
         if rated:
             several = len({key[0] for key in rated}) > 1
-            found.append(Rows("clip", self.of_clips, self.clip_values, several))
+            found.append(LevelRows("clip", self.of_clips, self.clip_values, several))
             if several:
-                found.append(Rows("clip_within_system", self.of_clips, self.clip_values, several))
+                found.append(LevelRows("clip_within_system", self.of_clips, self.clip_values, several))
         return found
 
     def warnings(self) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from audiogen_metrics.agreement.joining import Rows, join
+from audiogen_metrics.agreement.joining import LevelRows, join
 from audiogen_metrics.agreement.reading import directions, read_ratings, read_scores
 from audiogen_metrics.agreement.result import Agreement, AgreementDifference, Correlation
 from audiogen_metrics.errors import InsufficientDataError, UsageError
@@ -132,7 +132,7 @@ def _sources(scores: Sources) -> list[tuple[str | None, str | Path]]:
     return [(None, path) for path in scores]
 
 
-def correlation_of(level: Rows, metric: str, kind: Coefficient, higher: bool, seed: int) -> Correlation:
+def correlation_of(level: LevelRows, metric: str, kind: Coefficient, higher: bool, seed: int) -> Correlation:
     """Return one coefficient of one metric, with what can be said of its uncertainty."""
     keys = level.keys(metric)
     x, y = level.columns(metric, keys, higher)
@@ -161,7 +161,7 @@ def correlation_of(level: Rows, metric: str, kind: Coefficient, higher: bool, se
     return found
 
 
-def _require_units(level: Rows, kind: Coefficient, units: int, *columns: Numbers) -> None:
+def _require_units(level: LevelRows, kind: Coefficient, units: int, *columns: Numbers) -> None:
     """Raise InsufficientDataError where nothing can be said beside the value."""
     least = formulas.FEWEST if level.independent else formulas.FEW
     if units < least:
@@ -172,7 +172,7 @@ def _require_units(level: Rows, kind: Coefficient, units: int, *columns: Numbers
 
 
 def difference_of(
-    level: Rows, kind: Coefficient, a: str, b: str, higher: Mapping[str, bool], seed: int
+    level: LevelRows, kind: Coefficient, a: str, b: str, higher: Mapping[str, bool], seed: int
 ) -> AgreementDifference:
     """Return how much better one metric agrees than another, and whether that could be chance."""
     keys = level.keys(a, b)

@@ -94,7 +94,7 @@ class _Header(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Run:
+class _Frames:
     """Frames of one kind in a row: where each begins and the last one ends.
 
     ``tag`` is where the length header begins, and ``counted`` its count of the frames behind its own, 0 if it has none.
@@ -173,7 +173,7 @@ def _lost(position: int) -> str:
     return f"the file is damaged: no MPEG frame begins at byte {position}"
 
 
-def _run(content: bytes, position: int, header: _Header, marks: dict[int, bytes]) -> _Run:
+def _run(content: bytes, position: int, header: _Header, marks: dict[int, bytes]) -> _Frames:
     """Collect the frames from ``position`` on, to the next length header or to whatever is no such frame."""
     tag = _tag(position, header, marks)
     frames: list[int] = []
@@ -189,10 +189,10 @@ def _run(content: bytes, position: int, header: _Header, marks: dict[int, bytes]
         place = tag + _COUNT[marks[tag]]
         has_count = marks[tag] == b"VBRI" or int.from_bytes(content[tag + 4 : tag + 8], "big") & 1
         counted = int.from_bytes(content[place : place + 4], "big") if has_count else 0
-    return _Run(frames, position, header, tag, counted)
+    return _Frames(frames, position, header, tag, counted)
 
 
-def _split(path: Path, content: bytes, run: _Run) -> list[_Run]:
+def _split(path: Path, content: bytes, run: _Frames) -> list[_Frames]:
     """Part a run where its length header ends it, if a file without one was joined there."""
     first = run.counted + 1
     if run.tag is None or run.counted == 0 or len(run.frames) <= first + 1:
@@ -208,7 +208,7 @@ def _split(path: Path, content: bytes, run: _Run) -> list[_Run]:
 
 
 def _following(
-    path: Path, content: bytes, run: _Run, marks: dict[int, bytes], *, is_cut: bool
+    path: Path, content: bytes, run: _Frames, marks: dict[int, bytes], *, is_cut: bool
 ) -> tuple[int, _Header] | None:
     """Return the first frame of the part behind a run, or None at the end of the file."""
     behind = tags.skip(content, run.end)
@@ -249,7 +249,7 @@ def _next_frame(content: bytes, position: int) -> tuple[int, _Header] | None:
     return None
 
 
-def _check_whole(path: Path, content: bytes, run: _Run) -> None:
+def _check_whole(path: Path, content: bytes, run: _Frames) -> None:
     """Compare a run with the checksums that LAME and ffmpeg leave in the length header: of the sound, and of itself."""
     start = run.frames[0]
     tag = start + 4 + run.header.side_info if run.tag is None else run.tag
@@ -294,7 +294,7 @@ def _checksum(content: bytes) -> int:
     return total
 
 
-def _check_frames(path: Path, content: bytes, run: _Run) -> None:
+def _check_frames(path: Path, content: bytes, run: _Frames) -> None:
     """Check the checksums of layer III frames that have one; where most fail, the encoder did not mean them."""
     start = 0 if run.tag is None else 1
     protected = np.array([frame for frame in run.frames[start:] if not content[frame + 1] & 1], np.int64)

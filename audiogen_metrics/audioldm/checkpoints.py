@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 
 from audiogen_metrics.audioldm.configuration import FineTuneConfig
 from audiogen_metrics.audioldm.dependencies import quiet
-from audiogen_metrics.audioldm.snapshots import ORIGIN, PARTS, Snapshot
+from audiogen_metrics.audioldm.snapshots import ORIGIN, PARTS, LocalCheckpoint
 from audiogen_metrics.audioldm.tiny import MARKER
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.options import as_path
@@ -20,7 +20,7 @@ from audiogen_metrics.writing import encoded, json_text, link, unwritable, write
 
 
 def write_checkpoint(
-    folder: Path, name: str, unet: Any, source: Snapshot, config: FineTuneConfig, report: Mapping[str, Any]
+    folder: Path, name: str, unet: Any, source: LocalCheckpoint, config: FineTuneConfig, report: Mapping[str, Any]
 ) -> None:
     """Write a denoiser as a whole checkpoint, ``folder/name``, or nothing.
 
@@ -75,7 +75,7 @@ def point_at(folder: Path, name: str, target: str) -> None:
             shutil.rmtree(old, ignore_errors=True)
 
 
-def frozen_files(source: Snapshot, clap: str | None) -> dict[str, Path]:
+def frozen_files(source: LocalCheckpoint, clap: str | None) -> dict[str, Path]:
     """Return the files of the networks that do not train, by their place in a checkpoint."""
     folders = {part: source.folder / part for part in (*PARTS, "clap") if part != "unet"}
     if clap is not None and as_path(clap).is_dir():
@@ -86,7 +86,7 @@ def frozen_files(source: Snapshot, clap: str | None) -> dict[str, Path]:
     return {name: file for name, file in found.items() if file.is_file()}
 
 
-def _copy_frozen(source: Snapshot, clap: str | None, target: Path) -> None:
+def _copy_frozen(source: LocalCheckpoint, clap: str | None, target: Path) -> None:
     """Give a checkpoint the networks that do not train, and say where all of them come from."""
     for name, file in frozen_files(source, clap).items():
         link(file, target / name)

@@ -15,7 +15,7 @@ from audiogen_metrics.audio.decoding import DECODER_VERSION, Audio, decode
 from audiogen_metrics.audio.preflight import inspect
 from audiogen_metrics.audio.resampling import RESAMPLING_VERSION, resample
 from audiogen_metrics.audioldm.snapshots import (
-    Snapshot,
+    LocalCheckpoint,
     largest_difference,
     load_part,
     locate_clap,
@@ -46,7 +46,7 @@ TOLERANCE = 1e-5
 class TextTower:
     """Prompts to unit embeddings, by the text tower inside the checkpoint."""
 
-    def __init__(self, snapshot: Snapshot, device: torch.device) -> None:
+    def __init__(self, snapshot: LocalCheckpoint, device: torch.device) -> None:
         from transformers import ClapTextModelWithProjection, RobertaTokenizer
 
         self.network: Any = load_part(ClapTextModelWithProjection, snapshot.folder / "text_encoder").to(device)
@@ -86,7 +86,9 @@ class Clap:
         Not on this machine, or not the one whose text tower the checkpoint carries.
     """
 
-    def __init__(self, clap: str | Path | None, snapshot: Snapshot, text: TextTower, device: torch.device) -> None:
+    def __init__(
+        self, clap: str | Path | None, snapshot: LocalCheckpoint, text: TextTower, device: torch.device
+    ) -> None:
         from transformers import ClapFeatureExtractor, ClapModel
 
         self.folder: Path = locate_clap(clap, snapshot)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from audiogen_metrics.audioldm.finetune_settings import FineTuneSettings
-from audiogen_metrics.audioldm.finetune_settings import Precision as Precision
+from audiogen_metrics.audioldm.finetune_settings import MixedPrecision as MixedPrecision
 from audiogen_metrics.declaring import Option, documented, options_of_fields
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.evaluation.run import computable

@@ -32,7 +32,7 @@ from audiogen_metrics.results import ScoreReport
 from audiogen_metrics.writing import below, link
 
 
-class Evaluation:
+class EvaluationSet:
     """A set of prompts with recordings.
 
     Parameters

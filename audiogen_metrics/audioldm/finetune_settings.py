@@ -12,7 +12,7 @@ from audiogen_metrics.declaring import required, setting
 
 Condition = Literal["text", "audio"]
 Heads = Literal["original", "as_published"]
-Precision = Literal["no", "fp16", "bf16"]
+MixedPrecision = Literal["no", "fp16", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class FineTuneSettings:
     lora: int | None = setting(
         None, "Rank of low-rank adapters to train instead of all weights.", "RANK", least=1, most=1024
     )
-    precision: Precision = setting("no", "Precision of the denoiser's passes.", choices=get_args(Precision))
+    precision: MixedPrecision = setting("no", "Precision of the denoiser's passes.", choices=get_args(MixedPrecision))
     gradient_checkpointing: bool = setting(False, "Trade a third more time for less memory.")
     heads: Heads = setting(
         "original", "As in `AudioLDM.from_pretrained`.", help="as in agm generate", choices=get_args(Heads)

@@ -30,7 +30,7 @@ from audiogen_metrics.audioldm.claiming import (
 from audiogen_metrics.audioldm.configuration import FineTuneConfig
 from audiogen_metrics.audioldm.dependencies import require
 from audiogen_metrics.audioldm.devices import in_first, jointly, make_accelerator
-from audiogen_metrics.audioldm.evaluating import Evaluation, check_scoring
+from audiogen_metrics.audioldm.evaluating import EvaluationSet, check_scoring
 from audiogen_metrics.audioldm.generation import AudioLDM
 from audiogen_metrics.audioldm.latents import TrainingClips
 from audiogen_metrics.audioldm.material import Material, load_model, open_material, trainable
@@ -138,10 +138,10 @@ class FineTune:
                 check_scoring(self.config, self._weights)
             make_folder(self.folder)
             model = load_model(self.config, accelerator.device)
-        return _Run(self, accelerator, model, material, progress).fit(resume)
+        return _FineTuningRun(self, accelerator, model, material, progress).fit(resume)
 
 
-class _Run:
+class _FineTuningRun:
     """A run on one of its processes."""
 
     def __init__(self, owner: FineTune, accelerator: Any, model: AudioLDM, material: Material, progress: bool) -> None:
@@ -171,8 +171,8 @@ class _Run:
         self.history = History(self.folder, *config.monitored())
         self.step = 0
 
-    def _evaluation(self, clips: Sequence[Clip], name: str) -> Evaluation | None:
-        return Evaluation(self.config, self.folder, clips, self._weights, name) if clips else None
+    def _evaluation(self, clips: Sequence[Clip], name: str) -> EvaluationSet | None:
+        return EvaluationSet(self.config, self.folder, clips, self._weights, name) if clips else None
 
     @property
     def _main(self) -> bool:
@@ -201,7 +201,7 @@ class _Run:
         for evaluation in evaluations:
             evaluation.lay_out()
 
-    def _bytes_needed(self, evaluations: Sequence[Evaluation]) -> int:
+    def _bytes_needed(self, evaluations: Sequence[EvaluationSet]) -> int:
         """Return what the run adds to the disk at most: each file is whole before the one that it replaces goes."""
         state, checkpoint = 16 * _count(self.trained.values()), 4 * _count(self.unet.parameters())
         checkpoint += bytes_of_copies(frozen_files(self.model.snapshot, self.config.clap).values(), self.folder)

@@ -16,7 +16,7 @@ from audiogen_metrics.audioldm.dependencies import quiet, require
 from audiogen_metrics.audioldm.finetune_settings import Heads
 from audiogen_metrics.audioldm.sampling import Sampling, remarks, time_steps
 from audiogen_metrics.audioldm.snapshots import (
-    Snapshot,
+    LocalCheckpoint,
     load_part,
     load_unet,
     locate,
@@ -46,7 +46,7 @@ class AudioLDM:
 
     def __init__(
         self,
-        snapshot: Snapshot,
+        snapshot: LocalCheckpoint,
         device: torch.device,
         dtype: str,
         heads: Heads,

@@ -40,7 +40,7 @@ _FILES = ("*.json", "*.txt", "*.safetensors", "*.bin")
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class LocalCheckpoint:
     """A checkpoint on this machine: its name as given, and its folder."""
 
     name: str
@@ -92,7 +92,7 @@ class Snapshot:
         return {file.relative_to(self.folder).as_posix(): sha256_of(file) for file in files}
 
 
-def locate(model: str | Path) -> Snapshot:
+def locate(model: str | Path) -> LocalCheckpoint:
     """Find a checkpoint: a folder, ``tiny-random``, or a name on the hub, downloaded once if that is allowed.
 
     A file is taken as a checkpoint of AudioLDM's own code, and converted once.
@@ -104,7 +104,7 @@ def locate(model: str | Path) -> Snapshot:
     """
     if str(model) == TINY:
         require()
-        return Snapshot(TINY, tiny_folder())
+        return LocalCheckpoint(TINY, tiny_folder())
     folder = as_path(model)
     if folder.is_dir():
         missing = [part for part in PARTS if not (folder / part).is_dir()]
@@ -114,18 +114,18 @@ def locate(model: str | Path) -> Snapshot:
                 where=folder,
                 fix=f"Pass a folder with {', '.join(PARTS)}, as in cvssp/audioldm-s-full-v2",
             )
-        return Snapshot(str(model), folder)
+        return LocalCheckpoint(str(model), folder)
     if folder.is_file():
         from audiogen_metrics.audioldm.original import converted
 
-        return Snapshot(str(model), converted(folder))
+        return LocalCheckpoint(str(model), converted(folder))
     if folder.suffix in (".ckpt", ".safetensors"):
         raise MissingWeightsError("there is no such checkpoint", where=folder)
     require()
-    return Snapshot(str(model), _from_hub(str(model)))
+    return LocalCheckpoint(str(model), _from_hub(str(model)))
 
 
-def locate_clap(clap: str | Path | None, snapshot: Snapshot) -> Path:
+def locate_clap(clap: str | Path | None, snapshot: LocalCheckpoint) -> Path:
     """Find the full CLAP of a checkpoint: the one given, the checkpoint's own ``clap``, or the one known to fit.
 
     Raises

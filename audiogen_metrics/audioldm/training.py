@@ -39,7 +39,7 @@ class Draws:
             self._epoch, self._order = epoch, order.permutation(len(self._clips))
         return int(self._order[place]), np.random.default_rng(np.random.SeedSequence([self._seed, 1, position]))
 
-    def batch(self, first: int, size: int, unconditional: torch.Tensor, dropout: float, scaling: float) -> Batch:
+    def batch(self, first: int, size: int, unconditional: torch.Tensor, dropout: float, scaling: float) -> LatentBatch:
         """Return the batch of ``size`` positions from ``first`` on, on the CPU."""
         latents, noises, times, labels = [], [], [], []
         for position in range(first, first + size):
@@ -51,7 +51,7 @@ class Draws:
             noises.append(_normal(rng, mean.shape))
             times.append(int(rng.integers(1000)))
             labels.append(unconditional if rng.random() < dropout else example.condition)
-        return Batch(
+        return LatentBatch(
             torch.stack(latents),
             torch.stack(noises),
             torch.tensor(times, dtype=torch.int64, device="cpu"),
@@ -59,7 +59,7 @@ class Draws:
         )
 
 
-class Batch:
+class LatentBatch:
     """Latents, the noise to add, diffusion times and conditions of some draws."""
 
     def __init__(self, latents: torch.Tensor, noise: torch.Tensor, times: torch.Tensor, labels: torch.Tensor) -> None:
@@ -68,15 +68,15 @@ class Batch:
         self.times = times
         self.labels = labels
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> LatentBatch:
         """Return the batch on a device; from pinned memory and without waiting where that is a GPU."""
         tensors = (self.latents, self.noise, self.times, self.labels)
         if device.type == "cuda":
-            return Batch(*(tensor.pin_memory().to(device, non_blocking=True) for tensor in tensors))
-        return Batch(*(tensor.to(device) for tensor in tensors))
+            return LatentBatch(*(tensor.pin_memory().to(device, non_blocking=True) for tensor in tensors))
+        return LatentBatch(*(tensor.to(device) for tensor in tensors))
 
 
-def diffusion_loss(unet: Any, scheduler: Any, batch: Batch, min_snr: float | None = None) -> torch.Tensor:
+def diffusion_loss(unet: Any, scheduler: Any, batch: LatentBatch, min_snr: float | None = None) -> torch.Tensor:
     """Return the mean squared error of the predicted noise, in float32.
 
     Parameters

@@ -152,7 +152,7 @@ class AudioboxAesthetics(PretrainedBackbone):
 
     def build(self) -> PretrainedNetwork:
         """Return the network, its weights still on the meta device."""
-        return Network(Head.read(self.config_file))
+        return AestheticsNetwork(Head.read(self.config_file))
 
     def unwrap(self, checkpoint: object, path: Path) -> Mapping[str, object]:
         """Return the network's tensors: without the one for training, the position weights in one piece."""
@@ -168,7 +168,7 @@ class AudioboxAesthetics(PretrainedBackbone):
         return state
 
 
-class Network(PretrainedNetwork):
+class AestheticsNetwork(PretrainedNetwork):
     """Windows of 10 s, WavLM-base, and a rating of each axis by its own mixture of WavLM's layers.
 
     Zeros behind a short window are not computed: of all that follows, only the first layer's norm, which takes its mean

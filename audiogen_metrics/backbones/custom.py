@@ -15,12 +15,12 @@ from audiogen_metrics.backbones.identity import identity_of
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.options import whole
 
-Result = torch.Tensor | Mapping[str, torch.Tensor] | Features
+CallableResult = torch.Tensor | Mapping[str, torch.Tensor] | Features
 
 
 def from_callable(
     name: str,
-    function: Callable[[torch.Tensor], Result],
+    function: Callable[[torch.Tensor], CallableResult],
     *,
     sample_rate: int,
     outputs: Output | Collection[Output] = "embeddings",
@@ -90,7 +90,7 @@ class CallableBackbone(Backbone):
     def __init__(
         self,
         name: str,
-        function: Callable[[torch.Tensor], Result],
+        function: Callable[[torch.Tensor], CallableResult],
         sample_rate: int,
         outputs: frozenset[Output],
         minimum_samples: int,
@@ -134,7 +134,7 @@ class CallableBackbone(Backbone):
         return self._labels
 
 
-def _copy(function: Callable[[torch.Tensor], Result], name: str) -> Callable[[torch.Tensor], Result]:
+def _copy(function: Callable[[torch.Tensor], CallableResult], name: str) -> Callable[[torch.Tensor], CallableResult]:
     try:
         return copy.deepcopy(function)
     except Exception as error:  # whatever an object's own copying may raise
@@ -144,7 +144,7 @@ def _copy(function: Callable[[torch.Tensor], Result], name: str) -> Callable[[to
 
 
 class _Adapter(nn.Module):
-    def __init__(self, function: Callable[[torch.Tensor], Result], outputs: frozenset[Output]) -> None:
+    def __init__(self, function: Callable[[torch.Tensor], CallableResult], outputs: frozenset[Output]) -> None:
         super().__init__()
         self.function = function
         self._outputs = outputs

@@ -95,11 +95,11 @@ class LaionCLAP(PretrainedBackbone):
 
     def build(self) -> PretrainedNetwork:
         """Return the network, its weights still on the meta device."""
-        return Network(self.tower, self.fusion, self.repeats, self.hop_samples, self.outputs)
+        return CLAPNetwork(self.tower, self.fusion, self.repeats, self.hop_samples, self.outputs)
 
     def load(self) -> PretrainedNetwork:
         """Return the network with its weights, its attention in the form that takes less time."""
-        network = cast("Network", super().load())
+        network = cast("CLAPNetwork", super().load())
         network.fuse_attention()
         return network
 
@@ -139,7 +139,7 @@ class LaionCLAP(PretrainedBackbone):
         rows = torch.empty(len(tokens), 512, dtype=torch.float32, device="cpu")
         # Texts of one length need no padding, so no text's embedding depends on the others'.
         order = sorted(range(len(tokens)), key=lambda index: len(tokens[index]))
-        network = cast("Network", self.network)
+        network = cast("CLAPNetwork", self.network)
         with torch.inference_mode(), full_precision(self.device, None, self.tf32):
             for _, group in groupby(order, key=lambda index: len(tokens[index])):
                 same = list(group)
@@ -252,7 +252,7 @@ class SoundsFusion(LaionCLAP):
     fusion = True
 
 
-class Network(PretrainedNetwork):
+class CLAPNetwork(PretrainedNetwork):
     """Log-mel front end, then the towers of transformers' ``ClapModel``, ``body``.
 
     Parameters

@@ -80,13 +80,13 @@ class Cnn14(PretrainedBackbone):
     low_hz: ClassVar[float] = 50.0
     high_hz: ClassVar[float]
 
-    def build(self) -> Network:
+    def build(self) -> Cnn14Network:
         """Return the network, its weights still on the meta device."""
-        return Network(self.sample_rate, self.fft, self.hop, self.low_hz, self.high_hz)
+        return Cnn14Network(self.sample_rate, self.fft, self.hop, self.low_hz, self.high_hz)
 
-    def load(self) -> Network:
+    def load(self) -> Cnn14Network:
         """Return the network with its weights, its convolutions in the form that suits the device."""
-        network = cast("Network", super().load())
+        network = cast("Cnn14Network", super().load())
         network.fold_batch_norms()
         if self.plain_cpu:
             network.suit_cpu()
@@ -134,7 +134,7 @@ class Cnn14At32k(Cnn14):
     minimum_samples = (POOLED_FRAMES - 1) * hop
 
 
-class Network(PretrainedNetwork):
+class Cnn14Network(PretrainedNetwork):
     """Log-mel front end, then the layers of panns-inference's ``Cnn14``, long clips in strips along time.
 
     Its ``forward`` is written anew, because it holds all maps of a clip: 70 kB a frame. In strips nothing else changes:

@@ -85,7 +85,7 @@ class PaSST(PretrainedBackbone):
 
     def build(self) -> PretrainedNetwork:
         """Return the network, its weights still on the meta device."""
-        return Network(self.cut)
+        return PaSSTNetwork(self.cut)
 
     def unwrap(self, checkpoint: object, path: Path) -> Mapping[str, object]:
         """Return the network's tensors, without the second classifier."""
@@ -201,7 +201,7 @@ _CUTS: Mapping[Cut, Callable[[torch.Tensor], Iterator[torch.Tensor]]] = {
 """Each yields ``(batch, windows, time)`` of ``(batch, time)``, once for each length of windows."""
 
 
-class Network(PretrainedNetwork):
+class PaSSTNetwork(PretrainedNetwork):
     """Windows, a log-mel spectrogram of each, and the transformer, ``body``.
 
     Parameters
@@ -214,7 +214,7 @@ class Network(PretrainedNetwork):
         with torch.device("meta"):  # 86 million random numbers would be drawn for nothing
             super().__init__(Body())
         self.cut = cut
-        self.log_mel = LogMel()
+        self.log_mel = KaldiLogMel()
 
     def forward(self, waveforms: torch.Tensor) -> Features:
         """Return the features of ``(batch, time)``."""
@@ -234,7 +234,7 @@ class Network(PretrainedNetwork):
         return torch.cat([self.body(self.log_mel(part)).float() for part in windows.split(size)])
 
 
-class JointNetwork(Network):
+class JointNetwork(PaSSTNetwork):
     """A network that gives logits and embedding as one row."""
 
     def forward(self, waveforms: torch.Tensor) -> Features:
@@ -242,7 +242,7 @@ class JointNetwork(Network):
         return Features(embeddings=self.windows(waveforms).mean(dim=1).half().float())
 
 
-class SegmentsNetwork(Network):
+class SegmentsNetwork(PaSSTNetwork):
     """A network that gives the logits of each window."""
 
     def forward(self, waveforms: torch.Tensor) -> Features:
@@ -250,7 +250,7 @@ class SegmentsNetwork(Network):
         return Features(windows=self.windows(waveforms)[:, :, :CLASSES])
 
 
-class LogMel(nn.Module):
+class KaldiLogMel(nn.Module):
     """Logarithm of Kaldi's mel power spectrogram of the differences of samples: centred frames, reflected edges.
 
     The window, a Hann window that is 0 at both ends, is shorter than the FFT.

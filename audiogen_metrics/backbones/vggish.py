@@ -43,13 +43,13 @@ class VGGish(PretrainedBackbone):
     hop_samples: ClassVar[int] = EXAMPLE_HOP_SAMPLES
     rounding: ClassVar[torch.dtype] = torch.float32
 
-    def build(self) -> Network:
+    def build(self) -> VGGishNetwork:
         """Return the network, its weights still on the meta device."""
-        return Network(self.minimum_samples, self.hop_samples, self.rounding)
+        return VGGishNetwork(self.minimum_samples, self.hop_samples, self.rounding)
 
-    def load(self) -> Network:
+    def load(self) -> VGGishNetwork:
         """Return the network with its weights, its convolutions in the form that suits the device."""
-        network = cast("Network", super().load())
+        network = cast("VGGishNetwork", super().load())
         if self.plain_cpu:
             network.suit_cpu()
         return network
@@ -79,7 +79,7 @@ class Float16VGGish(VGGish):
     rounding: ClassVar[torch.dtype] = torch.float16
 
 
-class Network(PretrainedNetwork):
+class VGGishNetwork(PretrainedNetwork):
     """Log-mel examples, then torchvggish's ``VGG`` without its last ReLU."""
 
     def __init__(

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from audiogen_metrics.backbones.convolution import fold_batch_norm
-from audiogen_metrics.backbones.panns import CLASSES, POOLS, Cnn14At32k, Network, conv_block
+from audiogen_metrics.backbones.panns import CLASSES, POOLS, Cnn14At32k, Cnn14Network, conv_block
 
 STRIDE, POOLED, LAYERS = 5, 4, 3
 """Of the first layer on samples; and how many of its outputs become one in each of the blocks behind it."""
@@ -38,12 +38,12 @@ class WavegramLogmelCnn14(Cnn14At32k):
     numerics_version = 1
     minimum_samples = SHORTEST
 
-    def build(self) -> Network:
+    def build(self) -> Cnn14Network:
         """Return the network, its weights still on the meta device."""
         return WavegramNetwork(self.sample_rate, self.fft, self.hop, self.low_hz, self.high_hz)
 
 
-class WavegramNetwork(Network):
+class WavegramNetwork(Cnn14Network):
     """CNN14's network, its second block fed by a wavegram too; long clips in strips along time."""
 
     @staticmethod

@@ -60,7 +60,7 @@ class YAMNet(Backbone):
 
     def load(self) -> nn.Module:
         """Return the network with the packaged weights."""
-        network = Network()
+        network = YamnetNetwork()
         network.load_weights(_read_weights(_packaged(WEIGHTS_FILE)))
         network.convolutions.to(memory_format=torch.channels_last)
         if self.plain_cpu:
@@ -84,7 +84,7 @@ class YAMNet(Backbone):
         return PATCH_SAMPLES + (samples - PATCH_SAMPLES) // PATCH_HOP_SAMPLES * PATCH_HOP_SAMPLES
 
 
-class Network(nn.Module):
+class YamnetNetwork(nn.Module):
     """Log-mel patches, a stem and 13 depthwise-separable convolutions (MobileNet v1), a linear classifier.
 
     Batch norm is folded into the convolutions, as in the published export.

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from audiogen_metrics.benchmark.published import METRICS
+from audiogen_metrics.benchmark.published import PAPER_METRICS
 from audiogen_metrics.benchmark.records import WORDS
 from audiogen_metrics.report.labels import labels_of
 from audiogen_metrics.report.latex import Column, Table, breakable, choose, interval, number, places, tex
 
-COLUMNS, PARTS = ("step", "n", *METRICS), ("std", "best", "paper", "difference", "ci95")
+COLUMNS, PARTS = ("step", "n", *PAPER_METRICS), ("std", "best", "paper", "difference", "ci95")
 """What a table may show, and what may stand beside or below its scores."""
 
-DEFAULT: tuple[str, ...] = ("step", *METRICS, "paper")
+DEFAULT: tuple[str, ...] = ("step", *PAPER_METRICS, "paper")
 
 _LEGEND = {
     "best": "After the word best: the best of each score by itself, and its step.",
@@ -32,7 +32,7 @@ def chosen_columns(given: str | Iterable[str]) -> list[str]:
         A name that is not known, or no score: the tables do not have all of the other columns.
     """
     names = choose(given, COLUMNS, PARTS)
-    choose(given, METRICS, (*COLUMNS, *PARTS))
+    choose(given, PAPER_METRICS, (*COLUMNS, *PARTS))
     return names
 
 
@@ -48,7 +48,7 @@ def to_latex(
         cells = [_below("{}", record["step (k)"], "g") or "--" for record in records]
         found.append(Column("step", "step (k)", cells, below={"paper": theirs}))
     found.append(Column("n", "$n$", [str(record["n"] or "--") for record in records]))
-    found += [_score(metric, records) for metric in METRICS]
+    found += [_score(metric, records) for metric in PAPER_METRICS]
     used = {name for column in found for name, texts in {**column.beside, **column.below}.items() if any(texts)}
     used |= {column.name for column in found}
     legend = {name: text for name, text in _LEGEND.items() if name in used}

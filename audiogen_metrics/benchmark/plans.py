@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from audiogen_metrics.audioldm.sampling import Sampling
 from audiogen_metrics.benchmark.published import schedule
-from audiogen_metrics.datasets import DATASETS as KNOWN
+from audiogen_metrics.datasets import DATASETS
 from audiogen_metrics.datasets.base import Clip
 from audiogen_metrics.datasets.folder import open_dataset
 from audiogen_metrics.datasets.splits import Split, draw, split_by
@@ -19,7 +19,7 @@ from audiogen_metrics.errors import DataError, UsageError, option, spoken
 from audiogen_metrics.protocols import get_protocol
 
 if TYPE_CHECKING:
-    from audiogen_metrics.audioldm.configuration import FineTuneConfig, Precision
+    from audiogen_metrics.audioldm.configuration import FineTuneConfig, MixedPrecision
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 Kind = Literal["generate", "folder", "finetune", "study"]
@@ -32,7 +32,7 @@ ARTEFACTS: Mapping[Artefact, str] = {
     "figure2": "Figure 2: ESC-50, scores over the steps of the training",
 }
 
-DATASETS: Mapping[Artefact, tuple[str, ...]] = {
+PAPER_DATASETS: Mapping[Artefact, tuple[str, ...]] = {
     "table1": ("esc50", "urbansound8k", "audiocaps", "audioset"),
     "table2": ("esc50", "urbansound8k", "audiocaps"),
     "figure1": ("esc50",),
@@ -122,7 +122,7 @@ class BenchSettings:
     seed: int = 0
     training: Mapping[str, Any] = field(default_factory=dict)
     validation: float | None = None
-    precision: Precision = "no"
+    precision: MixedPrecision = "no"
     gradient_checkpointing: bool = False
     fractions: Sequence[float] = tuple(round(0.1 * step, 1) for step in range(11))
     repeats: int = 5
@@ -133,7 +133,7 @@ class BenchSettings:
         if self.limit is not None and self.limit < 2:
             raise UsageError(f"{self.limit} clips have no distribution", where="limit", fix="Pass 2 or more")
         for name in self.roots:
-            KNOWN.get(name)
+            DATASETS.get(name)
         Sampling(self.steps, self.guidance, self.eta, self.candidates, batch_size=self.batch_size)
         for name in self.training:
             if name in _OWN:
@@ -251,7 +251,7 @@ def make_plan(artefacts: Sequence[Artefact], settings: BenchSettings, systems: M
         A dataset that cannot be read, whose evaluation audio is missing, or without the training clips that are needed.
     """
     others = tuple(name for name in settings.roots if name not in SPLITS)
-    datasets = {artefact: DATASETS[artefact] + others * (artefact in TABLES) for artefact in artefacts}
+    datasets = {artefact: PAPER_DATASETS[artefact] + others * (artefact in TABLES) for artefact in artefacts}
     wanted = dict.fromkeys(name for names in datasets.values() for name in names if name in settings.roots)
     splits = {dataset: _split(dataset, settings) for dataset in wanted}
     warnings: dict[Artefact, tuple[str, ...]] = {}
@@ -259,7 +259,7 @@ def make_plan(artefacts: Sequence[Artefact], settings: BenchSettings, systems: M
     for artefact in artefacts:
         known = [dataset for dataset in datasets[artefact] if dataset in splits]
         if not known:
-            needed = ", ".join(option("roots", {name: "FOLDER"}) for name in DATASETS[artefact])
+            needed = ", ".join(option("roots", {name: "FOLDER"}) for name in PAPER_DATASETS[artefact])
             raise UsageError("has no dataset", where=artefact, fix=f"Give one of {needed}")
         warnings[artefact] = _warnings(artefact, datasets[artefact], splits)
         for dataset in known:

@@ -10,7 +10,7 @@ from typing import Any
 
 from audiogen_metrics.report.labels import PAPER_ORDER
 
-METRICS = PAPER_ORDER
+PAPER_METRICS = PAPER_ORDER
 
 UNKNOWN = (
     "which prompt a class label becomes",
@@ -46,7 +46,7 @@ def published(table: str, dataset: str, condition: str, pretrained: bool | None 
     rows = tables()[{"table1": "table_1", "table2": "table_2"}[table]]["rows"]
     for row in rows:
         if (row["dataset"], row["condition"], row.get("pretrained")) == (dataset, condition, pretrained):
-            return {name: row[name] for name in (*METRICS, "steps_k") if name in row}
+            return {name: row[name] for name in (*PAPER_METRICS, "steps_k") if name in row}
     return {}
 
 

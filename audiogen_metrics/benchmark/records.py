@@ -8,9 +8,9 @@ from typing import Any
 
 from audiogen_metrics.benchmark.costs import papers_best_step
 from audiogen_metrics.benchmark.plans import Artefact, Cell, Plan
-from audiogen_metrics.benchmark.published import METRICS, published
+from audiogen_metrics.benchmark.published import PAPER_METRICS, published
 from audiogen_metrics.benchmark.running import Result
-from audiogen_metrics.datasets import DATASETS as KNOWN
+from audiogen_metrics.datasets import DATASETS
 from audiogen_metrics.protocols import get_protocol
 
 _TITLES = {"esc50": "ESC-50", "urbansound8k": "UrbanSound8K", "audiocaps": "AudioCaps", "audioset": "AudioSet"}
@@ -24,7 +24,7 @@ _PARTS = ("", " ±", " 95 %", " best", " best step (k)", " paper", " difference"
 
 def title_of(dataset: str) -> str:
     """Return what a dataset is called in tables."""
-    return _TITLES.get(dataset) or KNOWN.get(dataset).title
+    return _TITLES.get(dataset) or DATASETS.get(dataset).title
 
 
 def rows(artefact: Artefact, plan: Plan, results: Sequence[Result]) -> list[dict[str, Any]]:
@@ -57,7 +57,7 @@ def _row(artefact: Artefact, plan: Plan, result: Result) -> dict[str, Any]:
     row["n"] = next((score.get("n_gen") for score in result.scores.values()), None)
     recipes = get_protocol(plan.settings.protocol).recipes
     comparable = plan.settings.protocol == "audioldm" and plan.settings.limit is None
-    for metric in METRICS:
+    for metric in PAPER_METRICS:
         name = recipes[metric].score_id if metric in recipes else ""
         own = result.details.get("each_best", {}).get(name, {})
         parts = _parts(result.scores.get(name, {}), own, paper.get(metric), comparable)

@@ -170,7 +170,7 @@ def run(arguments: argparse.Namespace) -> int:
         if several_systems
         else chosen_columns(arguments, LATEX_COLUMNS, LATEX_PARTS)
     )
-    checks = [Check.parse(text, [recipe.score_id for recipe in recipes]) for text in arguments.fail_if]
+    checks = [Bound.parse(text, [recipe.score_id for recipe in recipes]) for text in arguments.fail_if]
     if len(systems) > 1 and isinstance(arguments.extrapolate, Path):
         raise UsageError("a plot of the extrapolation is about one system", fix="Score one folder at a time")
     if len(systems) > 1 and arguments.format not in FORMATS["Ranking"]:
@@ -327,7 +327,7 @@ def _warn(warnings: Sequence[str], problems: Sequence[str], arguments: argparse.
 
 
 @dataclass(frozen=True)
-class Check:
+class Bound:
     """A bound that must not be crossed: ``fad_vggish>5`` fails if the score is above 5, or has no value."""
 
     score_id: str
@@ -335,7 +335,7 @@ class Check:
     bound: float
 
     @classmethod
-    def parse(cls, text: str, score_ids: list[str]) -> Check:
+    def parse(cls, text: str, score_ids: list[str]) -> Bound:
         """Read a check; UsageError if it is malformed or about a score that is not computed."""
         match = _CHECK.fullmatch(text)
         if match is None:

@@ -99,7 +99,7 @@ def extract_each(
 
     A clip that one preprocessing cannot take is a failure for all of them, so that they are about the same clips.
     """
-    run = _Run(folder, groups, options, alteration)
+    run = _ExtractionRun(folder, groups, options, alteration)
     try:
         if options.distributed:
             run.process_together(folder.clips)
@@ -124,7 +124,7 @@ def extract_blocks(
     """
     failures: list[ClipFailure] = []
     for start in range(0, len(folder.clips), clips):
-        run = _Run(replace(folder, clips=folder.clips[start : start + clips]), groups, options, None)
+        run = _ExtractionRun(replace(folder, clips=folder.clips[start : start + clips]), groups, options, None)
         try:
             run.process(run.folder.clips)
         finally:
@@ -163,7 +163,7 @@ def _failed(clip: AudioFile, reason: str, fix: str = "") -> _Loaded:
     return _Loaded(clip, failure=ClipFailure(clip.clip_id, clip.path, reason, fix))
 
 
-class _Run:
+class _ExtractionRun:
     """State of one extraction."""
 
     def __init__(

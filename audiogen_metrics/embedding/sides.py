@@ -311,17 +311,17 @@ class GivenSide:
         return []
 
 
-Side = FolderSide | StatisticsSide | GivenSide
+EmbeddedSide = FolderSide | StatisticsSide | GivenSide
 
 
-def between(first: FolderSide, second: Side) -> list[str]:
+def between(first: FolderSide, second: EmbeddedSide) -> list[str]:
     """Return what to know of two sets together before they are compared."""
     summaries = first.summary(), second.summary()
     found = shared_content(first.name, summaries[0].files, second.name, summaries[1].files)
     return found + _length_gap(first, second, *(summary.seconds / (summary.scored or 1) for summary in summaries))
 
 
-def mixed_forms(first: Side, second: Side) -> list[str]:
+def mixed_forms(first: EmbeddedSide, second: EmbeddedSide) -> list[str]:
     """Return a note if clips pair although their names are written in different Unicode forms."""
     spelt, other = first.written, second.written
     mixed = [clip for clip, name in spelt.items() if other.get(clip, name) != name]
@@ -368,7 +368,7 @@ def shared_content(
     ]
 
 
-def _length_gap(first: FolderSide, second: Side, *seconds: float) -> list[str]:
+def _length_gap(first: FolderSide, second: EmbeddedSide, *seconds: float) -> list[str]:
     """Return a warning if the mean lengths of two sets, ``seconds``, are far apart as far as a backbone hears them."""
     if not all(seconds):
         return []

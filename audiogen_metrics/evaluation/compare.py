@@ -11,11 +11,11 @@ from audiogen_metrics.audio.files import AudioFile, AudioFolder, ClipSet, open_c
 from audiogen_metrics.audio.pairing import pair, read_pairs
 from audiogen_metrics.declaring import takes
 from audiogen_metrics.embedding.extraction import ExtractionOptions
-from audiogen_metrics.embedding.sides import FolderSide, Side, StatisticsSide, between, mixed_forms
+from audiogen_metrics.embedding.sides import EmbeddedSide, FolderSide, StatisticsSide, between, mixed_forms
 from audiogen_metrics.errors import InsufficientDataError, UsageError, spoken
 from audiogen_metrics.evaluation import added, find_networks, tool_versions
 from audiogen_metrics.evaluation.evaluation import backbone_settings
-from audiogen_metrics.evaluation.matching import SIGNIFICANT, Match, abreast, better, matched, unseparated
+from audiogen_metrics.evaluation.matching import SIGNIFICANT, MatchedSystems, abreast, better, matched, unseparated
 from audiogen_metrics.evaluation.run import computable, open_reference
 from audiogen_metrics.file_hashes import hashing_as_asked
 from audiogen_metrics.metrics.measuring.measured import Measured
@@ -37,7 +37,7 @@ FEWEST_PERMUTATIONS = 20
 
 
 @dataclass(frozen=True)
-class Difference:
+class ScoreDifference:
     """One score of two systems.
 
     Attributes
@@ -106,7 +106,7 @@ class Comparison(Renderable):
     a: InputSummary
     b: InputSummary
     ref: InputSummary | None
-    differences: tuple[Difference, ...]
+    differences: tuple[ScoreDifference, ...]
     warnings: tuple[str, ...]
     backbones: Mapping[str, Mapping[str, Any]]
     versions: Mapping[str, str]
@@ -285,7 +285,7 @@ def compare(
         reference = StatisticsSide(opened, protocol, settings)
         reference.require_width(a)
     sides = (a, b) if reference is None else (a, b, reference)
-    couples: list[tuple[FolderSide, Side]] = [(a, b)]
+    couples: list[tuple[FolderSide, EmbeddedSide]] = [(a, b)]
     if reference is not None:
         couples += [(a, reference), (b, reference)]
     warnings = [warning for couple in couples for warning in _together(*couple, recipes, partners)]
@@ -337,7 +337,7 @@ def _check(
 
 
 def _together(
-    first: FolderSide, second: Side, recipes: Sequence[Recipe], prompts: Mapping[str, str] | None
+    first: FolderSide, second: EmbeddedSide, recipes: Sequence[Recipe], prompts: Mapping[str, str] | None
 ) -> list[str]:
     """Return what to know of two of the three sets together."""
     if second.name == "ref" and any(recipe.definition.needs == "pairs" for recipe in recipes):
@@ -346,9 +346,9 @@ def _together(
     return abreast(first, second)
 
 
-def _difference(recipe: Recipe, match: Match, permutations: int, seed: int) -> Difference:
+def _difference(recipe: Recipe, match: MatchedSystems, permutations: int, seed: int) -> ScoreDifference:
     kind, first, (a, b) = recipe.definition, match.rivals[0], match.values()
-    known = Difference(
+    known = ScoreDifference(
         recipe.score_id,
         recipe.metric,
         recipe.backbone,

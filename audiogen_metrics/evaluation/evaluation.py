@@ -20,7 +20,7 @@ from audiogen_metrics.results import UNCOUNTED, Manifest, Score, ScoreReport
 
 if TYPE_CHECKING:
     from audiogen_metrics.backbones.base import Backbone, Output
-    from audiogen_metrics.embedding.sides import FolderSide, Side
+    from audiogen_metrics.embedding.sides import EmbeddedSide, FolderSide
     from audiogen_metrics.metrics.definition import FeatureSource
     from audiogen_metrics.metrics.recipe import Recipe
     from audiogen_metrics.prompts import Captions
@@ -99,7 +99,7 @@ class Evaluation:
     """
 
     gen: FolderSide
-    ref: Side | None
+    ref: EmbeddedSide | None
     recipes: tuple[Recipe, ...]
     backbones: Mapping[str, Backbone]
     protocol: Protocol
@@ -403,7 +403,7 @@ def score_warnings(recipe: Recipe, score: Score) -> list[str]:
     return [f"{score.id}: {text}" for text in recipe.definition.warnings(score)]
 
 
-def _require_usable_partners(gen: Side, ref: Side) -> None:
+def _require_usable_partners(gen: EmbeddedSide, ref: EmbeddedSide) -> None:
     """Raise DataError if a clip was lost and its partner was not; names the lost one, and why."""
     lost = [
         f"{name} {clip!r}: {reason}, so {other.name} {clip!r} has no partner"

@@ -12,7 +12,7 @@ import numpy as np
 
 from audiogen_metrics.audio.pairing import pair
 from audiogen_metrics.embedding.extraction import EmbeddingSet
-from audiogen_metrics.embedding.sides import FolderSide, Side, between, mixed_forms
+from audiogen_metrics.embedding.sides import EmbeddedSide, FolderSide, between, mixed_forms
 from audiogen_metrics.metrics.measuring.chance import rows_apart
 from audiogen_metrics.metrics.measuring.links import Links
 from audiogen_metrics.metrics.measuring.measured import Measured
@@ -34,7 +34,7 @@ SHARED = 0.5
 """Share of the smaller system's clips that the other must have too, for the systems to be compared on those."""
 
 
-def abreast(first: FolderSide, second: Side) -> list[str]:
+def abreast(first: FolderSide, second: EmbeddedSide) -> list[str]:
     """Return what to know of two sets together before they are compared clip by clip."""
     near = pair(first.clip_ids, second.clip_ids).near_misses(first.name, second.name)
     unpaired = [f"clips of {first.name} and {second.name} do not pair: {near}"] * bool(near)
@@ -42,7 +42,7 @@ def abreast(first: FolderSide, second: Side) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Match:
+class MatchedSystems:
     """One score of two systems cut to equal size, once or several times, and what was done for that.
 
     Parameters
@@ -137,11 +137,11 @@ def matched(
     recipe: Recipe,
     a: FolderSide,
     b: FolderSide,
-    ref: Side | None,
+    ref: EmbeddedSide | None,
     prompts: Mapping[str, str] | None,
     seed: int,
     pairing: bool = True,
-) -> Match:
+) -> MatchedSystems:
     """Take the clips that both systems have; where these are few, random parts of the larger system.
 
     Parameters
@@ -189,7 +189,7 @@ def matched(
     rivals = tuple(Rivals(measured(0, first), measured(1, second), paired) for first, second in parts)
     if ref is not None and rivals[0].exact is not None:
         notes.append(f"{recipe.score_id}: {EXACT}: its own sampling is not in the intervals of differences")
-    return Match(recipe, (a.name, b.name), rivals, tuple(notes))
+    return MatchedSystems(recipe, (a.name, b.name), rivals, tuple(notes))
 
 
 def _part(source: EmbeddingSet, size: int, rng: np.random.Generator) -> EmbeddingSet:

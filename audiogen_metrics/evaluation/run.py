@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from audiogen_metrics.embedding.foreign import ForeignStatistics
     from audiogen_metrics.embedding.given import GivenFeatures
     from audiogen_metrics.embedding.reference import ReferenceStatistics
-    from audiogen_metrics.embedding.sides import FolderSide, GivenSide, Side
+    from audiogen_metrics.embedding.sides import EmbeddedSide, FolderSide, GivenSide
     from audiogen_metrics.metrics.recipe import Recipe
 
     Known: TypeAlias = AudioFolder | ReferenceStatistics | ForeignStatistics | GivenSide
@@ -306,7 +306,7 @@ def evaluate(
     if asked.pairing == "id" and ref is not None:
         _require_partners(pair(_found_ids(gen), _found_ids(ref), asked.prompts))
     settings = {name: backbone.settings for name, backbone in backbones.items()}
-    ref_side: Side | None = ref if isinstance(ref, GivenSide) else None
+    ref_side: EmbeddedSide | None = ref if isinstance(ref, GivenSide) else None
     if ref is not None and not isinstance(ref, (AudioFolder, GivenSide)):
         ref.check(recipes, protocol.name, settings)
         ref_side = StatisticsSide(ref, protocol.name, settings)

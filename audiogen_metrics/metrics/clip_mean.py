@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
     from audiogen_metrics.functional.blocks import Places
-    from audiogen_metrics.metrics.measuring.pool import Pool
+    from audiogen_metrics.metrics.measuring.pool import RowPool
     from audiogen_metrics.metrics.measuring.rivals import Rivals
 
 
@@ -67,7 +67,7 @@ class ClipMean(Metric):
         sums = torch.stack([part.sum() for part in numbers.split(counts.tolist())])
         return (sums.sum() - sums) / (counts.sum() - counts)
 
-    def scorer(self, pool: Pool) -> Callable[[Places, Places], float]:
+    def scorer(self, pool: RowPool) -> Callable[[Places, Places], float]:
         """Return the mean of some clips of a pool."""
         numbers = self.column(pool.rows).cpu().numpy()
         return lambda gen, _: float(numbers[gen].mean())

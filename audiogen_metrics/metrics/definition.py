@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from audiogen_metrics.functional.extrapolation import Extrapolation
     from audiogen_metrics.functional.statistics import GaussianStatistics
     from audiogen_metrics.metrics.measuring.measured import Measured
-    from audiogen_metrics.metrics.measuring.pool import Pool
+    from audiogen_metrics.metrics.measuring.pool import RowPool
     from audiogen_metrics.metrics.measuring.rivals import Rivals
 
 Side = Literal["gen", "ref"]
@@ -121,7 +121,7 @@ def _plain(name: str, number: Any) -> float | int:
 
 
 @dataclass(frozen=True)
-class Interval:
+class ScoreInterval:
     """A standard error and an interval, and what they make of the reference.
 
     Parameters
@@ -311,7 +311,7 @@ class Metric(ABC):
         """Tell whether the metric has a `leave_one_out`."""
         return cls.leave_one_out is not Metric.leave_one_out
 
-    def scorer(self, pool: Pool) -> Callable[[Places, Places], float]:
+    def scorer(self, pool: RowPool) -> Callable[[Places, Places], float]:
         """Return the score as a function of which clips of a pool are gen and which are ref.
 
         Permutation tests and intervals that leave out groups of clips ask it many times. A metric that can compute
@@ -323,11 +323,11 @@ class Metric(ABC):
 
         return score
 
-    def rounding(self, pool: Pool) -> float:
+    def rounding(self, pool: RowPool) -> float:
         """Return how far rounding may move what `scorer` gives for parts of a pool."""
         return 1e-9
 
-    def interval(self, measured: Measured) -> Interval:
+    def interval(self, measured: Measured) -> ScoreInterval:
         """Return the 95 % interval: by the jackknife over clips, or else over groups of clips, with Student's t.
 
         Where the reference's clips are not known, only their statistics, it is taken as exact.
@@ -349,9 +349,9 @@ class Metric(ABC):
                 ref = "exact"
         found = interval(measured.measurement.value, measured.spread(sides))
         low, high = max(found.low, self.span[0]), min(found.high, self.span[1])
-        return Interval(found.standard_error, low, high, ref, measured.doubts(sides))
+        return ScoreInterval(found.standard_error, low, high, ref, measured.doubts(sides))
 
-    def difference_interval(self, rivals: Rivals) -> Interval:
+    def difference_interval(self, rivals: Rivals) -> ScoreInterval:
         """Return the interval of the difference between two systems' scores, at the level of ``rivals``.
 
         Where they have the same prompts, each leaves both systems together, which takes its difficulty out. One that
@@ -366,7 +366,7 @@ class Metric(ABC):
             with_ref = "ref" in self.sides and rivals.exact is None
             parts = [a.spread(["gen"]), b.spread(["gen"]), *([a.spread(["ref"], b)] if with_ref else [])]
         found = interval(rivals.difference, *parts, level=rivals.level)
-        return Interval(found.standard_error, found.low, found.high, level=rivals.level)
+        return ScoreInterval(found.standard_error, found.low, found.high, level=rivals.level)
 
     def contest(self, rivals: Rivals) -> Callable[[Places, Places], float]:
         """Return a statistic of the difference between two systems as a function of which of their clips are whose.

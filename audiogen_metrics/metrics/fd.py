@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from audiogen_metrics.citations import Citation
-from audiogen_metrics.metrics.definition import FeatureSource, Interval, Measurement, Metric, Needs, Reported, Side
+from audiogen_metrics.metrics.definition import FeatureSource, Measurement, Metric, Needs, Reported, ScoreInterval, Side
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from audiogen_metrics.functional.downdates import Root
     from audiogen_metrics.functional.extrapolation import Extrapolation
     from audiogen_metrics.functional.statistics import GaussianStatistics
-    from audiogen_metrics.metrics.measuring.pool import Pool
+    from audiogen_metrics.metrics.measuring.pool import RowPool
     from audiogen_metrics.metrics.measuring.rivals import Rivals
 
     _Held: TypeAlias = tuple[weakref.ref[GaussianStatistics], Root]
@@ -79,17 +79,17 @@ class Frechet(Metric):
             return frechet_without_each(gen.blocks(self.output), *statistics, root)
         return frechet_without_each(ref.blocks(self.output), *statistics[::-1], root.turned())
 
-    def scorer(self, pool: Pool) -> Callable[[Places, Places], float]:
+    def scorer(self, pool: RowPool) -> Callable[[Places, Places], float]:
         """Return the distance of parts of a pool that is decomposed once."""
         from audiogen_metrics.functional.pooled import PooledFrechet
 
         return PooledFrechet(pool.rows, pool.counts).value
 
-    def rounding(self, pool: Pool) -> float:
+    def rounding(self, pool: RowPool) -> float:
         """Return a share of the variance: it is what the distance is a small difference of."""
         return 1e-7 * float(pool.rows.var(0).sum())
 
-    def difference_interval(self, rivals: Rivals) -> Interval:
+    def difference_interval(self, rivals: Rivals) -> ScoreInterval:
         """Return the interval of the difference of two systems, by the influence functions of the clips.
 
         Both systems have the same bias, so that these hold where they would be too small for one score.
@@ -99,7 +99,7 @@ class Frechet(Metric):
         _, influences = _two(rivals)
         places = [rivals.pool.places(number) for number in range(2)]
         found = interval(rivals.difference, *rivals.spreads(*influences(*places)), level=rivals.level)
-        return Interval(found.standard_error, found.low, found.high, level=rivals.level)
+        return ScoreInterval(found.standard_error, found.low, found.high, level=rivals.level)
 
     def contest(self, rivals: Rivals) -> Callable[[Places, Places], float]:
         """Return the difference over its standard error, as the influence functions of the clips give it."""

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, ClassVar
 
 from audiogen_metrics.citations import Citation
 from audiogen_metrics.errors import InsufficientDataError
-from audiogen_metrics.metrics.definition import FeatureSource, Interval, Measurement, Metric, Reported, Side, option
+from audiogen_metrics.metrics.definition import (
+    FeatureSource,
+    Measurement,
+    Metric,
+    Reported,
+    ScoreInterval,
+    Side,
+    option,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +28,7 @@ if TYPE_CHECKING:
     from audiogen_metrics.functional.blocks import Places, Read
     from audiogen_metrics.functional.uncertainty import Spread
     from audiogen_metrics.metrics.measuring.measured import Measured
-    from audiogen_metrics.metrics.measuring.pool import Pool
+    from audiogen_metrics.metrics.measuring.pool import RowPool
     from audiogen_metrics.metrics.measuring.rivals import Rivals
 
 FEWEST_LEFT = 10
@@ -78,7 +86,7 @@ class InceptionScore(Metric):
 
         return inception_without_each(_reading(gen), self._parts(gen))
 
-    def scorer(self, pool: Pool) -> Callable[[Places, Places], float]:
+    def scorer(self, pool: RowPool) -> Callable[[Places, Places], float]:
         """Return the score of parts of a set, each clip in its split of the whole set.
 
         Were a part split anew, its score would differ by that too: more than by the clips that have left.
@@ -96,7 +104,7 @@ class InceptionScore(Metric):
 
         return score
 
-    def interval(self, measured: Measured) -> Interval:
+    def interval(self, measured: Measured) -> ScoreInterval:
         """Return the interval of a mean over splits, which share no clip; of one split, by a jackknife within it.
 
         Clips that are tied, as samples of one prompt, are spread over splits: groups of them are left out.
@@ -105,9 +113,9 @@ class InceptionScore(Metric):
 
         value, parts = measured.measurement.value, self._parts_of_error(measured, None)
         found = interval(value, *parts)
-        return Interval(found.standard_error, max(found.low, self.span[0]), found.high)
+        return ScoreInterval(found.standard_error, max(found.low, self.span[0]), found.high)
 
-    def difference_interval(self, rivals: Rivals) -> Interval:
+    def difference_interval(self, rivals: Rivals) -> ScoreInterval:
         """Return the interval of the difference of two systems, over splits of the same clips where they pair."""
         from audiogen_metrics.functional.uncertainty import interval
 
@@ -116,7 +124,7 @@ class InceptionScore(Metric):
         else:
             parts = self._parts_of_error(rivals.a, None) + self._parts_of_error(rivals.b, None)
         found = interval(rivals.difference, *parts, level=rivals.level)
-        return Interval(found.standard_error, found.low, found.high, level=rivals.level)
+        return ScoreInterval(found.standard_error, found.low, found.high, level=rivals.level)
 
     def contest(self, rivals: Rivals) -> Callable[[Places, Places], float]:
         """Return the difference over its standard error over splits."""

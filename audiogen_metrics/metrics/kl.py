@@ -13,11 +13,11 @@ from audiogen_metrics.errors import InsufficientDataError
 from audiogen_metrics.errors import option as option_named
 from audiogen_metrics.metrics.definition import (
     FeatureSource,
-    Interval,
     Measurement,
     Metric,
     Needs,
     Reported,
+    ScoreInterval,
     Side,
     option,
 )
@@ -90,14 +90,14 @@ class ByPairs(Metric):
         ways = [kl_divergence(*sets[way], activation=self.activation, eps=self.eps).per_pair for way in self.ways]
         return torch.stack(ways).sum(0)
 
-    def interval(self, measured: Measured) -> Interval:
+    def interval(self, measured: Measured) -> ScoreInterval:
         """Return the interval of a mean over pairs, by the studentised bootstrap: divergences are skewed."""
         from audiogen_metrics.functional.uncertainty import mean_interval
 
         found = mean_interval(*_by_unit(measured), seed=measured.seed)
-        return Interval(found.standard_error, found.low, found.high, "sampled")
+        return ScoreInterval(found.standard_error, found.low, found.high, "sampled")
 
-    def difference_interval(self, rivals: Rivals) -> Interval:
+    def difference_interval(self, rivals: Rivals) -> ScoreInterval:
         """Return the interval of the mean difference of two systems over prompts; by Student's t where they differ."""
         from audiogen_metrics.functional.uncertainty import Spread, interval, mean_interval
 
@@ -108,7 +108,7 @@ class ByPairs(Metric):
             means = [mean_interval(*_by_unit(system)) for system in (rivals.a, rivals.b)]
             parts = [Spread(each.standard_error, each.freedom) for each in means]
             found = interval(rivals.difference, *parts, level=rivals.level)
-        return Interval(found.standard_error, found.low, found.high, level=rivals.level)
+        return ScoreInterval(found.standard_error, found.low, found.high, level=rivals.level)
 
     def contest(self, rivals: Rivals) -> Callable[[Places, Places], float]:
         """Return the mean difference over its standard error, without computing a divergence again."""
@@ -200,14 +200,14 @@ class Segmented(KLDivergence):
         }
         return Measurement(float(found.mean()), details=details, by_clip=dict(zip(common, means, strict=True)))
 
-    def interval(self, measured: Measured) -> Interval:
+    def interval(self, measured: Measured) -> ScoreInterval:
         """Return the interval of a mean over pairs; InsufficientDataError where clips have different weights in it."""
         details = measured.measurement.details
         if details["fewest_segments"] != details["most_segments"]:
             raise InsufficientDataError("no interval is known where clips differ in their number of segments")
         return super().interval(measured)
 
-    def difference_interval(self, rivals: Rivals) -> Interval:
+    def difference_interval(self, rivals: Rivals) -> ScoreInterval:
         """Return the interval of the difference, as `interval`."""
         for system in (rivals.a, rivals.b):
             self.interval(system)

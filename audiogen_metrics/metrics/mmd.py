@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from audiogen_metrics.citations import Citation
 from audiogen_metrics.errors import InsufficientDataError
-from audiogen_metrics.metrics.definition import FeatureSource, Interval, Measurement, Metric, Side, choice, option
+from audiogen_metrics.metrics.definition import FeatureSource, Measurement, Metric, ScoreInterval, Side, choice, option
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from audiogen_metrics.functional.blocks import Places
     from audiogen_metrics.functional.kernel import Kernel
     from audiogen_metrics.metrics.measuring.measured import Measured
-    from audiogen_metrics.metrics.measuring.pool import Pool
+    from audiogen_metrics.metrics.measuring.pool import RowPool
     from audiogen_metrics.metrics.measuring.rivals import Rivals
 
 BINKOWSKI = Citation(
@@ -125,7 +125,7 @@ class KernelDistance(Discrepancy):
 
         return cubic
 
-    def scorer(self, pool: Pool) -> Callable[[Places, Places], float]:
+    def scorer(self, pool: RowPool) -> Callable[[Places, Places], float]:
         """Return the score of all rows of parts of a pool, whose kernel is computed once."""
         from audiogen_metrics.functional.kernel import cubic, discrepancy
         from audiogen_metrics.functional.pooled import PooledKernel
@@ -136,7 +136,7 @@ class KernelDistance(Discrepancy):
             )
         return PooledKernel(cubic(pool.rows, pool.rows)).value
 
-    def rounding(self, pool: Pool) -> float:
+    def rounding(self, pool: RowPool) -> float:
         """Return a share of the kernel: it is what the distance is a small difference of."""
         return 1e-12 * float((pool.rows.square().mean(1) + 1).pow(3).max())
 
@@ -171,12 +171,12 @@ class KernelAudioDistance(Discrepancy):
 
         return gaussian(ref) if self.bandwidth == "ref" else gaussian(gen, "gen")
 
-    def interval(self, measured: Measured) -> Interval:
+    def interval(self, measured: Measured) -> ScoreInterval:
         """Return the interval; InsufficientDataError for kadtk's bandwidth, with which none has been shown to hold."""
         self._require_known()
         return super().interval(measured)
 
-    def difference_interval(self, rivals: Rivals) -> Interval:
+    def difference_interval(self, rivals: Rivals) -> ScoreInterval:
         """Return the interval of the difference, as `interval`."""
         self._require_known()
         return super().difference_interval(rivals)
@@ -197,7 +197,7 @@ class KernelAudioDistance(Discrepancy):
         """Return the distance with the width that kadtk takes."""
         return {"bandwidth gen": replace(self, bandwidth="gen")}
 
-    def scorer(self, pool: Pool) -> Callable[[Places, Places], float]:
+    def scorer(self, pool: RowPool) -> Callable[[Places, Places], float]:
         """Return the score of parts of a pool, whose distances are computed once; each has a bandwidth of its own."""
         from audiogen_metrics.functional.pooled import PooledGaussian
 
@@ -220,7 +220,7 @@ class WindowedKernelAudioDistance(KernelAudioDistance):
     title = "Kernel audio distance of windows"
     reading = "KAD over windows, pooled over all clips, as FAD is of FD"
 
-    def scorer(self, pool: Pool) -> Callable[[Places, Places], float]:
+    def scorer(self, pool: RowPool) -> Callable[[Places, Places], float]:
         """Return the score of parts of a pool, each computed anew: a clip has several rows."""
         return Metric.scorer(self, pool)
 
@@ -228,10 +228,10 @@ class WindowedKernelAudioDistance(KernelAudioDistance):
         """Return the difference, each part computed anew."""
         return Metric.contest(self, rivals)
 
-    def interval(self, measured: Measured) -> Interval:
+    def interval(self, measured: Measured) -> ScoreInterval:
         """Raise InsufficientDataError: no interval has been shown to hold."""
         raise InsufficientDataError("no interval is known of KAD over windows")
 
-    def difference_interval(self, rivals: Rivals) -> Interval:
+    def difference_interval(self, rivals: Rivals) -> ScoreInterval:
         """Raise InsufficientDataError, as `interval`."""
         raise InsufficientDataError("no interval is known of KAD over windows")

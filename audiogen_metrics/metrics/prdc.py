@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from audiogen_metrics.citations import Citation
 from audiogen_metrics.errors import InsufficientDataError
-from audiogen_metrics.metrics.definition import FeatureSource, Interval, Measurement, Metric, option
+from audiogen_metrics.metrics.definition import FeatureSource, Measurement, Metric, ScoreInterval, option
 from audiogen_metrics.metrics.measuring.measured import GROUPS
 
 if TYPE_CHECKING:
@@ -61,11 +61,11 @@ class Share(Neighbourhoods):
 
     span: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
-    def interval(self, measured: Measured) -> Interval:
+    def interval(self, measured: Measured) -> ScoreInterval:
         """Raise InsufficientDataError: none is known."""
         raise InsufficientDataError(f"no interval of {self.name} that holds is known")
 
-    def difference_interval(self, rivals: Rivals) -> Interval:
+    def difference_interval(self, rivals: Rivals) -> ScoreInterval:
         """Raise InsufficientDataError: none is known."""
         raise InsufficientDataError(f"no interval of {self.name} that holds is known")
 

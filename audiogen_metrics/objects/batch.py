@@ -23,7 +23,7 @@ from audiogen_metrics.functional.validation import as_tensor
 from audiogen_metrics.options import whole
 
 if TYPE_CHECKING:
-    from audiogen_metrics.objects.runner import Found, Runner
+    from audiogen_metrics.objects.runner import ClipFound, Runner
 
 SHORTEST_SECONDS = 0.01
 """Shorter clips are taken for another mistake: (time, channels) instead of (channels, time), or a wrong rate."""
@@ -90,7 +90,7 @@ class Batch:
         self._extremes = Arriving({"found": torch.stack([torch.stack(clip.aminmax()) for clip in self.clips])})
         self._moved: dict[torch.device, list[tuple[list[int], torch.Tensor]]] = {}
         self._prepared: dict[tuple[Preprocessing, torch.device], _Prepared] = {}
-        self._features: dict[tuple[Runner, Preprocessing], list[Found]] = {}
+        self._features: dict[tuple[Runner, Preprocessing], list[ClipFound]] = {}
         self._warned: set[str | Preprocessing] = set()
 
     def __len__(self) -> int:
@@ -110,7 +110,7 @@ class Batch:
         finite = extremes.isfinite().all(dim=1).tolist()
         return tuple(place for place, is_finite in enumerate(finite) if is_finite and place not in self._bad)
 
-    def features(self, runner: Runner, preprocessing: Preprocessing) -> list[Found]:
+    def features(self, runner: Runner, preprocessing: Preprocessing) -> list[ClipFound]:
         """Return the features of each clip, or why it has none; computed once."""
         key = runner, preprocessing
         if key not in self._features:

@@ -31,7 +31,7 @@ REMEMBERED_BYTES = 2**28
 """Bound on these features together; those of the last batch are kept whatever their size."""
 
 
-Found = ClipFeatures | DataError | NumericsError
+ClipFound = ClipFeatures | DataError | NumericsError
 """Features of a clip, or why it has none."""
 
 
@@ -52,9 +52,9 @@ class Runner:
     def __init__(self, backbone: Backbone, batch_size: int | None = None) -> None:
         self.backbone: Backbone = backbone
         self.passes: Passes = Passes(backbone, batch_size)
-        self._remembered: OrderedDict[tuple[bytes, Preprocessing], dict[int, Found]] = OrderedDict()
+        self._remembered: OrderedDict[tuple[bytes, Preprocessing], dict[int, ClipFound]] = OrderedDict()
 
-    def features(self, batch: Batch, preprocessing: Preprocessing) -> dict[int, Found]:
+    def features(self, batch: Batch, preprocessing: Preprocessing) -> dict[int, ClipFound]:
         """Return by its place what was found of each finite clip: the features that its file would give.
 
         Or why there are none: it is too short for the backbone where the protocol does not pad, too long for the
@@ -70,9 +70,9 @@ class Runner:
         self._remembered.move_to_end(key)
         return self._remembered[key]
 
-    def _computed(self, batch: Batch, preprocessing: Preprocessing) -> dict[int, Found]:
+    def _computed(self, batch: Batch, preprocessing: Preprocessing) -> dict[int, ClipFound]:
         device, waveforms = self._prepared(batch, preprocessing)
-        found: dict[int, Found] = {}
+        found: dict[int, ClipFound] = {}
         buckets: dict[int, list[int]] = defaultdict(list)
         for place, waveform in sorted(waveforms.items()):
             if len(waveform) < self.backbone.minimum_samples:

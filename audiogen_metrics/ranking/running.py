@@ -14,7 +14,7 @@ from audiogen_metrics.audio.files import ClipSet, printable
 from audiogen_metrics.declaring import part_of, takes
 from audiogen_metrics.errors import InsufficientDataError, UsageError
 from audiogen_metrics.evaluation import Evaluation, score
-from audiogen_metrics.evaluation.matching import Match, abreast, matched
+from audiogen_metrics.evaluation.matching import MatchedSystems, abreast, matched
 from audiogen_metrics.evaluation.run import check_names
 from audiogen_metrics.options import as_path
 from audiogen_metrics.ranking.result import PairDifference, Ranking
@@ -153,10 +153,10 @@ def rank(reports: Mapping[str, ScoreReport], evaluations: Sequence[Evaluation], 
     differences: list[PairDifference] = []
     groups = {}
     for recipe in first.listed:
-        matches: list[Match | PairDifference] = []
+        matches: list[MatchedSystems | PairDifference] = []
         for a, b in pairs:
             matches.append(_match(recipe, sides[a], sides[b], reports, evaluations, prompts))
-        warnings += [note for match in matches if isinstance(match, Match) for note in match.notes]
+        warnings += [note for match in matches if isinstance(match, MatchedSystems) for note in match.notes]
         found = separate(matches, made, first.asked.seed)
         differences += found
         groups[recipe.score_id] = _groups(recipe, reports, found)
@@ -170,7 +170,7 @@ def _match(
     reports: Mapping[str, ScoreReport],
     evaluations: Sequence[Evaluation],
     prompts: Mapping[str, str],
-) -> Match | PairDifference:
+) -> MatchedSystems | PairDifference:
     """Return two systems cut to equal size, or why they cannot be compared."""
     order = [*reports]
     one, other = (evaluations[order.index(side.name)] for side in (a, b))

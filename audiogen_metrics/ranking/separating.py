@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from audiogen_metrics.errors import InsufficientDataError
-from audiogen_metrics.evaluation.matching import SIGNIFICANT, Bounds, Match, better, unseparated
+from audiogen_metrics.evaluation.matching import SIGNIFICANT, Bounds, MatchedSystems, better, unseparated
 from audiogen_metrics.ranking.result import PairDifference
 
 FEWEST_PERMUTATIONS = 199
@@ -26,7 +26,7 @@ def too_few(permutations: int, pairs: int) -> bool:
     return permutations > 0 and pairs / (1 + permutations) >= SIGNIFICANT
 
 
-def separate(matches: Sequence[Match | PairDifference], permutations: int, seed: int) -> list[PairDifference]:
+def separate(matches: Sequence[MatchedSystems | PairDifference], permutations: int, seed: int) -> list[PairDifference]:
     """Return every pair's difference in one score, with a verdict that is right for all pairs together in 95 %.
 
     By Holm's step-down: a pair is separated if both its p and its interval say so at 0.05 / pairs; then the others are
@@ -47,7 +47,7 @@ def separate(matches: Sequence[Match | PairDifference], permutations: int, seed:
         level, alone = 1 - SIGNIFICANT / left, {}
         for place in sorted(open_):
             match = matches[place]
-            assert isinstance(match, Match)
+            assert isinstance(match, MatchedSystems)
             try:
                 alone[place] = match.bounds(level)
             except InsufficientDataError as reason:
@@ -66,7 +66,7 @@ def separate(matches: Sequence[Match | PairDifference], permutations: int, seed:
     return found
 
 
-def _known(match: Match, permutations: int, seed: int) -> PairDifference:
+def _known(match: MatchedSystems, permutations: int, seed: int) -> PairDifference:
     """Return what is known without an interval; with a verdict where there can be no other."""
     recipe, first, (a, b) = match.recipe, match.rivals[0], match.values()
     found = PairDifference(

@@ -298,7 +298,7 @@ def sanity(
         replace(folder, clips=folder.clips[: given["limit"]]),
         [Measure.of(recipe) for recipe in recipes if recipe.backbone in networks.backbones],
         networks.backbones,
-        Plan(
+        StudyPlan(
             probes=tuple(probes) if probes is not None else (*PAPER_PROBES, CONTROL),
             by_name=probes is not None,
             fractions=_doses(fractions, "fractions"),
@@ -322,7 +322,7 @@ def sanity(
 
 
 @dataclass(frozen=True)
-class Plan:
+class StudyPlan:
     """What a study does; the fields are those of `sanity`. ``by_name``: a probe that cannot run is an error.
 
     ``captions`` are the prompts, joined to the clips.
@@ -359,7 +359,7 @@ def run_study(
     folder: AudioFolder,
     measures: Sequence[Measure],
     backbones: Mapping[str, Backbone],
-    plan: Plan,
+    plan: StudyPlan,
     options: ExtractionOptions,
     *,
     protocol: str,
@@ -367,7 +367,7 @@ def run_study(
     effort: Effort | None = None,
 ) -> Study:
     """Run a study with metrics and backbones of one's own; `sanity` takes them from a protocol."""
-    run = _Run(measures, backbones, plan, options, effort or Effort())
+    run = _StudyRun(measures, backbones, plan, options, effort or Effort())
     clean = run.extract("ref", folder)
     usable = _common(clean, run.recipes)
     whole = replace(folder, clips=tuple(clip for clip in folder.clips if clip.clip_id in usable))
@@ -404,14 +404,14 @@ def run_study(
     )
 
 
-class _Run:
+class _StudyRun:
     """State of one study."""
 
     def __init__(
         self,
         measures: Sequence[Measure],
         backbones: Mapping[str, Backbone],
-        plan: Plan,
+        plan: StudyPlan,
         options: ExtractionOptions,
         effort: Effort,
     ) -> None:
@@ -450,7 +450,7 @@ class _Run:
 class _Trial:
     """One probe on one set."""
 
-    study: _Run
+    study: _StudyRun
     name: str
     folder: AudioFolder
     clean: FolderSide

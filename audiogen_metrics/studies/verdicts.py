@@ -19,7 +19,7 @@ LEVEL = 0.05
 ROUNDING = 1e-9
 """Share of the scale up to which scores are equal."""
 
-Answer = Literal["responds", "flat", "wrong direction", "comes and goes", "no verdict"]
+Response = Literal["responds", "flat", "wrong direction", "comes and goes", "no verdict"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Verdict:
         none do.
     """
 
-    answer: Answer
+    answer: Response
     spearman: float
     ci95: tuple[float, float] | None
     change: float
@@ -99,7 +99,7 @@ def judge(curves: Mapping[float, Sequence[float]], scale: float, *, higher_is_be
         bound = float(stats.t.ppf(1 - level / 2, varies.sum() * (repeats - 1))) * error
         return difference if abs(difference) >= max(MINIMUM_CHANGE * scale, bound) else 0.0
 
-    answer: Answer = "flat"
+    answer: Response = "flat"
     if varies.any():
         end = beyond(-1, 0, LEVEL)
         low, high = ci95 or (0.0, 0.0)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiogen_metrics.audioldm.evaluating import Evaluation
+from audiogen_metrics.audioldm.evaluating import EvaluationSet
 from audiogen_metrics.cli.main import main
 from audiogen_metrics.generation.folder import MANIFEST, read_manifest
 from tests.conftest import Run
@@ -209,7 +209,7 @@ def test_a_training_without_any_score_is_told_to_scripts(
     def failing(*_: object) -> None:
         raise RuntimeError("no luck")
 
-    monkeypatch.setattr(Evaluation, "run", failing)
+    monkeypatch.setattr(EvaluationSet, "run", failing)
     quick = ["--split", "paper:4", "--steps", "1", "--sampling-steps", "1", "--eval-seconds", "0.5", "--device", "cpu"]
     arguments = ["finetune", *TINY, "--data", REFERENCE, "--output", str(tmp_path / "out"), "--protocol", "yamnet"]
     assert main([*arguments, *quick]) == 5

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from audiogen_metrics.backbones.audiobox import FRAMES, HOP, WINDOW, AudioboxAesthetics, Head, Network
+from audiogen_metrics.backbones.audiobox import FRAMES, HOP, WINDOW, AestheticsNetwork, AudioboxAesthetics, Head
 from audiogen_metrics.backbones.published import WEIGHTS
 from audiogen_metrics.backbones.ratings import AESTHETICS
 from audiogen_metrics.errors import MissingWeightsError, UsageError
@@ -63,9 +63,9 @@ def test_it_is_a_backbone(audiobox: AudioboxAesthetics) -> None:
 @pytest.mark.parametrize("mode", ["meta", "fake"])
 def test_shapes_without_numbers(mode: str) -> None:
     if mode == "meta":
-        ratings = Network(HEAD).eval().to("meta")(torch.empty(2, 23 * 16_000, device="meta")).ratings
+        ratings = AestheticsNetwork(HEAD).eval().to("meta")(torch.empty(2, 23 * 16_000, device="meta")).ratings
     else:
-        network = Network(HEAD).eval()
+        network = AestheticsNetwork(HEAD).eval()
         tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
         with FakeTensorMode():
             fake = {name: torch.empty(tensor.shape, device="cpu") for name, tensor in tensors.items()}

@@ -12,7 +12,7 @@ import torch
 from audiogen_metrics.backbones import frontend, panns
 from audiogen_metrics.backbones.base import Backbone
 from audiogen_metrics.backbones.frontend import power_spectrogram
-from audiogen_metrics.backbones.panns import POOLED_FRAMES, Cnn14At16k, Cnn14At32k, Network
+from audiogen_metrics.backbones.panns import POOLED_FRAMES, Cnn14At16k, Cnn14At32k, Cnn14Network
 from audiogen_metrics.backbones.vggish import EXAMPLES_PER_PASS, OverlappingVGGish, VGGish
 from audiogen_metrics.backbones.yamnet import PATCHES_PER_PASS, YAMNet
 from tests.checkpoints import write_panns, write_vggish
@@ -42,7 +42,7 @@ def test_strips_of_cnn14_say_what_the_whole_does(
 ) -> None:
     """Frame by frame; a halo that is one output frame too short would show in the first or last one of each strip."""
     network = backbones["panns-cnn14-16k"].network
-    assert isinstance(network, Network)
+    assert isinstance(network, Cnn14Network)
     clip = sound((frames - 1) * Cnn14At16k.hop)
     with torch.inference_mode():
         whole, features = network.heard(network.log_mel(clip)), network(clip)
@@ -60,7 +60,7 @@ def test_strips_of_cnn14_say_what_the_whole_does(
 def test_the_halo_is_no_longer_than_it_must_be(backbones: dict[str, Backbone], monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the test above would say nothing about it."""
     network = backbones["panns-cnn14-16k"].network
-    assert isinstance(network, Network)
+    assert isinstance(network, Cnn14Network)
     clip = sound(64_000)
     with torch.inference_mode():
         whole = network.heard(network.log_mel(clip))

@@ -21,7 +21,7 @@ import torch
 
 from audiogen_metrics.audio.decoding import decode
 from audiogen_metrics.audio.preparation import Preprocessing, prepare
-from audiogen_metrics.backbones.panns import Cnn14, Cnn14At16k, Cnn14At32k, LogMel, Network, slaney_mel_filterbank
+from audiogen_metrics.backbones.panns import Cnn14, Cnn14At16k, Cnn14At32k, Cnn14Network, LogMel, slaney_mel_filterbank
 from audiogen_metrics.errors import InsufficientDataError, MissingWeightsError
 from tests.checkpoints import LOGIT_SPREAD, write_panns, write_vggish
 from tests.conftest import EXAMPLES
@@ -221,7 +221,7 @@ def test_batch_items_equal_single_calls(panns: Cnn14) -> None:
 
 @BOTH
 def test_minimum_is_the_shortest_length_that_works(backbone: type[Cnn14]) -> None:
-    network = Network(backbone.sample_rate, backbone.fft, backbone.hop, 50.0, backbone.high_hz).eval().to("meta")
+    network = Cnn14Network(backbone.sample_rate, backbone.fft, backbone.hop, 50.0, backbone.high_hz).eval().to("meta")
     shortest = backbone.minimum_samples
     assert network(torch.empty(1, shortest, device="meta")).embeddings.shape == (1, 2048)
     with pytest.raises(RuntimeError, match="size"):
@@ -236,7 +236,7 @@ def test_minimum_runs_and_less_is_refused(panns: Cnn14) -> None:
 
 @BOTH
 def test_network_and_front_end_run_on_the_meta_device(backbone: type[Cnn14]) -> None:
-    network = Network(backbone.sample_rate, backbone.fft, backbone.hop, 50.0, backbone.high_hz).eval().to("meta")
+    network = Cnn14Network(backbone.sample_rate, backbone.fft, backbone.hop, 50.0, backbone.high_hz).eval().to("meta")
     waveforms = torch.empty(3, 10 * backbone.sample_rate, device="meta")
     assert network.log_mel(waveforms).shape == (3, 1001, 64)
     features = network(waveforms)

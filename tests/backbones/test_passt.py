@@ -27,9 +27,9 @@ from audiogen_metrics.backbones.passt import (
     WIDTH,
     WINDOW,
     Joint,
-    Network,
     Overlapping,
     PaSST,
+    PaSSTNetwork,
     Segments,
 )
 from audiogen_metrics.backbones.published import WEIGHTS, weights_name
@@ -107,7 +107,7 @@ def test_parameters_are_the_published_ones(checkpoint: Path) -> None:
 def test_spectrogram_layers_and_outputs_are_hear21passts(passt: PaSST, name: str) -> None:
     """Layers are compared on our spectrogram; hear21passt's own float32 FFT is the larger part of what is between."""
     network = passt.network
-    assert isinstance(network, Network)
+    assert isinstance(network, PaSSTNetwork)
     layers: list[torch.Tensor] = []
     hooks = [network.body.blocks[0].register_forward_pre_hook(lambda _block, given: layers.append(given[0][0, 0]))]
     hooks += [

@@ -14,7 +14,7 @@ import torch
 
 from audiogen_metrics.audio.decoding import decode
 from audiogen_metrics.audio.preparation import Preprocessing, prepare
-from audiogen_metrics.backbones.vggish import Network, VGGish
+from audiogen_metrics.backbones.vggish import VGGish, VGGishNetwork
 from audiogen_metrics.errors import InsufficientDataError
 from tests.checkpoints import write_vggish
 from tests.conftest import EXAMPLES
@@ -61,7 +61,7 @@ def peer_examples(waveform: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.peers
 def test_examples_are_torchvggishs() -> None:
-    network = Network()
+    network = VGGishNetwork()
     for waveform in recordings():
         theirs = peer_examples(waveform)
         mine = network.examples(waveform[None])[0]
@@ -80,7 +80,7 @@ def test_the_incomplete_tail_is_dropped_as_torchvggish_drops_it(samples: int) ->
     theirs = peer_examples(waveform)
     usable = VGGish().usable_samples(samples)
     assert usable <= samples
-    network = Network()
+    network = VGGishNetwork()
     whole, cut = network.examples(waveform[None]), network.examples(waveform[None, :usable])
     torch.testing.assert_close(whole[0], theirs, rtol=0, atol=1e-5)
     assert torch.equal(whole, cut)
@@ -110,7 +110,7 @@ def test_less_than_the_minimum_is_refused(vggish: VGGish) -> None:
 
 @pytest.mark.parametrize(("seconds", "rows"), [(2, 2), (10, 10)])
 def test_rows_per_clip(seconds: int, rows: int) -> None:
-    assert Network().examples(torch.zeros(1, seconds * 16_000)).shape == (1, rows, 96, 64)
+    assert VGGishNetwork().examples(torch.zeros(1, seconds * 16_000)).shape == (1, rows, 96, 64)
 
 
 @pytest.mark.peers
@@ -150,7 +150,7 @@ def test_many_examples_pass_in_parts(vggish: VGGish, monkeypatch: pytest.MonkeyP
 
 
 def test_network_and_front_end_run_on_the_meta_device() -> None:
-    network = Network().eval().to("meta")
+    network = VGGishNetwork().eval().to("meta")
     waveforms = torch.empty(3, 160_000, device="meta")
     assert network.examples(waveforms).shape == (3, 10, 96, 64)
     windows = network(waveforms).windows
@@ -158,7 +158,7 @@ def test_network_and_front_end_run_on_the_meta_device() -> None:
 
 
 def test_autocast_leaves_the_front_end_alone() -> None:
-    clip, network = recordings()[0][None], Network()
+    clip, network = recordings()[0][None], VGGishNetwork()
     expected = network.examples(clip)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(network.examples(clip), expected)
@@ -167,7 +167,7 @@ def test_autocast_leaves_the_front_end_alone() -> None:
 @pytest.mark.peers
 @pytest.mark.slow
 def test_front_end_is_faster_than_torchvggishs() -> None:
-    network = Network()
+    network = VGGishNetwork()
     clips = 0.1 * torch.randn(8, 160_000, generator=torch.Generator().manual_seed(0))
     peer_examples(clips[0])
     with torch.inference_mode():

@@ -17,7 +17,7 @@ from audiogen_metrics.audio.preparation import Preprocessing, prepare
 from audiogen_metrics.backbones import BACKBONES, yamnet
 from audiogen_metrics.backbones.base import Features
 from audiogen_metrics.backbones.convolution import Pointwise
-from audiogen_metrics.backbones.yamnet import Network, YAMNet
+from audiogen_metrics.backbones.yamnet import YAMNet, YamnetNetwork
 from audiogen_metrics.errors import DataError, InsufficientDataError, MissingDependencyError, MissingWeightsError
 from tests.conftest import EXAMPLES
 
@@ -41,7 +41,7 @@ def test_agrees_with_onnxruntime(backbone: YAMNet, name: str, tmp_path: Path) ->
         archive.extractall(tmp_path)
     session = onnxruntime.InferenceSession(next(tmp_path.rglob("model.onnx")), providers=["CPUExecutionProvider"])
     network = backbone.network
-    assert isinstance(network, Network)
+    assert isinstance(network, YamnetNetwork)
     patches = network.patches(real(name))[0]
     theirs = np.concatenate([session.run(None, {"audio": patch[None, None].numpy()})[0] for patch in patches])
     ours = backbone(real(name))
@@ -54,8 +54,8 @@ def test_layers_rearranged_for_a_cpu_say_what_plain_ones_do(backbone: YAMNet) ->
         plain_cpu = False
 
     tuned, plain = backbone.network, Plain().network
-    assert isinstance(tuned, Network)
-    assert isinstance(plain, Network)
+    assert isinstance(tuned, YamnetNetwork)
+    assert isinstance(plain, YamnetNetwork)
     kinds, plain_kinds = ({type(layer) for layer in network.convolutions} for network in (tuned, plain))
     assert Pointwise in kinds - plain_kinds
     assert torch.nn.ZeroPad2d in plain_kinds - kinds
@@ -91,7 +91,7 @@ def slow_front_end(waveform: np.ndarray) -> np.ndarray:  # type: ignore[type-arg
 def test_front_end_equals_a_slow_one(backbone: YAMNet) -> None:
     waveform = real("ambi/piano")[:, : 15_600 + 7680 + 100]
     network = backbone.network
-    assert isinstance(network, Network)
+    assert isinstance(network, YamnetNetwork)
     ours = network.patches(waveform)[0].numpy()
     expected = slow_front_end(waveform[0].double().numpy())
     assert ours.shape == expected.shape == (2, 96, 64)
@@ -154,7 +154,7 @@ def test_usable_samples_are_all_that_counts(backbone: YAMNet, samples: int) -> N
 
 def test_runs_on_the_meta_device() -> None:
     """A tensor made on the CPU by mistake would fail here, as it would on a GPU."""
-    features = Network().to("meta")(torch.empty(2, 48_000, device="meta"))
+    features = YamnetNetwork().to("meta")(torch.empty(2, 48_000, device="meta"))
     assert isinstance(features, Features)
     assert {name: tuple(t.shape) for name, t in features.named().items()} == {
         "embeddings": (2, 1024),

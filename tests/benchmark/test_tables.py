@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiogen_metrics.audioldm.evaluating import Evaluation
+from audiogen_metrics.audioldm.evaluating import EvaluationSet
 from audiogen_metrics.benchmark.latex import chosen_columns
 from audiogen_metrics.benchmark.output import write
 from audiogen_metrics.benchmark.plans import Plan, make_plan
@@ -242,14 +242,14 @@ def test_an_evaluation_clip_that_cannot_be_used_is_said_before_any_is_made(
 def test_evaluations_that_failed_are_said_of_the_row(
     roots: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = Evaluation.run
+    whole = EvaluationSet.run
 
-    def failing(self: Evaluation, model: Any, step: int, accelerator: Any) -> dict[str, Any]:
+    def failing(self: EvaluationSet, model: Any, step: int, accelerator: Any) -> dict[str, Any]:
         if step:
             raise RuntimeError("no luck")
         return whole(self, model, step, accelerator)
 
-    monkeypatch.setattr(Evaluation, "run", failing)
+    monkeypatch.setattr(EvaluationSet, "run", failing)
     train = ["--train", "steps=1", "--train", "eval_every=1"]
     assert main(command({"esc50": roots["esc50"]}, "table2", tmp_path / "out", *train)) == 0
     remarks = json.loads((tmp_path / "out" / "table2.json").read_text())["remarks"]
@@ -396,14 +396,14 @@ def test_a_choice_on_training_clips_that_cannot_be_scored_is_no_row(
     roots: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The scores on validation clips are not shown for those on the evaluation clips."""
-    from audiogen_metrics.audioldm.finetuning import _Run
+    from audiogen_metrics.audioldm.finetuning import _FineTuningRun
 
     plan = make_plan(["table2"], settings({"esc50": roots["esc50"]}, validation=0.3))
 
-    def failed(_: _Run, step: int, failures: list[dict[str, Any]]) -> None:
+    def failed(_: _FineTuningRun, step: int, failures: list[dict[str, Any]]) -> None:
         failures.append({"step": step, "error": "x"})
 
-    monkeypatch.setattr(_Run, "_score_best", failed)
+    monkeypatch.setattr(_FineTuningRun, "_score_best", failed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         benchmark = Benchmark(plan, tmp_path / "out")

@@ -16,7 +16,7 @@ import pytest
 
 from audiogen_metrics.backbones.weights import parse_weights
 from audiogen_metrics.cli.main import build_parser, main
-from audiogen_metrics.cli.scoring import Check
+from audiogen_metrics.cli.scoring import Bound
 from audiogen_metrics.errors import UsageError
 from tests.conftest import EXAMPLES, Run
 from tests.test_docs import parsers
@@ -368,6 +368,6 @@ def test_weights_of_a_backbone_that_nobody_publishes(tmp_path: Path, capsys: pyt
 
 
 def test_check_reads_numbers() -> None:
-    assert Check.parse("fd_yamnet >= -1.5e3", ["fd_yamnet"]) == Check("fd_yamnet", ">=", -1500.0)
+    assert Bound.parse("fd_yamnet >= -1.5e3", ["fd_yamnet"]) == Bound("fd_yamnet", ">=", -1500.0)
     with pytest.raises(UsageError):
-        Check.parse("fd_yamnet>1.2.3", ["fd_yamnet"])
+        Bound.parse("fd_yamnet>1.2.3", ["fd_yamnet"])

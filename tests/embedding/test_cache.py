@@ -37,7 +37,7 @@ from audiogen_metrics.embedding.cache import (
 )
 from audiogen_metrics.embedding.extraction import Extraction, ExtractionOptions, extract
 from audiogen_metrics.embedding.index import read_shard_digests
-from audiogen_metrics.file_hashes import HashMemo, Identity, digest_of, identity_of, memo_folder
+from audiogen_metrics.file_hashes import FileIdentity, HashMemo, digest_of, identity_of, memo_folder
 from audiogen_metrics.settings import cache_dir
 from tests.conftest import write_tone
 
@@ -311,7 +311,7 @@ def test_a_damaged_memo_only_costs_time(tones: Path, content: str) -> None:
 @contextmanager
 def equal_identities() -> Iterator[None]:
     """Let all files look alike, as those of two images that were made alike. No program can set a change time."""
-    identity: Identity = (32_044, 1_600_000_000_123_456_789, 1_600_000_000_123_456_789, 7, 1)
+    identity: FileIdentity = (32_044, 1_600_000_000_123_456_789, 1_600_000_000_123_456_789, 7, 1)
     with pytest.MonkeyPatch.context() as patch:
         for module in ("file_hashes", "embedding.extraction"):
             patch.setattr(f"audiogen_metrics.{module}.identity_of", lambda _path: identity)

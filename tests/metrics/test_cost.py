@@ -16,7 +16,7 @@ from audiogen_metrics.metrics.fd import FrechetDistance
 from audiogen_metrics.metrics.measuring import cost as module
 from audiogen_metrics.metrics.measuring.cost import cost
 from audiogen_metrics.metrics.measuring.measured import Measured
-from audiogen_metrics.metrics.measuring.pool import Pool
+from audiogen_metrics.metrics.measuring.pool import RowPool
 from audiogen_metrics.metrics.mmd import KernelAudioDistance, KernelDistance
 from audiogen_metrics.metrics.prdc import Coverage, Density, Recall
 
@@ -70,7 +70,7 @@ def test_this_machine_multiplies() -> None:
 
 @pytest.mark.parametrize("metric", [KernelDistance(), KernelAudioDistance(), KernelAudioDistance("gen")])
 def test_deals_of_a_large_pool_are_computed_without_a_matrix(metric: Metric, monkeypatch: pytest.MonkeyPatch) -> None:
-    pool = Pool("embeddings", given(30, 0), given(25, 1))
+    pool = RowPool("embeddings", given(30, 0), given(25, 1))
     rng = np.random.default_rng(0)
     deals = [np.split(rng.permutation(55), [30]) for _ in range(3)]
     expected = [metric.scorer(pool)(*deal) for deal in deals]

@@ -15,7 +15,7 @@ from audiogen_metrics.errors import InsufficientDataError, UsageError
 from audiogen_metrics.evaluation.evaluation import scored
 from audiogen_metrics.functional import kernel_audio_distance
 from audiogen_metrics.metrics.measuring.measured import Measured
-from audiogen_metrics.metrics.measuring.pool import Pool
+from audiogen_metrics.metrics.measuring.pool import RowPool
 from audiogen_metrics.metrics.measuring.rivals import Rivals
 from audiogen_metrics.metrics.mmd import KernelAudioDistance, WindowedKernelAudioDistance
 from audiogen_metrics.objects import object_of
@@ -93,7 +93,7 @@ def test_windows_are_pooled_over_all_clips() -> None:
 @pytest.mark.parametrize("bandwidth", ["ref", "gen"])
 def test_parts_of_a_pool_have_kernels_of_their_own(kind, bandwidth) -> None:
     metric, gen, ref = kind(bandwidth=bandwidth), clips(9, 0, 2.0), clips(8, 1)
-    pool = Pool(metric.output, gen, ref)
+    pool = RowPool(metric.output, gen, ref)
     found = metric.scorer(pool)(np.arange(9), np.arange(9, 17))
     assert found == pytest.approx(metric.compute(gen, ref).value, rel=1e-9)
     some = np.array([0, 2, 5, 9, 12])

@@ -17,7 +17,7 @@ from audiogen_metrics.errors import InsufficientDataError
 from audiogen_metrics.evaluation import scored
 from audiogen_metrics.functional import GaussianStatistics
 from audiogen_metrics.functional.uncertainty import Spread, interval, joined, mean_interval, outlier
-from audiogen_metrics.metrics.definition import FeatureSource, Interval, Measurement, Metric, Side
+from audiogen_metrics.metrics.definition import FeatureSource, Measurement, Metric, ScoreInterval, Side
 from audiogen_metrics.metrics.fd import FrechetAudioDistance, FrechetDistance
 from audiogen_metrics.metrics.inception import InceptionScore
 from audiogen_metrics.metrics.kl import KLDivergence
@@ -25,7 +25,7 @@ from audiogen_metrics.metrics.measuring.chance import Chance, _between, rows_apa
 from audiogen_metrics.metrics.measuring.chance import chance as by_chance
 from audiogen_metrics.metrics.measuring.links import Links
 from audiogen_metrics.metrics.measuring.measured import Measured
-from audiogen_metrics.metrics.measuring.pool import Pool
+from audiogen_metrics.metrics.measuring.pool import RowPool
 from audiogen_metrics.metrics.mmd import KernelAudioDistance, KernelDistance
 from audiogen_metrics.metrics.prdc import Coverage, Density, Precision
 from audiogen_metrics.protocols import get_protocol
@@ -106,7 +106,7 @@ def test_strata() -> None:
 
 def test_a_pool_and_its_parts() -> None:
     gen, ref = clips(normal(3, 0), windows=[1, 3, 2]), clips(normal(2, 1), windows=[2, 2])
-    pool = Pool("windows", gen, ref)
+    pool = RowPool("windows", gen, ref)
     assert pool.sizes == [3, 2]
     assert pool.counts == [1, 3, 2, 2, 2]
     assert pool.places(1).tolist() == [3, 4]
@@ -118,7 +118,7 @@ def test_a_pool_and_its_parts() -> None:
     assert torch.equal(part.statistics("windows").covariance, GaussianStatistics.from_embeddings(expected).covariance)
     with pytest.raises(InsufficientDataError, match="no embeddings in this pool"):
         part.rows("embeddings")
-    logits = Pool("logits", gen, ref).part(np.array([0, 3]))
+    logits = RowPool("logits", gen, ref).part(np.array([0, 3]))
     assert torch.equal(logits.logits(logits.clip_ids[::-1]), logits.rows("logits").flip(0))
     assert torch.equal(logits.logits(), logits.rows("logits"))
 
@@ -128,7 +128,7 @@ def test_deals_keep_sizes_and_strata() -> None:
     links = Links(prompts={f"clip{place:03d}": f"clip{place % 8:03d}" for place in range(16)})
     gen, ref = clips(normal(20, 0)), clips(normal(12, 1))
     strata = links.strata(gen.clip_ids, ref.clip_ids)
-    pool, seen = Pool("embeddings", gen, ref), []
+    pool, seen = RowPool("embeddings", gen, ref), []
 
     def score(first: np.ndarray, second: np.ndarray) -> float:
         assert sorted([*first, *second]) == [*range(32)]
@@ -257,7 +257,7 @@ def test_halves_are_matched_and_disjoint() -> None:
     """Gen's half has the prompts of the half of ref that it stands beside, and neither is in the other half of ref."""
     gen, ref = clips(normal(24, 11) + 5), clips(normal(20, 12))
     links, seen = Links(), []
-    pool = Pool("embeddings", gen, ref)
+    pool = RowPool("embeddings", gen, ref)
 
     def score(first: np.ndarray, second: np.ndarray) -> float:
         seen.append((first, second))
@@ -286,7 +286,7 @@ def test_deals_stop_at_the_tenth_that_is_as_extreme(quantile: float, stops: bool
         values.append(float(rng.normal()))
         return values[-2] if len(values) == 2 else values[-1]
 
-    pool, strata = Pool("embeddings", clips(normal(20, 0)), clips(normal(20, 1))), np.zeros(40, dtype=np.int64)
+    pool, strata = RowPool("embeddings", clips(normal(20, 0)), clips(normal(20, 1))), np.zeros(40, dtype=np.int64)
     found = by_chance(pool, score, strata, higher_is_better=False, draws=999, seed=0, rounding=0.0)
     assert (found.draws < 999) == stops
     extreme = sum(value >= values[0] for value in values[2 : 2 + found.draws])
@@ -638,7 +638,7 @@ def test_no_outlier_among_equal_or_two() -> None:
 @pytest.mark.parametrize("numbers", [(math.nan, 0.0, 1.0), (1.0, -math.inf, 1.0), (1.0, 0.0, math.nan)])
 def test_no_interval_has_an_end_that_is_no_number(numbers: tuple[float, float, float]) -> None:
     with pytest.raises(InsufficientDataError, match="its ends are"):
-        Interval(*numbers)
+        ScoreInterval(*numbers)
 
 
 def test_a_score_stands_where_its_interval_is_none() -> None:

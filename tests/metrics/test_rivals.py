@@ -16,7 +16,7 @@ import torch
 from audiogen_metrics.cli.main import main
 from audiogen_metrics.embedding.extraction import EmbeddingSet
 from audiogen_metrics.errors import InsufficientDataError
-from audiogen_metrics.evaluation.compare import Comparison, Difference, compare
+from audiogen_metrics.evaluation.compare import Comparison, ScoreDifference, compare
 from audiogen_metrics.metrics.definition import Metric
 from audiogen_metrics.metrics.fd import FrechetDistance
 from audiogen_metrics.metrics.inception import InceptionScore
@@ -46,7 +46,7 @@ def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def by_id(found: Comparison) -> dict[str, Difference]:
+def by_id(found: Comparison) -> dict[str, ScoreDifference]:
     return {difference.id: difference for difference in found.differences}
 
 
@@ -101,8 +101,8 @@ def test_a_comparison_as_json(tones: Path, capsys: pytest.CaptureFixture[str]) -
         raise AssertionError(name)
 
     content: dict[str, Any] = json.loads(capsys.readouterr().out, parse_constant=refuse)
-    fields = {field.name for field in dataclasses.fields(Difference)}
-    documented = Difference.__doc__ or ""
+    fields = {field.name for field in dataclasses.fields(ScoreDifference)}
+    documented = ScoreDifference.__doc__ or ""
     assert all(name in documented for name in fields)
     for entry in content["differences"]:
         assert {*entry} == fields

@@ -25,11 +25,11 @@ from audiogen_metrics.embedding.sides import FolderSide
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
 from audiogen_metrics.evaluation import reference_statistics
 from audiogen_metrics.evaluation.compare import compare
-from audiogen_metrics.evaluation.matching import Bounds, Match
+from audiogen_metrics.evaluation.matching import Bounds, MatchedSystems
 from audiogen_metrics.evaluation.verify import verify, verify_systems
 from audiogen_metrics.functional.statistics import GaussianStatistics
 from audiogen_metrics.functional.uncertainty import Spread, interval, mean_interval
-from audiogen_metrics.metrics.definition import Interval
+from audiogen_metrics.metrics.definition import ScoreInterval
 from audiogen_metrics.metrics.measuring.rivals import Rivals
 from audiogen_metrics.probes.copying import CopyOptions, corrupt_folder
 from audiogen_metrics.protocols import get_protocol
@@ -90,7 +90,7 @@ def test_labels_tell_folders_apart(paths: list[str], expected: list[str | None])
 def fake(p: float, low: float, sure: float = 0.0) -> Any:
     """Return a pair with a known p, whose interval at each level reaches from ``low``, wider for a higher level."""
 
-    class Pair(Match):
+    class Pair(MatchedSystems):
         equal, lengths = False, ""
 
         def values(self) -> tuple[float, float]:
@@ -155,8 +155,8 @@ def test_intervals_at_a_level() -> None:
 
 def test_an_interval_of_another_level_gives_no_verdict() -> None:
     class Only95:
-        def difference_interval(self, _: Rivals) -> Interval:
-            return Interval(1.0, 0.5, 2.0)
+        def difference_interval(self, _: Rivals) -> ScoreInterval:
+            return ScoreInterval(1.0, 0.5, 2.0)
 
     system = SimpleNamespace(metric=Only95())
     assert Rivals(system, system, True).interval.low == 0.5  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.records import read
 from audiogen_metrics.studies import Study, sanity
 from audiogen_metrics.studies.files import caption_of, panels, panels_by_score, summary, to_markdown, write_study
-from audiogen_metrics.studies.study import Effort, Measure, Plan, _scale, run_study
+from audiogen_metrics.studies.study import Effort, Measure, StudyPlan, _scale, run_study
 from audiogen_metrics.studies.verdicts import judge
 from tests.conftest import EXAMPLES, Run
 
@@ -65,7 +65,7 @@ def test_a_planted_inverted_metric_is_caught() -> None:
         scan(REFERENCE),
         [honest, inverted],
         {"yamnet": YAMNet()},
-        Plan(("white-noise",), by_name=True, fractions=(0.0, 0.5, 1.0)),
+        StudyPlan(("white-noise",), by_name=True, fractions=(0.0, 0.5, 1.0)),
         ExtractionOptions(workers=2),
         protocol="yamnet",
     )
@@ -85,7 +85,7 @@ def test_a_probe_is_stored_whole_or_not_at_all(tmp_path: Path) -> None:
         return honest.value(gen, ref)
 
     failing = replace(honest, score_id="failing", value=value)
-    plan = Plan(("white-noise", "masking"), fractions=(0.0, 0.5, 1.0), repeats=2)
+    plan = StudyPlan(("white-noise", "masking"), fractions=(0.0, 0.5, 1.0), repeats=2)
     options = ExtractionOptions(workers=2)
     found = run_study(scan(REFERENCE), [honest, failing], {"yamnet": YAMNet()}, plan, options, protocol="yamnet")
     assert "not this time" in found.not_run["white-noise"]

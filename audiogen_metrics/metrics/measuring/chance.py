@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from audiogen_metrics.functional.blocks import Places
     from audiogen_metrics.metrics.definition import Side
     from audiogen_metrics.metrics.measuring.links import Links
-    from audiogen_metrics.metrics.measuring.pool import Pool
+    from audiogen_metrics.metrics.measuring.pool import RowPool
 
 DRAWS = 99
 """Random deals by default: p is at least 0.01."""
@@ -85,7 +85,7 @@ class Chance:
 
 
 def chance(
-    pool: Pool,
+    pool: RowPool,
     score: Callable[[Places, Places], float],
     strata: npt.NDArray[np.int64],
     *,
@@ -140,7 +140,7 @@ def chance(
     return Chance(p, expected, len(found), *halves)
 
 
-def refuse(pool: Pool, links: Links, ids: Mapping[Side, tuple[str, ...]], strata: npt.NDArray[np.int64]) -> None:
+def refuse(pool: RowPool, links: Links, ids: Mapping[Side, tuple[str, ...]], strata: npt.NDArray[np.int64]) -> None:
     """Raise InsufficientDataError where dealing out the clips would mislead."""
     rows = pool.counts[: pool.sizes[0]], pool.counts[pool.sizes[0] :]
     if rows_apart(*rows):

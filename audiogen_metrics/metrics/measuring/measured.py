@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from audiogen_metrics.functional.extrapolation import Extrapolation
     from audiogen_metrics.functional.statistics import GaussianStatistics
     from audiogen_metrics.functional.uncertainty import Spread
-    from audiogen_metrics.metrics.definition import FeatureSource, Interval, Measurement, Metric, Side
+    from audiogen_metrics.metrics.definition import FeatureSource, Measurement, Metric, ScoreInterval, Side
     from audiogen_metrics.metrics.measuring.chance import Chance
-    from audiogen_metrics.metrics.measuring.pool import Pool
+    from audiogen_metrics.metrics.measuring.pool import RowPool
 
 UNTIED = Links()
 
@@ -115,7 +115,7 @@ class Measured:
         return self.metric.compute(self.gen, ref)
 
     @cached_property
-    def interval(self) -> Interval:
+    def interval(self) -> ScoreInterval:
         """The 95 % interval; InsufficientDataError where none is known."""
         return self.metric.interval(self)
 
@@ -154,11 +154,11 @@ class Measured:
         shape = (metric, pool.sizes, pool.counts, strata.tolist(), draws, self.seed)
         return self.keep(pool.rows, str(shape), drawn)
 
-    def pool(self) -> Pool:
+    def pool(self) -> RowPool:
         """Return the clips of gen and ref as one; they are dealt out anew from it."""
-        from audiogen_metrics.metrics.measuring.pool import Pool
+        from audiogen_metrics.metrics.measuring.pool import RowPool
 
-        return Pool(self.metric.output, self.gen, self.ref)
+        return RowPool(self.metric.output, self.gen, self.ref)
 
     @cached_property
     def fit(self) -> Extrapolation:
@@ -247,13 +247,13 @@ class Measured:
         import numpy as np
         import torch
 
-        from audiogen_metrics.metrics.measuring.pool import Pool
+        from audiogen_metrics.metrics.measuring.pool import RowPool
 
         units = [*self.units(side).values()]
         if len(units) < GROUPS:
             what = "clips" if len(units) == len(self.ties[side]) else f"different {side} prompts or contents"
             raise InsufficientDataError(f"{len(units)} {what} are too few to leave out groups of them")
-        pool = Pool(self.metric.output, *([self.gen, self.ref] if "ref" in self.metric.sides else [self.gen]))
+        pool = RowPool(self.metric.output, *([self.gen, self.ref] if "ref" in self.metric.sides else [self.gen]))
         score, whole = self.metric.scorer(pool), [pool.places(number) for number in range(len(pool.sizes))]
         order = np.random.default_rng(self.seed).permutation(len(units))
         place, found = ("gen", "ref").index(side), []

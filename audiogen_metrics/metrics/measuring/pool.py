@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from audiogen_metrics.metrics.definition import FeatureSource
 
 
-class Pool:
+class RowPool:
     """Rows of the clips of several sets, one set after the other.
 
     Parameters
@@ -50,16 +50,16 @@ class Pool:
         start = sum(self.sizes[:number])
         return np.arange(start, start + self.sizes[number])
 
-    def part(self, clips: Places) -> Part:
+    def part(self, clips: Places) -> PoolPart:
         """Return some clips as a set of their own."""
-        return Part(self, clips)
+        return PoolPart(self, clips)
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class PoolPart:
     """Some clips of a pool as a set."""
 
-    pool: Pool
+    pool: RowPool
     clips: Places
 
     @property

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from audiogen_metrics.errors import InsufficientDataError
-from audiogen_metrics.metrics.measuring.pool import Pool
+from audiogen_metrics.metrics.measuring.pool import RowPool
 
 if TYPE_CHECKING:
     import torch
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from audiogen_metrics.functional.blocks import Places
     from audiogen_metrics.functional.statistics import GaussianStatistics
     from audiogen_metrics.functional.uncertainty import Spread
-    from audiogen_metrics.metrics.definition import Interval
+    from audiogen_metrics.metrics.definition import ScoreInterval
     from audiogen_metrics.metrics.measuring.measured import Measured
 
 ENOUGH = 0.1
@@ -52,7 +52,7 @@ class Rivals:
         return self.a.measurement.value - self.b.measurement.value
 
     @cached_property
-    def interval(self) -> Interval:
+    def interval(self) -> ScoreInterval:
         """The interval of the difference; InsufficientDataError where none is known at this level."""
         found = self.a.metric.difference_interval(self)
         if found.level != self.level:
@@ -72,11 +72,11 @@ class Rivals:
         return None
 
     @cached_property
-    def pool(self) -> Pool:
+    def pool(self) -> RowPool:
         """The clips of A, then of B, then of the reference where the metric looks at it and they are known."""
         metric = self.a.metric
         with_ref = "ref" in metric.sides and self.exact is None
-        return Pool(metric.output, self.a.gen, self.b.gen, *([self.a.ref] if with_ref else []))
+        return RowPool(metric.output, self.a.gen, self.b.gen, *([self.a.ref] if with_ref else []))
 
     def spreads(self, gen_a: torch.Tensor, gen_b: torch.Tensor, ref: torch.Tensor | None) -> list[Spread]:
         """Return the independent parts of the standard error of the difference, from what each clip does to it.
