@@ -123,7 +123,7 @@ class CLAP(Backbone):
         return min(samples, CLAP_SAMPLES)
 
     def require(self) -> None:
-        """Raise MissingWeightsError or MissingDependencyError where the checkpoint or transformers is not here."""
+        """Raise MissingWeightsError without the checkpoint, and MissingDependencyError without transformers."""
         super().require()
         require_transformers()
 

@@ -14,7 +14,7 @@ from audiogen_metrics.audioldm.finetune_settings import FineTuneSettings
 from audiogen_metrics.audioldm.finetune_settings import MixedPrecision as MixedPrecision
 from audiogen_metrics.declaring import Option, documented, options_of_fields
 from audiogen_metrics.errors import UsageError
-from audiogen_metrics.evaluation.run import computable
+from audiogen_metrics.evaluation.opening import computable
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.registry import unknown_name
 

@@ -22,7 +22,7 @@ from audiogen_metrics.datasets.base import Clip, prompt
 from audiogen_metrics.errors import DataError, InsufficientDataError, MissingWeightsError, UsageError
 from audiogen_metrics.evaluation import score
 from audiogen_metrics.evaluation.networks import added, find_networks
-from audiogen_metrics.evaluation.run import computable
+from audiogen_metrics.evaluation.opening import computable
 from audiogen_metrics.generation.base import FunctionGenerator, Request
 from audiogen_metrics.generation.folder import generate_folder
 from audiogen_metrics.generation.history import noted

@@ -14,7 +14,7 @@ from audiogen_metrics.benchmark.plans import Cell, Plan
 from audiogen_metrics.datasets.base import Clip
 from audiogen_metrics.errors import DataError
 from audiogen_metrics.evaluation.networks import added, find_networks
-from audiogen_metrics.evaluation.run import computable
+from audiogen_metrics.evaluation.opening import computable
 from audiogen_metrics.file_hashes import sha256_of
 from audiogen_metrics.generation.base import Generator
 from audiogen_metrics.options import as_path

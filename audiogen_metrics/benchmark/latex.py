@@ -29,7 +29,7 @@ def chosen_columns(given: str | Iterable[str]) -> list[str]:
     Raises
     ------
     UsageError
-        A name that is not known, or no score: the tables do not have all of the other columns.
+        An unknown name, or columns without any score.
     """
     names = choose(given, COLUMNS, PARTS)
     choose(given, PAPER_METRICS, (*COLUMNS, *PARTS))

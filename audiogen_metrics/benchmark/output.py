@@ -20,7 +20,7 @@ from audiogen_metrics.report.document import Section, document, listed, table
 from audiogen_metrics.report.plots import Panel, draw_for_print
 from audiogen_metrics.report.training import panels_over_steps
 from audiogen_metrics.studies.files import caption_of, panels_by_score
-from audiogen_metrics.studies.study import Study
+from audiogen_metrics.studies.result import Study
 from audiogen_metrics.writing import json_text, write_result, written
 
 

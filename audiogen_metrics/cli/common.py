@@ -91,7 +91,7 @@ def say_warning(message: object, *_: object, **__: object) -> None:
 
 def say_what_is_lacking(recipes: Iterable[Recipe], *, ref: bool, prompts: bool, by_name: bool = False) -> None:
     """Say which scores are not computed without a reference or prompts."""
-    from audiogen_metrics.evaluation.run import lacks
+    from audiogen_metrics.evaluation.opening import lacks
 
     needy: dict[str, list[str]] = {}
     for recipe in recipes:

@@ -60,7 +60,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Search and write the result."""
+    """Search for copies and write what was found."""
     from audiogen_metrics.copies import find_copies
 
     page_as_result(arguments)

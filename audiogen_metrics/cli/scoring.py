@@ -32,7 +32,7 @@ from audiogen_metrics.cli.flags import add_options, arguments_of
 from audiogen_metrics.cli.parsing import output_file, plot_file
 from audiogen_metrics.errors import CheckFailedError, UsageError
 from audiogen_metrics.evaluation import score
-from audiogen_metrics.evaluation.run import lacks
+from audiogen_metrics.evaluation.opening import lacks
 from audiogen_metrics.options import as_path, split_list
 from audiogen_metrics.protocols import Protocol, get_protocol
 from audiogen_metrics.registry import unknown_name

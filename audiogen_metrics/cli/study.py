@@ -22,7 +22,7 @@ from audiogen_metrics.run_options import StudyOptions
 from audiogen_metrics.writing import json_text, written
 
 if TYPE_CHECKING:
-    from audiogen_metrics.studies.study import Study
+    from audiogen_metrics.studies.result import Study
 
 
 def add_parser(subparsers: Subparsers) -> None:

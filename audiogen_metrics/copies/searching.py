@@ -28,7 +28,7 @@ NOT_FOUND = -2.0
 
 @dataclass(frozen=True)
 class Described:
-    """Clips with what they are compared by.
+    """Clips, and what they are compared by.
 
     Parameters
     ----------

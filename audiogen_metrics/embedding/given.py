@@ -76,7 +76,7 @@ class GivenFeatures:
     def blocks(self, output: Output, clips: Places | None = None) -> Iterator[Block]:
         """Yield the rows of all or some of the clips, some at a time, and how many rows each of these has.
 
-        InsufficientDataError if which is of which clip is not known.
+        Raises InsufficientDataError if it is unknown which rows are of which clip.
         """
         return clip_blocks(self.rows(output), self.counts(output), clips)
 

@@ -9,7 +9,9 @@ from audiogen_metrics.evaluation.networks import (
     require_output,
     require_weights,
 )
-from audiogen_metrics.evaluation.run import embed_folder, evaluate, open_reference, reference_statistics, score
+from audiogen_metrics.evaluation.one_set import embed_folder, reference_statistics
+from audiogen_metrics.evaluation.opening import open_reference
+from audiogen_metrics.evaluation.run import evaluate, score
 from audiogen_metrics.evaluation.versions import tool_versions
 
 __all__ = [

@@ -16,7 +16,7 @@ from audiogen_metrics.errors import InsufficientDataError, UsageError, spoken
 from audiogen_metrics.evaluation import added, find_networks, tool_versions
 from audiogen_metrics.evaluation.evaluation import backbone_settings
 from audiogen_metrics.evaluation.matching import SIGNIFICANT, MatchedSystems, abreast, better, matched, unseparated
-from audiogen_metrics.evaluation.run import computable, open_reference
+from audiogen_metrics.evaluation.opening import computable, open_reference
 from audiogen_metrics.file_hashes import hashing_as_asked
 from audiogen_metrics.metrics.measuring.measured import Measured
 from audiogen_metrics.prompts import Captions, captions_of

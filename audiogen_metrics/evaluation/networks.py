@@ -58,7 +58,7 @@ class Networks:
 
 
 def added(recipes: Sequence[Recipe]) -> set[str]:
-    """Return the backbones that a run of a protocol's own list can do without: all that is on them was added."""
+    """Return the backbones that a default run of a protocol can do without: all scores on them were added to it later."""
     return {recipe.backbone for recipe in recipes} - {recipe.backbone for recipe in recipes if not recipe.added}
 
 

@@ -2,47 +2,50 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeAlias, TypeGuard, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from audiogen_metrics import distributed as processes
 from audiogen_metrics.audio.files import (
-    AudioFile,
     AudioFolder,
     ClipSet,
-    is_shard,
     open_clips,
     parse_suffixes,
     printable,
 )
-from audiogen_metrics.audio.pairing import Pairing, pair, read_pairs
+from audiogen_metrics.audio.pairing import pair, read_pairs
 from audiogen_metrics.declaring import options_of, part_of, takes
-from audiogen_metrics.errors import DataError, UsageError, option, spoken
+from audiogen_metrics.errors import DataError, UsageError, spoken
 from audiogen_metrics.evaluation.evaluation import DEFAULTS, Asked, Evaluation, of_reference
 from audiogen_metrics.evaluation.networks import Networks, added, find_networks
-from audiogen_metrics.evaluation.versions import tool_versions
+from audiogen_metrics.evaluation.opening import (
+    computable,
+    found_ids,
+    is_path,
+    limited,
+    opened,
+    require_given,
+    require_named,
+    require_partners,
+)
 from audiogen_metrics.file_hashes import hashing_as_asked
 from audiogen_metrics.options import as_path
 from audiogen_metrics.prompts import Captions, captions_of
 from audiogen_metrics.protocols import Protocol, get_protocol
 from audiogen_metrics.registry import unknown_name
-from audiogen_metrics.results import InputSummary, Manifest, ScoreReport
-from audiogen_metrics.run_options import RunOptions, ScoreOptions, SetOptions, SystemOptions
+from audiogen_metrics.results import Manifest, ScoreReport
+from audiogen_metrics.run_options import RunOptions, ScoreOptions, SystemOptions
 
 if TYPE_CHECKING:
     from audiogen_metrics.backbones.base import Backbone
     from audiogen_metrics.embedding.extraction import ExtractionOptions
-    from audiogen_metrics.embedding.foreign import ForeignStatistics
     from audiogen_metrics.embedding.given import GivenFeatures
-    from audiogen_metrics.embedding.reference import ReferenceStatistics
-    from audiogen_metrics.embedding.sides import EmbeddedSide, FolderSide, GivenSide
+    from audiogen_metrics.embedding.sides import EmbeddedSide, FolderSide
+    from audiogen_metrics.evaluation.opening import Known
     from audiogen_metrics.metrics.recipe import Recipe
-
-    Known: TypeAlias = AudioFolder | ReferenceStatistics | ForeignStatistics | GivenSide
 
 
 @takes(SystemOptions)
@@ -179,7 +182,7 @@ def score_recipes(
     limit, suffixes, rate, observe = given["limit"], given["suffixes"], given["sample_rate"], given["observe"]
     pairing, pairs, ci, draws = given["pairing"], given["pairs"], given["ci"], given["draws"]
     for name, place in (("gen", gen), ("ref", ref)):
-        if _is_path(place):
+        if is_path(place):
             as_path(place, name)
     if ref is None and (pairing == "id" or pairs is not None):
         where = spoken("pairing", "--pairing") if pairs is None else spoken("pairs", "--pairs")
@@ -191,18 +194,18 @@ def score_recipes(
     if pairs is not None and pairing == "none":
         where = spoken("pairs", "--pairs")
         raise UsageError("they are given, and pairing is none", where=where, fix="Leave out one of them")
-    _require_given(recipes, ref=ref is not None, prompts=given["prompts"] is not None)
+    require_given(recipes, ref=ref is not None, prompts=given["prompts"] is not None)
     gen_set = open_clips(gen, suffixes, sample_rate=rate)
-    ref_set = None if ref is None else _opened(ref, suffixes, rate, trust_reference=given["trust_reference"])
-    _require_named(ref_set, pairing, pairs)
+    ref_set = None if ref is None else opened(ref, suffixes, rate, trust_reference=given["trust_reference"])
+    require_named(ref_set, pairing, pairs)
     partners = None
     if pairs is not None and ref_set is not None:
-        partners = read_pairs(pairs, {*_found_ids(gen_set)}, {*_found_ids(ref_set)})
+        partners = read_pairs(pairs, {*found_ids(gen_set)}, {*found_ids(ref_set)})
     captions = None
     if given["prompts"] is not None:
-        captions = captions_of(given["prompts"], _found_ids(gen_set), partners)
-    gen_set, ref_set = _limited(gen_set, ref_set, limit, partners)
-    if captions is not None and not captions.by_clip.keys() & {*_found_ids(gen_set)}:
+        captions = captions_of(given["prompts"], found_ids(gen_set), partners)
+    gen_set, ref_set = limited(gen_set, ref_set, limit, partners)
+    if captions is not None and not captions.by_clip.keys() & {*found_ids(gen_set)}:
         fix = f"Leave it out, or give the first clips of gen prompts: {next(iter(gen_set.clip_ids))!r}, …"
         raise DataError(f"none of the first {limit} clips has a prompt", where=spoken("limit", "--limit"), fix=fix)
     if ref_set is not None and not isinstance(ref_set, AudioFolder):
@@ -243,8 +246,8 @@ def score_recipes(
         ExtractionOptions.of(given, distributed=asked.distributed),
         asked,
         manifest(
-            gen if _is_path(gen) else gen_set,
-            ref if _is_path(ref) else ref_set,
+            gen if is_path(gen) else gen_set,
+            ref if is_path(ref) else ref_set,
             recipes,
             protocol,
             asked,
@@ -304,7 +307,7 @@ def evaluate(
     gone = {recipe: missing[recipe.backbone] for recipe in recipes if recipe.backbone in missing}
     recipes = [recipe for recipe in recipes if recipe not in gone]
     if asked.pairing == "id" and ref is not None:
-        _require_partners(pair(_found_ids(gen), _found_ids(ref), asked.prompts))
+        require_partners(pair(found_ids(gen), found_ids(ref), asked.prompts))
     settings = {name: backbone.settings for name, backbone in backbones.items()}
     ref_side: EmbeddedSide | None = ref if isinstance(ref, GivenSide) else None
     if ref is not None and not isinstance(ref, (AudioFolder, GivenSide)):
@@ -369,236 +372,8 @@ def manifest(
     )
 
 
-@takes(SetOptions)
-def reference_statistics(folder: ClipSet, **options: Unpack[SetOptions]) -> ReferenceStatistics:
-    """Return everything that scores need to know of a reference folder, ready to be saved as one file.
-
-    Parameters
-    ----------
-    folder
-        Folder of audio files, or what `score` takes in its place. IS looks at the generated set only, so it leaves
-        nothing in the file.
-
-    Raises
-    ------
-    DataError, MissingWeightsError, MissingDependencyError, UsageError
-        As in `score`.
-
-    Examples
-    --------
-    >>> from audiogen_metrics import score
-    >>> from audiogen_metrics.evaluation import reference_statistics
-    >>> reference_statistics("examples/reference", protocol="yamnet").save("ref.stats")  # doctest: +SKIP
-    >>> report = score("examples/generated", "ref.stats", protocol="yamnet")  # doctest: +SKIP
-    """
-    from audiogen_metrics.embedding.reference import ReferenceStatistics
-
-    given = SetOptions(**options)
-    protocol = given["protocol"]
-    recipes = get_protocol(protocol).select(given["metrics"], given["backbone"])
-    heard = [recipe for recipe in recipes if "ref" in recipe.definition.sides]
-    if not heard:
-        raise UsageError(f"{recipes[0].definition.symbol} needs no reference", fix="Name other metrics too")
-    needy = [recipe.metric for recipe in heard if not recipe.definition.fits_statistics()]
-    if needy:
-        raise UsageError(f"{needy[0]} needs the reference's clips, not statistics of them", fix="Leave it out")
-    side, backbones = embed_folder(folder, name="ref", **given)
-    return ReferenceStatistics.collect(
-        protocol=protocol,
-        summary=side.summary(),
-        warnings=side.warnings(),
-        clip_ids=side.clip_ids,
-        sources={recipe: side.features(recipe) for recipe in heard if recipe.backbone in backbones},
-        settings={name: backbone.settings for name, backbone in backbones.items()},
-        versions=tool_versions(),
-    )
-
-
-@takes(SetOptions)
-@hashing_as_asked
-def embed_folder(
-    folder: ClipSet, *, name: str = "set", **options: Unpack[SetOptions]
-) -> tuple[FolderSide, Mapping[str, Backbone]]:
-    """Return the features of one folder by recipe, and the backbones that gave them by name.
-
-    Parameters
-    ----------
-    folder
-        Folder of audio files, or what `score` takes in its place.
-    name
-        What warnings call it.
-
-    Raises
-    ------
-    DataError, MissingWeightsError, MissingDependencyError, UsageError
-        As in `score`.
-    """
-    given = SetOptions(**options)
-    metrics = given["metrics"]
-    recipes = get_protocol(given["protocol"]).select(metrics, given["backbone"])
-    found = open_clips(folder, given["suffixes"], sample_rate=given["sample_rate"], name=name)
-    found = replace(found, clips=found.clips[: given["limit"]])
-    optional = added(recipes) if metrics is None else ()
-    backbones = find_networks(recipes, given["device"], given["weights"], optional).backbones
-    recipes = [recipe for recipe in recipes if recipe.backbone in backbones]
-
-    from audiogen_metrics.embedding.extraction import ExtractionOptions
-    from audiogen_metrics.embedding.sides import FolderSide
-
-    side = FolderSide.extract(name, found, recipes, backbones, ExtractionOptions.of(given))
-    if given["strict"]:
-        side.require_all()
-    return side, backbones
-
-
-def open_reference(
-    ref: ClipSet,
-    suffixes: str | Iterable[str] = (),
-    sample_rate: int | None = None,
-    *,
-    trust_reference: bool = False,
-) -> AudioFolder | ReferenceStatistics | ForeignStatistics:
-    """Return a reference set: the clips of a folder or what is given in its place, or statistics, ours or others'."""
-    if _is_path(ref):
-        from audiogen_metrics.embedding.foreign import open_foreign
-
-        foreign = open_foreign(ref, trust_reference)
-        if foreign is not None:
-            return foreign
-    if trust_reference and not (_is_path(ref) and not as_path(ref).exists()):
-        fix = "Leave it out"
-        raise UsageError("it is for others' statistics", where=spoken("trust_reference", "--trust-reference"), fix=fix)
-    if not _is_path(ref) or is_shard(ref) or not as_path(ref).is_file():
-        return open_clips(ref, suffixes, sample_rate=sample_rate, name="ref")
-    from audiogen_metrics.embedding.reference import ReferenceStatistics
-
-    return ReferenceStatistics.load(ref)
-
-
-def _opened(
-    ref: ClipSet | GivenFeatures,
-    suffixes: str | Iterable[str],
-    sample_rate: int | None,
-    *,
-    trust_reference: bool,
-) -> Known:
-    if not _is_path(ref):
-        from audiogen_metrics.embedding.given import GivenFeatures
-        from audiogen_metrics.embedding.sides import GivenSide
-
-        if isinstance(ref, GivenFeatures):
-            return GivenSide(ref)
-    return open_reference(ref, suffixes, sample_rate, trust_reference=trust_reference)  # a folder needs no torch
-
-
-def _is_path(given: object) -> TypeGuard[str | Path]:
-    return isinstance(given, (str, os.PathLike))
-
-
-def computable(
-    protocol: Protocol,
-    metrics: str | Sequence[str] | None,
-    *,
-    ref: bool,
-    prompts: bool,
-    backbone: str | None = None,
-) -> list[Recipe]:
-    """Return the recipes that were asked for; of a protocol's own those that need nothing which is not given.
-
-    Raises
-    ------
-    UsageError
-        A metric that was asked for by name, or all of the protocol, need a reference or prompts.
-    """
-    recipes = protocol.select(metrics, backbone)
-    if metrics is not None:
-        _require_given(recipes, ref=ref, prompts=prompts)
-        return recipes
-    found = [recipe for recipe in recipes if not lacks(recipe, ref=ref, prompts=prompts)]
-    if not found:
-        needs = sorted({lacks(recipe, ref=ref, prompts=prompts) for recipe in recipes})
-        raise UsageError(
-            f"all scores of {protocol.name} need {' or '.join(needs)}",
-            fix=f"Pass {' or '.join(_PASS[each]() for each in needs)}",
-        )
-    return found
-
-
-def lacks(recipe: Recipe, *, ref: bool, prompts: bool) -> str:
-    """Return what a recipe needs that is not given: ``a reference``, ``prompts``, or nothing."""
-    if "ref" in recipe.definition.sides and not ref:
-        return "a reference"
-    return "prompts" if recipe.definition.prompted and not prompts else ""
-
-
-_PASS: Mapping[str, Callable[[], str]] = {
-    "a reference": lambda: "the reference",
-    "prompts": lambda: option("prompts", "FILE"),
-}
-
-
-def _require_given(recipes: Iterable[Recipe], *, ref: bool, prompts: bool) -> None:
-    """Raise UsageError for recipes that need what is not given."""
-    for what, said in (("a reference", "no reference is given"), ("prompts", "no prompts are given")):
-        needy = [recipe.score_id for recipe in recipes if lacks(recipe, ref=ref, prompts=prompts) == what]
-        if needy:
-            raise UsageError(f"{', '.join(needy)}: {said}", fix=f"Pass {_PASS[what]()}")
-
-
-def _limited(
-    gen: AudioFolder,
-    ref: Known | None,
-    limit: int | None,
-    partners: Mapping[str, str] | None,
-) -> tuple[AudioFolder, Known | None]:
-    """Cut both sets to ``limit`` clips, paired ones first, so that every metric sees the same files."""
-    if limit is None:
-        return gen, ref
-    if ref is None:
-        return replace(gen, clips=gen.clips[:limit]), None
-    if not isinstance(ref, AudioFolder):
-        raise UsageError(
-            "statistics and ready features cannot be limited",
-            where=getattr(ref, "path", None),
-            fix=f"Pass the folder, or build it with {option('limit', 'N')}",
-        )
-    pairs = pair(gen.clip_ids, ref.clip_ids, partners)
-    alone = {*pairs.gen_only}, {*pairs.ref_only}
-
-    def first(clips: tuple[AudioFile, ...], alone: set[str]) -> tuple[AudioFile, ...]:
-        return tuple(sorted(sorted(clips, key=lambda clip: clip.clip_id in alone)[:limit]))
-
-    return replace(gen, clips=first(gen.clips, alone[0])), replace(ref, clips=first(ref.clips, alone[1]))
-
-
 def check_names(given: Mapping[str, object], family: type[RunOptions]) -> None:
     """Raise UsageError for an option that there is not."""
     known = options_of(family)
     if unknown := [name for name in given if name not in known]:
         raise unknown_name("option", unknown[0], sorted(known))
-
-
-def _found_ids(known: Known) -> list[str]:
-    """Return the ids of all clips that are there, whether they can be used or not."""
-    if isinstance(known, AudioFolder):
-        return [*known.clip_ids]
-    return [*known.clip_ids, *(entry["clip"] for entry in _summary(known).skipped)]
-
-
-def _summary(known: ReferenceStatistics | ForeignStatistics | GivenSide) -> InputSummary:
-    return known.summary() if callable(known.summary) else known.summary
-
-
-def _require_named(ref: Known | None, pairing: str, pairs: object) -> None:
-    """Raise UsageError where clips are to pair with those of statistics that name none."""
-    if ref is None or isinstance(ref, AudioFolder) or _summary(ref).scored is not None:
-        return
-    if pairing == "id" or pairs is not None:
-        where = spoken("pairing", "--pairing") if pairs is None else spoken("pairs", "--pairs")
-        raise UsageError("the reference's statistics do not name clips to pair with", where=where, fix="Leave it out")
-
-
-def _require_partners(pairs: Pairing) -> None:
-    """Raise DataError unless every clip that is there has a partner."""
-    if pairs.gen_only or pairs.ref_only:
-        raise DataError(pairs.unmatched(), fix="Give both files of a pair one name, or use pairing auto")

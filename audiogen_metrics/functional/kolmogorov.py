@@ -9,14 +9,14 @@ import numpy.typing as npt
 
 
 def kolmogorov_p(distance: float, count: int) -> float:
-    """Return the chance that draws are at least so far from the distribution that they are drawn from.
+    """Return the chance that the distribution function of some draws is at least this far from the true one.
 
     Parameters
     ----------
     distance
         float • 0 to 1: largest difference of the draws' distribution function from the true one, a continuous one.
     count
-        int • ≥ 0: independent draws; none are never far.
+        int • ≥ 0: number of independent draws; p of 0 draws is 1.
 
     Returns
     -------

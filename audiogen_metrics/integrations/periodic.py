@@ -17,7 +17,8 @@ from audiogen_metrics import distributed
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.evaluation import score
 from audiogen_metrics.evaluation.networks import added, find_networks
-from audiogen_metrics.evaluation.run import check_names, computable, open_reference
+from audiogen_metrics.evaluation.opening import computable, open_reference
+from audiogen_metrics.evaluation.run import check_names
 from audiogen_metrics.generation.base import Generated, Generator, Request
 from audiogen_metrics.generation.folder import generate_folder
 from audiogen_metrics.generation.history import History, noted

@@ -50,7 +50,7 @@ class Clip:
 
     @property
     def seconds(self) -> float:
-        """Duration."""
+        """Duration in seconds."""
         return len(self.waveform) / self.sample_rate
 
     @property

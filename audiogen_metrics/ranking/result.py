@@ -205,7 +205,7 @@ class Ranking(Renderable):
         Raises
         ------
         UsageError
-            The result was made in another process, so that the clips are not known.
+            The result was made in another process, so the clips are unknown here.
         """
         from audiogen_metrics.ranking.page import page
 

@@ -93,7 +93,7 @@ class ResamplerRow:
 
 @dataclass(frozen=True)
 class ResamplerCheck:
-    """All comparisons.
+    """Our resamplers compared with the packages that they follow.
 
     Parameters
     ----------

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from audiogen_metrics.lazy import handing_on
 
 if TYPE_CHECKING:
-    from audiogen_metrics.studies.study import Study, sanity
+    from audiogen_metrics.studies.result import Study
+    from audiogen_metrics.studies.study import sanity
 
 __all__ = ["Study", "sanity"]
 

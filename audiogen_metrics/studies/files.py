@@ -11,7 +11,8 @@ import numpy as np
 from audiogen_metrics.rendering import markdown, records_to_csv, records_to_markdown
 from audiogen_metrics.report.labels import in_papers_order, labels_of
 from audiogen_metrics.report.plots import Curve, Panel, draw, draw_for_print
-from audiogen_metrics.studies.study import CONTROL, Axis, Study
+from audiogen_metrics.studies.result import Axis, Study
+from audiogen_metrics.studies.study import CONTROL
 from audiogen_metrics.studies.verdicts import MINIMUM_CHANGE
 from audiogen_metrics.text import escaped
 from audiogen_metrics.writing import written

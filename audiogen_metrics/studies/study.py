@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from audiogen_metrics.audio.decoding import decoded
 from audiogen_metrics.audio.files import AudioFolder, scan
@@ -19,7 +19,7 @@ from audiogen_metrics.embedding.sides import FolderSide
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
 from audiogen_metrics.evaluation import added, find_networks, tool_versions
 from audiogen_metrics.evaluation.evaluation import backbone_settings
-from audiogen_metrics.evaluation.run import computable
+from audiogen_metrics.evaluation.opening import computable
 from audiogen_metrics.file_hashes import hashing_as_asked
 from audiogen_metrics.metrics.recipe import Recipe
 from audiogen_metrics.probes import PROBES
@@ -31,16 +31,12 @@ from audiogen_metrics.probes.pool import Pool, folder_labels, read_labels
 from audiogen_metrics.probes.sequences import event_sequences
 from audiogen_metrics.prompts import Captions, captions_of
 from audiogen_metrics.protocols import get_protocol
-from audiogen_metrics.rendering import Renderable, records_to_csv
-from audiogen_metrics.results import InputSummary
 from audiogen_metrics.run_options import StudyOptions
-from audiogen_metrics.studies.verdicts import Verdict, judge
-from audiogen_metrics.writing import written
+from audiogen_metrics.studies.result import Axis, Finding, Point, ProbeRun, Study
+from audiogen_metrics.studies.verdicts import judge
 
 if TYPE_CHECKING:
     from audiogen_metrics.backbones.base import Backbone
-
-STUDY_VERSION = 2
 
 COPIED_CLIPS = 10
 """Clips whose copies give the scale of a metric without a bound, at most."""
@@ -53,7 +49,6 @@ CONTROL = "resynthesis"
 
 FRACTIONS = tuple(step / 10 for step in range(11))
 
-Axis = Literal["fraction", "severity"]
 EventFolder = tuple[AudioFolder, dict[str, tuple[int, ...]]]
 
 
@@ -90,131 +85,6 @@ class Measure:
                 raise InsufficientDataError(str(error), where=recipe.score_id) from error
 
         return cls(recipe.score_id, replace(recipe, definition=metric), metric.higher_is_better, value)
-
-
-@dataclass(frozen=True)
-class Point:
-    """One score: of the set with this share corrupted, or all of it at this severity."""
-
-    probe: str
-    score: str
-    axis: Axis
-    dose: float
-    repeat: int
-    value: float
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A verdict with its probe, score and axis."""
-
-    probe: str
-    score: str
-    axis: Axis
-    verdict: Verdict
-
-
-@dataclass(frozen=True)
-class ProbeRun:
-    """What one probe was, on which clips.
-
-    Parameters
-    ----------
-    clips
-        Clips, or sequences of clips for a probe that orders events.
-    left_out
-        Clip ids that could not be corrupted or embedded, and why.
-    """
-
-    version: int
-    settings: Mapping[str, Any]
-    clips: int
-    left_out: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Study(Renderable):
-    """Curves and verdicts for every metric and probe.
-
-    Each metric's ``scale`` is how far it moves on this very set when nothing is left to recognise, and does not depend
-    on how many clips there are: for a Fréchet distance the total variance of the set's rows, for KL the value between
-    clips paired at random, for IS, precision and their like the distance from the value of a generator that gets
-    everything wrong. All others take the value between the set and copies of one clip, as a mean over ten clips.
-
-    Parameters
-    ----------
-    points
-        All scores.
-    findings
-        All verdicts.
-    probes
-        What was run.
-    not_run
-        Probes that this set is not fit for, and why.
-    """
-
-    protocol: str
-    caveat: str
-    ref: InputSummary
-    backbones: Mapping[str, Mapping[str, str | int]]
-    fractions: tuple[float, ...]
-    severities: tuple[float, ...]
-    repeats: int
-    seed: int
-    redraw_parameters: bool
-    probes: Mapping[str, ProbeRun]
-    points: tuple[Point, ...]
-    findings: tuple[Finding, ...]
-    not_run: Mapping[str, str]
-    warnings: tuple[str, ...]
-    versions: Mapping[str, str]
-    study_version: int = STUDY_VERSION
-
-    def __str__(self) -> str:
-        from audiogen_metrics.studies.files import summary
-
-        return summary(self)
-
-    def to_csv(self, path: str | Path | None = None) -> str:
-        """Return a line per verdict, behind a header; numbers in full."""
-        return written(records_to_csv(self.records()), path)
-
-    def to_markdown(self, path: str | Path | None = None) -> str:
-        """Return the verdicts with their numbers, as GitHub's Markdown."""
-        from audiogen_metrics.studies.files import to_markdown
-
-        return written(to_markdown(self), path)
-
-    def finding(self, probe: str, score: str, axis: Axis = "fraction") -> Verdict:
-        """Return one verdict; KeyError if that was not studied."""
-        return {(f.probe, f.score, f.axis): f.verdict for f in self.findings}[probe, score, axis]
-
-    def curve(self, probe: str, score: str, axis: Axis = "fraction") -> dict[float, list[float]]:
-        """Return the scores of every dose, one per repeat."""
-        found: dict[float, list[float]] = {}
-        for point in self.points:
-            if (point.probe, point.score, point.axis) == (probe, score, axis):
-                found.setdefault(point.dose, []).append(point.value)
-        return found
-
-    def records(self) -> list[dict[str, Any]]:
-        """Return one flat record per verdict."""
-        return [
-            {
-                "probe": finding.probe,
-                "score": finding.score,
-                "axis": finding.axis,
-                "answer": finding.verdict.answer,
-                "clips": self.probes[finding.probe].clips,
-                "spearman": finding.verdict.spearman,
-                "ci95_low": finding.verdict.ci95[0] if finding.verdict.ci95 else None,
-                "ci95_high": finding.verdict.ci95[1] if finding.verdict.ci95 else None,
-                "change": finding.verdict.change,
-                "relative_change": finding.verdict.relative_change,
-                "effect_size": finding.verdict.effect_size,
-            }
-            for finding in self.findings
-        ]
 
 
 @dataclass

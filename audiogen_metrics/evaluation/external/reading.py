@@ -78,7 +78,7 @@ class ImportedFeatures:
     protocol: str = ""
 
     def summary(self) -> InputSummary:
-        """Return what was read, for a report; the length of the audio is not known and stands as 0."""
+        """Return what was read, for a report. The length of the audio is unknown, so its seconds are 0."""
         count = len(self.files) or max(len(source) for source in self.sources.values())
         listing = "\n".join(f"{digest} {clip}" for clip, digest in self.files.items())
         digest = hashlib.sha256(listing.encode() if self.files else self.path.read_bytes()).hexdigest()

@@ -167,7 +167,7 @@ class Measured:
 
     @cached_property
     def ties(self) -> dict[Side, Places]:
-        """A number for each clip of each side: equal for clips that leave together."""
+        """A number for each clip of each side; clips that are left out together share one."""
         gen, ref = self.links.ties(self.gen.clip_ids, () if self._ref is None else self._ref.clip_ids)
         return {"gen": gen, "ref": ref}
 

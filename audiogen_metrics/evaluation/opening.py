@@ -1,0 +1,179 @@
+"""What is given to a run: sets that are opened, cut and paired, and the recipes that can be computed of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, TypeGuard
+
+from audiogen_metrics.audio.files import (
+    AudioFile,
+    AudioFolder,
+    ClipSet,
+    is_shard,
+    open_clips,
+)
+from audiogen_metrics.audio.pairing import Pairing, pair
+from audiogen_metrics.errors import DataError, UsageError, option, spoken
+from audiogen_metrics.options import as_path
+from audiogen_metrics.protocols import Protocol
+from audiogen_metrics.results import InputSummary
+
+if TYPE_CHECKING:
+    from audiogen_metrics.embedding.foreign import ForeignStatistics
+    from audiogen_metrics.embedding.given import GivenFeatures
+    from audiogen_metrics.embedding.reference import ReferenceStatistics
+    from audiogen_metrics.embedding.sides import GivenSide
+    from audiogen_metrics.metrics.recipe import Recipe
+
+    Known: TypeAlias = AudioFolder | ReferenceStatistics | ForeignStatistics | GivenSide
+
+
+def open_reference(
+    ref: ClipSet,
+    suffixes: str | Iterable[str] = (),
+    sample_rate: int | None = None,
+    *,
+    trust_reference: bool = False,
+) -> AudioFolder | ReferenceStatistics | ForeignStatistics:
+    """Return a reference set: the clips of a folder or what is given in its place, or statistics, ours or others'."""
+    if is_path(ref):
+        from audiogen_metrics.embedding.foreign import open_foreign
+
+        foreign = open_foreign(ref, trust_reference)
+        if foreign is not None:
+            return foreign
+    if trust_reference and not (is_path(ref) and not as_path(ref).exists()):
+        fix = "Leave it out"
+        raise UsageError("it is for others' statistics", where=spoken("trust_reference", "--trust-reference"), fix=fix)
+    if not is_path(ref) or is_shard(ref) or not as_path(ref).is_file():
+        return open_clips(ref, suffixes, sample_rate=sample_rate, name="ref")
+    from audiogen_metrics.embedding.reference import ReferenceStatistics
+
+    return ReferenceStatistics.load(ref)
+
+
+def opened(
+    ref: ClipSet | GivenFeatures,
+    suffixes: str | Iterable[str],
+    sample_rate: int | None,
+    *,
+    trust_reference: bool,
+) -> Known:
+    """Return a reference set as `open_reference` does, or the ready features of a metric object."""
+    if not is_path(ref):
+        from audiogen_metrics.embedding.given import GivenFeatures
+        from audiogen_metrics.embedding.sides import GivenSide
+
+        if isinstance(ref, GivenFeatures):
+            return GivenSide(ref)
+    return open_reference(ref, suffixes, sample_rate, trust_reference=trust_reference)  # a folder needs no torch
+
+
+def is_path(given: object) -> TypeGuard[str | Path]:
+    """Tell whether a set was given by its path."""
+    return isinstance(given, (str, os.PathLike))
+
+
+def computable(
+    protocol: Protocol,
+    metrics: str | Sequence[str] | None,
+    *,
+    ref: bool,
+    prompts: bool,
+    backbone: str | None = None,
+) -> list[Recipe]:
+    """Return the recipes that were asked for; of a protocol's own those that need nothing which is not given.
+
+    Raises
+    ------
+    UsageError
+        A metric that was asked for by name, or all of the protocol, need a reference or prompts.
+    """
+    recipes = protocol.select(metrics, backbone)
+    if metrics is not None:
+        require_given(recipes, ref=ref, prompts=prompts)
+        return recipes
+    found = [recipe for recipe in recipes if not lacks(recipe, ref=ref, prompts=prompts)]
+    if not found:
+        needs = sorted({lacks(recipe, ref=ref, prompts=prompts) for recipe in recipes})
+        raise UsageError(
+            f"all scores of {protocol.name} need {' or '.join(needs)}",
+            fix=f"Pass {' or '.join(_PASS[each]() for each in needs)}",
+        )
+    return found
+
+
+def lacks(recipe: Recipe, *, ref: bool, prompts: bool) -> str:
+    """Return what a recipe needs that is not given: ``a reference``, ``prompts``, or nothing."""
+    if "ref" in recipe.definition.sides and not ref:
+        return "a reference"
+    return "prompts" if recipe.definition.prompted and not prompts else ""
+
+
+_PASS: Mapping[str, Callable[[], str]] = {
+    "a reference": lambda: "the reference",
+    "prompts": lambda: option("prompts", "FILE"),
+}
+
+
+def require_given(recipes: Iterable[Recipe], *, ref: bool, prompts: bool) -> None:
+    """Raise UsageError for recipes that need what is not given."""
+    for what, said in (("a reference", "no reference is given"), ("prompts", "no prompts are given")):
+        needy = [recipe.score_id for recipe in recipes if lacks(recipe, ref=ref, prompts=prompts) == what]
+        if needy:
+            raise UsageError(f"{', '.join(needy)}: {said}", fix=f"Pass {_PASS[what]()}")
+
+
+def limited(
+    gen: AudioFolder,
+    ref: Known | None,
+    limit: int | None,
+    partners: Mapping[str, str] | None,
+) -> tuple[AudioFolder, Known | None]:
+    """Cut both sets to ``limit`` clips, paired ones first, so that every metric sees the same files."""
+    if limit is None:
+        return gen, ref
+    if ref is None:
+        return replace(gen, clips=gen.clips[:limit]), None
+    if not isinstance(ref, AudioFolder):
+        raise UsageError(
+            "statistics and ready features cannot be limited",
+            where=getattr(ref, "path", None),
+            fix=f"Pass the folder, or build it with {option('limit', 'N')}",
+        )
+    pairs = pair(gen.clip_ids, ref.clip_ids, partners)
+    alone = {*pairs.gen_only}, {*pairs.ref_only}
+
+    def first(clips: tuple[AudioFile, ...], alone: set[str]) -> tuple[AudioFile, ...]:
+        return tuple(sorted(sorted(clips, key=lambda clip: clip.clip_id in alone)[:limit]))
+
+    return replace(gen, clips=first(gen.clips, alone[0])), replace(ref, clips=first(ref.clips, alone[1]))
+
+
+def found_ids(known: Known) -> list[str]:
+    """Return the ids of all clips that are there, whether they can be used or not."""
+    if isinstance(known, AudioFolder):
+        return [*known.clip_ids]
+    return [*known.clip_ids, *(entry["clip"] for entry in _summary(known).skipped)]
+
+
+def _summary(known: ReferenceStatistics | ForeignStatistics | GivenSide) -> InputSummary:
+    return known.summary() if callable(known.summary) else known.summary
+
+
+def require_named(ref: Known | None, pairing: str, pairs: object) -> None:
+    """Raise UsageError where clips are to pair with those of statistics that name none."""
+    if ref is None or isinstance(ref, AudioFolder) or _summary(ref).scored is not None:
+        return
+    if pairing == "id" or pairs is not None:
+        where = spoken("pairing", "--pairing") if pairs is None else spoken("pairs", "--pairs")
+        raise UsageError("the reference's statistics do not name clips to pair with", where=where, fix="Leave it out")
+
+
+def require_partners(pairs: Pairing) -> None:
+    """Raise DataError unless every clip that is there has a partner."""
+    if pairs.gen_only or pairs.ref_only:
+        raise DataError(pairs.unmatched(), fix="Give both files of a pair one name, or use pairing auto")
