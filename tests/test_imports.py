@@ -128,6 +128,7 @@ LAYERS = [
     {"functional", "audio"},
     {"backbones"},
     {"metrics"},
+    {"score_text"},
     {"results", "protocols", "prompts"},
     {"shared_options"},
     {"run_options"},

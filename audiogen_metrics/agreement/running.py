@@ -17,7 +17,7 @@ from audiogen_metrics.functional import correlation as formulas
 from audiogen_metrics.functional.correlation import COEFFICIENTS, Coefficient, Numbers
 from audiogen_metrics.options import whole
 from audiogen_metrics.registry import unknown_name
-from audiogen_metrics.results import SIGNIFICANT
+from audiogen_metrics.score_text import SIGNIFICANT
 
 Sources = str | Path | Sequence[str | Path] | Mapping[str, str | Path]
 """A file, several, or a file by the name of its system."""

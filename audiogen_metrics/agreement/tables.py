@@ -12,7 +12,7 @@ from audiogen_metrics.functional.correlation import COEFFICIENTS
 from audiogen_metrics.rendering import markdown, records_to_csv
 from audiogen_metrics.report.labels import labels_of
 from audiogen_metrics.report.latex import Column, Table, breakable, interval, number, tex
-from audiogen_metrics.results import TABLE_WIDTH
+from audiogen_metrics.score_text import TABLE_WIDTH
 from audiogen_metrics.text import escaped
 
 TITLES: dict[Level, str] = {

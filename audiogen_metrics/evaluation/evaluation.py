@@ -16,7 +16,8 @@ from audiogen_metrics.metrics.kl import KLDivergence
 from audiogen_metrics.metrics.measuring.cost import cost
 from audiogen_metrics.metrics.measuring.links import Links
 from audiogen_metrics.metrics.measuring.measured import Measured
-from audiogen_metrics.results import UNCOUNTED, Manifest, Score, ScoreReport
+from audiogen_metrics.results import Manifest, Score, ScoreReport
+from audiogen_metrics.score_text import UNCOUNTED
 
 if TYPE_CHECKING:
     from audiogen_metrics.backbones.base import Backbone, Output

@@ -17,7 +17,7 @@ from audiogen_metrics.metrics.measuring.chance import rows_apart
 from audiogen_metrics.metrics.measuring.links import Links
 from audiogen_metrics.metrics.measuring.measured import Measured
 from audiogen_metrics.metrics.measuring.rivals import Rivals
-from audiogen_metrics.results import EXACT
+from audiogen_metrics.score_text import EXACT
 
 if TYPE_CHECKING:
     from audiogen_metrics.metrics.recipe import Recipe

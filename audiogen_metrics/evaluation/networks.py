@@ -58,7 +58,7 @@ class Networks:
 
 
 def added(recipes: Sequence[Recipe]) -> set[str]:
-    """Return the backbones that a default run of a protocol can do without: all scores on them were added to it later."""
+    """Return the backbones that a default run can do without: all scores on them were added to the protocol later."""
     return {recipe.backbone for recipe in recipes} - {recipe.backbone for recipe in recipes if not recipe.added}
 
 

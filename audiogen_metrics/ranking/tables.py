@@ -14,7 +14,8 @@ from audiogen_metrics.rendering import markdown
 from audiogen_metrics.report import tables
 from audiogen_metrics.report.labels import labels_of
 from audiogen_metrics.report.latex import Column, Table, breakable, interval, number, places, tex
-from audiogen_metrics.results import EXACT, TABLE_WIDTH, Score
+from audiogen_metrics.results import Score
+from audiogen_metrics.score_text import EXACT, TABLE_WIDTH
 from audiogen_metrics.text import escaped
 
 if TYPE_CHECKING:

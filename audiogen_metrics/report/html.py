@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from audiogen_metrics.report import drawings
 from audiogen_metrics.report.document import Section, document, filter_box, listed, table
 from audiogen_metrics.report.reading import in_sentence, interval_of, reading, title_of, value_of
-from audiogen_metrics.results import InputSummary, ScoreReport, n_ref_of
+from audiogen_metrics.results import InputSummary, ScoreReport
+from audiogen_metrics.score_text import n_ref_of
 from audiogen_metrics.writing import written
 
 if TYPE_CHECKING:

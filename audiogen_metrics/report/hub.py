@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, Required, TypeAlias, TypedDict
 from audiogen_metrics.errors import DataError, MissingDependencyError, UsageError, spoken
 from audiogen_metrics.metrics import definition_of
 from audiogen_metrics.registry import unknown_name
-from audiogen_metrics.results import EXACT, Score, ScoreReport
+from audiogen_metrics.results import Score, ScoreReport
+from audiogen_metrics.score_text import EXACT
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, EvalResultEntry

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from audiogen_metrics.metrics import definition_of
-from audiogen_metrics.results import EXACT, Score, chance_of
+from audiogen_metrics.results import Score
+from audiogen_metrics.score_text import EXACT, chance_of
 
 
 def title_of(score: Score) -> str:

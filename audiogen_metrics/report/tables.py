@@ -14,7 +14,8 @@ from audiogen_metrics.rendering import records_to_csv as records_to_csv  # moved
 from audiogen_metrics.rendering import records_to_markdown as records_to_markdown
 from audiogen_metrics.report.labels import labels_of
 from audiogen_metrics.report.latex import Column, Table, breakable, interval, number, places, tex
-from audiogen_metrics.results import EXACT, ScoreReport, n_ref_of
+from audiogen_metrics.results import ScoreReport
+from audiogen_metrics.score_text import EXACT, n_ref_of
 
 if TYPE_CHECKING:
     from audiogen_metrics.evaluation import Evaluation

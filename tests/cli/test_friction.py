@@ -19,7 +19,7 @@ from audiogen_metrics.evaluation import create_backbones, require_weights
 from audiogen_metrics.evaluation.compare import compare
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.registry import Registry
-from audiogen_metrics.results import TABLE_WIDTH
+from audiogen_metrics.score_text import TABLE_WIDTH
 from tests.conftest import EXAMPLES, write_tone
 
 YAMNET = ("--protocol", "yamnet")

@@ -25,8 +25,9 @@ from audiogen_metrics.evaluation.compare import compare
 from audiogen_metrics.evaluation.verify import verify
 from audiogen_metrics.functional import GaussianStatistics, frechet_distance
 from audiogen_metrics.protocols import PROTOCOLS, get_protocol
-from audiogen_metrics.results import UNCOUNTED, ScoreReport
+from audiogen_metrics.results import ScoreReport
 from audiogen_metrics.schema import score_report_schema
+from audiogen_metrics.score_text import UNCOUNTED
 from tests.checkpoints import write_vggish
 
 FMA_POP = get_protocol("fadtk").recipes["fad"]
