@@ -22,14 +22,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from audiogen_metrics.backbones import yamnet
-from audiogen_metrics.backbones.audiobox import Head
-from audiogen_metrics.backbones.audiobox import Network as AudioboxNetwork
+from audiogen_metrics.backbones.audiobox import AestheticsNetwork, Head
 from audiogen_metrics.backbones.laion_clap import LaionCLAP
-from audiogen_metrics.backbones.panns import Cnn14, LogMel
-from audiogen_metrics.backbones.panns import Network as Cnn14Network
+from audiogen_metrics.backbones.panns import Cnn14, Cnn14Network, LogMel
 from audiogen_metrics.backbones.ratings import AESTHETICS
-from audiogen_metrics.backbones.vggish import Network as VGGishNetwork
-from audiogen_metrics.backbones.vggish import VGGish
+from audiogen_metrics.backbones.vggish import VGGish, VGGishNetwork
 
 LOGIT_SPREAD = 3.0
 """Standard deviation of the random CNN14's logits on the calibration clips: far from uniform, far from one-hot."""
@@ -128,7 +125,7 @@ def write_audiobox(folder: Path, seed: int = 0) -> Path:
     generator = torch.Generator().manual_seed(seed)
     state = {}
     position = "wavlm_model.encoder.pos_conv.0.weight"
-    layout = AudioboxNetwork(Head.read(folder / "config.json")).layout()
+    layout = AestheticsNetwork(Head.read(folder / "config.json")).layout()
     shapes = {name: tuple(shape) for name, shape in layout.items() if name != position}
     shapes |= {"wavlm_model.mask_emb": (768,), f"{position}_g": (1, 1, 128), f"{position}_v": (768, 48, 128)}
     for name, shape in shapes.items():

@@ -133,13 +133,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str,
 def embedded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The folders that were embedded."""
     seen: list[Path] = []
-    process = extraction._Run.process
+    process = extraction._ExtractionRun.process
 
-    def spy(self: extraction._Run, clips: object) -> None:
+    def spy(self: extraction._ExtractionRun, clips: object) -> None:
         seen.append(self.folder.root)
         process(self, clips)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(extraction._Run, "process", spy)
+    monkeypatch.setattr(extraction._ExtractionRun, "process", spy)
     return seen
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from audiogen_metrics.benchmark.costs import evaluations, multiply_adds, papers_best_step
 from audiogen_metrics.benchmark.output import write
-from audiogen_metrics.benchmark.plans import DATASETS, BenchSettings, Plan, make_plan, training_config
+from audiogen_metrics.benchmark.plans import PAPER_DATASETS, BenchSettings, Plan, make_plan, training_config
 from audiogen_metrics.benchmark.published import PAPER_METRICS, published, schedule, tables
 from audiogen_metrics.benchmark.records import rows
 from audiogen_metrics.benchmark.running import RESULT, Benchmark, Result, describe_systems
@@ -169,7 +169,7 @@ def test_trainings_are_as_long_as_the_papers_unless_said_otherwise(
     roots: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Of each dataset all four go on to the paper's highest best step; its best ones are multiples of 10 000."""
-    assert {name: schedule(name)["steps"] for name in DATASETS["table2"]} == {
+    assert {name: schedule(name)["steps"] for name in PAPER_DATASETS["table2"]} == {
         "esc50": 240_000,
         "urbansound8k": 350_000,
         "audiocaps": 480_000,

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from audiogen_metrics.embedding.given import GivenFeatures
-from audiogen_metrics.functional import GaussianStatistics, uncertainty
+from audiogen_metrics.functional import GaussianStatistics, downdates
 from audiogen_metrics.functional.downdates import frechet_leave_one_out
 from audiogen_metrics.metrics import fd
 from audiogen_metrics.metrics.fd import FrechetAudioDistance, FrechetDistance
@@ -27,13 +27,13 @@ def features(clips: int, dimension: int, seed: int, windows: int = 1) -> GivenFe
 def decompositions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Count the decompositions."""
     found: list[int] = []
-    whole = uncertainty.singular_vectors
+    whole = downdates.singular_vectors
 
     def counted(left: torch.Tensor, right: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         found.append(len(left))
         return whole(left, right)
 
-    monkeypatch.setattr(uncertainty, "singular_vectors", counted)
+    monkeypatch.setattr(downdates, "singular_vectors", counted)
     return found
 
 

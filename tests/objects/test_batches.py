@@ -17,10 +17,8 @@ from audiogen_metrics.audio.preparation import Preprocessing, prepare, prepare_c
 from audiogen_metrics.audio.resampling import resample
 from audiogen_metrics.backbones.base import Backbone, Features
 from audiogen_metrics.backbones.laion_clap import MusicSeconds, MusicTens, Sounds, SoundsFusion
-from audiogen_metrics.backbones.panns import Cnn14At16k, Cnn14At32k
-from audiogen_metrics.backbones.panns import Network as Cnn14Network
-from audiogen_metrics.backbones.vggish import Network as VGGishNetwork
-from audiogen_metrics.backbones.vggish import VGGish
+from audiogen_metrics.backbones.panns import Cnn14At16k, Cnn14At32k, Cnn14Network
+from audiogen_metrics.backbones.vggish import VGGish, VGGishNetwork
 from audiogen_metrics.backbones.yamnet import YAMNet
 from audiogen_metrics.errors import DataError
 from audiogen_metrics.keeping import ByteBoundedCache
