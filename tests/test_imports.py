@@ -161,6 +161,7 @@ HANDED_ON = {
     ("imported.py", "evaluation"),
     ("results.py", "report"),
     ("evaluation/compare.py", "report"),
+    ("score_text.py", "results"),  # the type of what it puts into words
     ("run_options.py", "evaluation"),  # the type of what observe is given
 }
 
