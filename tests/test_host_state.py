@@ -87,7 +87,7 @@ def values(small: tuple[Path, Path], protocol: str, weights: dict[str, Path], **
     given = {name: path for name, path in weights.items() if name in needed}
     names = [PROTOCOLS[protocol].name_of(recipe) for recipe in chosen]
     known = {"protocol": protocol, "weights": given, "limit": 4, "device": "cpu", "ci": True}
-    report = score_named(*small, names, by_name=False, **known, **options)
+    report = score_named(*small, metrics=names, by_name=False, **known, **options)
     return {name: (found.value, found.std, found.ci95) for name, found in report.scores.items()}
 
 

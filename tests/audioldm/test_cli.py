@@ -17,10 +17,11 @@ import soundfile
 from audiogen_metrics.audioldm.evaluating import EvaluationSet
 from audiogen_metrics.cli.main import main
 from audiogen_metrics.generation.folder import MANIFEST, read_manifest
+from tests import places
 from tests.conftest import Run
-from tests.places import REFERENCE
 
 AGM = [sys.executable, "-m", "audiogen_metrics"]
+REFERENCE = str(places.REFERENCE)
 TINY = ["--model", "tiny-random"]
 QUICK = ["--steps", "2", "--seconds", "1", "--device", "cpu"]
 
@@ -188,7 +189,7 @@ def test_captions_of_a_folder_by_choice(agm: Run, tmp_path: Path, environment: d
 
 def test_what_finetune_refuses_leaves_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = tmp_path / "table.csv"
-    table.write_text(f"file,caption\n{next(REFERENCE.rglob('*.*')).absolute()},a\ngone.wav,b\n")
+    table.write_text(f"file,caption\n{next(places.REFERENCE.rglob('*.*')).absolute()},a\ngone.wav,b\n")
     out = tmp_path / "out"
     for options, code, message in (
         (["--data", REFERENCE, "--device", "nonsense"], 2, "unknown device 'nonsense'"),
