@@ -40,7 +40,8 @@ def text_of(report: ScoreReport) -> str:
         lines.append("  ".join(map(str.ljust, shown, widths)).rstrip())
         if not fits:
             lines += textwrap.wrap(remark, TABLE_WIDTH, initial_indent="    ", subsequent_indent="    ")
-    return "\n".join(map(escaped, [*lines, "", *notes_of(report)] if notes_of(report) else lines))
+    notes = notes_of(report)
+    return "\n".join(map(escaped, [*lines, "", *notes] if notes else lines))
 
 
 def rows_of(report: ScoreReport) -> list[tuple[str, ...]]:
@@ -68,7 +69,6 @@ def notes_of(report: ScoreReport) -> list[str]:
 
 def fragment_of(report: ScoreReport) -> str:
     """Return the report as an HTML fragment; notebooks show it instead of the text."""
-
     header, *rows = rows_of(report)
     head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
     body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)

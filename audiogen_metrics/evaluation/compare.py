@@ -16,7 +16,7 @@ from audiogen_metrics.errors import InsufficientDataError, UsageError, spoken
 from audiogen_metrics.evaluation import added, find_networks, tool_versions
 from audiogen_metrics.evaluation.evaluation import backbone_settings
 from audiogen_metrics.evaluation.matching import SIGNIFICANT, MatchedSystems, abreast, better, matched, unseparated
-from audiogen_metrics.evaluation.opening import computable, open_reference
+from audiogen_metrics.evaluation.opening import computable, open_reference, require_named
 from audiogen_metrics.file_hashes import hashing_as_asked
 from audiogen_metrics.metrics.measuring.measured import Measured
 from audiogen_metrics.prompts import Captions, captions_of
@@ -28,8 +28,6 @@ from audiogen_metrics.text import escaped
 from audiogen_metrics.writing import written
 
 if TYPE_CHECKING:
-    from audiogen_metrics.embedding.foreign import ForeignStatistics
-    from audiogen_metrics.embedding.reference import ReferenceStatistics
     from audiogen_metrics.metrics.recipe import Recipe
 
 FEWEST_PERMUTATIONS = 20
@@ -47,7 +45,7 @@ class ScoreDifference:
     a, b, difference
         Both values on ``n`` clips each, and ``a − b``.
     n
-        ClipSet of each system: those that both have, or as many of the larger system as the smaller one has.
+        Clips of each system: those that both have, or as many of the larger system as the smaller one has.
     paired
         Whether these are clips of the same ids.
     subsamples
@@ -263,7 +261,10 @@ def compare(
     opened = None if ref is None else open_reference(ref, suffixes, rate, trust_reference=given["trust_reference"])
     ids = [{*known.clip_ids} for known in (*folders, *([] if opened is None else [opened]))]
     if opened is not None and not isinstance(opened, AudioFolder):
-        _check(opened, recipes, protocol, by_name=metrics is not None, pairs=pairs)
+        require_named(opened, "auto", pairs)
+        opened.check(recipes, protocol)
+        for recipe in recipes if metrics is not None else ():
+            opened.require(recipe)
     partners = None if pairs is None else read_pairs(pairs, ids[0] | ids[1], ids[2])
     captions: list[Captions | None] = [None, None]
     if prompts is not None:
@@ -322,18 +323,6 @@ def compare(
         backbone_settings(recipes, backbones),
         tool_versions(),
     )
-
-
-def _check(
-    ref: ReferenceStatistics | ForeignStatistics, recipes: Sequence[Recipe], protocol: str, *, by_name: bool, pairs: Any
-) -> None:
-    """Raise where statistics cannot be the reference of these recipes, before anything is embedded."""
-    if pairs is not None and ref.summary.scored is None:
-        where = spoken("pairs", "--pairs")
-        raise UsageError("the reference's statistics do not name clips to pair with", where=where, fix="Leave it out")
-    ref.check(recipes, protocol)
-    for recipe in recipes if by_name else ():
-        ref.require(recipe)
 
 
 def _together(

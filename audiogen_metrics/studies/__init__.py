@@ -15,4 +15,6 @@ __all__ = ["Study", "sanity"]
 
 if not TYPE_CHECKING:  # a checker that saw this would take any name
     # A study needs torch, which naming it does not.
-    __getattr__ = handing_on(__name__, dict.fromkeys(__all__, "audiogen_metrics.studies.study"))
+    __getattr__ = handing_on(
+        __name__, {"Study": "audiogen_metrics.studies.result", "sanity": "audiogen_metrics.studies.study"}
+    )
