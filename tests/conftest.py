@@ -50,7 +50,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _not_the_users_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Fixtures of a module or session are made before `_own_cache` of a test."""
+    """Fixtures of a session are made before `_cache_of_a_module` and `_own_cache`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AGM_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _cache_of_a_module(_not_the_users_cache: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What one file's fixtures embed never reaches another's: extractions agree to rounding only, not to the bit."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AGM_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         yield
