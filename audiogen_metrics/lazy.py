@@ -47,22 +47,22 @@ def handing_on(module: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
 
 
 def moved(module: str, home: str, names: Mapping[str, str] = MappingProxyType({})) -> Callable[[str], Any]:
-    """Return the ``__getattr__`` of a module whose content is elsewhere since version 0.2.
+    """Return the ``__getattr__`` of a module whose content is elsewhere, or has other names, since version 0.2.
 
     Every use of a name warns, by `DeprecationWarning`, and says what it is called now.
 
     Parameters
     ----------
     module
-        Name of the former module.
+        Name of the module that is asked.
     home
-        The module that has its content.
+        The module that has its content; itself, where only names have changed.
     names
-        What its names are called there, where that has changed, too.
+        What its names are called there, where that has changed.
     """
 
     def find(name: str) -> Any:
-        if name.startswith("__"):
+        if name.startswith("__") or (home == module and name not in names):
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         import warnings
 

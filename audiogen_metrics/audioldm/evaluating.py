@@ -18,7 +18,7 @@ from audiogen_metrics.audioldm.configuration import FineTuneConfig
 from audiogen_metrics.audioldm.devices import in_first, jointly
 from audiogen_metrics.audioldm.generation import TRAINED_SECONDS, AudioLDM, AudioLDMGenerator
 from audiogen_metrics.audioldm.sampling import Sampling
-from audiogen_metrics.datasets.base import Clip, prompt
+from audiogen_metrics.datasets.base import DatasetClip, prompt
 from audiogen_metrics.errors import DataError, InsufficientDataError, MissingWeightsError, UsageError
 from audiogen_metrics.evaluation import score
 from audiogen_metrics.evaluation.networks import added, find_networks
@@ -58,7 +58,7 @@ class EvaluationSet:
         self,
         config: FineTuneConfig,
         folder: Path,
-        clips: Sequence[Clip],
+        clips: Sequence[DatasetClip],
         weights: Mapping[str, str | Path],
         name: str = "evaluation",
     ) -> None:

@@ -44,7 +44,7 @@ from audiogen_metrics.audioldm.training import (
     weights_digest,
     write_state,
 )
-from audiogen_metrics.datasets.base import Clip
+from audiogen_metrics.datasets.base import DatasetClip
 from audiogen_metrics.distributed import leave
 from audiogen_metrics.errors import DataError, LostProcessError, NumericsError
 from audiogen_metrics.generation.history import History
@@ -171,7 +171,7 @@ class _FineTuningRun:
         self.history = History(self.folder, *config.monitored())
         self.step = 0
 
-    def _evaluation(self, clips: Sequence[Clip], name: str) -> EvaluationSet | None:
+    def _evaluation(self, clips: Sequence[DatasetClip], name: str) -> EvaluationSet | None:
         return EvaluationSet(self.config, self.folder, clips, self._weights, name) if clips else None
 
     @property

@@ -24,7 +24,7 @@ from audiogen_metrics.audioldm.conditioning import condition_waveform
 from audiogen_metrics.audioldm.finetune_settings import Condition
 from audiogen_metrics.audioldm.generation import AudioLDM
 from audiogen_metrics.audioldm.mel import HOP, SAMPLE_RATE, log_mel
-from audiogen_metrics.datasets.base import Clip, prompt
+from audiogen_metrics.datasets.base import DatasetClip, prompt
 from audiogen_metrics.embedding.admission import Admission, load_ahead
 from audiogen_metrics.embedding.cache import checksum_of
 from audiogen_metrics.embedding.extraction import MAX_LOADED_SAMPLES
@@ -104,7 +104,7 @@ class TrainingClips:
     def __init__(
         self,
         model: AudioLDM,
-        clips: Sequence[Clip],
+        clips: Sequence[DatasetClip],
         condition: Condition,
         seconds: float = 10.24,
         template: str = "label",
@@ -114,7 +114,7 @@ class TrainingClips:
     ) -> None:
         if not clips:
             raise DataError("has no clips to train on", where="data")
-        self.clips: list[Clip] = list(clips)
+        self.clips: list[DatasetClip] = list(clips)
         self._model, self._condition = model, condition
         shrink = HOP * 4
         self.samples: int = max(1, round(seconds * SAMPLE_RATE / shrink)) * shrink

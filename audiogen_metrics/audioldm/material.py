@@ -13,7 +13,7 @@ import torch
 from audiogen_metrics.audioldm.configuration import FineTuneConfig
 from audiogen_metrics.audioldm.dependencies import quiet
 from audiogen_metrics.audioldm.generation import AudioLDM
-from audiogen_metrics.datasets.base import Clip
+from audiogen_metrics.datasets.base import DatasetClip
 from audiogen_metrics.datasets.folder import open_dataset
 from audiogen_metrics.datasets.splits import draw, split_by
 from audiogen_metrics.errors import DataError, InsufficientDataError, option
@@ -38,9 +38,9 @@ class Material:
         Ids of the clips whose audio is missing, by the set that they would be in.
     """
 
-    train: list[Clip]
-    choosing: list[Clip]
-    final: list[Clip] = field(default_factory=list)
+    train: list[DatasetClip]
+    choosing: list[DatasetClip]
+    final: list[DatasetClip] = field(default_factory=list)
     left_out: dict[str, list[str]] = field(default_factory=dict)
 
 
@@ -74,7 +74,7 @@ def open_material(config: FineTuneConfig) -> Material:
     return Material(train, validation, held, left_out)
 
 
-def _sets(config: FineTuneConfig) -> tuple[list[Clip], list[Clip]]:
+def _sets(config: FineTuneConfig) -> tuple[list[DatasetClip], list[DatasetClip]]:
     """Return training and evaluation clips, the latter empty if there are none; audio may be missing."""
     dataset = open_dataset(config.data)
     for remark in dataset.remarks:
@@ -88,7 +88,7 @@ def _sets(config: FineTuneConfig) -> tuple[list[Clip], list[Clip]]:
     return list(dataset.clips), held
 
 
-def _present(kind: str, clips: list[Clip], strict: bool, left_out: dict[str, list[str]]) -> list[Clip]:
+def _present(kind: str, clips: list[DatasetClip], strict: bool, left_out: dict[str, list[str]]) -> list[DatasetClip]:
     missing = [clip.clip_id for clip in clips if clip.path is None]
     if not missing:
         return clips
@@ -102,7 +102,7 @@ def _present(kind: str, clips: list[Clip], strict: bool, left_out: dict[str, lis
     return [clip for clip in clips if clip.path is not None]
 
 
-def _validation(train: list[Clip], config: FineTuneConfig) -> tuple[list[Clip], list[Clip]]:
+def _validation(train: list[DatasetClip], config: FineTuneConfig) -> tuple[list[DatasetClip], list[DatasetClip]]:
     """Take the share of the training clips out that chooses the best checkpoint."""
     size = config.validation_clips(len(train))
     if size >= len(train):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from audiogen_metrics.benchmark.plans import Cell, Plan
-from audiogen_metrics.datasets.base import Clip
+from audiogen_metrics.datasets.base import DatasetClip
 from audiogen_metrics.errors import DataError
 from audiogen_metrics.evaluation.networks import added, find_networks
 from audiogen_metrics.evaluation.opening import computable
@@ -50,7 +50,7 @@ def identified(plan: Plan, weights: Mapping[str, str | Path], systems: Mapping[s
     return replace(plan, cells=cells)
 
 
-def clips_digest(clips: Sequence[Clip]) -> str:
+def clips_digest(clips: Sequence[DatasetClip]) -> str:
     """Return the SHA-256 over the ids, captions, classes, contents and formats of clips."""
     return _digest(
         [

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from audiogen_metrics.audioldm.sampling import Sampling
 from audiogen_metrics.benchmark.published import schedule
 from audiogen_metrics.datasets import DATASETS
-from audiogen_metrics.datasets.base import Clip
+from audiogen_metrics.datasets.base import DatasetClip
 from audiogen_metrics.datasets.folder import open_dataset
 from audiogen_metrics.datasets.splits import Split, draw, split_by
 from audiogen_metrics.errors import DataError, UsageError, option, spoken
@@ -200,7 +200,7 @@ class Plan:
     warnings: Mapping[Artefact, tuple[str, ...]]
     _seconds: dict[str, Mapping[str, float]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def evaluation(self, dataset: str) -> list[Clip]:
+    def evaluation(self, dataset: str) -> list[DatasetClip]:
         """Return the evaluation clips of a dataset, sorted by id, no more than the limit."""
         return list(self.splits[dataset].evaluation.clips)
 
@@ -222,11 +222,11 @@ class Plan:
             }
         return self._seconds[dataset]
 
-    def recordings(self, dataset: str) -> list[Clip]:
+    def recordings(self, dataset: str) -> list[DatasetClip]:
         """Return all clips of a dataset whose audio is there, no more than the limit: what Figure 1 corrupts."""
         return _recordings(self.splits[dataset], self.settings)
 
-    def training(self, dataset: str) -> list[Clip]:
+    def training(self, dataset: str) -> list[DatasetClip]:
         """Return the training clips of a dataset whose audio is there; its validation part is left alone."""
         return _training(self.splits[dataset])
 
@@ -334,16 +334,16 @@ def _split(dataset: str, settings: BenchSettings) -> Split:
     return replace(split, evaluation=split.evaluation.only(wanted))
 
 
-def _recordings(split: Split, settings: BenchSettings) -> list[Clip]:
+def _recordings(split: Split, settings: BenchSettings) -> list[DatasetClip]:
     clips = (*(split.train.present if split.train else ()), *split.evaluation.present)
     return _drawn(sorted(clips, key=lambda clip: clip.clip_id), settings)
 
 
-def _drawn(clips: Sequence[Clip], settings: BenchSettings) -> list[Clip]:
+def _drawn(clips: Sequence[DatasetClip], settings: BenchSettings) -> list[DatasetClip]:
     return list(clips) if settings.limit is None else draw(clips, settings.limit, settings.seed)
 
 
-def _training(split: Split) -> list[Clip]:
+def _training(split: Split) -> list[DatasetClip]:
     clips = split.train.present if split.train else ()
     return [clip for clip in clips if clip.split != "val"]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from audiogen_metrics.benchmark.identity import identified, system_folder
 from audiogen_metrics.benchmark.plans import Cell, Plan, training_config
-from audiogen_metrics.datasets.base import Clip, prompt
+from audiogen_metrics.datasets.base import DatasetClip, prompt
 from audiogen_metrics.datasets.checking import check
 from audiogen_metrics.distributed import launched, place
 from audiogen_metrics.errors import DataError, UsageError
@@ -203,7 +203,7 @@ class Benchmark:
         ]
         return Result(cell, report["scores"], None, {}, (*report["warnings"], *told))
 
-    def _requests(self, cell: Cell, clips: Sequence[Clip]) -> list[Request]:
+    def _requests(self, cell: Cell, clips: Sequence[DatasetClip]) -> list[Request]:
         settings, seconds = self.plan.settings, self.plan.seconds(cell.dataset)
         requests = []
         for clip in clips:
@@ -273,7 +273,7 @@ class Benchmark:
         write_study(study, folder / "study")
         return Result(cell, {}, None, {"study": asdict(study)}, tuple(study.warnings))
 
-    def _references(self, cell: Cell, clips: Sequence[Clip]) -> Path:
+    def _references(self, cell: Cell, clips: Sequence[DatasetClip]) -> Path:
         """Return a folder with the recordings of a cell, named after their contents."""
         folder = self.folder / "references" / f"{cell.dataset}-{cell.settings['clips'][:10]}"
         for clip in clips:
@@ -354,7 +354,7 @@ def _of_training(cell: Cell, folder: Path) -> Result:
     return Result(cell, scores, outcome["step"], details, tuple(warnings))
 
 
-def _listed(path: Path, clips: Sequence[Clip], template: str) -> str:
+def _listed(path: Path, clips: Sequence[DatasetClip], template: str) -> str:
     """Write clips as a table that `FineTune` reads, and return its path."""
     lines = [
         json.dumps(

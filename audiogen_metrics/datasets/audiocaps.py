@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from audiogen_metrics.datasets.base import Clip, Dataset, DatasetInfo, number, read_table
+from audiogen_metrics.datasets.base import Dataset, DatasetClip, DatasetInfo, number, read_table
 from audiogen_metrics.datasets.finding import SEGMENT_NAMES, AudioByName, Listings, names_of_segment, sought
 
 PARTS = ("train", "val", "test")
@@ -19,7 +19,7 @@ def read(root: Path) -> Dataset:
     of its captions: ``{audiocap_id}``.
     """
     parts = [part for part in PARTS if (root / f"{part}.csv").is_file()] or ["test"]
-    clips: list[Clip] = []
+    clips: list[DatasetClip] = []
     folders: list[Path] = []
     listings = Listings()
     for part in parts:
@@ -30,7 +30,7 @@ def read(root: Path) -> Dataset:
     return Dataset("audiocaps", root, tuple(clips), looked_for=sought(names, folders))
 
 
-def _read_part(table: Path, part: str, audio: AudioByName) -> list[Clip]:
+def _read_part(table: Path, part: str, audio: AudioByName) -> list[DatasetClip]:
     columns = ("audiocap_id", "youtube_id", "start_time", "caption")
     captions: dict[tuple[str, str], list[tuple[float, str, str]]] = defaultdict(list)
     for row in read_table(table, columns):
@@ -42,7 +42,7 @@ def _read_part(table: Path, part: str, audio: AudioByName) -> list[Clip]:
         texts = tuple(caption for _, caption, _ in sorted(rows))
         own = [name for _, _, name in sorted(rows)]
         clips.append(
-            Clip(
+            DatasetClip(
                 clip_id=f"Y{video}",
                 path=audio(*names_of_segment(video, start, start + SECONDS), *own),
                 caption=texts[0],

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from audiogen_metrics.datasets.base import Clip, Dataset, DatasetInfo, number, read_table
+from audiogen_metrics.datasets.base import Dataset, DatasetClip, DatasetInfo, number, read_table
 from audiogen_metrics.datasets.finding import SEGMENT_NAMES, AudioByName, names_of_segment, sought
 from audiogen_metrics.errors import DataError
 from audiogen_metrics.tabular import read_text
@@ -33,7 +33,7 @@ def read(root: Path) -> Dataset:
             raise DataError(f"{video}: label {unknown[0]} is not in {LABELS}", where=root / SEGMENTS)
         labels = tuple(names[mid] for mid in mids)
         clips.append(
-            Clip(
+            DatasetClip(
                 clip_id=f"Y{video}",
                 path=audio(*names_of_segment(video, start, end)),
                 caption=", ".join(labels),

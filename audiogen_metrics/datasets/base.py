@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from audiogen_metrics.errors import DataError, UsageError
+from audiogen_metrics.lazy import moved
 from audiogen_metrics.tabular import read_records
 from audiogen_metrics.writing import below
 
@@ -18,7 +19,7 @@ TEMPLATES = {"label": "{label}", "sentence": "This is a sound of {label}."}
 
 
 @dataclass(frozen=True)
-class Clip:
+class DatasetClip:
     """One clip of a dataset.
 
     Parameters
@@ -60,7 +61,7 @@ class Dataset:
 
     name: str
     root: Path
-    clips: tuple[Clip, ...]
+    clips: tuple[DatasetClip, ...]
     remarks: tuple[str, ...] = ()
     looked_for: str = ""
 
@@ -88,11 +89,11 @@ class Dataset:
         return f"no audio for {len(self.missing)} of {len(self.clips)} clips: {names}{sought}"
 
     @property
-    def present(self) -> tuple[Clip, ...]:
+    def present(self) -> tuple[DatasetClip, ...]:
         """The clips whose audio is there."""
         return tuple(clip for clip in self.clips if clip.path is not None)
 
-    def only(self, clips: Iterable[Clip]) -> Dataset:
+    def only(self, clips: Iterable[DatasetClip]) -> Dataset:
         """Return the dataset with these of its clips."""
         return replace(self, clips=tuple(clips))
 
@@ -126,7 +127,7 @@ class DatasetInfo:
     checks: Mapping[str, float] = field(default_factory=dict)
 
 
-def prompt(clip: Clip, template: str = "label") -> str:
+def prompt(clip: DatasetClip, template: str = "label") -> str:
     """Return what to ask a generator for: the caption, or the labels in a template.
 
     Parameters
@@ -138,7 +139,7 @@ def prompt(clip: Clip, template: str = "label") -> str:
 
     Examples
     --------
-    >>> prompt(Clip("a", None, "", ("crying_baby",)), "sentence")
+    >>> prompt(DatasetClip("a", None, "", ("crying_baby",)), "sentence")
     'This is a sound of crying baby.'
     """
     if not clip.labels or (clip.caption and clip.caption != ", ".join(clip.labels)):
@@ -174,3 +175,7 @@ def number(text: str, what: str, path: Path) -> float:
     if not math.isfinite(value):
         raise DataError(f"{what} {text!r} is no number", where=path, fix="Is it the original file?")
     return value
+
+
+if not TYPE_CHECKING:  # a checker that saw this would take any name
+    __getattr__ = moved(__name__, "audiogen_metrics.datasets.base", {"Clip": "DatasetClip"})

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from audiogen_metrics.audio.decoding import decode
 from audiogen_metrics.audio.preflight import SILENCE_PEAK, ClipFacts, inspect
-from audiogen_metrics.datasets.base import Clip, Dataset, DatasetInfo, prompt
+from audiogen_metrics.datasets.base import Dataset, DatasetClip, DatasetInfo, prompt
 from audiogen_metrics.errors import NO_MEMORY, AudioFileError, DataError, UsageError, remedies
 from audiogen_metrics.file_hashes import digest_of
 from audiogen_metrics.options import as_path
@@ -181,7 +181,7 @@ def export(
     return len(clips)
 
 
-def _audible(dataset: Dataset) -> list[tuple[Clip, float]]:
+def _audible(dataset: Dataset) -> list[tuple[DatasetClip, float]]:
     """Return the clips that can be decoded, with their lengths in seconds; warn of the others."""
     with ThreadPoolExecutor(8, thread_name_prefix="export") as threads:
         looked = [*zip(dataset.present, threads.map(_look, dataset.present), strict=True)]
@@ -194,7 +194,7 @@ def _audible(dataset: Dataset) -> list[tuple[Clip, float]]:
     return [(clip, found[0].seconds) for clip, found in looked if isinstance(found, tuple)]
 
 
-def _look(clip: Clip) -> tuple[ClipFacts, str] | AudioFileError | None:
+def _look(clip: DatasetClip) -> tuple[ClipFacts, str] | AudioFileError | None:
     if clip.path is None:
         return None
     try:

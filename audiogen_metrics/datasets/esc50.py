@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from audiogen_metrics.datasets.base import Clip, Dataset, DatasetInfo, read_table
+from audiogen_metrics.datasets.base import Dataset, DatasetClip, DatasetInfo, read_table
 from audiogen_metrics.datasets.finding import AudioByPath
 
 
@@ -13,7 +13,7 @@ def read(root: Path) -> Dataset:
     columns = ("filename", "fold", "category", "src_file")
     audio = AudioByPath()
     clips = [
-        Clip(
+        DatasetClip(
             clip_id=Path(row["filename"]).stem,
             path=audio(root / "audio", row["filename"]),
             caption=row["category"],

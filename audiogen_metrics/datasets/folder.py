@@ -11,7 +11,7 @@ from typing import Any
 
 from audiogen_metrics.audio.files import AUDIO, canonical_id, parse_suffixes, scan
 from audiogen_metrics.datasets import DATASETS
-from audiogen_metrics.datasets.base import Clip, Dataset
+from audiogen_metrics.datasets.base import Dataset, DatasetClip
 from audiogen_metrics.datasets.finding import AudioByPath, Listings
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.options import as_path
@@ -79,7 +79,7 @@ def read_folder(root: Path, suffixes: str | Iterable[str] = ()) -> Dataset:
         words = _caption(beside) if beside else ""
         caption = words or label or _words(file.clip_id)
         named += [] if words or label else [file.path]
-        clips.append(Clip(file.clip_id, file.path, caption, (label,) if label else (), split=""))
+        clips.append(DatasetClip(file.clip_id, file.path, caption, (label,) if label else (), split=""))
     return Dataset(root.name, root, tuple(clips), _named(named, len(clips)))
 
 
@@ -103,9 +103,9 @@ def read_list(path: Path) -> Dataset:
     return Dataset(path.stem, path.parent, tuple(_clips(path)), looked_for=_sought(path))
 
 
-def _clips(path: Path, prefix: str = "") -> list[Clip]:
+def _clips(path: Path, prefix: str = "") -> list[DatasetClip]:
     """Return the clips of a table, their ids below ``prefix``."""
-    found: dict[str, Clip] = {}
+    found: dict[str, DatasetClip] = {}
     audio, repeated = AudioByPath(), []
     for number, record in enumerate(read_records(path, what="clips", once=_ONCE), 1):
         where = f"{path}, record {number}"
@@ -124,13 +124,13 @@ def _clips(path: Path, prefix: str = "") -> list[Clip]:
     return [*found.values(), *repeated]
 
 
-def _clip(record: Mapping[str, Any], table: Path, prefix: str, where: str, audio: AudioByPath) -> Clip:
+def _clip(record: Mapping[str, Any], table: Path, prefix: str, where: str, audio: AudioByPath) -> DatasetClip:
     file = _file(record, where)
     path, label = audio(table.parent, file), _text(record, "label")
     texts = tuple(filter(None, captions_in(record, where, ("label",)))) or (label,)
     if texts == ("",):
         raise DataError(f"has an empty caption among {named(record)}", where, "Write one, or take the record out")
-    return Clip(
+    return DatasetClip(
         clip_id=canonical_id(prefix + (_text(record, "clip_id") or _id_of(file, path))),
         path=path,
         caption=texts[0],
@@ -161,7 +161,7 @@ def _tables(root: Path, folders: Iterable[Path]) -> list[Path]:
 
 
 def _with_metadata(root: Path, tables: list[Path], heard: set[str], suffixes: str | Iterable[str]) -> Dataset:
-    clips: list[Clip] = []
+    clips: list[DatasetClip] = []
     for table in tables:
         below = table.parent.relative_to(root).as_posix()
         clips += _clips(table, "" if below == "." else f"{below}/")
@@ -178,7 +178,7 @@ def _with_metadata(root: Path, tables: list[Path], heard: set[str], suffixes: st
     return Dataset(root.name, root, tuple(clips), looked_for="; ".join(map(_sought, tables)))
 
 
-def _id_below(root: Path, clip: Clip) -> str:
+def _id_below(root: Path, clip: DatasetClip) -> str:
     assert clip.path is not None
     return os.path.relpath(clip.path.with_suffix(""), root).replace(os.sep, "/")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from audiogen_metrics.audio.files import AUDIO, canonical_id
 from audiogen_metrics.datasets import DATASETS
-from audiogen_metrics.datasets.base import Clip, Dataset
+from audiogen_metrics.datasets.base import Dataset, DatasetClip
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.options import whole
 from audiogen_metrics.tabular import read_text
@@ -52,7 +52,7 @@ def paper_split(dataset: Dataset, size: int, seed: int = 0, *, stratified: bool 
     return _split(dataset, {clip.clip_id for clip in chosen}, f"paper: {size} at random, {kind}, seed {seed}")
 
 
-def draw(clips: Sequence[Clip], size: int, seed: int = 0, *, stratified: bool = True) -> list[Clip]:
+def draw(clips: Sequence[DatasetClip], size: int, seed: int = 0, *, stratified: bool = True) -> list[DatasetClip]:
     """Return some clips in their order, drawn at random, the same share of every class; all if there are no more.
 
     Parameters
@@ -68,7 +68,7 @@ def draw(clips: Sequence[Clip], size: int, seed: int = 0, *, stratified: bool = 
 
     Examples
     --------
-    >>> clips = [Clip(f"{label}/{n}", None, label, (label,)) for label in ("dog", "rain") for n in range(10)]
+    >>> clips = [DatasetClip(f"{label}/{n}", None, label, (label,)) for label in ("dog", "rain") for n in range(10)]
     >>> [clip.labels[0] for clip in draw(clips, 4)]
     ['dog', 'dog', 'rain', 'rain']
     """
@@ -78,9 +78,11 @@ def draw(clips: Sequence[Clip], size: int, seed: int = 0, *, stratified: bool = 
     return [clip for clip in clips if clip.clip_id in names]
 
 
-def _drawn(clips: Sequence[Clip], size: int, seed: int, stratified: bool, fair: bool = False) -> list[Clip]:
+def _drawn(
+    clips: Sequence[DatasetClip], size: int, seed: int, stratified: bool, fair: bool = False
+) -> list[DatasetClip]:
     rng = random.Random(whole("seed", seed, 0))
-    groups: dict[str, list[Clip]] = defaultdict(list)
+    groups: dict[str, list[DatasetClip]] = defaultdict(list)
     for clip in clips:
         groups[clip.labels[0] if stratified and clip.labels else ""].append(clip)
     # Largest remainders: every class gives its share, rounded so that the sum is exact.

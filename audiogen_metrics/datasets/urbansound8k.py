@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from audiogen_metrics.datasets.base import Clip, Dataset, DatasetInfo, number, read_table
+from audiogen_metrics.datasets.base import Dataset, DatasetClip, DatasetInfo, number, read_table
 from audiogen_metrics.datasets.finding import AudioByPath
 
 METADATA = "metadata/UrbanSound8K.csv"
@@ -19,7 +19,7 @@ def read(root: Path) -> Dataset:
         for time in ("start", "end"):  # which tell a row whose columns have shifted
             number(row[time], f"{name}: {time}", root / METADATA)
         clips.append(
-            Clip(
+            DatasetClip(
                 clip_id=Path(name).stem,
                 path=audio(root / "audio" / f"fold{fold}", name),
                 caption=row["class"],

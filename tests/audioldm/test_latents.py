@@ -16,7 +16,7 @@ import torch
 from audiogen_metrics.audioldm import latents
 from audiogen_metrics.audioldm.generation import AudioLDM
 from audiogen_metrics.audioldm.latents import TrainingClips
-from audiogen_metrics.datasets.base import Clip
+from audiogen_metrics.datasets.base import DatasetClip
 from audiogen_metrics.datasets.folder import read_folder
 from audiogen_metrics.errors import DataError
 from tests.places import REFERENCE
@@ -51,7 +51,7 @@ def decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def prepare(model: AudioLDM, clips: list[Clip], condition: Any = "text") -> TrainingClips:
+def prepare(model: AudioLDM, clips: list[DatasetClip], condition: Any = "text") -> TrainingClips:
     return TrainingClips(model, clips, condition, seconds=1.28)
 
 

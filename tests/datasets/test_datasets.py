@@ -15,7 +15,7 @@ import soundfile
 from audiogen_metrics.audio.files import DECODABLE
 from audiogen_metrics.cli.main import main
 from audiogen_metrics.datasets import DATASETS
-from audiogen_metrics.datasets.base import Clip, Dataset, prompt
+from audiogen_metrics.datasets.base import Dataset, DatasetClip, prompt
 from audiogen_metrics.datasets.checking import check, export
 from audiogen_metrics.datasets.finding import names_of_segment
 from audiogen_metrics.datasets.folder import open_dataset
@@ -275,7 +275,7 @@ def test_export_for_other_generators(
 
 
 def test_export_leaves_out_what_is_missing(tmp_path: Path) -> None:
-    clips = (Clip("a", miniatures.SOURCES[0], "x"), Clip("b", None, "y"))
+    clips = (DatasetClip("a", miniatures.SOURCES[0], "x"), DatasetClip("b", None, "y"))
     assert export(Dataset("own", tmp_path, clips), tmp_path / "out") == 1
     assert (tmp_path / "out" / "prompts.csv").read_text().splitlines()[0] == "clip_id,prompt,seconds"
     (request,) = requests_from_file(tmp_path / "out" / "prompts.csv")
@@ -548,7 +548,7 @@ def test_a_caption_that_is_a_file_name_is_said(tmp_path: Path, capsys: pytest.Ca
 
 def test_some_clips_are_of_all_classes_and_of_no_particular_place() -> None:
     """The first clips of ESC-50 by id are all of its first fold; the first of a folder all of its first class."""
-    clips = [Clip(f"{label:02}/{n}", None, "", (f"{label:02}",)) for label in range(10) for n in range(6)]
+    clips = [DatasetClip(f"{label:02}/{n}", None, "", (f"{label:02}",)) for label in range(10) for n in range(6)]
     for size, most in ((10, 1), (20, 2), (25, 3)):
         counts = Counter(clip.labels for clip in draw(clips, size))
         assert (len(counts), max(counts.values())) == (10, most)

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from audiogen_metrics.cli.main import main
-from audiogen_metrics.datasets.base import Clip
+from audiogen_metrics.datasets.base import DatasetClip
 from audiogen_metrics.errors import AudiogenMetricsError, DataError
 from audiogen_metrics.evaluation.external import read_features
 from audiogen_metrics.generation.base import Request
-from audiogen_metrics.probes.base import Clip as ProbeClip
+from audiogen_metrics.probes.base import DatasetClip as ProbeClip
 from audiogen_metrics.probes.copying import write_clip
 from audiogen_metrics.text import escaped
 from audiogen_metrics.writing import below
@@ -32,7 +32,7 @@ def test_no_name_leads_out_of_a_folder(tmp_path, name):
     clip = ProbeClip(name, np.zeros(8, np.float32), 16_000)
     for make in (
         lambda: below(tmp_path / "out", name, ".wav"),
-        lambda: Clip(name, None, "a dog"),
+        lambda: DatasetClip(name, None, "a dog"),
         lambda: Request(name, "a dog"),
         lambda: write_clip(tmp_path / "out", clip),
     ):
