@@ -19,6 +19,7 @@ import soundfile
 from page import put_table
 
 ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "memory.md"
 RATE = 16_000
 
 SCORE = """\
@@ -68,7 +69,7 @@ def main(counts: tuple[int, ...] = (200, 2000)) -> None:
                 print(f"{name}, {count} + {count} clips: {peak[count]} MB", flush=True)
     keep("memory", {"peak_mb": peaks})
     rows = [(name, *(str(peak[count]) for count in counts)) for name, peak in peaks.items()]
-    put_table("memory", ("peak, MB", *(f"{count} + {count} clips" for count in counts)), rows)
+    put_table("memory", ("peak, MB", *(f"{count} + {count} clips" for count in counts)), rows, PAGE)
 
 
 def cached(counts: list[int]) -> None:
@@ -94,7 +95,7 @@ def cached(counts: list[int]) -> None:
             for name, runs in found.items()
         },
     )
-    put_table("cached", ("peak and time", *(f"{count} + {count} clips" for count in counts)), table(found))
+    put_table("cached", ("peak and time", *(f"{count} + {count} clips" for count in counts)), table(found), PAGE)
 
 
 def table(found: dict[str, dict[int, tuple[int, float]]]) -> list[tuple[str, ...]]:
