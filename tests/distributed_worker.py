@@ -1,10 +1,13 @@
 """One process of `test_distributed`: score its share of the clips together with the other processes."""
 
+from __future__ import annotations
+
 import json
 import os
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -13,11 +16,11 @@ from audiogen_metrics import FAD, FD, IS, KL, MetricSuite
 from audiogen_metrics.errors import AudiogenMetricsError
 
 
-def suite():
+def suite() -> Any:
     return MetricSuite([metric(protocol="yamnet") for metric in (FD, FAD, IS, KL)], on_missing="raise")
 
 
-def features(count=30):
+def features(count: int = 30) -> Any:
     """Return rows of 6 windows per clip, and logits, for two sets; also the ids."""
     generator = torch.Generator().manual_seed(1)
     sides = {
@@ -30,7 +33,7 @@ def features(count=30):
     return sides, [f"clip/{index:02d} ö" for index in range(count)]
 
 
-def update(metrics, places, with_ids=True):
+def update(metrics: Any, places: Any, with_ids: Any = True) -> None:
     sides, ids = features()
     for start in range(0, len(places), 4):
         part = list(places[start : start + 4])
@@ -44,11 +47,11 @@ def update(metrics, places, with_ids=True):
             metrics["kl_yamnet"].update(**{f"{side}_logits": logits}, ids=names)
 
 
-def values(metrics):
+def values(metrics: Any) -> Any:
     return {name: float(value) for name, value in metrics.compute().items()}
 
 
-def message(call):
+def message(call: Any) -> Any:
     try:
         call()
     except AudiogenMetricsError as error:
@@ -56,7 +59,7 @@ def message(call):
     return ""
 
 
-def audio_values(rank, root):
+def audio_values(rank: int, root: Path) -> Any:
     """Score real audio, the first rank taking two clips of three, in batches of one clip."""
     import soundfile
 
@@ -73,7 +76,7 @@ def audio_values(rank, root):
     return values(metrics)
 
 
-def shared_reference(rank, folder):
+def shared_reference(rank: int, folder: Path) -> Any:
     """Score against a folder that the metric was made with; tell how many clips of it this process embedded."""
     windows = features()[0]["gen"]["windows"]
     metric = FAD(protocol="yamnet", ref=folder)
@@ -89,7 +92,7 @@ def shared_reference(rank, folder):
     return {"values": found, "embedded": sum(embedded), "n_ref": metric.compute_score().n_ref}
 
 
-def main(rank, rendezvous, examples):
+def main(rank: int, rendezvous: Any, examples: Any) -> Any:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
     results = {}

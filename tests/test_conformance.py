@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, EntryPoints
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import numpy as np
@@ -168,7 +169,7 @@ STOOD_FOR = ("pc", "ce", "cu", "clap_best", "kl_segments_reverse", "kl_segments_
     [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in NAMES if name not in STOOD_FOR],
 )
 class TestEveryDoor:
-    def test_score_its_schema_and_verify(self, name, folders, place, tmp_path) -> None:
+    def test_score_its_schema_and_verify(self, name: str, folders: Any, place: Any, tmp_path: Path) -> None:
         report = score(folders[0], folders[2], metrics=[name], **asked(name), **place(name))
         assert report[name].value is not None
         jsonschema.validate(json.loads(report.to_json(tmp_path / "report.json")), score_report_schema())
@@ -176,7 +177,7 @@ class TestEveryDoor:
         (recipe,) = report.manifest.recipes.values()
         assert definition(name)().options.keys() <= recipe.keys(), "a manifest holds all that shapes a score"
 
-    def test_without_a_reference(self, name, folders, place, embedded, tmp_path) -> None:
+    def test_without_a_reference(self, name: str, folders: Any, place: Any, embedded: Any, tmp_path: Path) -> None:
         if "ref" not in definition(name).sides:
             options = {"metrics": [name], **asked(name), **place(name)}
             report = score(folders[0], **options)
@@ -189,14 +190,14 @@ class TestEveryDoor:
             score(folders[0], metrics=[name], **place(name))
         assert not embedded
 
-    def test_study(self, name, folders, place) -> None:
+    def test_study(self, name: str, folders: Any, place: Any) -> None:
         options = {"fractions": (0.5, 1.0), "repeats": 2, **asked(name), **place(name)}
         study = sanity(folders[2], metrics=[name], probes=["noise"], **options)
         (finding,) = study.findings
         assert finding.verdict.scale > 0
         assert set(study.curve("noise", finding.score)) == {0.0, 0.5, 1.0}
 
-    def test_compare(self, name, folders, place) -> None:
+    def test_compare(self, name: str, folders: Any, place: Any) -> None:
         found = compare(*folders, metrics=[name], permutations=19, **asked(name), **place(name))
         (difference,) = found.differences
         assert difference.p is None or 0 < difference.p <= 1
@@ -204,7 +205,7 @@ class TestEveryDoor:
         assert difference.verdict
         assert str(found)
 
-    def test_statistics(self, name, folders, place, embedded, tmp_path) -> None:
+    def test_statistics(self, name: str, folders: Any, place: Any, embedded: Any, tmp_path: Path) -> None:
         kind = definition(name)
         if "ref" not in kind.sides or (kind.needs != "moments" and kind.output != "logits"):
             reason = "needs no reference" if "ref" not in kind.sides else "needs the reference's clips"
@@ -217,7 +218,9 @@ class TestEveryDoor:
         served = score(folders[0], tmp_path / "ref.stats", metrics=[name], **place(name))
         assert served[name].value == pytest.approx(known[name].value, rel=1e-9)
 
-    def test_statistics_of_another_metric(self, name, folders, place, embedded, tmp_path) -> None:
+    def test_statistics_of_another_metric(
+        self, name: str, folders: Any, place: Any, embedded: Any, tmp_path: Path
+    ) -> None:
         other = "kl" if name == "fd" else "fd"
         alone = definition(name).home and not definition(name).prompted
         where = place(other if alone or place(name)["protocol"] in ("audiocraft", "kadtk") else name)
@@ -237,7 +240,7 @@ class TestEveryDoor:
                 object_of(name)(protocol="yamnet", ref=tmp_path / "ref.stats")
         assert not embedded
 
-    def test_suite_and_object(self, name, folders, place, tmp_path) -> None:
+    def test_suite_and_object(self, name: str, folders: Any, place: Any, tmp_path: Path) -> None:
         options = place(name)
         report = score(folders[0], folders[2], metrics=[name], **asked(name), **options)
         metric = object_of(name)(**options)
@@ -248,7 +251,7 @@ class TestEveryDoor:
         assert metric.score(folders[0], folders[2], **asked(name)) == only(report)
         assert type(pickle.loads(pickle.dumps(metric))) is type(metric)
 
-    def test_streaming(self, name, place, embedded) -> None:
+    def test_streaming(self, name: str, place: Any, embedded: Any) -> None:
         if definition(name).needs == "moments":
             assert object_of(name)(**place(name), streaming=True).streaming
         else:
@@ -256,7 +259,7 @@ class TestEveryDoor:
                 object_of(name)(**place(name), streaming=True)
         assert not embedded
 
-    def test_import(self, name, folders, place, tmp_path) -> None:
+    def test_import(self, name: str, folders: Any, place: Any, tmp_path: Path) -> None:
         given = place(name).get("weights", {})
         if "panns-cnn14-16k" in given:  # all networks of the protocol are run
             given = {**given, "vggish": write_vggish(tmp_path / "vggish.pth")}
@@ -277,13 +280,13 @@ class TestEveryDoor:
         jsonschema.validate(json.loads(report.to_json()), score_report_schema())
         assert report.device == "cpu"
 
-    def test_html(self, name, folders, place, tmp_path) -> None:
+    def test_html(self, name: str, folders: Any, place: Any, tmp_path: Path) -> None:
         seen: list[Evaluation] = []
         report = score(folders[0], folders[2], metrics=[name], **asked(name), **place(name), observe=seen.append)
         write_page(report, seen[0], tmp_path / "page.html")
         assert definition(name).title in (tmp_path / "page.html").read_text()
 
-    def test_it_is_named_where_people_look(self, name, capsys) -> None:
+    def test_it_is_named_where_people_look(self, name: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["list", "metrics"]) == 0
         assert definition(name).title in capsys.readouterr().out
         actions = build_parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]
@@ -310,7 +313,7 @@ def test_names_of_metrics_are_compared_nowhere() -> None:
                 assert not words & set(OWN), f"{relative}:{node.lineno}"
 
 
-def test_each_thing_is_computed_once(tmp_path, monkeypatch) -> None:
+def test_each_thing_is_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counted = {"fits": 0, "divergences": 0}
 
     def count(owner: object, name: str, what: str) -> None:
@@ -327,7 +330,7 @@ def test_each_thing_is_computed_once(tmp_path, monkeypatch) -> None:
     fitted: list[float] = []
     original = statistics.GaussianStatistics.from_blocks.__func__
 
-    def fit(cls, blocks):
+    def fit(cls: type, blocks: Any) -> Any:
         rows = torch.cat([*blocks])
         fitted.append(float(rows.double().sum()))
         return original(cls, [rows])
@@ -345,7 +348,7 @@ def test_each_thing_is_computed_once(tmp_path, monkeypatch) -> None:
             assert sum(one == pytest.approx(total, rel=1e-12) for one in fitted) == 1
 
 
-def test_options_belong_to_the_metric(folders) -> None:
+def test_options_belong_to_the_metric(folders: Any) -> None:
     kid = object_of("kid")(protocol="yamnet", subset_size=4, subsets=3)
     found = kid.score(folders[0], folders[2])
     assert found.details["subset_size"] == 4
@@ -359,7 +362,9 @@ def test_options_belong_to_the_metric(folders) -> None:
         replace(recipe.definition, subsets=2.5)
 
 
-def test_a_broken_package_breaks_its_own_name_only(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_a_broken_package_breaks_its_own_name_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     wrong = [("not-one", "fractions:Fraction"), ("gone", "no_such_module:Metric")]
     found = EntryPoints(EntryPoint(name, value, "audiogen_metrics.metrics") for name, value in wrong)
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: found.select(group=group))
@@ -379,12 +384,12 @@ def test_a_measured_thing_is_asked_for_once() -> None:
     class Counting(METRICS.get("vendi")):  # type: ignore[misc]
         name = "counting"
 
-        def compute(self, gen, ref):
+        def compute(self, gen: Any, ref: Any) -> Any:
             calls.append(1)
             return super().compute(gen, ref)
 
     class Rows:
-        def rows(self, _output):
+        def rows(self, _output: Any) -> Any:
             return torch.eye(4)
 
     measured = Measured(Counting(), Rows(), None)  # type: ignore[arg-type]
@@ -402,7 +407,7 @@ class Sound(Metric):
     output = "embeddings"
     higher_is_better = True
 
-    def compute(self, _gen, _ref):
+    def compute(self, _gen: Any, _ref: Any) -> Any:
         return Measurement(1.0)
 
 
@@ -415,7 +420,7 @@ class Sound(Metric):
         ({"nearest": option(5, 1, meaning="which")}, "its options need @dataclass"),
     ],
 )
-def test_what_is_wrong_with_a_metric_of_another_package_is_said(change, reason) -> None:
+def test_what_is_wrong_with_a_metric_of_another_package_is_said(change: Any, reason: str) -> None:
     assert problem_of("sound", Sound) is None
     kind = type("Changed", (Sound,), change)
     found = problem_of("sound", kind)
@@ -441,19 +446,19 @@ def test_what_a_metric_returns_is_plain_and_finite() -> None:
             Measurement(value)
 
 
-def test_verify_refuses_options_of_ones_own(folders, tmp_path) -> None:
+def test_verify_refuses_options_of_ones_own(folders: Any, tmp_path: Path) -> None:
     suite = MetricSuite([object_of("kid")(protocol="yamnet", subset_size=10)])
     suite.score(folders[0], folders[2]).to_json(tmp_path / "suite.json")
     with pytest.raises(UsageError, match="kid_yamnet was computed with subset_size 10; protocol yamnet has 1000"):
         verify(tmp_path / "suite.json")
 
 
-def test_pairs_need_a_reference(folders) -> None:
+def test_pairs_need_a_reference(folders: Any) -> None:
     with pytest.raises(UsageError, match="no partners without a reference"):
         score(folders[0], protocol="yamnet", pairing="id")
 
 
-def test_clips_of_a_page_have_the_protocols_divergence(folders) -> None:
+def test_clips_of_a_page_have_the_protocols_divergence(folders: Any) -> None:
     protocol = get_protocol("yamnet")
     exact = replace(protocol.recipes["kl"], definition=KLDivergence(eps=0.0))
     protocol = replace(protocol, recipes={**protocol.recipes, "kl": exact})

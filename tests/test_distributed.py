@@ -1,9 +1,12 @@
 """Two real processes give the numbers of one."""
 
+from __future__ import annotations
+
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
+def results(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """What each of two processes computed."""
     rendezvous = tmp_path_factory.mktemp("ddp") / "rendezvous"
     command = [sys.executable, "-W", "ignore", "-m", "tests.distributed_worker"]
@@ -46,7 +49,7 @@ def results(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def alone():
+def alone() -> Any:
     """What one process computes."""
     metrics = worker.suite()
     worker.update(metrics, list(range(30)))
@@ -54,19 +57,19 @@ def alone():
 
 
 @pytest.mark.parametrize("case", ["uneven", "empty", "swapped", "repeats"])
-def test_two_processes_give_the_numbers_of_one(results, alone, case):
+def test_two_processes_give_the_numbers_of_one(results: Any, alone: Any, case: Any) -> None:
     for rank in range(2):
         assert results[rank][case] == pytest.approx(alone, rel=1e-9)
 
 
-def test_real_audio_gives_the_numbers_of_one_process(results):
+def test_real_audio_gives_the_numbers_of_one_process(results: Any) -> None:
     assert results[0]["audio"] == results[1]["audio"]
     metrics = worker.suite()
     alone = metrics_of_all_audio(metrics)
     assert results[0]["audio"] == pytest.approx(alone, rel=1e-9)
 
 
-def metrics_of_all_audio(metrics):
+def metrics_of_all_audio(metrics: Any) -> Any:
     import soundfile
     import torch
 
@@ -80,7 +83,7 @@ def metrics_of_all_audio(metrics):
     return worker.values(metrics)
 
 
-def test_a_reference_folder_is_embedded_in_shares(results):
+def test_a_reference_folder_is_embedded_in_shares(results: Any) -> None:
     first, second = (result["folder"] for result in results)
     assert first["values"] == second["values"]
     assert first["values"][0] == first["values"][1]
@@ -93,34 +96,34 @@ def test_a_reference_folder_is_embedded_in_shares(results):
     assert first["values"][0] == pytest.approx(float(metric.compute()), rel=1e-6)
 
 
-def test_is_and_kl_without_ids_are_an_error_and_fd_is_not(results, alone):
+def test_is_and_kl_without_ids_are_an_error_and_fd_is_not(results: Any, alone: Any) -> None:
     for rank in range(2):
         assert "is_yamnet on 2 processes" in results[rank]["nameless is"]
         assert "Pass ids" in results[rank]["nameless kl"]
         assert results[rank]["nameless fd"] == pytest.approx(alone["fd_yamnet"], rel=1e-9)
 
 
-def test_repeats_that_were_folded_on_two_processes_are_an_error(results):
+def test_repeats_that_were_folded_on_two_processes_are_an_error(results: Any) -> None:
     assert all("streaming=False" in result["folded repeats"] for result in results)
 
 
-def test_clips_that_every_process_was_given_are_an_error_without_ids(results):
+def test_clips_that_every_process_was_given_are_an_error_without_ids(results: Any) -> None:
     for result in results:
         assert "27 clips without ids are on several processes" in result["gathered fd"]
         assert "gather_for_metrics" in result["gathered fd"]
         assert "on several processes" in result["gathered fad"]  # of which most was folded away
 
 
-def test_one_content_on_two_processes_is_a_warning(results):
+def test_one_content_on_two_processes_is_a_warning(results: Any) -> None:
     """It may be silence, which a young generator makes often."""
     for result in results:
         assert result["single repeat"] == 23
         assert any("counts more than once" in text for text in result["single repeat warns"])
 
 
-def test_another_width_on_another_process_is_an_error_and_no_hang(results):
+def test_another_width_on_another_process_is_an_error_and_no_hang(results: Any) -> None:
     assert all("dimensions [3, 4]" in result["widths"] for result in results)
 
 
-def test_metrics_go_on_after_an_error(results):
+def test_metrics_go_on_after_an_error(results: Any) -> None:
     assert not any(any(result["goes on"]) for result in results)

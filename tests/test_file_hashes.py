@@ -7,6 +7,7 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ def count_hashes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     real = hashlib.file_digest
 
-    def digest(file, kind):  # type: ignore[no-untyped-def]
+    def digest(file: Any, kind: str) -> Any:  # type: ignore[no-untyped-def]
         names.append(Path(file.name).name)
         return real(file, kind)
 
@@ -92,7 +93,7 @@ def test_what_matters_is_when_hashing_began(tmp_path: Path, monkeypatch: pytest.
     file.write_bytes(b"one")
     real, now = hashlib.file_digest, time.time_ns
 
-    def slowly(opened, kind):  # type: ignore[no-untyped-def]
+    def slowly(opened: Any, kind: str) -> Any:  # type: ignore[no-untyped-def]
         monkeypatch.setattr(time, "time_ns", lambda: now() + 10 * file_hashes.RACY_NS)
         return real(opened, kind)
 
@@ -108,7 +109,7 @@ def test_a_change_while_a_file_is_hashed_is_not_remembered(tmp_path: Path, monke
     file.write_bytes(b"one")
     real = hashlib.file_digest
 
-    def meanwhile(opened, kind):  # type: ignore[no-untyped-def]
+    def meanwhile(opened: Any, kind: str) -> Any:  # type: ignore[no-untyped-def]
         found = real(opened, kind)
         file.write_bytes(b"other")
         return found

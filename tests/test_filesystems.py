@@ -30,7 +30,9 @@ def test_the_kernel_names_the_kind(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("system", ["darwin", "win32"])
-def test_where_nothing_is_known_nothing_is_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system) -> None:
+def test_where_nothing_is_known_nothing_is_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str
+) -> None:
     monkeypatch.setattr(sys, "platform", system)
     assert kind_of(tmp_path) == ""
     assert not Volume.of(tmp_path).stamps(1)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -480,7 +481,7 @@ class Crossings(TorchDispatchMode):
         super().__init__()
         self.sizes: list[int] = []
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[no-untyped-def]
         made = func(*args, **(kwargs or {}))
         tensors = [part for part in (made, *args) if isinstance(part, torch.Tensor)]
         if "copy" in str(func) and len({part.device for part in tensors}) > 1:

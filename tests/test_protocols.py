@@ -71,7 +71,9 @@ def test_release_003_reads_fad_as_sixteen_bit_mean_with_its_dc() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("container", "subtype"), [("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")])
-def test_release_003_hears_lossy_files_as_the_integers_that_libsndfile_gives(tmp_path, container, subtype):
+def test_release_003_hears_lossy_files_as_the_integers_that_libsndfile_gives(
+    tmp_path: Path, container: str, subtype: str
+) -> None:
     """A WAV file of these integers is the same to it, as it reads every file as integers."""
     rng = np.random.default_rng(0)
     for folder, level in (("gen", 0.05), ("ref", 0.1)):

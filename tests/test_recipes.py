@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
@@ -39,7 +40,7 @@ CLIPS, PAIRS = 10, 4
 PAIRED = [*map(str, range(PAIRS))]
 
 
-def ids(recipes) -> list[str]:
+def ids(recipes: Any) -> list[str]:
     return [recipe.score_id for recipe in recipes]
 
 
@@ -82,7 +83,7 @@ class TestSelect:
         (other,) = AV.select("fd@panns-cnn14-32k")
         assert AV.select(AV.name_of(other)) == [other]
 
-    def test_windows_that_are_class_logits_are_no_embeddings(self, small) -> None:
+    def test_windows_that_are_class_logits_are_no_embeddings(self, small: Any) -> None:
         audiocraft = get_protocol("audiocraft")
         assert audiocraft.on_request == {}, "no FAD of logits"
         for name in ("kl_segments@vggish", "kl_segments@yamnet"):
@@ -143,7 +144,7 @@ class TestAvBenchmarkFormat:
         with pytest.raises(UsageError, match=r"audioldm is not av-benchmark's recipe.*Score with protocol="):
             to_av_benchmark(report)
 
-    def test_the_command_line_refuses_before_it_scores(self, small, capsys) -> None:
+    def test_the_command_line_refuses_before_it_scores(self, small: Any, capsys: pytest.CaptureFixture[str]) -> None:
         gen, ref = map(str, small)
         assert main(["score", gen, ref, "--protocol", "yamnet", "--format", "av-benchmark"]) == 2
         assert "--protocol av-benchmark" in capsys.readouterr().err
@@ -214,7 +215,7 @@ def prompts() -> dict[str, str]:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*random weights")
 class TestEndToEnd:
-    def test_av_benchmark(self, sets, prompts, weights, tmp_path) -> None:
+    def test_av_benchmark(self, sets: Any, prompts: Any, weights: Any, tmp_path: Path) -> None:
         given = weights("panns-cnn14-16k", "vggish", "passt", "clap-laion-music-speech")
         options = {"protocol": "av-benchmark", "weights": given, "device": "cpu"}
         report = score(*sets, prompts=prompts, **options)
@@ -240,7 +241,7 @@ class TestEndToEnd:
         assert [*both.reports["a"].scores] == ["fd_passt"]
         assert both.reports["b"]["fd_passt"].value == pytest.approx(0, abs=1e-6)
 
-    def test_av_benchmarks_kl_is_without_epsilon(self, sets, weights) -> None:
+    def test_av_benchmarks_kl_is_without_epsilon(self, sets: Any, weights: Any) -> None:
         seen: list[Evaluation] = []
         given = weights("passt")
         found = score(*sets, metrics="kl_passt", protocol="av-benchmark", weights=given, observe=seen.append)["kl"]
@@ -250,7 +251,9 @@ class TestEndToEnd:
         )
         assert found.value == pytest.approx(float((ref.exp() * (ref - gen)).sum(1).mean()), rel=1e-9)
 
-    def test_without_passt_its_scores_are_null_unless_they_are_named(self, sets, weights, tmp_path, capsys) -> None:
+    def test_without_passt_its_scores_are_null_unless_they_are_named(
+        self, sets: Any, weights: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         given = weights("panns-cnn14-16k", "vggish")
         command = ["score", *map(str, sets), "--protocol", "av-benchmark", "--device", "cpu"]
         command += [f"--weights={name}={path}" for name, path in given.items()]
@@ -274,7 +277,7 @@ class TestEndToEnd:
         with pytest.raises(MissingWeightsError, match="passt"):
             compare(*sets, sets[1], metrics="kl,fad", protocol="av-benchmark", weights=given)
 
-    def test_stable_audio(self, sets, prompts, weights, tmp_path) -> None:
+    def test_stable_audio(self, sets: Any, prompts: Any, weights: Any, tmp_path: Path) -> None:
         given = weights("passt", "clap-laion-630k-fusion")
         seen: list[Evaluation] = []
         report = score(
@@ -297,7 +300,7 @@ class TestEndToEnd:
         again = score(quiet, sets[1], protocol="stable-audio", metrics="kl_reverse", weights=weights("passt"))
         assert again["kl_reverse"].value == pytest.approx(report["kl_reverse"].value, rel=1e-3)
 
-    def test_audiocraft(self, weights, tmp_path) -> None:
+    def test_audiocraft(self, weights: Any, tmp_path: Path) -> None:
         given = weights("passt")
         sets = tmp_path / "gen", tmp_path / "ref"
         for folder, longest in zip(sets, (11, 10), strict=True):
@@ -318,7 +321,7 @@ class TestEndToEnd:
         report.to_json(tmp_path / "report.json")
         assert verify(tmp_path / "report.json", device="cpu").equal
 
-    def test_segments_are_the_networks_logits_of_each_ten_seconds(self, weights) -> None:
+    def test_segments_are_the_networks_logits_of_each_ten_seconds(self, weights: Any) -> None:
         (path,) = weights("passt").values()
         whole, segments = PaSST(weights=path), Segments(weights=path)
         clip = 0.1 * torch.randn(1, 12 * 32_000, generator=torch.Generator().manual_seed(0))
@@ -327,7 +330,7 @@ class TestEndToEnd:
         assert found.shape == (1, 2, 527)
         torch.testing.assert_close(found[:, 0], whole(clip[:, :320_000]).logits, rtol=0, atol=1e-4)
 
-    def test_kadtk(self, sets, weights, tmp_path) -> None:
+    def test_kadtk(self, sets: Any, weights: Any, tmp_path: Path) -> None:
         given = weights("panns-wavegram-logmel-cnn14", "passt", "vggish", "clap-laion-music")
         given = {name: path for name, path in given.items() if not name.startswith("roberta")}
         seen: list[Evaluation] = []
@@ -356,7 +359,7 @@ class TestEndToEnd:
 
 
 @pytest.mark.slow
-def test_imported_windows_of_other_networks_are_no_logits(small, tmp_path) -> None:
+def test_imported_windows_of_other_networks_are_no_logits(small: Any, tmp_path: Path) -> None:
     for folder in small:
         command = ["embed", str(folder), "--protocol", "yamnet", "-o", str(tmp_path / f"{folder.name}.safetensors")]
         assert main(command) == 0
@@ -364,7 +367,7 @@ def test_imported_windows_of_other_networks_are_no_logits(small, tmp_path) -> No
         score_features(tmp_path / "gen.safetensors", tmp_path / "ref.safetensors", metrics="kl_segments")
 
 
-def test_reversed_on_request_in_every_protocol_that_has_logits(small) -> None:
+def test_reversed_on_request_in_every_protocol_that_has_logits(small: Any) -> None:
     gen, ref = small
     one = score(gen, ref, protocol="yamnet", metrics="kl_reverse")["kl_reverse"]
     other = score(ref, gen, protocol="yamnet", metrics="kl")["kl"]

@@ -7,6 +7,7 @@ import json
 import shutil
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -18,14 +19,14 @@ SCHEMA = json.loads((files("audiogen_metrics") / "schemas" / "score_report.schem
 
 
 @pytest.fixture(scope="module")
-def validator():
+def validator() -> Any:
     """The schema, itself checked."""
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     return jsonschema.Draft202012Validator(SCHEMA)
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Twelve references; of the generated clips a broken one, and five under other names."""
     root = tmp_path_factory.mktemp("schema")
     for source, name, count in (("generated", "gen", 5), ("reference", "ref", 12)):
@@ -38,13 +39,13 @@ def folders(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def report(folders):
+def report(folders: Any) -> Any:
     """A report with a skipped file, unmatched clips, and two scores without a value."""
     return json.loads(score(*folders, protocol="yamnet", cache=False).to_json())
 
 
 @pytest.mark.slow
-def test_real_reports(validator, report, folders):
+def test_real_reports(validator: Any, report: Any, folders: Any) -> None:
     assert report["scores"]["is_yamnet"]["value"] is None
     assert report["scores"]["kl_yamnet"]["value"] is None
     assert report["inputs"]["gen"]["skipped"]
@@ -76,7 +77,7 @@ def test_real_reports(validator, report, folders):
         (["warnings"], "one"),
     ],
 )
-def test_corrupted_reports_fail(validator, report, path, value):
+def test_corrupted_reports_fail(validator: Any, report: Any, path: Path, value: Any) -> None:
     corrupted = copy.deepcopy(report)
     *parents, last = path
     place = corrupted
@@ -87,10 +88,10 @@ def test_corrupted_reports_fail(validator, report, path, value):
 
 
 @pytest.mark.parametrize("name", ["folder", "statistics"])
-def test_reports_of_the_first_version(validator, name):
+def test_reports_of_the_first_version(validator: Any, name: str) -> None:
     validator.validate(json.loads((Path(__file__).parent / "reports" / f"{name}.json").read_text()))
 
 
 @pytest.mark.parametrize("key", SCHEMA["required"])
-def test_every_part_is_required(validator, report, key):
+def test_every_part_is_required(validator: Any, report: Any, key: str) -> None:
     assert not validator.is_valid({name: part for name, part in report.items() if name != key})

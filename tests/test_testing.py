@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -16,13 +18,13 @@ from audiogen_metrics.testing import check_backbone, check_metric
 class Pooled(nn.Module):
     """A convolution and its mean over time; ``fault`` breaks one thing."""
 
-    def __init__(self, fault=""):
+    def __init__(self, fault: str = "") -> None:
         super().__init__()
         self.fault = fault
         generator = torch.Generator().manual_seed(0)
         self.weight = nn.Parameter(torch.randn(6, 1, 64, generator=generator))
 
-    def forward(self, waveforms):
+    def forward(self, waveforms: torch.Tensor) -> Any:
         if self.fault == "in place":
             waveforms.mul_(0.5)
         if self.fault == "batch":
@@ -43,11 +45,11 @@ class Pooled(nn.Module):
         return {"logits": rows, "embeddings": rows} if self.fault == "undeclared" else rows
 
 
-def tiny(fault="", **options):
+def tiny(fault: str = "", **options: Any) -> Any:
     return from_callable("tiny", Pooled(fault), sample_rate=16_000, **{"minimum_samples": 64, **options})
 
 
-def loudness(waveforms):
+def loudness(waveforms: torch.Tensor) -> Any:
     """A bare function that gives everything."""
     windows = torch.stack([part.abs() for part in waveforms.unfold(1, 800, 800).unbind(dim=1)], dim=1)
     windows = windows.unflatten(2, (8, 100)).mean(dim=3)
@@ -55,25 +57,25 @@ def loudness(waveforms):
     return {"embeddings": rows, "windows": windows, "logits": rows}
 
 
-def everything(**options):
+def everything(**options: Any) -> Any:
     outputs = ("embeddings", "windows", "logits")
     return from_callable("loud", loudness, sample_rate=16_000, outputs=outputs, minimum_samples=800, **options)
 
 
 class TestSoundOnes:
-    def test_yamnet(self):
+    def test_yamnet(self) -> None:
         check_backbone(BACKBONES.get("yamnet")())
 
     @pytest.mark.parametrize("make", [tiny, lambda: everything(version="1")])
-    def test_own(self, make):
+    def test_own(self, make: Any) -> None:
         check_backbone(make())
 
     @pytest.mark.parametrize("metric", [FD, FAD, IS, KL])
-    def test_metrics(self, metric):
+    def test_metrics(self, metric: Any) -> None:
         check_metric(metric(protocol="yamnet"))
         check_metric(metric(protocol="yamnet", backbone=everything(version="1")))
 
-    def test_streaming(self):
+    def test_streaming(self) -> None:
         check_metric(FD(protocol="yamnet", streaming=True))
 
 
@@ -92,11 +94,11 @@ class TestFaults:
             ("undeclared", "gives embeddings, logits and declares embeddings"),
         ],
     )
-    def test_each_is_found(self, fault, message):
+    def test_each_is_found(self, fault: str, message: str) -> None:
         with pytest.raises(CheckFailedError, match=message):
             check_backbone(tiny(fault))
 
-    def test_labels_and_pickling(self):
+    def test_labels_and_pickling(self) -> None:
         with pytest.raises(CheckFailedError, match="2 labels for 8 classes"):
             check_backbone(everything(version="1", labels=["a", "b"]))
         hidden = from_callable("hidden", lambda x: loudness(x)["embeddings"], sample_rate=16_000, version="1",
@@ -104,35 +106,35 @@ class TestFaults:
         with pytest.raises(CheckFailedError, match="cannot be pickled"):
             check_backbone(hidden)
 
-    def test_usable_samples(self):
+    def test_usable_samples(self) -> None:
         class Greedy(Backbone):
             name, sample_rate, outputs, minimum_samples = "greedy", 16_000, frozenset({"embeddings"}), 64
             weights_sha256 = 64 * "0"
 
-            def load(self):
+            def load(self) -> Any:
                 return tiny().load()
 
-            def usable_samples(self, samples):
+            def usable_samples(self, samples: Any) -> Any:
                 return samples // 2
 
         with pytest.raises(CheckFailedError, match="cut to usable_samples"):
             check_backbone(Greedy())
 
-    def test_metric_that_forgets_float64(self):
+    def test_metric_that_forgets_float64(self) -> None:
         class Low(FD):
-            def compute(self):
+            def compute(self) -> Any:
                 return super().compute().float()
 
         with pytest.raises(CheckFailedError, match="compute gives"):
             check_metric(Low(protocol="yamnet"))
 
-    def test_metric_with_a_reference(self):
+    def test_metric_with_a_reference(self) -> None:
         with pytest.raises(UsageError, match="without ref"):
             check_metric(FD(protocol="yamnet", ref=torch.randn(4, 3)))
 
 
 class TestOwnBackbone:
-    def test_ten_lines(self, small):
+    def test_ten_lines(self, small: Any) -> None:
         """Folders and waveforms through a network of one's own."""
         network = nn.Sequential(
             nn.Unflatten(1, (1, -1)), nn.Conv1d(1, 8, 64, 32), nn.AdaptiveAvgPool1d(1), nn.Flatten()
@@ -143,7 +145,7 @@ class TestOwnBackbone:
         assert (score.id, score.backbone, score.n_gen) == ("fd_my_net", "my-net", 12)
         assert score.value > 0
 
-    def test_waveforms_are_resampled_to_its_rate(self):
+    def test_waveforms_are_resampled_to_its_rate(self) -> None:
         mine = from_callable("half", Pooled(), sample_rate=8_000, minimum_samples=64)
         fd = FD(protocol="yamnet", backbone=mine)
         assert fd.recipe.preprocessing.sample_rate == 8_000
@@ -151,7 +153,7 @@ class TestOwnBackbone:
         fd.update(gen=0.1 * torch.randn(4, 16_000), ref=0.1 * torch.randn(4, 16_000), sample_rate=16_000)
         assert fd.compute() > 0
 
-    def test_fingerprint_follows_the_weights(self):
+    def test_fingerprint_follows_the_weights(self) -> None:
         network = Pooled()
         first = from_callable("tiny", network, sample_rate=16_000)
         with torch.no_grad():
@@ -162,14 +164,14 @@ class TestOwnBackbone:
         batch = torch.ones(1, 64)
         assert torch.equal(2 * first(batch).embeddings, second(batch).embeddings)  # each kept its own weights
 
-    def test_the_users_module_is_left_alone(self):
+    def test_the_users_module_is_left_alone(self) -> None:
         network = Pooled().train()
         tiny_backbone = from_callable("tiny", network, sample_rate=16_000)
         tiny_backbone(torch.ones(1, 64))
         assert network.training
         assert network.weight.requires_grad
 
-    def test_mistakes(self):
+    def test_mistakes(self) -> None:
         with pytest.raises(UsageError, match="Pass version='1'"):
             from_callable("loud", loudness, sample_rate=16_000)
         with pytest.raises(UsageError, match="cannot name a backbone"):

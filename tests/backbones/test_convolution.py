@@ -76,7 +76,9 @@ def test_folding_keeps_what_a_batch_norm_does() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [Cnn14At16k, VGGish])
-def test_networks_compute_what_their_authors_do(kind: type[PretrainedBackbone], tmp_path_factory) -> None:
+def test_networks_compute_what_their_authors_do(
+    kind: type[PretrainedBackbone], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """The network as loaded for a CPU against the package's own layers, one by one."""
     path = tmp_path_factory.mktemp("weights") / "weights.pth"
     if kind is VGGish:

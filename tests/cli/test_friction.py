@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -31,7 +33,7 @@ def report() -> ScoreReport:
 
 
 @pytest.fixture
-def tones(tmp_path):
+def tones(tmp_path: Path) -> Any:
     for side in ("gen", "ref"):
         for place in range(12):
             write_tone(tmp_path / side / f"{place}.wav", seconds=1 + place / 50)
@@ -52,13 +54,13 @@ def tones(tmp_path):
         ("scores", "protocol yamnet"),
     ],
 )
-def test_the_suffix_chooses_the_format(tones, capsys, name, start):
+def test_the_suffix_chooses_the_format(tones: Path, capsys: pytest.CaptureFixture[str], name: str, start: Any) -> None:
     assert main(["score", str(tones / "gen"), str(tones / "ref"), *YAMNET, "-m", "fd", "-o", str(tones / name)]) == 0
     assert (tones / name).read_text().startswith(start)
     assert capsys.readouterr().out == ""
 
 
-def test_a_format_that_is_named_wins(tones):
+def test_a_format_that_is_named_wins(tones: Path) -> None:
     output = tones / "scores.csv"
     options = [*YAMNET, "-m", "fd", "--format", "json", "-o", str(output)]
     assert main(["score", str(tones / "gen"), str(tones / "ref"), *options]) == 0
@@ -66,7 +68,7 @@ def test_a_format_that_is_named_wins(tones):
 
 
 @pytest.mark.slow
-def test_a_report_is_a_collection(report):
+def test_a_report_is_a_collection(report: ScoreReport) -> None:
     assert list(report) == ["fd_yamnet", "fad_yamnet", "is_yamnet", "kl_yamnet"]
     assert len(report) == 4
     assert "fd" in report
@@ -78,7 +80,7 @@ def test_a_report_is_a_collection(report):
         _ = report["fd_yamnett"]
 
 
-def test_the_table_fits_a_terminal(report):
+def test_the_table_fits_a_terminal(report: ScoreReport) -> None:
     table = str(report).split("\n\n")[1].splitlines()
     assert len(table) > 4
     assert max(map(len, table)) <= TABLE_WIDTH
@@ -95,16 +97,16 @@ def test_the_table_fits_a_terminal(report):
         (["-m", "all", "-m", "kid"], ["fd_yamnet", "fad_yamnet", "is_yamnet", "kl_yamnet", "kid_yamnet"]),
     ],
 )
-def test_metrics_as_people_write_them(tones, capsys, given, found):
+def test_metrics_as_people_write_them(tones: Path, capsys: pytest.CaptureFixture[str], given: Any, found: Any) -> None:
     assert main(["score", str(tones / "gen"), str(tones / "ref"), *YAMNET, *given, "--format", "json"]) == 0
     assert list(json.loads(capsys.readouterr().out)["scores"]) == found
 
 
-def test_metrics_as_one_text(tones):
+def test_metrics_as_one_text(tones: Path) -> None:
     assert list(score(tones / "gen", tones / "ref", protocol="yamnet", metrics="fd, KL")) == ["fd_yamnet", "kl_yamnet"]
 
 
-def test_all_missing_weights_are_named_at_once(tmp_path, monkeypatch):
+def test_all_missing_weights_are_named_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(MissingWeightsError) as caught:
         require_weights(get_protocol("audioldm").select(None), {})
@@ -112,14 +114,14 @@ def test_all_missing_weights_are_named_at_once(tmp_path, monkeypatch):
     assert "agm weights fetch panns-cnn14-16k vggish;" in str(caught.value)
 
 
-def test_kl_is_spoken_of_where_it_was_asked_for(tones):
+def test_kl_is_spoken_of_where_it_was_asked_for(tones: Path) -> None:
     (tones / "gen" / "0.wav").unlink()
     for metrics, said in (("kl", True), ("fd", False)):
         found = score(tones / "gen", tones / "ref", protocol="yamnet", metrics=metrics)
         assert any("not in KL" in warning for warning in found.warnings) is said
 
 
-def test_padding_is_spoken_of_where_it_happens(tones):
+def test_padding_is_spoken_of_where_it_happens(tones: Path) -> None:
     """A recipe that does not pad leaves such a clip out."""
     write_tone(tones / "gen" / "0.wav", seconds=0.5)
     (recipe,) = get_protocol("yamnet").select("fd")
@@ -132,7 +134,7 @@ def test_padding_is_spoken_of_where_it_happens(tones):
         assert any("yamnet left out 1 clips" in warning for warning in side.warnings()) is not padded
 
 
-def test_a_comparison_goes_on_with_what_can_be_compared(tones):
+def test_a_comparison_goes_on_with_what_can_be_compared(tones: Path) -> None:
     gen, ref = tones / "gen", tones / "ref"
     found = compare(gen, ref, ref, protocol="yamnet", permutations=0)
     assert [difference.metric for difference in found.differences] == ["fd", "fad", "is", "kl"]
@@ -146,7 +148,9 @@ def test_a_comparison_goes_on_with_what_can_be_compared(tones):
         compare(gen, gen, ref, protocol="yamnet", permutations=0, metrics=["kl"])
 
 
-def test_doctor_says_what_can_be_scored_and_fetches_nothing(tmp_path, monkeypatch, capsys):
+def test_doctor_says_what_can_be_scored_and_fetches_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     import socket
 
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -162,7 +166,9 @@ def test_doctor_says_what_can_be_scored_and_fetches_nothing(tmp_path, monkeypatc
     assert last == f"What can be scored now: --protocol yamnet; {fetch}."
 
 
-def test_one_broken_plugin_leaves_list_and_doctor_alone(monkeypatch, capsys):
+def test_one_broken_plugin_leaves_list_and_doctor_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from importlib.metadata import EntryPoint, EntryPoints
 
     from audiogen_metrics import backbones

@@ -9,6 +9,7 @@ import os
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ FAST = ("--protocol", "yamnet", "--device", "cpu", "--batch-size", "4", "--worke
 
 class TestStats:
     @pytest.mark.slow
-    def test_build_show_score(self, agm, small, tmp_path, capsys):
+    def test_build_show_score(self, agm: Any, small: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         file = tmp_path / "out" / "ref"
         built = agm("stats", "build", small[1], "-o", file, *FAST, "--strict", "--verify")
         assert (built.returncode, built.stdout) == (0, ""), built.stderr
@@ -48,7 +49,7 @@ class TestStats:
         assert values == {name: found.value for name, found in folder.scores.items()}
 
     @pytest.mark.slow
-    def test_options(self, agm, small, tmp_path):
+    def test_options(self, agm: Any, small: Any, tmp_path: Path) -> None:
         limited = agm("stats", "build", small[1], "--output", tmp_path / "x", *FAST, "-m", "fd,kl", "--limit", "3",
                       "--no-cache")  # fmt: skip
         assert "statistics of 3 of 3 clips" in limited.stderr
@@ -58,7 +59,7 @@ class TestStats:
         assert "protocol yamnet, and this run has audioldm" in refused.stderr
 
     @pytest.mark.slow
-    def test_errors(self, small, tmp_path, capsys):
+    def test_errors(self, small: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (tmp_path / "file").write_text("")
         build = ["stats", "build", str(small[1]), *FAST, "-o"]
         assert main([*build, str(tmp_path / "y"), "--metrics", "is"]) == 2
@@ -76,7 +77,7 @@ class TestStats:
 class TestEmbed:
     @pytest.mark.slow
     @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
-    def test_arrays(self, agm, small, tmp_path, suffix):
+    def test_arrays(self, agm: Any, small: Any, tmp_path: Path, suffix: str) -> None:
         file = tmp_path / f"rows{suffix}"
         done = agm("embed", small[0], "-o", file, *FAST, "--limit", "5", "--strict", "--no-cache", "--verify")
         assert (done.returncode, done.stdout) == (0, ""), done.stderr
@@ -100,7 +101,7 @@ class TestEmbed:
 
 class TestFormats:
     @pytest.mark.slow
-    def test_csv(self, agm, small):
+    def test_csv(self, agm: Any, small: Any) -> None:
         done = agm("score", *small, *FAST, "--format", "csv")
         rows = list(csv.DictReader(io.StringIO(done.stdout)))
         expected = score(*small, protocol="yamnet", batch_size=4)
@@ -110,7 +111,7 @@ class TestFormats:
         assert "warning:" in done.stderr
 
     @pytest.mark.slow
-    def test_markdown(self, agm, small, tmp_path):
+    def test_markdown(self, agm: Any, small: Any, tmp_path: Path) -> None:
         done = agm("score", *small, *FAST, "--format", "markdown", "-o", tmp_path / "scores.md")
         assert done.stdout == ""
         text = (tmp_path / "scores.md").read_text()
@@ -118,7 +119,7 @@ class TestFormats:
         assert "- note: YAMNet scores are not comparable" in text
 
     @pytest.mark.slow
-    def test_latex(self, small, capsys):
+    def test_latex(self, small: Any, capsys: pytest.CaptureFixture[str]) -> None:
         awkward = small[0].with_name("50%_of {them}")
         shutil.move(small[0], awkward)
         assert main(["score", str(awkward), str(small[1]), "--protocol", "yamnet", "--format", "latex"]) == 0
@@ -130,7 +131,7 @@ class TestFormats:
         assert "% note: YAMNet scores are not comparable" in text
         assert all(line.startswith(("%", "\\")) or line.endswith("\\\\") for line in text.splitlines())
 
-    def test_citations(self, small):
+    def test_citations(self, small: Any) -> None:
         report = score(*small, protocol="yamnet", metrics=["kl"])
         assert [work.key for work in report.citations()] == [
             "kullback1951information",
@@ -141,7 +142,7 @@ class TestFormats:
         assert "  year         = {1951}," in report.citations()[0].bibtex()
 
     @pytest.mark.slow
-    def test_html_of_notebooks(self, small):
+    def test_html_of_notebooks(self, small: Any) -> None:
         hostile = small[0].with_name("<b>gen")
         shutil.move(small[0], hostile)
         html = score(hostile, small[1], protocol="yamnet")._repr_html_()
@@ -153,7 +154,7 @@ class TestFormats:
 
 class TestCache:
     @pytest.fixture
-    def filled(self, small):
+    def filled(self, small: Any) -> Any:
         """The shards of two runs, the first of them old."""
         score(*small, protocol="yamnet")
         old = shards(embeddings_folder())
@@ -166,7 +167,7 @@ class TestCache:
         return old
 
     @pytest.mark.slow
-    def test_prune(self, agm, filled):
+    def test_prune(self, agm: Any, filled: Any) -> None:
         total = len(shards(embeddings_folder()))
         assert total > len(filled)
         dry = agm("cache", "prune", "--dry-run", "--older-than", "35")
@@ -181,7 +182,7 @@ class TestCache:
         assert prune(embeddings_folder(), 1, everything=True).files == 0
 
     @pytest.mark.slow
-    def test_young_shards_and_leftovers(self, filled):
+    def test_young_shards_and_leftovers(self, filled: Any) -> None:
         space = filled[0].parent
         leftover = space / ".abc.safetensors.123.tmp"
         leftover.write_bytes(b"half")
@@ -193,7 +194,7 @@ class TestCache:
             prune(embeddings_folder(), 0)
 
     @pytest.mark.slow
-    def test_verify(self, agm, filled):
+    def test_verify(self, agm: Any, filled: Any) -> None:
         assert main(["cache", "verify"]) == 0
         content = bytearray(filled[0].read_bytes())
         content[-5] ^= 1
@@ -205,7 +206,7 @@ class TestCache:
         assert "checksum mismatch" in damaged.stdout
 
     @pytest.mark.slow
-    def test_pruning_under_a_reader(self, filled):
+    def test_pruning_under_a_reader(self, filled: Any) -> None:
         """A shard that goes away between the listing and the reading is only a miss."""
         space = filled[0].parent
         name, _, _ = space.name.rpartition("-")

@@ -7,6 +7,7 @@ import pickle
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import numpy as np
@@ -39,7 +40,7 @@ def gaussian(width: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture
-def moments(small) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def moments(small: tuple[Path, Path]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Mean and covariance of the reference folder, as other tools compute them, by score id."""
     side, _ = embed_folder(small[1], protocol="yamnet")
     found = {}
@@ -78,7 +79,9 @@ LAYOUTS = ("mu", "mu_ref", "named", "several", "stats", "stats/NAME")
 
 @pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_the_numbers_of_the_set_behind_them(small, moments, tmp_path, layout):
+def test_the_numbers_of_the_set_behind_them(
+    small: tuple[Path, Path], moments: Any, tmp_path: Path, layout: Any
+) -> None:
     """A score against statistics is that against their clips, with an interval of gen's sampling, no n and no p."""
     file = write(tmp_path, layout, *moments["fad_yamnet"])
     report = score(small[0], file, metrics=["fad"], protocol="yamnet", trust_reference=True)
@@ -99,7 +102,9 @@ def test_the_numbers_of_the_set_behind_them(small, moments, tmp_path, layout):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["table", "json", "csv", "markdown", "latex", "html"])
-def test_every_report_says_that_n_is_not_known(small, moments, tmp_path, form, capsys):
+def test_every_report_says_that_n_is_not_known(
+    small: tuple[Path, Path], moments: Any, tmp_path: Path, form: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = write(tmp_path, "mu", *moments["fd_yamnet"])
     command = ["score", str(small[0]), str(file), "--protocol", "yamnet", "-m", "fd", "--trust-reference"]
     assert main([*command, "--format", form, "-o", str(tmp_path / f"out.{form}")]) == 0
@@ -110,7 +115,9 @@ def test_every_report_says_that_n_is_not_known(small, moments, tmp_path, form, c
     assert "ref: statistics of an unknown number of clips" in capsys.readouterr().err
 
 
-def test_what_is_not_said_must_be_vouched_for(small, moments, tmp_path, capsys):
+def test_what_is_not_said_must_be_vouched_for(
+    small: tuple[Path, Path], moments: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     unnamed = write(tmp_path, "mu", *moments["fad_yamnet"])
     with pytest.raises(UsageError, match=r"could each take them. Name one: metrics=\"fd_yamnet\""):
         score(small[0], unnamed, protocol="yamnet", trust_reference=True)
@@ -125,7 +132,7 @@ def test_what_is_not_said_must_be_vouched_for(small, moments, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_of_several_networks_one_is_named(small, moments, tmp_path):
+def test_of_several_networks_one_is_named(small: tuple[Path, Path], moments: Any, tmp_path: Path) -> None:
     file = write(tmp_path, "several", *moments["fad_yamnet"])
     options = {"metrics": ["fad"], "protocol": "yamnet", "trust_reference": True}
     chosen, found = (score(small[0], ref, **options) for ref in (f"{file}::yamnet", file))
@@ -143,13 +150,13 @@ def test_of_several_networks_one_is_named(small, moments, tmp_path):
     assert place_of(f"{file}::yamnet") == file
 
 
-def test_a_name_with_colons_is_a_name(tmp_path):
+def test_a_name_with_colons_is_a_name(tmp_path: Path) -> None:
     np.savez(tmp_path / "a::b.npz", mu=np.zeros(2), sigma=np.eye(2))
     assert open_foreign(tmp_path / "a::b.npz").moments[""].mean == "mu"
 
 
 @pytest.mark.slow
-def test_what_they_cannot_serve(small, moments, tmp_path):
+def test_what_they_cannot_serve(small: tuple[Path, Path], moments: Any, tmp_path: Path) -> None:
     """By default a score without a value and why; by name an error, before anything is embedded."""
     np.savez(tmp_path / "named.npz", **dict(zip(("yamnet.mu", "yamnet.cov"), moments["fad_yamnet"], strict=True)))
     np.savez(tmp_path / "wide.npz", mu=np.zeros(7), sigma=np.eye(7))
@@ -190,7 +197,7 @@ def everything(path: Path) -> list[GaussianStatistics]:
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_each_fault_has_one_error(tmp_path, kind):
+def test_each_fault_has_one_error(tmp_path: Path, kind: str) -> None:
     arrays, message = BAD[kind]
     np.savez(tmp_path / "bad.npz", **arrays)
     with pytest.raises(DataError, match=message) as error:
@@ -199,11 +206,11 @@ def test_each_fault_has_one_error(tmp_path, kind):
 
 
 class Evil:
-    def __reduce__(self):
+    def __reduce__(self) -> Any:
         return print, ("run",)
 
 
-def test_hostile_files(tmp_path, capsys):
+def test_hostile_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "evil.npz"
     np.savez(file, mu=np.array([Evil()], dtype=object), sigma=np.eye(1))
     with pytest.raises(DataError, match="holds pickled objects, which are not run"):
@@ -230,7 +237,7 @@ def test_hostile_files(tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_rounding_below_zero_is_cut_off_and_no_more():
+def test_rounding_below_zero_is_cut_off_and_no_more() -> None:
     """Kept in float32, a covariance of fewer rows than dimensions has eigenvalues below 0; the distance stands."""
     rows = torch.randn(40, 200, generator=torch.Generator().manual_seed(0)).double()
     whole = GaussianStatistics.from_embeddings(rows)
@@ -248,7 +255,7 @@ def test_rounding_below_zero_is_cut_off_and_no_more():
         GaussianStatistics.from_covariance(torch.zeros(2), torch.full((2, 2), 1.7e308, dtype=torch.float64), None)
 
 
-def test_features_whose_n_is_not_known():
+def test_features_whose_n_is_not_known() -> None:
     given = GivenFeatures((), gaussian=GaussianStatistics.from_covariance(np.zeros(2), np.eye(2), None), counted=False)
     with pytest.raises(InsufficientDataError, match="is not known"):
         len(given)
@@ -257,7 +264,7 @@ def test_features_whose_n_is_not_known():
     assert (found.compute_score(ci=True).n_ref, found.compute_score().remarks) == (None, (UNCOUNTED,))
 
 
-def test_terms_for_each_network():
+def test_terms_for_each_network() -> None:
     """What fadtk names is taken as it is by the protocol that does the same, and only by it."""
     for name, network in KNOWN.items():
         if not network.protocol:
@@ -279,7 +286,7 @@ def test_terms_for_each_network():
     assert [standing("vggish", FMA_POP, "fadtk", digest).needs_trust for digest in (own, others)] == [False, True]
 
 
-def test_terms_for_networks_of_transformers():
+def test_terms_for_networks_of_transformers() -> None:
     recipe = replace(FMA_POP, backbone="hf:m-a-p/MERT-v1-95M@layer=11@frames@float16")
     assert standing("MERT-v1-95M-11", recipe, "fadtk") == standing("vggish", FMA_POP, "fadtk")
     assert standing("MERT-v1-95M", recipe, "fadtk").other
@@ -292,7 +299,7 @@ def test_terms_for_networks_of_transformers():
 
 
 @pytest.mark.slow
-def test_a_file_of_fadtk_finds_its_network(small, tmp_path):
+def test_a_file_of_fadtk_finds_its_network(small: tuple[Path, Path], tmp_path: Path) -> None:
     """Several networks, none chosen: the recipe's is taken; weights that are not the published ones are said."""
     weights = write_vggish(tmp_path / "vggish.pth")
     arrays = {}
@@ -316,7 +323,7 @@ def test_a_file_of_fadtk_finds_its_network(small, tmp_path):
 
 
 @pytest.mark.slow
-def test_metric_objects(small, moments, tmp_path):
+def test_metric_objects(small: tuple[Path, Path], moments: Any, tmp_path: Path) -> None:
     file = write(tmp_path, "mu", *moments["fad_yamnet"])
     with pytest.raises(UsageError, match="is to trust"):
         FAD(protocol="yamnet", ref=file)
@@ -336,7 +343,7 @@ def test_metric_objects(small, moments, tmp_path):
 
 
 @pytest.mark.slow
-def test_verify_finds_another_file(small, moments, tmp_path):
+def test_verify_finds_another_file(small: tuple[Path, Path], moments: Any, tmp_path: Path) -> None:
     file = write(tmp_path, "several", *moments["fad_yamnet"])
     report = score(small[0], f"{file}::yamnet", metrics=["fad"], protocol="yamnet", trust_reference=True)
     report.to_json(tmp_path / "report.json")
@@ -352,7 +359,7 @@ def test_verify_finds_another_file(small, moments, tmp_path):
 
 
 @pytest.mark.slow
-def test_compare(small, moments, tmp_path):
+def test_compare(small: tuple[Path, Path], moments: Any, tmp_path: Path) -> None:
     file = write(tmp_path, "mu", *moments["fd_yamnet"])
     options = {"metrics": ["fd"], "protocol": "yamnet", "permutations": 39}
     found = compare(small[0], small[1], file, trust_reference=True, **options)
@@ -370,7 +377,7 @@ def test_compare(small, moments, tmp_path):
 
 
 @pytest.mark.slow
-def test_several_systems(small, moments, tmp_path):
+def test_several_systems(small: tuple[Path, Path], moments: Any, tmp_path: Path) -> None:
     file = write(tmp_path, "mu", *moments["fd_yamnet"])
     command = ["score", *map(str, small), "--ref", str(file), "--protocol", "yamnet", "-m", "fd", "--trust-reference"]
     for form in ("table", "latex", "json"):
@@ -381,7 +388,7 @@ def test_several_systems(small, moments, tmp_path):
     assert difference["better"] is not None
 
 
-def test_show(tmp_path, capsys):
+def test_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mean, covariance = gaussian(128)
     np.savez(
         tmp_path / "pop.npz", **{"vggish.mu": mean, "vggish.cov": covariance, "own.mu": mean, "own.cov": covariance}
@@ -397,14 +404,14 @@ def test_show(tmp_path, capsys):
     assert content["statistics"]["own"]["variance"] == pytest.approx(np.trace(covariance))
 
 
-def test_folders_that_are_none(small, tmp_path):
+def test_folders_that_are_none(small: tuple[Path, Path], tmp_path: Path) -> None:
     assert open_foreign(small[1]) is None
     assert open_foreign(tmp_path / "nothing") is None
     with pytest.raises(AudiogenMetricsError):
         open_reference(tmp_path / "nothing")
 
 
-def test_every_protocol_that_is_named_exists():
+def test_every_protocol_that_is_named_exists() -> None:
     assert {network.protocol for network in KNOWN.values()} - {""} <= PROTOCOLS.keys()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,19 +19,19 @@ from tests.objects.test_metrics import read
 
 
 @pytest.fixture
-def built(small):
+def built(small: Any) -> Any:
     """Statistics of the reference folder."""
     return reference_statistics(small[1], protocol="yamnet")
 
 
 @pytest.fixture
-def saved(built, tmp_path):
+def saved(built: Any, tmp_path: Path) -> Any:
     """Their file."""
     built.save(tmp_path / "ref.stats")
     return tmp_path / "ref.stats"
 
 
-def test_scores_are_those_of_the_folder(small, saved):
+def test_scores_are_those_of_the_folder(small: Any, saved: Any) -> None:
     """Bit for bit: the file holds the very factor and logits."""
     folder, file = (score(small[0], ref, protocol="yamnet", ci=False) for ref in (small[1], saved))
     assert folder.scores == file.scores
@@ -38,7 +40,7 @@ def test_scores_are_those_of_the_folder(small, saved):
 
 
 @pytest.mark.parametrize("metric", [FD, FAD, IS, KL])
-def test_metrics_take_the_file(small, saved, metric):
+def test_metrics_take_the_file(small: Any, saved: Any, metric: Any) -> None:
     kept, plain = metric(protocol="yamnet", ref=saved), metric(protocol="yamnet")
     expected = plain.score(*small).value
     assert kept.score(small[0]).value == plain.score(small[0], saved).value == expected
@@ -53,14 +55,14 @@ def test_metrics_take_the_file(small, saved, metric):
         kept.compute()
 
 
-def test_suite_takes_the_file(small, saved):
+def test_suite_takes_the_file(small: Any, saved: Any) -> None:
     suite = MetricSuite([metric(protocol="yamnet") for metric in (FD, FAD, IS, KL)])
     served, known = suite.score(small[0], saved, ci=False), suite.score(*small, ci=False)
     assert served.scores == known.scores
     assert {score.ci95_ref for score in suite.score(small[0], saved).scores.values()} == {"exact", "sampled", None}
 
 
-def test_round_trip(built, saved):
+def test_round_trip(built: Any, saved: Any) -> None:
     loaded = ReferenceStatistics.load(saved)
     assert is_statistics(saved)
     assert not is_statistics(saved.parent)
@@ -84,7 +86,7 @@ def test_round_trip(built, saved):
         ({"preprocessing": {"minimum_samples": 0}}, "minimum_samples 0"),
     ],
 )
-def test_another_recipe_is_refused(small, built, tmp_path, change, message):
+def test_another_recipe_is_refused(small: Any, built: Any, tmp_path: Path, change: Any, message: str) -> None:
     stamps = {
         score_id: {part: {**values, **change.get(part, {})} for part, values in stamp.items()}
         for score_id, stamp in built.stamps.items()
@@ -96,14 +98,14 @@ def test_another_recipe_is_refused(small, built, tmp_path, change, message):
         FD(protocol="yamnet", ref=tmp_path / "other.stats").update(gen=torch.zeros(1, 16_000), sample_rate=16_000)
 
 
-def test_another_protocol_is_refused(small, saved):
+def test_another_protocol_is_refused(small: Any, saved: Any) -> None:
     with pytest.raises(DataError, match="protocol yamnet, and this run has audioldm"):
         score(small[0], saved)
     with pytest.raises(DataError, match="protocol yamnet, and this run has audioldm"):
         FD(backbone="yamnet", ref=saved)
 
 
-def test_another_device_is_a_warning(small, built, tmp_path):
+def test_another_device_is_a_warning(small: Any, built: Any, tmp_path: Path) -> None:
     stamps = {
         score_id: {**stamp, "backbone": {**stamp["backbone"], "device_type": "cuda", "tf32": 2}}
         for score_id, stamp in built.stamps.items()
@@ -117,7 +119,7 @@ def test_another_device_is_a_warning(small, built, tmp_path):
         metric.update(gen=0.1 * torch.ones(2, 16_000), sample_rate=16_000)
 
 
-def test_tf32_alone_is_a_warning(built):
+def test_tf32_alone_is_a_warning(built: Any) -> None:
     """As on one GPU, where the run before was told to use it."""
     stamps = [{**stamp["backbone"], "device_type": "cuda", "tf32": 1} for stamp in built.stamps.values()]
     plain = [{**stamp, "tf32": 0} for stamp in stamps]
@@ -127,7 +129,7 @@ def test_tf32_alone_is_a_warning(built):
     assert machine_differences(plain, plain, "a", "b") == machine_differences(stamps, stamps, "a", "b") == []
 
 
-def test_an_engine_of_products_alone_is_a_warning(built):
+def test_an_engine_of_products_alone_is_a_warning(built: Any) -> None:
     stamps = [stamp["backbone"] for stamp in built.stamps.values()]
     plain = [{name: value for name, value in stamp.items() if name != "products"} for stamp in stamps]
     faster = [{**stamp, "products": "onednn"} for stamp in plain]
@@ -140,7 +142,7 @@ def test_an_engine_of_products_alone_is_a_warning(built):
     assert machine_differences(faster, faster, "a", "b") == machine_differences(plain, plain, "a", "b") == []
 
 
-def test_damage_is_found(small, saved):
+def test_damage_is_found(small: Any, saved: Any) -> None:
     content = bytearray(saved.read_bytes())
     for name, changed in {
         "flipped": bytes(content[:-9]) + bytes([content[-9] ^ 1]) + bytes(content[-8:]),
@@ -151,7 +153,7 @@ def test_damage_is_found(small, saved):
             score(small[0], saved.parent / name, protocol="yamnet")
 
 
-def test_other_files_and_formats_are_refused(small, saved, monkeypatch):
+def test_other_files_and_formats_are_refused(small: Any, saved: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     (saved.parent / "text").write_text("hello")
     with pytest.raises(DataError, match="not one of reference statistics"):
         score(small[0], saved.parent / "text", protocol="yamnet")
@@ -160,7 +162,7 @@ def test_other_files_and_formats_are_refused(small, saved, monkeypatch):
         ReferenceStatistics.load(saved)
 
 
-def test_what_is_not_in_the_file(small, tmp_path):
+def test_what_is_not_in_the_file(small: Any, tmp_path: Path) -> None:
     reference_statistics(small[1], protocol="yamnet", metrics=["fd"]).save(tmp_path / "fd.stats")
     report = score(small[0], tmp_path / "fd.stats", protocol="yamnet")
     assert report["fd_yamnet"].value is not None
@@ -172,7 +174,7 @@ def test_what_is_not_in_the_file(small, tmp_path):
         reference_statistics(small[1], protocol="yamnet", metrics=["is"])
 
 
-def test_limit_strict_and_skipped(small, saved, tmp_path):
+def test_limit_strict_and_skipped(small: Any, saved: Any, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be limited"):
         score(small[0], saved, protocol="yamnet", limit=3)
     (small[1] / "broken.wav").write_bytes(b"RIFF")
@@ -186,7 +188,7 @@ def test_limit_strict_and_skipped(small, saved, tmp_path):
     assert len(reference_statistics(small[1], protocol="yamnet", limit=3).clip_ids) == 3
 
 
-def test_selection_without_settings_trusts_the_rest(built):
+def test_selection_without_settings_trusts_the_rest(built: Any) -> None:
     """Ready-made embeddings have no weights to compare."""
     recipe = get_protocol("yamnet").recipes["fd"]
     assert built.select(recipe, "yamnet") is built.features["fd_yamnet"]

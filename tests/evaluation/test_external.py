@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def frechet(gen: np.ndarray, ref: np.ndarray) -> float:
 
 
 @pytest.fixture
-def fadtk(tmp_path):
+def fadtk(tmp_path: Path) -> Any:
     """Two folders ``embeddings/vggish`` with a file per clip, in half precision."""
     rng = np.random.default_rng(0)
     for side, shift in (("gen", 0.2), ("ref", 0.0)):
@@ -50,7 +51,7 @@ def rows(folder: Path) -> np.ndarray:
     return np.concatenate([np.load(file) for file in sorted(folder.glob("*.npy"))])
 
 
-def test_fadtk(fadtk):
+def test_fadtk(fadtk: Any) -> None:
     report = score_features(*fadtk, ci=True)
     (fad,) = report.scores.values()
     assert fad.id == "fad_vggish"
@@ -63,7 +64,7 @@ def test_fadtk(fadtk):
     assert "0.0 s" not in str(report)
 
 
-def test_one_array_of_rows(fadtk, tmp_path):
+def test_one_array_of_rows(fadtk: Any, tmp_path: Path) -> None:
     for name, folder in zip(("background", "eval"), fadtk, strict=True):
         np.save(tmp_path / f"embds_{name}.npy", rows(folder))
     report = score_features(tmp_path / "embds_background.npy", tmp_path / "embds_eval.npy", backbone="vggish", ci=True)
@@ -73,7 +74,7 @@ def test_one_array_of_rows(fadtk, tmp_path):
     assert any("n counts rows" in text for text in report.warnings)
 
 
-def test_a_reference_of_rows_alone_is_taken_as_exact(fadtk, tmp_path):
+def test_a_reference_of_rows_alone_is_taken_as_exact(fadtk: Any, tmp_path: Path) -> None:
     np.save(tmp_path / "embds.npy", rows(fadtk[1]))
     report = score_features(fadtk[0], tmp_path / "embds.npy", backbone="vggish")
     whole, found = score_features(*fadtk)["fad_vggish"], report["fad_vggish"]
@@ -84,7 +85,7 @@ def test_a_reference_of_rows_alone_is_taken_as_exact(fadtk, tmp_path):
 
 
 @pytest.fixture
-def caches(tmp_path):
+def caches(tmp_path: Path) -> Any:
     """Two cache folders of av-benchmark."""
     generator = torch.Generator().manual_seed(0)
 
@@ -103,7 +104,7 @@ def caches(tmp_path):
     return tmp_path / "gen", tmp_path / "ref"
 
 
-def test_av_benchmark(caches):
+def test_av_benchmark(caches: Any) -> None:
     report = score_features(*caches)
     assert set(report.scores) == {
         f"{metric}_{backbone}" for metric in ("fd", "is", "kl") for backbone in ("panns", "passt")
@@ -121,7 +122,7 @@ def test_av_benchmark(caches):
 
 
 @pytest.mark.slow
-def test_what_agm_embed_writes(small, tmp_path):
+def test_what_agm_embed_writes(small: tuple[Path, Path], tmp_path: Path) -> None:
     """Embedded once, scored without the audio: the numbers of the run with the audio."""
     for name, folder in zip(("gen", "ref"), small, strict=True):
         assert main(["embed", str(folder), "--protocol", "yamnet", "-o", str(tmp_path / f"{name}.safetensors")]) == 0
@@ -132,7 +133,7 @@ def test_what_agm_embed_writes(small, tmp_path):
     }
 
 
-def test_embeddings_of_other_weights_are_refused(small, tmp_path):
+def test_embeddings_of_other_weights_are_refused(small: tuple[Path, Path], tmp_path: Path) -> None:
     assert main(["embed", str(small[0]), "--protocol", "yamnet", "-o", str(tmp_path / "gen.safetensors")]) == 0
     with safe_open(tmp_path / "gen.safetensors", framework="pt") as file:
         described = dict(file.metadata())
@@ -150,7 +151,7 @@ def test_embeddings_of_other_weights_are_refused(small, tmp_path):
             score_features(tmp_path / "gen.safetensors", tmp_path / "ref.safetensors")
 
 
-def test_command(fadtk, tmp_path, capsys):
+def test_command(fadtk: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["import", *map(str, fadtk), "--format", "json", "-o", str(tmp_path / "out.json")]) == 0
     assert json.loads((tmp_path / "out.json").read_text())["protocol"] == "imported"
     assert main(["import", *map(str, fadtk)]) == 0
@@ -163,7 +164,7 @@ def test_command(fadtk, tmp_path, capsys):
 class Evil:
     """Ends the run of whoever unpickles it."""
 
-    def __reduce__(self):
+    def __reduce__(self) -> Any:
         return exec, ("raise SystemExit('this ran')",)
 
 
@@ -180,13 +181,13 @@ class Evil:
         (lambda path: np.save(path, np.zeros((3, 5))), "widths"),
     ],
 )
-def test_arrays_that_are_none(fadtk, write, reason):
+def test_arrays_that_are_none(fadtk: Any, write: Any, reason: str) -> None:
     write(fadtk[0] / "clip 3.npy")
     with pytest.raises(DataError, match=reason):
         score_features(*fadtk)
 
 
-def test_caches_that_are_none(caches):
+def test_caches_that_are_none(caches: Any) -> None:
     file = caches[0] / "pann_features.pth"
     for content in (Evil(), [1, 2], {}, {"clip": 3}, {"clip": {"2048": torch.zeros(3)}}):
         torch.save(content, file)
@@ -197,7 +198,7 @@ def test_caches_that_are_none(caches):
         score_features(*caches)
 
 
-def test_sets_that_do_not_belong_together(fadtk, tmp_path):
+def test_sets_that_do_not_belong_together(fadtk: Any, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no features that are known"):
         read_features(tmp_path)
     np.save(tmp_path / "rows.npy", np.zeros((4, 8)))
@@ -213,7 +214,7 @@ def test_sets_that_do_not_belong_together(fadtk, tmp_path):
 
 
 @pytest.fixture
-def embedded(small, tmp_path):
+def embedded(small: tuple[Path, Path], tmp_path: Path) -> Any:
     """Both sets as ``agm embed`` writes them, in both formats."""
     for side, folder in zip(("gen", "ref"), small, strict=True):
         for suffix in (".npz", ".safetensors"):
@@ -222,7 +223,7 @@ def embedded(small, tmp_path):
 
 
 @pytest.mark.slow
-def test_archives_of_agm_embed(embedded):
+def test_archives_of_agm_embed(embedded: Any) -> None:
     """Both formats hold the same, and may be mixed."""
     found = [
         score_features(embedded / f"gen{one}", embedded / f"ref{other}")
@@ -234,7 +235,7 @@ def test_archives_of_agm_embed(embedded):
 
 
 @pytest.mark.slow
-def test_score_ids_are_those_of_score(small, tmp_path):
+def test_score_ids_are_those_of_score(small: tuple[Path, Path], tmp_path: Path) -> None:
     """And so are the options of metrics: KL of av-benchmark has no epsilon."""
     weights = {
         "panns-cnn14-16k": write_panns(tmp_path / "panns.pth", Cnn14At16k),
@@ -255,7 +256,7 @@ def test_score_ids_are_those_of_score(small, tmp_path):
 
 
 @pytest.mark.slow
-def test_another_backbone_of_agm_embed(small, tmp_path):
+def test_another_backbone_of_agm_embed(small: tuple[Path, Path], tmp_path: Path) -> None:
     for side, folder in zip(("gen", "ref"), small, strict=True):
         assert main(["embed", str(folder), "--backbone", "yamnet", "-o", str(tmp_path / f"{side}.npz")]) == 0
     found, direct = score_features(tmp_path / "gen.npz", tmp_path / "ref.npz"), score(*small, backbone="yamnet")
@@ -264,7 +265,7 @@ def test_another_backbone_of_agm_embed(small, tmp_path):
 
 
 @pytest.mark.slow
-def test_statistics_of_ours_as_reference(small, embedded):
+def test_statistics_of_ours_as_reference(small: tuple[Path, Path], embedded: Any) -> None:
     reference_statistics(small[1], protocol="yamnet").save(embedded / "ref.stats")
     found = score_features(embedded / "gen.npz", embedded / "ref.stats")
     direct = score(small[0], embedded / "ref.stats", protocol="yamnet")
@@ -275,7 +276,9 @@ def test_statistics_of_ours_as_reference(small, embedded):
         score_features(embedded / "gen.npz", embedded / "ref.stats", metrics=["kid"])
 
 
-def test_statistics_of_ours_need_to_know_how_features_were_made(fadtk, small, tmp_path):
+def test_statistics_of_ours_need_to_know_how_features_were_made(
+    fadtk: Any, small: tuple[Path, Path], tmp_path: Path
+) -> None:
     reference_statistics(small[1], protocol="yamnet").save(tmp_path / "ref.stats")
     with pytest.raises(DataError, match="made with protocol yamnet, and this run has fadtk"):
         score_features(fadtk[0], tmp_path / "ref.stats")
@@ -285,7 +288,7 @@ def test_statistics_of_ours_need_to_know_how_features_were_made(fadtk, small, tm
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["vggish", "encodec-emb"])
-def test_statistics_of_fadtk_as_reference(tmp_path, name):
+def test_statistics_of_fadtk_as_reference(tmp_path: Path, name: str) -> None:
     """Its folders of features and of statistics belong together by the name of the network."""
     rng = np.random.default_rng(0)
     for side, shift in (("gen", 0.2), ("ref", 0.0)):
@@ -316,7 +319,7 @@ def test_statistics_of_fadtk_as_reference(tmp_path, name):
         score_features(tmp_path / "unnamed.npz", gen)
 
 
-def test_archives_that_are_none(tmp_path):
+def test_archives_that_are_none(tmp_path: Path) -> None:
     np.savez(tmp_path / "evil.npz", **{"description": np.array("{}"), "a.embeddings": np.array([Evil()], dtype=object)})
     for content in ({"description": np.array("{}")}, {"description": np.array("{"), "a.ids": np.array(["x"])}):
         np.savez(tmp_path / f"{len(content)}.npz", **content)

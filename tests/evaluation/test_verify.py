@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +28,7 @@ from tests.conftest import EXAMPLES, write_tone
 
 
 @pytest.fixture
-def tones(tmp_path):
+def tones(tmp_path: Path) -> Any:
     """Two folders of four short clips."""
     for place in range(4):
         write_tone(tmp_path / "gen" / f"{place}.wav")
@@ -36,34 +38,34 @@ def tones(tmp_path):
 
 
 @pytest.fixture
-def written(tones, tmp_path):
+def written(tones: Path, tmp_path: Path) -> Any:
     """The report's file."""
     path = tmp_path / "report.json"
     score(*tones, protocol="yamnet", limit=4, batch_size=3).to_json(path)
     return path
 
 
-def edit(path, change):
+def edit(path: Path, change: Any) -> None:
     content = json.loads(path.read_text())
     change(content)
     path.write_text(json.dumps(content))
 
 
-def kinds(path, **options):
+def kinds(path: Path, **options: Any) -> Any:
     return [difference.kind for difference in verify(path, **options).differences]
 
 
-def test_a_report_is_read_back_whole(tones, written):
+def test_a_report_is_read_back_whole(tones: Path, written: Any) -> None:
     assert ScoreReport.load(written) == score(*tones, protocol="yamnet", limit=4, batch_size=3)
 
 
-def test_equal(written, capsys):
+def test_equal(written: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(written)]) == 0
     assert capsys.readouterr().out.endswith("\nequal\n")
     assert verify(written, cache=True).differences == ()
 
 
-def test_with_gaps_pairing_and_statistics(tones, tmp_path):
+def test_with_gaps_pairing_and_statistics(tones: Path, tmp_path: Path) -> None:
     score(*tones, protocol="yamnet", pairing="none").to_json(tmp_path / "gaps.json")
     assert verify(tmp_path / "gaps.json").equal
     reference_statistics(tones[1], protocol="yamnet").save(tmp_path / "ref.stats")
@@ -71,7 +73,7 @@ def test_with_gaps_pairing_and_statistics(tones, tmp_path):
     assert verify(tmp_path / "stats.json").equal
 
 
-def test_files_changed_missing_added(tones, written, capsys):
+def test_files_changed_missing_added(tones: Path, written: Any, capsys: pytest.CaptureFixture[str]) -> None:
     write_tone(tones[0] / "1.wav", seconds=2)
     (tones[0] / "2.wav").unlink()
     write_tone(tones[0] / "new <b>.wav")
@@ -89,7 +91,7 @@ def test_files_changed_missing_added(tones, written, capsys):
     assert any(each["kind"] == "score" for each in found["differences"])
 
 
-def test_moved_sets(tones, written, tmp_path):
+def test_moved_sets(tones: Path, written: Any, tmp_path: Path) -> None:
     moved = tmp_path / "elsewhere"
     shutil.move(tones[0], moved)
     with pytest.raises(DataError, match="does not exist"):
@@ -97,14 +99,14 @@ def test_moved_sets(tones, written, tmp_path):
     assert verify(written, gen=moved).equal
 
 
-def test_another_score_weights_recipe(written):
+def test_another_score_weights_recipe(written: Any) -> None:
     edit(written, lambda content: content["scores"]["kl_yamnet"].update(value=9.0))
     edit(written, lambda content: content["backbones"]["yamnet"].update(weights_sha256="0" * 64))
     edit(written, lambda content: content["manifest"]["recipes"]["fd_yamnet"].update(channel="left"))
     assert kinds(written) == ["backbone", "recipe", "score"]
 
 
-def test_tolerance(written):
+def test_tolerance(written: Any) -> None:
     value = json.loads(written.read_text())["scores"]["fd_yamnet"]["value"]
     edit(written, lambda content: content["scores"]["fd_yamnet"].update(value=value * 1.0001))
     assert kinds(written) == ["score"]
@@ -113,7 +115,7 @@ def test_tolerance(written):
         verify(written, tolerance=-1)
 
 
-def test_other_versions_alone_are_a_note(written, capsys):
+def test_other_versions_alone_are_a_note(written: Any, capsys: pytest.CaptureFixture[str]) -> None:
     edit(written, lambda content: content["versions"].update(torch="1.0"))
     assert kinds(written) == ["version"]
     assert main(["verify", str(written)]) == 0
@@ -138,18 +140,18 @@ def test_other_versions_alone_are_a_note(written, capsys):
         (lambda content: content.update(protocol="none"), "none"),
     ],
 )
-def test_what_is_no_report(written, change, message):
+def test_what_is_no_report(written: Any, change: Any, message: str) -> None:
     edit(written, change)
     with pytest.raises((DataError, UsageError), match=message.replace("(", r"\(")):
         verify(written)
 
 
-def test_no_file(tmp_path):
+def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="No such file"):
         verify(tmp_path / "none.json")
 
 
-def leaves(content, place=()):
+def leaves(content: Any, place: Any = ()) -> Iterator[Any]:
     """Yield where each value of a report is; an empty list or object is one."""
     children = content if isinstance(content, dict) else dict(enumerate(content)) if isinstance(content, list) else {}
     if not children:
@@ -158,7 +160,7 @@ def leaves(content, place=()):
         yield from leaves(value, (*place, key))
 
 
-def parent_of(content, place):
+def parent_of(content: Any, place: Any) -> Any:
     for key in place[:-1]:
         content = content[key]
     return content
@@ -167,7 +169,7 @@ def parent_of(content, place):
 ENTRY = {"clip": "c", "path": "p", "reason": "r"}
 
 
-def others(value):
+def others(value: Any) -> Any:
     """Return values to put in the place of one, of which at least one has the right type."""
     if isinstance(value, bool):
         return [not value]
@@ -180,7 +182,7 @@ def others(value):
     return [["x"], [ENTRY]] if value == [] else [{"x": "y"}, {"x": [ENTRY]}, {"x": 1.0}]
 
 
-def verdict(path, **options):
+def verdict(path: Path, **options: Any) -> Any:
     """Return "refused", or the kinds of the differences."""
     try:
         return {difference.kind for difference in verify(path, device="cpu", cache=True, **options).differences}
@@ -189,7 +191,7 @@ def verdict(path, **options):
 
 
 @pytest.fixture(scope="module")
-def rich(tmp_path_factory):
+def rich(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A report with a skipped file, clips without partner, nulls, intervals, a limit and most warnings."""
     folder = tmp_path_factory.mktemp("rich")
     for place in range(10):
@@ -200,7 +202,7 @@ def rich(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_every_value_of_a_report_is_compared(rich, tmp_path):
+def test_every_value_of_a_report_is_compared(rich: Any, tmp_path: Path) -> None:
     """Another value anywhere is a difference, and of the machine and of versions a note; batch_size changes nothing."""
     report = json.loads(json.dumps(rich[1]))
     assert report["inputs"]["gen"]["skipped"]
@@ -233,7 +235,7 @@ def test_every_value_of_a_report_is_compared(rich, tmp_path):
 
 
 @pytest.mark.slow
-def test_every_value_left_out_of_a_report_is_missed(rich, tmp_path):
+def test_every_value_left_out_of_a_report_is_missed(rich: Any, tmp_path: Path) -> None:
     """A field that is gone is a difference, unless it said nothing."""
     report = json.loads(json.dumps(rich[1]))
     path = tmp_path / "report.json"
@@ -255,7 +257,7 @@ def test_every_value_left_out_of_a_report_is_missed(rich, tmp_path):
 
 
 @pytest.mark.slow
-def test_scores_taken_away_or_added(rich, tmp_path, capsys):
+def test_scores_taken_away_or_added(rich: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "report.json"
     for change, expected in (
         (dict.clear, {"fd_yamnet", "fad_yamnet", "is_yamnet", "kl_yamnet"}),
@@ -272,7 +274,7 @@ def test_scores_taken_away_or_added(rich, tmp_path, capsys):
         assert out.endswith("\nDIFFERENT\n")
 
 
-def test_metrics_of_the_manifest_edited(rich, tmp_path):
+def test_metrics_of_the_manifest_edited(rich: Any, tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     for metrics, expected in (
         (["fd"], {"fad_yamnet", "is_yamnet", "kl_yamnet"}),
@@ -286,7 +288,7 @@ def test_metrics_of_the_manifest_edited(rich, tmp_path):
 
 
 @pytest.mark.slow
-def test_what_extrapolation_says_is_compared(tmp_path):
+def test_what_extrapolation_says_is_compared(tmp_path: Path) -> None:
     for place in range(20):
         write_tone(tmp_path / "gen" / f"{place}.wav")
         write_tone(tmp_path / "ref" / f"{place}.flac")
@@ -304,7 +306,7 @@ def test_what_extrapolation_says_is_compared(tmp_path):
 
 
 @pytest.mark.parametrize("ci", [False, True])
-def test_options_of_the_run_are_repeated(tones, tmp_path, ci):
+def test_options_of_the_run_are_repeated(tones: Path, tmp_path: Path, ci: bool) -> None:
     path = tmp_path / "report.json"
     score(*tones, protocol="yamnet", metrics=["fd", "kid"], ci=ci).to_json(path)
     found = verify(path)
@@ -313,7 +315,7 @@ def test_options_of_the_run_are_repeated(tones, tmp_path, ci):
 
 
 @pytest.mark.slow
-def test_a_moved_set_is_compared_by_its_new_path(rich, tmp_path):
+def test_a_moved_set_is_compared_by_its_new_path(rich: Any, tmp_path: Path) -> None:
     folder, report = rich
     path, moved = tmp_path / "report.json", tmp_path / "elsewhere"
     shutil.copytree(folder / "gen", moved)
@@ -331,7 +333,7 @@ def test_a_moved_set_is_compared_by_its_new_path(rich, tmp_path):
         assert verify(path, gen=moved).differences
 
 
-def test_relative_paths_from_another_folder(tones, tmp_path, monkeypatch):
+def test_relative_paths_from_another_folder(tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says where it looked and names the option of the set that is missing, and of no other."""
     monkeypatch.chdir(tmp_path)
     score("gen", tones[1], protocol="yamnet").to_json("report.json")
@@ -351,13 +353,13 @@ def test_relative_paths_from_another_folder(tones, tmp_path, monkeypatch):
         verify("../report.json", gen="nowhere", ref="../moved")
 
 
-def test_weights_that_are_gone(written):
+def test_weights_that_are_gone(written: Any) -> None:
     edit(written, lambda content: content["manifest"].update(weights={"yamnet": "there/yamnet.onnx"}))
     with pytest.raises(MissingWeightsError, match=r'weights=\{"yamnet": FILE\}'):
         verify(written)
 
 
-def test_another_machine_is_a_note(written, capsys):
+def test_another_machine_is_a_note(written: Any, capsys: pytest.CaptureFixture[str]) -> None:
     edit(written, lambda content: content["backbones"]["yamnet"].update(device_type="cuda", tf32=2))
     edit(written, lambda content: content.update(device="cuda:1", problems=["no memory"]))
     edit(written, lambda content: content["warnings"].append("no memory"))
@@ -367,7 +369,7 @@ def test_another_machine_is_a_note(written, capsys):
 
 
 @pytest.mark.slow
-def test_another_version_may_word_otherwise(written):
+def test_another_version_may_word_otherwise(written: Any) -> None:
     """Values still count; so do warnings where the version is the same."""
     edit(written, lambda content: content["warnings"].append("gen: reworded"))
     assert kinds(written) == ["warning"]
@@ -378,7 +380,9 @@ def test_another_version_may_word_otherwise(written):
     assert {*kinds(written)} == {"version", "score"}
 
 
-def test_problems_of_the_machine_are_not_differences(tones, tmp_path, monkeypatch):
+def test_problems_of_the_machine_are_not_differences(
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A cache that cannot be written is a warning of its run, and no property of the sets."""
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("AGM_CACHE_DIR", str(tmp_path / "file" / "cache"))
@@ -392,7 +396,7 @@ def test_problems_of_the_machine_are_not_differences(tones, tmp_path, monkeypatc
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["folder", "statistics"])
-def test_reports_of_the_first_version(name, tmp_path):
+def test_reports_of_the_first_version(name: str, tmp_path: Path) -> None:
     """Version 0.1 had other intervals and a noise floor: values are compared, and that is said."""
     reference_statistics(EXAMPLES / "reference", protocol="yamnet", limit=20).save(tmp_path / "ref.stats")
     places = {"gen": EXAMPLES / "generated"}
@@ -410,14 +414,14 @@ def test_reports_of_the_first_version(name, tmp_path):
     assert not verify(path, device="cpu", **places).equal
 
 
-def test_later_fields_are_those_that_the_schema_does_not_require():
+def test_later_fields_are_those_that_the_schema_does_not_require() -> None:
     schema = json.loads((files("audiogen_metrics") / "schemas" / "score_report.schema.json").read_text())
     parts = [schema, schema["$defs"]["score"], schema["$defs"]["input"], schema["$defs"]["manifest"]]
     later = {name for part in parts for name in part["properties"] if name not in part["required"]}
     assert later == LATER
 
 
-def test_results_of_other_commands(tones, tmp_path):
+def test_results_of_other_commands(tones: Path, tmp_path: Path) -> None:
     compared = compare(tones[0], tones[0], tones[1], protocol="yamnet", metrics=["fd"], permutations=0)
     (tmp_path / "compare.json").write_text(json.dumps(compared.to_dict()))
     with pytest.raises(DataError, match="not a score report but what agm compare writes"):
@@ -440,7 +444,7 @@ def test_results_of_other_commands(tones, tmp_path):
         verify(tmp_path / "suite.json")
 
 
-def test_a_report_without_its_intervals_is_not_that_of_a_run_without(rich, tmp_path):
+def test_a_report_without_its_intervals_is_not_that_of_a_run_without(rich: Any, tmp_path: Path) -> None:
     report = json.loads(json.dumps(rich[1]))
     for each in report["scores"].values():
         each.update(ci95=None, ci95_ref=None, remarks=[])
@@ -451,7 +455,7 @@ def test_a_report_without_its_intervals_is_not_that_of_a_run_without(rich, tmp_p
 
 
 @pytest.fixture
-def unpaired(tones, tmp_path):
+def unpaired(tones: Path, tmp_path: Path) -> Any:
     """A report in which KL has a reason that names an option, and its file."""
     for path in tones[1].iterdir():
         path.rename(path.with_name(f"x{path.name}"))
@@ -461,7 +465,9 @@ def unpaired(tones, tmp_path):
     return tones, report, tmp_path / "unpaired.json"
 
 
-def test_a_reason_does_not_depend_on_who_asks(unpaired, tmp_path, capsys):
+def test_a_reason_does_not_depend_on_who_asks(
+    unpaired: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (gen, ref), report, path = unpaired
     assert main(["verify", str(path)]) == 0
     made = tmp_path / "made.json"
@@ -475,7 +481,7 @@ def test_a_reason_does_not_depend_on_who_asks(unpaired, tmp_path, capsys):
     assert "--pairs FILE" in shown
 
 
-def test_a_reason_that_an_earlier_command_line_said_in_flags(unpaired):
+def test_a_reason_that_an_earlier_command_line_said_in_flags(unpaired: Any) -> None:
     _, report, path = unpaired
     flags = report["kl"].reason.replace("pairs=FILE", "--pairs FILE")
     edit(path, lambda content: content["scores"]["kl_yamnet"].update(reason=flags))
@@ -484,7 +490,7 @@ def test_a_reason_that_an_earlier_command_line_said_in_flags(unpaired):
     assert kinds(path) == ["score"]
 
 
-def test_a_suite_with_a_reason_is_computed_again_for_its_own_metrics(unpaired, tmp_path):
+def test_a_suite_with_a_reason_is_computed_again_for_its_own_metrics(unpaired: Any, tmp_path: Path) -> None:
     (gen, ref), _, _ = unpaired
     for members in ([FD(protocol="yamnet"), KL(protocol="yamnet")], [FD(protocol="yamnet"), IS(protocol="yamnet")]):
         found = MetricSuite(members).score(gen, ref)
@@ -494,7 +500,7 @@ def test_a_suite_with_a_reason_is_computed_again_for_its_own_metrics(unpaired, t
 
 
 @pytest.mark.slow
-def test_a_copy_of_the_reference_is_found_equal(tmp_path, capsys):
+def test_a_copy_of_the_reference_is_found_equal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What deals of equal clips give is rounding, of another size in each run."""
     shutil.copytree(EXAMPLES / "reference", tmp_path / "copy")
     path = tmp_path / "report.json"
@@ -507,7 +513,7 @@ def test_a_copy_of_the_reference_is_found_equal(tmp_path, capsys):
     assert "1 difference from the report" in capsys.readouterr().err
 
 
-def test_several_are_refused_with_what_takes_them(tmp_path):
+def test_several_are_refused_with_what_takes_them(tmp_path: Path) -> None:
     assert exported is verify_systems
     (tmp_path / "several.json").write_text(json.dumps({"schema_version": 1, "systems": [], "reports": []}))
     with pytest.raises(DataError, match=r"audiogen_metrics\.verify_systems"):

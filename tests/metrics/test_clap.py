@@ -6,6 +6,7 @@ import json
 import shutil
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,12 +71,12 @@ def cosines(weights: dict[str, Path], gen: Path) -> dict[str, float]:
     return found
 
 
-def scored(gen: Path, weights: dict[str, Path], **options: object):
+def scored(gen: Path, weights: dict[str, Path], **options: object) -> Any:
     return score(gen, protocol="clap", weights=weights, device="cpu", **options)
 
 
 @pytest.mark.slow
-def test_the_mean_cosine_with_its_interval_and_each_clip(gen, weights, cosines) -> None:
+def test_the_mean_cosine_with_its_interval_and_each_clip(gen: Any, weights: Any, cosines: Any) -> None:
     seen: list[Evaluation] = []
     found = scored(gen, weights, prompts=PROMPTS, observe=seen.append)["clap"]
     assert (found.id, found.n_gen, found.n_ref, found.higher_is_better) == ("clap_htsat_unfused", 6, None, True)
@@ -87,7 +88,7 @@ def test_the_mean_cosine_with_its_interval_and_each_clip(gen, weights, cosines) 
     assert by_clip == pytest.approx(cosines, abs=1e-6)
 
 
-def test_several_captions_mean_and_best(gen, weights, tmp_path) -> None:
+def test_several_captions_mean_and_best(gen: Any, weights: Any, tmp_path: Path) -> None:
     lines = [f"{name},the sound of {name}\n{name}.wav,something else" for name in NAMES]
     (tmp_path / "p.csv").write_text("clip_id,prompt\n" + "\n".join(lines))
     report = scored(gen, weights, prompts=tmp_path / "p.csv", metrics=["clap", "clap_best"])
@@ -105,7 +106,7 @@ def test_several_captions_mean_and_best(gen, weights, tmp_path) -> None:
     assert report.manifest.prompts["c0"] == ("the sound of c0", "something else")
 
 
-def test_what_does_not_join_is_said_and_kept_for_verify(gen, weights, tmp_path) -> None:
+def test_what_does_not_join_is_said_and_kept_for_verify(gen: Any, weights: Any, tmp_path: Path) -> None:
     given = {name: PROMPTS[name] for name in NAMES[:4]} | {"C5": "near", "other": "nothing", "c4": " "}
     report = scored(gen, weights, prompts=given)
     assert report["clap"].n_gen == 4
@@ -120,7 +121,7 @@ def test_what_does_not_join_is_said_and_kept_for_verify(gen, weights, tmp_path) 
         scored(gen, weights, prompts={"x": "y"})
 
 
-def test_samples_of_one_prompt_take_that_of_their_reference(gen, weights, tmp_path) -> None:
+def test_samples_of_one_prompt_take_that_of_their_reference(gen: Any, weights: Any, tmp_path: Path) -> None:
     for name in NAMES:
         for sample in range(2):
             (tmp_path / "gen").mkdir(exist_ok=True)
@@ -133,12 +134,12 @@ def test_samples_of_one_prompt_take_that_of_their_reference(gen, weights, tmp_pa
     assert report.manifest.prompts["c3_1"] == ("the sound of c3",)
 
 
-def test_limit_takes_what_is_scored(gen, weights) -> None:
+def test_limit_takes_what_is_scored(gen: Any, weights: Any) -> None:
     report = scored(gen, weights, prompts=PROMPTS, limit=3)
     assert (report["clap"].n_gen, [text for text in report.warnings if "prompts" in text]) == (3, [])
 
 
-def test_the_page_shows_prompts_worst_first(gen, weights, cosines, tmp_path) -> None:
+def test_the_page_shows_prompts_worst_first(gen: Any, weights: Any, cosines: Any, tmp_path: Path) -> None:
     seen: list[Evaluation] = []
     report = scored(gen, weights, prompts=PROMPTS | {"c1": ["<b>bold</b>", "x"]}, observe=seen.append)
     write_page(report, seen[0], tmp_path / "page.html")
@@ -150,14 +151,14 @@ def test_the_page_shows_prompts_worst_first(gen, weights, cosines, tmp_path) -> 
     assert f". {worst}</h4>" in text
 
 
-def test_the_page_shows_prompts_beside_other_metrics(gen, tmp_path) -> None:
+def test_the_page_shows_prompts_beside_other_metrics(gen: Any, tmp_path: Path) -> None:
     seen: list[Evaluation] = []
     report = score(gen, gen, protocol="yamnet", metrics="kl", prompts=PROMPTS, observe=seen.append)
     write_page(report, seen[0], tmp_path / "page.html")
     assert "<q>the sound of c2</q>" in (tmp_path / "page.html").read_text()
 
 
-def test_two_systems(gen, weights, tmp_path) -> None:
+def test_two_systems(gen: Any, weights: Any, tmp_path: Path) -> None:
     for place, name in enumerate(NAMES):
         write_noise(tmp_path / "b" / f"{name}.wav", seconds=2, seed=50 + place)
     options = {"protocol": "clap", "weights": weights, "device": "cpu", "metrics": "clap", "prompts": PROMPTS}
@@ -170,14 +171,14 @@ def test_two_systems(gen, weights, tmp_path) -> None:
     assert pair.difference == pytest.approx(found.difference, abs=1e-9)
 
 
-def test_study(gen, weights) -> None:
+def test_study(gen: Any, weights: Any) -> None:
     study = sanity(gen, protocol="clap", metrics="clap", weights=weights, device="cpu", prompts=PROMPTS,
                    probes=["noise"], fractions=(0.5, 1.0), repeats=2)  # fmt: skip
     assert study.backbones["clap"]["tokenizer_sha256"]
     assert study.findings[0].score == "clap_htsat_unfused"
 
 
-def test_without_prompts(gen, weights, capsys) -> None:
+def test_without_prompts(gen: Any, weights: Any, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--protocol", "clap", "--weights", f"clap={weights['clap']}"]
     assert main(["score", str(gen), str(gen), *options]) == 0
     shown = capsys.readouterr()
@@ -197,14 +198,16 @@ def test_without_prompts(gen, weights, capsys) -> None:
         MetricSuite([CLAPScore("clap", weights=weights["clap"])]).score(gen)
 
 
-def test_prompts_that_no_score_uses_are_spoken_of(gen, tmp_path, capsys) -> None:
+def test_prompts_that_no_score_uses_are_spoken_of(gen: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "p.csv").write_text("clip_id,prompt\nc0,a\n")
     command = ["score", str(gen), str(gen), "--protocol", "yamnet", "-m", "kl", "--prompts", str(tmp_path / "p.csv")]
     assert main(command) == 0
     assert "for the CLAP score name it too: -m all,clap" in capsys.readouterr().err
 
 
-def test_the_short_way_gives_the_same_number(gen, weights, tmp_path, capsys) -> None:
+def test_the_short_way_gives_the_same_number(
+    gen: Any, weights: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "p.jsonl").write_text(
         "\n".join(json.dumps({"clip_id": n, "captions": [t]}) for n, t in PROMPTS.items())
     )
@@ -214,13 +217,13 @@ def test_the_short_way_gives_the_same_number(gen, weights, tmp_path, capsys) -> 
     assert json.loads(capsys.readouterr().out)["value"] == known.value
 
 
-def test_a_second_run_reads_no_text(gen, weights, monkeypatch) -> None:
+def test_a_second_run_reads_no_text(gen: Any, weights: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     first = scored(gen, weights, prompts=PROMPTS)["clap"].value
     monkeypatch.setattr(CLAP, "load", lambda _: pytest.fail("loaded the network"))
     assert scored(gen, weights, prompts=PROMPTS)["clap"].value == first
 
 
-def test_a_text_without_numbers(weights) -> None:
+def test_a_text_without_numbers(weights: Any) -> None:
     clap = CLAP("cpu", weights=weights["clap"])
     clap.embed_text = lambda texts: torch.full((len(texts), 3), torch.nan)  # type: ignore[method-assign]
     with pytest.raises(NumericsError, match="NaN or infinity for a text"):
@@ -232,7 +235,7 @@ class TestObject:
         generator = torch.Generator().manual_seed(0)
         return [0.1 * torch.randn(RATE * (1 + place), generator=generator) for place in range(3)]
 
-    def test_equals_the_towers(self, weights) -> None:
+    def test_equals_the_towers(self, weights: Any) -> None:
         metric = CLAPScore("clap", weights=weights["clap"])
         best = object_of("clap_best")("clap", weights=weights["clap"])
         assert isinstance(best, SimilarityMetric)
@@ -247,7 +250,7 @@ class TestObject:
         assert values["clap_best_htsat_unfused"] > values["clap_htsat_unfused"]
         assert metric.compute_score(ci=True).ci95 is not None
 
-    def test_beside_other_metrics(self, weights) -> None:
+    def test_beside_other_metrics(self, weights: Any) -> None:
         suite = MetricSuite([CLAPScore("clap", weights=weights["clap"]), object_of("is")(protocol="yamnet")])
         with pytest.raises(UsageError, match="the prompts of the clips are missing"):
             suite.update(gen=self.clips(), sample_rate=RATE)
@@ -255,7 +258,7 @@ class TestObject:
         suite.update(gen=self.clips(), sample_rate=RATE, prompts=["a", "b", "c"])
         assert suite["clap"].compute() is not None
 
-    def test_what_is_refused(self, weights) -> None:
+    def test_what_is_refused(self, weights: Any) -> None:
         metric = CLAPScore("clap", weights=weights["clap"])
         bad = [["a", each, "c"] for each in (" ", None, [], 3, [None])]
         for prompts, what in ((["a"], "1 prompts for 3 clips"), *((each, r"prompts\[1\]") for each in bad)):
@@ -266,7 +269,7 @@ class TestObject:
         with pytest.raises(DataError, match="beyond ±1"):
             metric.update(gen_similarity=torch.full((4, 2), 1.5))
 
-    def test_a_bad_clip_leaves_with_its_prompt(self, weights) -> None:
+    def test_a_bad_clip_leaves_with_its_prompt(self, weights: Any) -> None:
         clips, prompts = self.clips(), ["a dog", "rain", "wind"]
         metric = CLAPScore("clap", weights=weights["clap"], on_bad_clip="omit")
         clips[1] = clips[1] * torch.nan
@@ -305,7 +308,9 @@ def test_captions_by_id() -> None:
             captions_of(wrong, ["a"])  # type: ignore[arg-type]
 
 
-def test_prompts_that_are_cut_are_said_also_from_the_cache(gen, weights, monkeypatch) -> None:
+def test_prompts_that_are_cut_are_said_also_from_the_cache(
+    gen: Any, weights: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert not any("longer" in text for text in scored(gen, weights, prompts=PROMPTS).warnings)
     long = " ".join(["rain"] * 600)
     for _ in range(2):
@@ -315,14 +320,14 @@ def test_prompts_that_are_cut_are_said_also_from_the_cache(gen, weights, monkeyp
         monkeypatch.setattr(CLAP, "load", lambda _: pytest.fail("loaded the network"))
 
 
-def test_an_object_says_which_prompts_are_cut(weights) -> None:
+def test_an_object_says_which_prompts_are_cut(weights: Any) -> None:
     metric = CLAPScore("clap", weights=weights["clap"])
     clip = 0.1 * torch.randn(RATE, generator=torch.Generator().manual_seed(0))
     with pytest.warns(UserWarning, match="1 prompts are longer than clap reads"):
         metric.update(gen=[clip], sample_rate=RATE, prompts=[" ".join(["rain"] * 600)])
 
 
-def test_the_reference_is_embedded_for_scores_that_look_at_it(gen, weights) -> None:
+def test_the_reference_is_embedded_for_scores_that_look_at_it(gen: Any, weights: Any) -> None:
     seen: list[Evaluation] = []
     options = {"protocol": "yamnet", "weights": weights, "device": "cpu", "prompts": PROMPTS, "observe": seen.append}
     home = PROTOCOLS["clap"].recipes["clap"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,7 +67,7 @@ def test_the_kernel_is_as_wide_as_the_evaluated_set() -> None:
 
 
 @pytest.mark.parametrize(("n", "most"), [(9, 0.02), (40, 2e-3), (200, 1e-4)])
-def test_how_far_kadtks_median_and_epsilon_are_from_ours(n, most) -> None:
+def test_how_far_kadtks_median_and_epsilon_are_from_ours(n: int, most: Any) -> None:
     """It takes the lower of two middle distances and adds 1e-8 to the width: less the more clips there are."""
     apart = []
     for seed in range(10):
@@ -91,7 +92,7 @@ def test_windows_are_pooled_over_all_clips() -> None:
 
 @pytest.mark.parametrize("kind", [KernelAudioDistance, WindowedKernelAudioDistance])
 @pytest.mark.parametrize("bandwidth", ["ref", "gen"])
-def test_parts_of_a_pool_have_kernels_of_their_own(kind, bandwidth) -> None:
+def test_parts_of_a_pool_have_kernels_of_their_own(kind: str, bandwidth: Any) -> None:
     metric, gen, ref = kind(bandwidth=bandwidth), clips(9, 0, 2.0), clips(8, 1)
     pool = RowPool(metric.output, gen, ref)
     found = metric.scorer(pool)(np.arange(9), np.arange(9, 17))
@@ -104,7 +105,7 @@ def test_parts_of_a_pool_have_kernels_of_their_own(kind, bandwidth) -> None:
 
 
 @pytest.mark.parametrize("bandwidth", ["ref", "gen"])
-def test_two_systems_each_with_its_kernel(bandwidth) -> None:
+def test_two_systems_each_with_its_kernel(bandwidth: Any) -> None:
     metric = KernelAudioDistance(bandwidth=bandwidth)
     sets, ref = (clips(9, 0, 2.0), clips(9, 1)), clips(10, 2)
     rivals = Rivals(*(Measured(metric, each, ref) for each in sets), paired=True)
@@ -122,7 +123,7 @@ def test_two_systems_each_with_its_kernel(bandwidth) -> None:
         (WindowedKernelAudioDistance(bandwidth="gen"), "no interval is known of KAD over windows"),
     ],
 )
-def test_no_interval_but_p(metric, why) -> None:
+def test_no_interval_but_p(metric: Any, why: str) -> None:
     recipe = replace(PROTOCOLS["kadtk"].recipes["kad"], definition=metric)
     measured = Measured(metric, clips(20, 0), clips(20, 1, shift=1.0))
     found = scored(recipe, measured, ci=True)

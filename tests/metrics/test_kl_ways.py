@@ -59,7 +59,7 @@ def audiocraft(gen: torch.Tensor, ref: torch.Tensor) -> dict[type[Segmented], np
 
 
 @pytest.mark.parametrize("eps", [0.0, EPS])
-def test_reversed_is_stable_audio_metrics_formula(eps) -> None:
+def test_reversed_is_stable_audio_metrics_formula(eps: float) -> None:
     sets = heard([1] * 9, 0), heard([1] * 9, 1)
     gen, ref = (probabilities(each.logits()) for each in sets)
     by_hand = (gen * (np.log(gen) - np.log(ref + eps))).sum(1)
@@ -71,7 +71,7 @@ def test_reversed_is_stable_audio_metrics_formula(eps) -> None:
 
 
 @pytest.mark.parametrize("kind", SEGMENTED)
-def test_segments_are_rows_as_in_audiocraft(kind) -> None:
+def test_segments_are_rows_as_in_audiocraft(kind: str) -> None:
     counts = [1, 3, 2, 4, 1]
     sets = heard(counts, 0), heard(counts, 1)
     by_hand = audiocraft(*(each.rows("windows") for each in sets))[kind]
@@ -101,7 +101,7 @@ def test_one_segment_each_is_kl_of_clips() -> None:
 
 
 @pytest.mark.parametrize("kind", SEGMENTED)
-def test_of_unequal_pairs_what_both_have_is_compared_and_said(kind) -> None:
+def test_of_unequal_pairs_what_both_have_is_compared_and_said(kind: str) -> None:
     ours, theirs = [3, 1, 2, 5], [2, 1, 4, 5]
     sets = heard(ours, 0), heard(theirs, 1)
     rows = [
@@ -121,7 +121,7 @@ def test_of_unequal_pairs_what_both_have_is_compared_and_said(kind) -> None:
 
 
 @pytest.mark.parametrize("kind", SEGMENTED)
-def test_an_interval_where_all_clips_have_equally_many_segments(kind) -> None:
+def test_an_interval_where_all_clips_have_equally_many_segments(kind: str) -> None:
     recipe = PROTOCOLS["audiocraft"].recipes[kind.name]
     equal = Measured(kind(), heard([2] * 12, 0), heard([2] * 12, 1))
     values = torch.tensor([*(equal.measurement.by_clip or {}).values()], dtype=torch.float64)
@@ -163,7 +163,7 @@ def test_samples_of_one_reference_are_the_unit_of_the_interval() -> None:
 
 
 @pytest.mark.parametrize("kind", [KLReverse, *SEGMENTED])
-def test_without_a_pair(kind) -> None:
+def test_without_a_pair(kind: str) -> None:
     with pytest.raises(InsufficientDataError, match="no clip id is in both sets"):
         kind().compute(heard([1, 1], 0, ["a", "b"]), heard([1], 1, ["z"]))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +31,7 @@ METRICS = {"fd": FD, "fad": FAD, "is": IS, "kl": KL}
 NAMES = [f"clip-{index}" for index in range(12)]
 
 
-def read(folder):
+def read(folder: Path) -> Any:
     """Return (clip id, mono waveform, rate) of each file."""
     clips = []
     for clip in scan(folder).clips:
@@ -38,11 +40,11 @@ def read(folder):
     return clips
 
 
-def rows(seed, clips=12, width=5):
+def rows(seed: int, clips: Any = 12, width: int = 5) -> Any:
     return torch.randn(clips, width, generator=torch.Generator().manual_seed(seed)).double()
 
 
-def ready(metric, gen=None, ref=None):
+def ready(metric: Any, gen: Any = None, ref: Any = None) -> Any:
     """Return the keyword arguments that hand ready rows to a metric."""
     kind = "embeddings" if metric.metric_name in ("fd", "fad") else "logits"
     given = {f"gen_{kind}": gen, f"ref_{kind}": ref}
@@ -52,13 +54,13 @@ def ready(metric, gen=None, ref=None):
 
 
 @pytest.fixture(params=list(METRICS))
-def metric(request):
+def metric(request: pytest.FixtureRequest) -> Any:
     """Each metric in turn."""
     return METRICS[request.param](protocol="yamnet")
 
 
 @pytest.fixture
-def filled(metric):
+def filled(metric: Any) -> Any:
     """Each metric with twelve clips in both sets."""
     metric.update(**ready(metric, rows(1), rows(2)), ids=NAMES)
     return metric
@@ -66,7 +68,7 @@ def filled(metric):
 
 class TestThreeWaysIn:
     @pytest.mark.slow
-    def test_folders_waveforms_and_embeddings_agree(self, small, metric):
+    def test_folders_waveforms_and_embeddings_agree(self, small: tuple[Path, Path], metric: Any) -> None:
         gen, ref = small
         assert metric.score(gen, ref) == score(gen, ref, protocol="yamnet")[metric.score_id]
         from_folders = metric.score(gen, ref, ci=False)
@@ -95,7 +97,7 @@ class TestThreeWaysIn:
             again.update(**ready(again, **{side: torch.cat(blocks)}), ids=names)
         assert float(again.compute()) == pytest.approx(from_waveforms.value, rel=1e-9)
 
-    def test_preparation_is_that_of_files(self, tmp_path):
+    def test_preparation_is_that_of_files(self, tmp_path: Path) -> None:
         """With one clip per batch on both ways, not even the last bit differs."""
         for name, rate in (("a", 44_100), ("b", 22_050)):
             noise = np.random.default_rng(0).normal(0.2, 0.1, rate).astype(np.float32)
@@ -108,7 +110,7 @@ class TestThreeWaysIn:
         assert float(other.compute()) == pytest.approx(folder.value, rel=1e-6)
 
     @pytest.mark.parametrize("form", ["batch", "list", "numpy", "bfloat16 host"])
-    def test_forms_of_waveforms(self, form):
+    def test_forms_of_waveforms(self, form: Any) -> None:
         waveforms = 0.1 * torch.randn(4, 16_000, generator=torch.Generator().manual_seed(0))
         one, other = FD(protocol="yamnet"), FD(protocol="yamnet")
         for waveform in waveforms:
@@ -119,7 +121,7 @@ class TestThreeWaysIn:
             other.update(gen=given, ref=flipped if form != "numpy" else flipped.copy(), sample_rate=16_000)
         assert float(other.compute()) == pytest.approx(float(one.compute()), rel=1e-5)
 
-    def test_resampling_under_a_hosts_autocast(self):
+    def test_resampling_under_a_hosts_autocast(self) -> None:
         waveform = 0.1 * torch.randn(2, 32_000, generator=torch.Generator().manual_seed(0))
         plain, inside = FD(protocol="yamnet", ref=rows(1, width=1024)), FD(protocol="yamnet", ref=rows(1, width=1024))
         plain.update(gen=waveform, sample_rate=32_000)
@@ -128,7 +130,7 @@ class TestThreeWaysIn:
             inside.update(gen=waveform, sample_rate=32_000)
         assert float(inside.compute()) == float(plain.compute())
 
-    def test_update_in_inference_mode(self):
+    def test_update_in_inference_mode(self) -> None:
         fd = FD(protocol="yamnet")
         with torch.inference_mode():
             fd.update(gen=0.1 * torch.randn(3, 16_000), ref=0.1 * torch.randn(3, 16_000), sample_rate=16_000)
@@ -137,7 +139,7 @@ class TestThreeWaysIn:
 
 class TestReference:
     @pytest.mark.slow
-    def test_ref_survives_reset(self, small, metric):
+    def test_ref_survives_reset(self, small: tuple[Path, Path], metric: Any) -> None:
         gen, ref = small
         expected = metric.score(gen, ref).value
         kept = type(metric)(protocol="yamnet", ref=ref)
@@ -149,7 +151,7 @@ class TestReference:
         assert kept.score(gen).value == expected
 
     @pytest.mark.parametrize("kind", ["tensor", "numpy", "by id", "statistics"])
-    def test_kinds_of_ref(self, kind):
+    def test_kinds_of_ref(self, kind: str) -> None:
         ref = rows(2)
         forms = {
             "tensor": ref,
@@ -162,12 +164,12 @@ class TestReference:
         plain.update(gen_embeddings=rows(1), ref_embeddings=ref)
         assert float(fd.compute()) == pytest.approx(float(plain.compute()), rel=1e-12)
 
-    def test_second_reference_is_an_error(self):
+    def test_second_reference_is_an_error(self) -> None:
         fd = FD(protocol="yamnet", ref=rows(2))
         with pytest.raises(UsageError, match="given to the constructor"):
             fd.update(ref_embeddings=rows(3))
 
-    def test_missing_reference_shows_at_once(self, tmp_path):
+    def test_missing_reference_shows_at_once(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="does not exist"):
             FAD(protocol="yamnet", ref=tmp_path / "none")
         (tmp_path / "text.stats").write_text("no statistics")
@@ -175,7 +177,7 @@ class TestReference:
             FAD(protocol="yamnet", ref=tmp_path / "text.stats")
 
     @pytest.mark.slow
-    def test_score_leaves_state_alone_and_names_skipped_files(self, small):
+    def test_score_leaves_state_alone_and_names_skipped_files(self, small: tuple[Path, Path]) -> None:
         gen, ref = small
         fd = FD(protocol="yamnet")
         fd.update(gen_embeddings=rows(1), ref_embeddings=rows(2))
@@ -186,7 +188,7 @@ class TestReference:
         fd._computed = None
         assert float(fd.compute()) == before
 
-    def test_score_without_reference(self, small):
+    def test_score_without_reference(self, small: tuple[Path, Path]) -> None:
         with pytest.raises(UsageError, match="needs a reference"):
             FD(protocol="yamnet").score(small[0])
         assert IS(protocol="yamnet").score(small[0]).n_ref is None
@@ -195,7 +197,7 @@ class TestReference:
 class TestMerging:
     @pytest.mark.parametrize("streaming", [False, True])
     @pytest.mark.parametrize("sizes", [[100], [1] * 100, [7, 50, 3, 40]])
-    def test_any_split_and_order(self, streaming, sizes):
+    def test_any_split_and_order(self, streaming: bool, sizes: Any) -> None:
         gen, ref = rows(1, 100, 8) * 3 + 1e4, rows(2, 100, 8) + 1e4
         expected = FD(protocol="yamnet")
         expected.update(gen_embeddings=gen, ref_embeddings=ref)
@@ -206,7 +208,7 @@ class TestMerging:
         assert float(fd.compute()) == pytest.approx(float(expected.compute()), rel=1e-9)
         assert fd.compute_score().n_gen == 100
 
-    def test_streaming_is_bounded(self):
+    def test_streaming_is_bounded(self) -> None:
         fad = FAD(protocol="yamnet")
         for seed in range(20):
             fad.update(gen_embeddings=rows(seed, 300, 4)[:, None])
@@ -214,7 +216,7 @@ class TestMerging:
         assert held < 20 * 300 * 4 / 50
         assert fad._collect("gen").statistics("windows").count == 6000
 
-    def test_sorted_by_id(self):
+    def test_sorted_by_id(self) -> None:
         """IS depends on the order of rows: the same clips in any order give one number."""
         logits = 3 * rows(1, 40, 6)
         scores = set()
@@ -228,14 +230,14 @@ class TestMerging:
         naive.update(gen_logits=logits[order])
         assert float(naive.compute()) not in scores
 
-    def test_repeats_count_once(self, filled):
+    def test_repeats_count_once(self, filled: Any) -> None:
         """DistributedSampler evens out its shares with repeats."""
         value, n = float(filled.compute()), filled.compute_score().n_gen
         filled.update(**ready(filled, rows(1)[:3], rows(2)[:3]), ids=NAMES[:3])
         assert float(filled.compute()) == pytest.approx(value, rel=1e-9)
         assert filled.compute_score().n_gen == n == 12
 
-    def test_repeats_count_twice_without_ids(self):
+    def test_repeats_count_twice_without_ids(self) -> None:
         """The naive form of the test above: that repeats matter."""
         fd = FD(protocol="yamnet")
         fd.update(gen_embeddings=rows(1), ref_embeddings=rows(2))
@@ -243,18 +245,18 @@ class TestMerging:
         fd.update(gen_embeddings=rows(1)[:3], ref_embeddings=rows(2)[:3])
         assert float(fd.compute()) != pytest.approx(value, rel=1e-3)
 
-    def test_two_clips_of_one_id_are_an_error(self, metric):
+    def test_two_clips_of_one_id_are_an_error(self, metric: Any) -> None:
         metric.update(**ready(metric, rows(1), rows(2)), ids=NAMES)
         with pytest.raises(DataError, match="two different clips have the id 'clip-0'"):  # noqa: PT012
             metric.update(**ready(metric, rows(3), rows(2)), ids=NAMES)  # streaming finds it here
             metric.compute()
 
-    def test_some_ids_are_an_error(self, filled):
+    def test_some_ids_are_an_error(self, filled: Any) -> None:
         with pytest.raises(DataError, match="some clips have ids and some have none"):  # noqa: PT012
             filled.update(**ready(filled, rows(3), rows(3)))  # streaming finds it here
             filled.compute()
 
-    def test_merge_state(self, filled):
+    def test_merge_state(self, filled: Any) -> None:
         value = float(filled.compute())
         halves = [type(filled)(protocol="yamnet") for _ in range(2)]
         for half, part in zip(halves, (slice(0, 5), slice(5, 12)), strict=True):
@@ -263,14 +265,14 @@ class TestMerging:
         halves[0].merge_state(halves[1])
         assert float(halves[0].compute()) == pytest.approx(value, rel=1e-9)
 
-    def test_kl_pairs_by_id(self):
+    def test_kl_pairs_by_id(self) -> None:
         kl, shuffled = KL(protocol="yamnet"), KL(protocol="yamnet")
         kl.update(gen_logits=rows(1), ref_logits=rows(2))
         shuffled.update(gen_logits=rows(1), ids=NAMES)
         shuffled.update(ref_logits=rows(2).flip(0), ids=NAMES[::-1])
         assert float(shuffled.compute()) == pytest.approx(float(kl.compute()), rel=1e-12)
 
-    def test_fad_counts_clips_and_rows_apart(self):
+    def test_fad_counts_clips_and_rows_apart(self) -> None:
         fad = FAD(protocol="yamnet")
         windows = rows(1, 30, 4).reshape(10, 3, 4)
         fad.update(gen_embeddings=windows, ids=NAMES[:10])
@@ -286,7 +288,7 @@ class TestHost:
     class Host(nn.Module):
         """A model with a metric, as in Lightning."""
 
-        def __init__(self, metric):
+        def __init__(self, metric: Any) -> None:
             super().__init__()
             self.layer = nn.Linear(2, 2)
             self.metric = metric
@@ -296,22 +298,22 @@ class TestHost:
 
         full_state_update = False
 
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.backbone = YAMNet().network
             self.add_state("total", torch.zeros(5, dtype=torch.float64), "sum")
 
-        def update(self, values):
+        def update(self, values: Any) -> None:
             self.total += values.sum(dim=0)
 
-        def compute(self):
+        def compute(self) -> Any:
             return self.total.sum()
 
-    def used(self, metric):
+    def used(self, metric: Any) -> Any:
         metric.update(gen=0.1 * torch.randn(2, 16_000), ref=0.1 * torch.randn(2, 16_000), sample_rate=16_000)
         return self.Host(metric)
 
-    def test_backbone_stays_out_of_the_host(self, metric):
+    def test_backbone_stays_out_of_the_host(self, metric: Any) -> None:
         host, bare = self.used(metric), nn.Linear(2, 2)
         assert host.state_dict().keys() == {f"layer.{name}" for name in bare.state_dict()}
         assert sum(p.numel() for p in host.parameters()) == sum(p.numel() for p in bare.parameters())
@@ -322,7 +324,7 @@ class TestHost:
         assert naive.train().metric.backbone.training
 
     @pytest.mark.parametrize("cast", [lambda m: m.to(torch.bfloat16), lambda m: m.half(), lambda m: m.double()])
-    def test_casting_the_host_leaves_states_alone(self, filled, cast):
+    def test_casting_the_host_leaves_states_alone(self, filled: Any, cast: Any) -> None:
         value = float(filled.compute())
         host = cast(self.Host(filled))
         filled.set_dtype(torch.float16)
@@ -334,7 +336,7 @@ class TestHost:
         naive = self.Host(self.Naive()).to(torch.bfloat16)
         assert naive.metric.total.dtype == torch.bfloat16
 
-    def test_backbone_is_shared_and_follows_the_device(self):
+    def test_backbone_is_shared_and_follows_the_device(self) -> None:
         fd, fad = FD(protocol="yamnet"), FAD(protocol="yamnet")
         assert fd.runner is fad.runner
         first = fd.runner
@@ -345,7 +347,7 @@ class TestHost:
         assert shared_runner("yamnet", torch.device("cpu")) is first
 
     @pytest.mark.slow
-    def test_backbone_leaves_with_its_last_metric(self):
+    def test_backbone_leaves_with_its_last_metric(self) -> None:
         import gc
         import weakref
 
@@ -357,26 +359,26 @@ class TestHost:
 
 
 class TestObject:
-    def test_compute_gives_a_float64_scalar(self, filled):
+    def test_compute_gives_a_float64_scalar(self, filled: Any) -> None:
         value = filled.compute()
         assert (value.dtype, value.shape) == (torch.float64, ())
         assert filled.compute_score().value == float(value)
 
     @pytest.mark.parametrize("copied", [copy.deepcopy, Metric.clone, lambda m: pickle.loads(pickle.dumps(m))])
-    def test_copies(self, filled, copied):
+    def test_copies(self, filled: Any, copied: Any) -> None:
         twin = copied(filled)
         assert float(twin.compute()) == float(filled.compute())
         twin.update(**ready(twin, rows(5), rows(6)), ids=[f"other-{name}" for name in NAMES])
         assert float(twin.compute()) != float(filled.compute())
 
-    def test_pickle_leaves_the_backbone_behind(self, metric):
+    def test_pickle_leaves_the_backbone_behind(self, metric: Any) -> None:
         metric.update(gen=0.1 * torch.randn(2, 16_000), ref=0.1 * torch.randn(2, 16_000), sample_rate=16_000)
         assert metric._runner is not None
         content = pickle.dumps(metric)
         assert len(content) < 200_000  # the network has 15 MB
         assert pickle.loads(content)._runner is None
 
-    def test_checkpoint_of_a_half_filled_metric(self, metric):
+    def test_checkpoint_of_a_half_filled_metric(self, metric: Any) -> None:
         names, half = NAMES, 5
         metric.persistent(True)
         metric.update(**ready(metric, rows(1)[:half], rows(2)[:half]), ids=names[:half])
@@ -391,14 +393,14 @@ class TestObject:
         assert float(resumed.compute()) == float(metric.compute())
         assert other._collect("gen").__len__() == half
 
-    def test_reset(self, filled):
+    def test_reset(self, filled: Any) -> None:
         filled.reset()
         with pytest.raises(InsufficientDataError, match="there are no gen clips"):
             filled.compute()
         filled.update(**ready(filled, rows(3), rows(4)))
         assert filled.compute_score().n_gen == 12
 
-    def test_one_sided(self, metric):
+    def test_one_sided(self, metric: Any) -> None:
         if metric.metric_name == "is":
             metric.update(ref=0.1 * torch.randn(1, 16_000), sample_rate=16_000)
             with pytest.raises(InsufficientDataError, match=r"Call update\(gen=…\)"):
@@ -414,11 +416,11 @@ class TestObject:
         with pytest.raises(InsufficientDataError, match="there are no gen clips"):
             metric.compute()
 
-    def test_forward_is_refused(self, metric):
+    def test_forward_is_refused(self, metric: Any) -> None:
         with pytest.raises(UsageError, match=r"update\(…\).*compute\(\)"):
             metric(gen=torch.zeros(1, 16_000), sample_rate=16_000)
 
-    def test_plot(self, filled):
+    def test_plot(self, filled: Any) -> None:
         import matplotlib as mpl
 
         mpl.use("agg")
@@ -427,18 +429,18 @@ class TestObject:
         filled.plot([filled.compute(), filled.compute()])
         mpl.pyplot.close("all")
 
-    def test_too_few_clips(self):
+    def test_too_few_clips(self) -> None:
         inception = IS(protocol="yamnet")
         inception.update(gen_logits=rows(1, 9))
         with pytest.raises(InsufficientDataError, match="needs at least 10 clips, got 9"):
             inception.compute()
 
-    def test_repr_tells_metrics_apart(self):
+    def test_repr_tells_metrics_apart(self) -> None:
         assert repr(FAD(protocol="yamnet")) == "FAD(fad_yamnet, protocol='yamnet', streaming=True)"
 
 
 class TestComputeGroups:
-    def test_equal_first_batches_do_not_merge(self):
+    def test_equal_first_batches_do_not_merge(self) -> None:
         """Two recipes that give equal features for the first batch, and not for the second."""
         collection = MetricCollection({"one": KL(protocol="yamnet"), "other": KL(backbone="yamnet")})
         first, second = torch.zeros(2, 40_000), 0.5 + 0.1 * torch.randn(3, 12_000)
@@ -452,21 +454,21 @@ class TestComputeGroups:
         assert float(values["other"]) == float(alone.compute())
         assert float(values["other"]) != float(values["one"])
 
-    def test_naive_state_names_do_merge(self):
+    def test_naive_state_names_do_merge(self) -> None:
         """The fault itself: torchmetrics lets the second metric go with the first one's states."""
 
         class Naive(Metric):
             full_state_update = False
 
-            def __init__(self, floor):
+            def __init__(self, floor: Any) -> None:
                 super().__init__()
                 self.floor = floor
                 self.add_state("total", torch.zeros(()), "sum")
 
-            def update(self, value):
+            def update(self, value: Any) -> None:
                 self.total += value.clamp(min=self.floor)
 
-            def compute(self):
+            def compute(self) -> Any:
                 return self.total
 
         collection = MetricCollection({"one": Naive(0.0), "other": Naive(2.0)})
@@ -474,7 +476,7 @@ class TestComputeGroups:
             collection.update(torch.tensor(value))
         assert float(collection.compute()["other"]) == 4.0  # 5.0 is true
 
-    def test_fd_and_fad_of_equal_rows(self):
+    def test_fd_and_fad_of_equal_rows(self) -> None:
         collection = MetricCollection([FD(protocol="yamnet"), FAD(protocol="yamnet")])
         for seed in range(2):
             collection.update(gen_embeddings=rows(seed), ref_embeddings=rows(seed + 7))
@@ -508,25 +510,25 @@ class TestValidation:
             ({}, "nothing to add"),
         ],
     )
-    def test_bad_input_says_the_fix_and_adds_nothing(self, arguments, message):
+    def test_bad_input_says_the_fix_and_adds_nothing(self, arguments: Any, message: str) -> None:
         fd = FD(protocol="yamnet")
         with pytest.raises((DataError, UsageError), match=message):
             fd.update(**arguments)
         assert fd._collect("gen") is None
 
-    def test_nothing_is_added_if_one_side_is_bad(self):
+    def test_nothing_is_added_if_one_side_is_bad(self) -> None:
         fd = FD(protocol="yamnet")
         with pytest.raises(DataError):
             fd.update(gen_embeddings=rows(1), ref_embeddings=torch.full((2, 5), torch.nan))
         assert fd._collect("gen") is None
 
-    def test_width_changes(self):
+    def test_width_changes(self) -> None:
         fd = FD(protocol="yamnet")
         fd.update(gen_embeddings=rows(1))
         with pytest.raises(DataError, match="dimension 6, and earlier ones 5"):
             fd.update(gen_embeddings=rows(1, width=6))
 
-    def test_constructor(self):
+    def test_constructor(self) -> None:
         with pytest.raises(UsageError, match="Did you mean 'yamnet'"):
             FD(protocol="yamet")
         with pytest.raises(UsageError, match="unknown backbone"):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import pickle
 import warnings
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +34,7 @@ def names(clips: int) -> list[str]:
     return [f"clip-{index}" for index in range(clips)]
 
 
-def suite(**options) -> MetricSuite:
+def suite(**options: Any) -> MetricSuite:
     metrics = [metric(protocol="yamnet", **options) for metric in (FD, FAD, IS, KL, Precision, Recall)]
     return MetricSuite(metrics)
 
@@ -139,7 +141,7 @@ class TestMissingScores:
         assert IS(protocol="yamnet", on_missing="omit").score(folders[0], limit=8).value is None
 
     @pytest.mark.parametrize("wrong", [{"on_missing": "skip"}, {"on_bad_clip": "nan"}])
-    def test_unknown_choices(self, wrong) -> None:
+    def test_unknown_choices(self, wrong: Any) -> None:
         with pytest.raises(UsageError, match="unknown on_"):
             FD(protocol="yamnet", **wrong)
         if "on_missing" in wrong:
@@ -167,7 +169,7 @@ class TestBadClips:
 
     @pytest.mark.parametrize("spoil", [_nan, _infinite, _enormous])
     @pytest.mark.filterwarnings("ignore:.*beyond full scale")
-    def test_one_is_left_out_and_counted(self, spoil) -> None:
+    def test_one_is_left_out_and_counted(self, spoil: Any) -> None:
         bad, good = suite(on_bad_clip="omit"), suite()
         clips, references = noise(12), noise(12, seed=1)
         kept = [index for index in range(12) if index != 2]
@@ -185,7 +187,7 @@ class TestBadClips:
 
     @pytest.mark.parametrize(("spoil", "kind"), [(_nan, DataError), (_enormous, NumericsError)])
     @pytest.mark.filterwarnings("ignore:.*beyond full scale")
-    def test_by_default_it_is_an_error_and_nothing_is_added(self, spoil, kind) -> None:
+    def test_by_default_it_is_an_error_and_nothing_is_added(self, spoil: Any, kind: str) -> None:
         for found in (FD(protocol="yamnet"), suite()):
             with pytest.raises(kind, match=r"gen\[2\]"):
                 found.update(gen=spoil(noise(12)), ref=noise(12, seed=1), sample_rate=RATE)
@@ -225,7 +227,7 @@ class TestBadClips:
         assert metric.compute_score().n_gen == 12
 
     @pytest.mark.parametrize("samples", [0, 1, 50])
-    def test_clips_that_are_no_sound(self, samples) -> None:
+    def test_clips_that_are_no_sound(self, samples: np.ndarray) -> None:
         metric = FD(protocol="yamnet", on_bad_clip="omit")
         clips = [*noise(3)]
         clips[1] = clips[1][:samples]
@@ -314,7 +316,7 @@ class TestPadding:
 class TestWholeOfScore:
     """What ``score()`` takes, objects take too."""
 
-    def test_weights(self, tmp_path) -> None:
+    def test_weights(self, tmp_path: Path) -> None:
         file = write_panns(tmp_path / "panns.pth", Cnn14At16k)
         folders = EXAMPLES / "generated", EXAMPLES / "reference"
         with warnings.catch_warnings():
@@ -326,7 +328,7 @@ class TestWholeOfScore:
         assert report.to_dict() == {**expected.to_dict()}
         assert FD(weights=str(file)).score(*folders, limit=12) == expected["fd_panns"]
 
-    def test_weights_that_are_not_there(self, tmp_path) -> None:
+    def test_weights_that_are_not_there(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError, match="no such weights file"):
             FD(weights=tmp_path / "none.pth")
         with pytest.raises(UsageError, match="unknown"):
@@ -363,7 +365,7 @@ class TestWholeOfScore:
             FD(protocol="yamnet", ref=reference).score(EXAMPLES / "generated", limit=10)
 
     @pytest.mark.parametrize("kind", [Precision, Recall, Density, Coverage])
-    def test_neighbourhoods(self, kind) -> None:
+    def test_neighbourhoods(self, kind: str) -> None:
         folders = EXAMPLES / "generated", EXAMPLES / "reference"
         name = kind.metric_name
         expected = score(*folders, metrics=[name], protocol="yamnet", ci=False)
@@ -380,13 +382,13 @@ class TestWholeOfScore:
             both["kid"]
 
     @pytest.mark.parametrize("option", ["device", "weights", "metrics", "protocol", "beside"])
-    def test_options_that_belong_elsewhere(self, option) -> None:
+    def test_options_that_belong_elsewhere(self, option: Any) -> None:
         folders = EXAMPLES / "generated", EXAMPLES / "reference"
         for found in (FD(protocol="yamnet"), MetricSuite([FD(protocol="yamnet")])):
             with pytest.raises(UsageError, match=option):
                 found.score(*folders, **{option: "cpu"})
 
-    def test_two_networks_of_one_name(self, tmp_path) -> None:
+    def test_two_networks_of_one_name(self, tmp_path: Path) -> None:
         files = [write_panns(tmp_path / f"{seed}.pth", Cnn14At16k, seed) for seed in range(2)]
         both = MetricSuite([FD(weights=files[0]), KL(weights=files[1])])
         with pytest.raises(UsageError, match="fd_panns and kl_panns have different networks called 'panns-cnn14-16k'"):
@@ -401,7 +403,7 @@ class TestWholeOfScore:
         assert found["val/fd_yamnet"] is found["fd"]
 
     @pytest.mark.parametrize("shape", [(20, 4), (20, 3, 4)])
-    def test_rows_are_its_own(self, shape) -> None:
+    def test_rows_are_its_own(self, shape: Any) -> None:
         buffer = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         kind = FAD if len(shape) == 3 else FD
         metric, expected = kind(protocol="yamnet", ref=buffer, streaming=False), kind(protocol="yamnet", ref=buffer + 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import pytest
 import torch
@@ -18,22 +19,22 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``compute`` method of metric
 IDS = ["fd_yamnet", "fad_yamnet", "is_yamnet", "kl_yamnet"]
 
 
-def four():
+def four() -> Any:
     return [metric(protocol="yamnet") for metric in (FD, FAD, IS, KL)]
 
 
 @pytest.fixture
-def noise():
+def noise() -> Any:
     """Two batches of 12 clips."""
     generator = torch.Generator().manual_seed(0)
     return 0.1 * torch.randn(2, 12, 16_000, generator=generator)
 
 
 @pytest.fixture
-def passes():
+def passes() -> Any:
     """Count passes through the network of a metric's backbone."""
 
-    def count(metric):
+    def count(metric: Any) -> Any:
         calls = []
         metric.runner._remembered.clear()
         metric.runner.backbone.network.register_forward_hook(lambda *_: calls.append(1))
@@ -42,7 +43,7 @@ def passes():
     return count
 
 
-def test_one_pass_per_batch_for_four_metrics(noise, passes):
+def test_one_pass_per_batch_for_four_metrics(noise: torch.Tensor, passes: Any) -> None:
     suite = MetricSuite(four())
     calls = passes(suite["fd_yamnet"])
     suite.update(gen=noise[0], ref=noise[1], sample_rate=16_000)
@@ -52,7 +53,7 @@ def test_one_pass_per_batch_for_four_metrics(noise, passes):
 
 
 @pytest.mark.parametrize("arrange", [lambda m: MetricCollection(m), lambda m: MetricCollection([MetricSuite(m)])])
-def test_one_pass_also_inside_a_collection(noise, passes, arrange):
+def test_one_pass_also_inside_a_collection(noise: torch.Tensor, passes: Any, arrange: Any) -> None:
     members = four()
     calls = passes(members[0])
     collection = arrange(members)
@@ -64,7 +65,7 @@ def test_one_pass_also_inside_a_collection(noise, passes, arrange):
 
 
 @pytest.mark.slow
-def test_one_pass_over_folders(small, passes):
+def test_one_pass_over_folders(small: Any, passes: Any) -> None:
     suite = MetricSuite(four())
     calls = passes(suite["fd_yamnet"])
     report = suite.score(*small, cache=False)
@@ -76,7 +77,7 @@ def test_one_pass_over_folders(small, passes):
 
 
 @pytest.mark.slow
-def test_waveforms_give_the_folders_numbers(small):
+def test_waveforms_give_the_folders_numbers(small: Any) -> None:
     suite = MetricSuite(four())
     for side, folder in zip(("gen", "ref"), small, strict=True):
         for clip_id, waveform, rate in read(folder):
@@ -87,7 +88,7 @@ def test_waveforms_give_the_folders_numbers(small):
     assert {name: found.n_gen for name, found in suite.compute_scores().items()} == dict.fromkeys(IDS, 12)
 
 
-def test_refilled_buffer_is_another_batch(noise):
+def test_refilled_buffer_is_another_batch(noise: torch.Tensor) -> None:
     """A buffer that is filled again has the same address, and other clips."""
     buffer = noise[0].clone()
     one, other = MetricSuite(four()), MetricSuite(four())
@@ -101,23 +102,23 @@ def test_refilled_buffer_is_another_batch(noise):
     assert one.compute() == other.compute()
 
 
-def test_feature_share_of_torchmetrics_is_stale():
+def test_feature_share_of_torchmetrics_is_stale() -> None:
     """The naive form: features are recalled by the tensor's identity."""
 
     class Level(MeanMetric):
         feature_network = "network"
 
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.network = Mean()
 
-        def update(self, value):
+        def update(self, value: Any) -> None:
             super().update(self.network(value))
 
     class Mean(torch.nn.Module):
         num_features = 1
 
-        def forward(self, value):
+        def forward(self, value: Any) -> Any:
             return value.mean()
 
     class Other(Level):
@@ -131,7 +132,7 @@ def test_feature_share_of_torchmetrics_is_stale():
     assert float(share.compute()["Level"]) == 0.0  # 0.5 is true
 
 
-def test_suite_refuses_forward_and_mistakes():
+def test_suite_refuses_forward_and_mistakes() -> None:
     suite = MetricSuite(four())
     with pytest.raises(UsageError, match="no values of a single batch"):
         suite(gen=torch.zeros(1, 16_000), sample_rate=16_000)
@@ -143,7 +144,7 @@ def test_suite_refuses_forward_and_mistakes():
         MetricSuite([FD(protocol="yamnet"), FAD(backbone="yamnet")]).score("gen", "ref")
 
 
-def test_copies_prefix_and_reset(noise):
+def test_copies_prefix_and_reset(noise: torch.Tensor) -> None:
     suite = MetricSuite(four(), prefix="val/")
     suite.update(gen=noise[0], ref=noise[1], sample_rate=16_000)
     values = suite.compute()

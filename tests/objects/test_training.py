@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +17,7 @@ from tests.conftest import EXAMPLES
 
 
 @pytest.fixture(scope="module")
-def example():
+def example() -> Any:
     """The example as a module."""
     spec = importlib.util.spec_from_file_location("training_loop", EXAMPLES / "training_loop.py")
     module = importlib.util.module_from_spec(spec)
@@ -23,7 +25,7 @@ def example():
     return module
 
 
-def test_scores_improve(example):
+def test_scores_improve(example: Any) -> None:
     history = example.main(epochs=2, batch=5)
     assert [list(scores) for scores in history] == 3 * [["fd_yamnet", "fad_yamnet", "is_yamnet", "kl_yamnet"]]
     assert all(math.isfinite(value) for scores in history for value in scores.values())
@@ -31,7 +33,7 @@ def test_scores_improve(example):
         assert history[-1][name] < history[0][name]
 
 
-def test_metrics_stay_out_of_the_model(example):
+def test_metrics_stay_out_of_the_model(example: Any) -> None:
     model = example.Vocoder()
     names, waveforms = example.recordings(EXAMPLES / "reference")
     model.eval()
@@ -52,21 +54,21 @@ class Crossings(TorchFunctionMode):
         super().__init__()
         self.count = 0
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         to_host = function is torch.Tensor.to and any(str(given) == "cpu" for given in args[1:])
         self.count += to_host or function is torch.Tensor.cpu
         return function(*args, **(kwargs or {}))
 
 
 @pytest.fixture(scope="module")
-def statistics(tmp_path_factory):
+def statistics(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Reference statistics of the examples, in a file."""
     file = tmp_path_factory.mktemp("statistics") / "reference.stats"
     reference_statistics(EXAMPLES / "reference", protocol="yamnet", metrics=["fd", "fad"]).save(file)
     return file
 
 
-def test_a_batch_waits_for_the_device_as_often_as_one_clip(statistics):
+def test_a_batch_waits_for_the_device_as_often_as_one_clip(statistics: Any) -> None:
     waveforms = 0.1 * torch.randn(6, 16_000, generator=torch.Generator().manual_seed(0))
     loaded = FD(protocol="yamnet")
     loaded.update(gen=waveforms, sample_rate=16_000)  # a network is brought to its device once, and shared
@@ -80,7 +82,9 @@ def test_a_batch_waits_for_the_device_as_often_as_one_clip(statistics):
 
 
 @pytest.mark.parametrize("metric", [FD, FAD])
-def test_batches_against_statistics_from_a_file_give_the_score_of_the_whole(example, statistics, metric):
+def test_batches_against_statistics_from_a_file_give_the_score_of_the_whole(
+    example: Any, statistics: Any, metric: Any
+) -> None:
     names, waveforms = example.recordings(EXAMPLES / "generated")
     loop = metric(protocol="yamnet", ref=statistics)
     whole = metric(protocol="yamnet", ref=statistics)
@@ -93,7 +97,7 @@ def test_batches_against_statistics_from_a_file_give_the_score_of_the_whole(exam
 
 
 @pytest.mark.slow
-def test_transformers_trainer_hands_over_padded_clips(tmp_path):
+def test_transformers_trainer_hands_over_padded_clips(tmp_path: Path) -> None:
     """It gathers clips of unequal length as one array, filled up with −100."""
     transformers = pytest.importorskip("transformers", reason="the extra 'audioldm' is not installed")
     pytest.importorskip("accelerate", reason="the extra 'audioldm' is not installed")
@@ -103,22 +107,22 @@ def test_transformers_trainer_hands_over_padded_clips(tmp_path):
     ]
 
     class Halving(torch.nn.Module):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.gain = torch.nn.Parameter(torch.tensor(0.5))
 
-        def forward(self, clip, labels):
+        def forward(self, clip: Any, labels: Any) -> Any:
             made = clip * self.gain
             return {"loss": (made - labels).square().mean(), "made": made}
 
-    def scored(gen, ref):
+    def scored(gen: Any, ref: Any) -> Any:
         suite = MetricSuite([metric(protocol="yamnet") for metric in (FD, FAD, KL, IS)])
         suite.update(gen=gen, ref=ref, sample_rate=16_000)
         return {name: float(value) for name, value in suite.compute().items()}
 
     shapes = []
 
-    def metrics(prediction):
+    def metrics(prediction: Any) -> Any:
         shapes.append(prediction.predictions.shape)
         return scored(prediction.predictions, prediction.label_ids)
 

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.peers, pytest.mark.slow]
 
 
 @pytest.mark.skipif(WHEEL is None, reason="needs the wheel: pip download fadtk==1.1.0 --no-deps")
-def test_fma_pop(tmp_path):
+def test_fma_pop(tmp_path: Path) -> None:
     held = opened(Path(str(WHEEL)), tmp_path)
     assert len(held.moments) == 21
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,7 +100,7 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def sets(tmp_path_factory):
+def sets(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("sets")
     for side in ("gen", "ref"):
         for place in range(12):
@@ -111,7 +112,9 @@ def sets(tmp_path_factory):
 @pytest.mark.parametrize(
     ("code", "arguments"), CASES, ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else ""
 )
-def test_bad_arguments(sets, monkeypatch, capsys, code, arguments):
+def test_bad_arguments(
+    sets: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: str, arguments: Any
+) -> None:
     monkeypatch.chdir(sets)
     before = sorted(sets.iterdir())
     try:
@@ -126,7 +129,7 @@ def test_bad_arguments(sets, monkeypatch, capsys, code, arguments):
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.03, 0.06, 0.1, 0.2, 0.5])
-def test_an_interruption_while_modules_are_loaded(sets, delay):
+def test_an_interruption_while_modules_are_loaded(sets: Any, delay: Any) -> None:
     """From the moment that Python has set up its signals."""
     starter = "import runpy, sys, signal; signal.signal(signal.SIGINT, signal.default_int_handler); print(flush=True); "
     starter += "sys.argv[0] = 'agm'; runpy.run_module('audiogen_metrics', run_name='__main__')"
@@ -160,7 +163,7 @@ entry()
 """
 
 
-def test_an_interruption_that_a_module_swallows(tmp_path):
+def test_an_interruption_that_a_module_swallows(tmp_path: Path) -> None:
     (tmp_path / "swallower.py").write_text(SWALLOWER)
     command = [sys.executable, "-c", DRIVER]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -198,7 +201,7 @@ def readonly(array: np.ndarray) -> np.ndarray:
     ],
 )
 @pytest.mark.filterwarnings("error")
-def test_harmless_arrays_are_taken(same):
+def test_harmless_arrays_are_taken(same: Any) -> None:
     assert_close(float64_tensor(same, "rows", 2), torch.from_numpy(ROWS))
     assert_close(float64_tensor(ROWS[::-1], "rows", 2), torch.from_numpy(ROWS).flip(0))
 
@@ -218,7 +221,7 @@ def test_harmless_arrays_are_taken(same):
         (ROWS + 1j, "complex"),
     ],
 )
-def test_other_arrays_are_refused_by_name(other, reason):
+def test_other_arrays_are_refused_by_name(other: Any, reason: str) -> None:
     for take in (
         lambda: float64_tensor(other, "rows", 2),
         lambda: GaussianStatistics.from_embeddings(other),
@@ -228,7 +231,7 @@ def test_other_arrays_are_refused_by_name(other, reason):
             take()
 
 
-def test_waveforms(sets):
+def test_waveforms(sets: Any) -> None:
     clip = (0.1 * np.random.default_rng(0).normal(size=16_000)).astype(np.float32)
     for same in (clip[::-1][::-1], readonly(clip), clip.astype(">f4"), torch.from_numpy(clip)[::1]):
         assert_close(Batch(same, 16_000, "gen").clips[0], torch.from_numpy(clip)[None])
@@ -247,7 +250,7 @@ def test_waveforms(sets):
 
 
 @pytest.mark.parametrize("other", [torch.zeros(3), None, 3, ["gen"], ""])
-def test_what_is_no_path(sets, other):
+def test_what_is_no_path(sets: Any, other: Any) -> None:
     with pytest.raises(UsageError, match="path"):
         read_features(other)
     takers = [lambda: score(other, sets / "ref")]
@@ -260,7 +263,7 @@ def test_what_is_no_path(sets, other):
             take()
 
 
-def test_negative_seeds(sets):
+def test_negative_seeds(sets: Any) -> None:
     for take in (
         lambda: inception_score(ROWS, splits=2, seed=-1),
         lambda: kernel_distance(ROWS, ROWS, seed=-1),
@@ -285,13 +288,13 @@ def test_negative_seeds(sets):
         ("a.csv", b"file,caption\na.wav,caf\xe9\n", "is not UTF-8 text"),
     ],
 )
-def test_tables_that_are_none(tmp_path, name, content, reason):
+def test_tables_that_are_none(tmp_path: Path, name: str, content: Any, reason: str) -> None:
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(DataError, match=reason):
         open_dataset(tmp_path / name)
 
 
-def test_captions_in_another_encoding(tmp_path):
+def test_captions_in_another_encoding(tmp_path: Path) -> None:
     write_tone(tmp_path / "a.wav")
     (tmp_path / "a.txt").write_bytes(b"caf\xe9")
     with pytest.raises(DataError, match=r"a\.txt: the caption is not UTF-8 text"):
@@ -302,13 +305,13 @@ def test_captions_in_another_encoding(tmp_path):
     ("row", "reason"),
     [("x,vid,30,a dog", "audiocap_id 'x'"), ("1,vid,soon,a dog", "start_time 'soon'"), ("1,vid,nan,a dog", "'nan'")],
 )
-def test_odd_numbers_in_audiocaps(tmp_path, row, reason):
+def test_odd_numbers_in_audiocaps(tmp_path: Path, row: Any, reason: str) -> None:
     (tmp_path / "test.csv").write_text(f"audiocap_id,youtube_id,start_time,caption\n{row}\n")
     with pytest.raises(DataError, match=rf"test\.csv: .*{reason} is no number"):
         open_dataset(f"audiocaps={tmp_path}")
 
 
-def test_audioset_tables_with_other_headers_and_numbers(tmp_path):
+def test_audioset_tables_with_other_headers_and_numbers(tmp_path: Path) -> None:
     (tmp_path / "class_labels_indices.csv").write_text('index,mid,display_name\n0,/m/0,"Dog"\n')
     table = tmp_path / "eval_segments.csv"
     table.write_text('YTID, start_seconds, end_seconds, positive_labels\nvid, 30.0, 40.0, "/m/0"\n')
@@ -319,7 +322,7 @@ def test_audioset_tables_with_other_headers_and_numbers(tmp_path):
             open_dataset(f"audioset={tmp_path}")
 
 
-def test_prompts_whose_id_is_a_list(tmp_path):
+def test_prompts_whose_id_is_a_list(tmp_path: Path) -> None:
     (tmp_path / "p.jsonl").write_text('{"id": ["a"], "prompt": "rain"}\n')
     with pytest.raises(DataError, match="record 1: does not say which clip it is about: it has id, prompt"):
         requests_from_file(tmp_path / "p.jsonl")
@@ -350,13 +353,13 @@ def archive(path: Path) -> None:
         lambda path: path.symlink_to("nowhere"),
     ],
 )
-def test_npy_files_that_are_none(tmp_path, write):
+def test_npy_files_that_are_none(tmp_path: Path, write: Any) -> None:
     write(tmp_path / "rows.npy")
     with pytest.raises(DataError, match=r"rows\.npy"):
         read_features(tmp_path / "rows.npy")
 
 
-def test_features_in_sub_folders_are_named_and_two_of_one_id_refused(tmp_path):
+def test_features_in_sub_folders_are_named_and_two_of_one_id_refused(tmp_path: Path) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     np.save(tmp_path / "a" / "one.npy", ROWS)
     np.save(tmp_path / "a" / "b" / "two.npy", ROWS)

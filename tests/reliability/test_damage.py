@@ -71,7 +71,7 @@ DAMAGE = st.builds(
 
 
 @pytest.fixture(scope="module")
-def sounds(tmp_path_factory) -> dict[str, bytes]:
+def sounds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """One short clip in each container."""
     folder = tmp_path_factory.mktemp("sounds")
     found = {}
@@ -106,7 +106,7 @@ def sound_or_refused(path: Path, content: bytes) -> None:
 @FUZZ
 @given(damage=DAMAGE)
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".caf", ".w64", ".au"])
-def test_decoder_on_damaged_files(sounds, suffix, damage):
+def test_decoder_on_damaged_files(sounds: Path, suffix: str, damage: Any) -> None:
     sound_or_refused(Path(f"clip{suffix}"), damage(sounds[suffix]))
 
 
@@ -115,7 +115,7 @@ def test_decoder_on_damaged_files(sounds, suffix, damage):
     start=st.sampled_from([b"", b"RIFF", b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"FORM", b".snd", b"caff", b"RF64"]),
     content=st.binary(max_size=400),
 )
-def test_decoder_on_anything(start, content):
+def test_decoder_on_anything(start: Any, content: Any) -> None:
     sound_or_refused(Path("clip.wav"), start + content)
 
 
@@ -148,7 +148,7 @@ def same(found: CachedClip, clip: CachedClip) -> bool:
 
 @FUZZ
 @given(damage=DAMAGE)
-def test_cache_never_gives_what_was_not_put_in(damage):
+def test_cache_never_gives_what_was_not_put_in(damage: Any) -> None:
     _, clips, shard = filled()
     content = shard.read_bytes()
     shard.write_bytes(damage(content))
@@ -174,7 +174,7 @@ def test_cache_never_gives_what_was_not_put_in(damage):
     ],
     ids=["too many digests", "deep", "no facts", "other facts", "negative counts", "one count", "a number"],
 )
-def test_a_forged_shard_with_a_right_checksum_is_not_used(change):
+def test_a_forged_shard_with_a_right_checksum_is_not_used(change: Any) -> None:
     """The checksum guards against damage, not against an author; what does not fit together is refused all the same."""
     _, clips, shard = filled()
     tensors = load_file(shard)
@@ -194,7 +194,7 @@ def test_a_forged_shard_with_a_right_checksum_is_not_used(change):
 @given(
     content=st.one_of(st.binary(max_size=300), st.sampled_from([b"[" * 9000, b'{"files":{"a":[[1e999,1,1,1],"x"]}}']))
 )
-def test_memo_of_any_content_only_costs_time(tmp_path, content):
+def test_memo_of_any_content_only_costs_time(tmp_path: Path, content: Any) -> None:
     memo = HashMemo(tmp_path / "memo", tmp_path)
     write_tone(tmp_path / "tone.wav")
     memo.save()
@@ -204,7 +204,7 @@ def test_memo_of_any_content_only_costs_time(tmp_path, content):
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory) -> tuple[Path, bytes, Path, dict[str, Any]]:
+def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes, Path, dict[str, Any]]:
     """A folder, its statistics and a report of it, as bytes and as plain data."""
     folder = tmp_path_factory.mktemp("set")
     for place in range(3):
@@ -217,7 +217,7 @@ def saved(tmp_path_factory) -> tuple[Path, bytes, Path, dict[str, Any]]:
 @pytest.mark.slow
 @FUZZ
 @given(damage=DAMAGE)
-def test_statistics_reader_on_damaged_files(saved, damage):
+def test_statistics_reader_on_damaged_files(saved: Any, damage: Any) -> None:
     _, content, path, _ = saved
     changed = damage(content)
     path.write_bytes(changed)
@@ -253,7 +253,7 @@ def test_statistics_reader_on_damaged_files(saved, damage):
         lambda _tensors, content: content.update(scores=[1]),
     ],
 )
-def test_forged_statistics_with_a_right_checksum_are_refused(saved, change):
+def test_forged_statistics_with_a_right_checksum_are_refused(saved: Any, change: Any) -> None:
     folder, content, path, _ = saved
     path.write_bytes(content)
     from safetensors import safe_open
@@ -273,12 +273,12 @@ def test_forged_statistics_with_a_right_checksum_are_refused(saved, change):
 class Evil:
     """Code that runs when a pickle of it is read without care."""
 
-    def __reduce__(self):
+    def __reduce__(self) -> Any:
         return exec, ("raise SystemExit('this ran')",)
 
 
 @pytest.mark.parametrize("suffix", [".stats", ".npz", ".pt", ".json"])
-def test_a_pickle_in_the_place_of_anything_does_not_run(saved, tmp_path, suffix):
+def test_a_pickle_in_the_place_of_anything_does_not_run(saved: Any, tmp_path: Path, suffix: str) -> None:
     folder = saved[0]
     path = tmp_path / f"evil{suffix}"
     path.write_bytes(pickle.dumps(Evil()))
@@ -310,7 +310,7 @@ def places(content: Any, prefix: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 @pytest.mark.slow
 @FUZZ
 @given(data=st.data())
-def test_report_reader_on_other_values(saved, data):
+def test_report_reader_on_other_values(saved: Any, data: Any) -> None:
     """Any value in any place: read as it is, or refused as data."""
     _, _, path, content = saved
     changed = copy.deepcopy(content)
@@ -330,7 +330,7 @@ def test_report_reader_on_other_values(saved, data):
 
 @FUZZ
 @given(damage=DAMAGE)
-def test_report_reader_on_damaged_files(saved, damage):
+def test_report_reader_on_damaged_files(saved: Any, damage: Any) -> None:
     _, _, path, content = saved
     path.write_bytes(damage(json.dumps(content).encode()))
     try:
@@ -340,7 +340,7 @@ def test_report_reader_on_damaged_files(saved, damage):
 
 
 @pytest.mark.parametrize("content", [b"", b"[" * 100_000, b"\xff\xfe", b"1" * 5000, b"null", b'{"schema_version":1}'])
-def test_report_reader_on_what_is_none(tmp_path, content):
+def test_report_reader_on_what_is_none(tmp_path: Path, content: Any) -> None:
     (tmp_path / "report.json").write_bytes(content)
     with pytest.raises(DataError):
         ScoreReport.load(tmp_path / "report.json")

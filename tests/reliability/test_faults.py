@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ class KilledError(BaseException):
 
 
 @pytest.fixture
-def tones(tmp_path):
+def tones(tmp_path: Path) -> Any:
     """Two folders of three short clips."""
     for place in range(3):
         write_tone(tmp_path / "gen" / f"{place}.wav", seconds=0.3)
@@ -82,7 +83,7 @@ def full() -> OSError:
     return OSError(errno.ENOSPC, "No space left on device")
 
 
-def run(tones):
+def run(tones: Path) -> Any:
     return score(*tones, protocol="yamnet", workers=0)
 
 
@@ -95,7 +96,7 @@ def count(action: Callable[[], object]) -> int:
 
 
 @pytest.mark.slow
-def test_cache_and_memo_with_a_full_disk(tones, tmp_path, monkeypatch):
+def test_cache_and_memo_with_a_full_disk(tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever step fails, the scores are the same, and the fault is said where it costs something."""
     monkeypatch.setenv("AGM_CACHE_DIR", str(tmp_path / "counted"))
     total = count(lambda: run(tones))
@@ -112,7 +113,7 @@ def test_cache_and_memo_with_a_full_disk(tones, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_cache_and_memo_under_kill(tones, tmp_path, monkeypatch):
+def test_cache_and_memo_under_kill(tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed at any step: the next run gives the same scores, and no shard on the disk is damaged."""
     monkeypatch.setenv("AGM_CACHE_DIR", str(tmp_path / "counted"))
     total = count(lambda: run(tones))
@@ -127,7 +128,7 @@ def test_cache_and_memo_under_kill(tones, tmp_path, monkeypatch):
         assert report.warnings == expected.warnings
 
 
-def writers(tones, target: Path) -> dict[str, Callable[[], object]]:
+def writers(tones: Path, target: Path) -> dict[str, Callable[[], object]]:
     """Everything that a user asks to be written to one file."""
     statistics = reference_statistics(tones[1], protocol="yamnet")
     report = run(tones)
@@ -142,7 +143,7 @@ def writers(tones, target: Path) -> dict[str, Callable[[], object]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["bytes", "statistics", "report", "page"])
 @pytest.mark.parametrize("error", [full, KilledError])
-def test_results_are_whole_or_as_before(tones, tmp_path, kind, error):
+def test_results_are_whole_or_as_before(tones: Path, tmp_path: Path, kind: str, error: Any) -> None:
     target = tmp_path / "out" / "result"
     write = writers(tones, target)[kind]
     for at in range(count(write)):
@@ -156,7 +157,7 @@ def test_results_are_whole_or_as_before(tones, tmp_path, kind, error):
     assert target.read_bytes() != b"before"
 
 
-def test_devices_and_links_are_written_through(tmp_path):
+def test_devices_and_links_are_written_through(tmp_path: Path) -> None:
     """``-o /dev/null`` must not put a file in the place of the device."""
     write_atomically(Path(os.devnull), b"gone")
     assert Path(os.devnull).is_char_device()
@@ -179,7 +180,7 @@ sys.exit(main(sys.argv[1:]))
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of files are POSIX")
-def test_a_real_limit_on_the_size_of_files(tones, tmp_path):
+def test_a_real_limit_on_the_size_of_files(tones: Path, tmp_path: Path) -> None:
     """The kernel itself refuses to write more: scores come out, the page does not, and nothing half-written stays."""
     command = [sys.executable, "-c", LIMITED, "score", *map(str, tones), "--protocol", "yamnet", "--format", "csv"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
@@ -194,7 +195,7 @@ def test_a_real_limit_on_the_size_of_files(tones, tmp_path):
     assert not list(tmp_path.rglob("*.tmp"))
 
 
-def test_a_cache_that_is_read_only(tones, monkeypatch):
+def test_a_cache_that_is_read_only(tones: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = run(tones)
     before = files_of_cache()
 
@@ -217,7 +218,7 @@ def files_of_cache() -> list[Path]:
     return sorted(path for path in cache_dir().rglob("*") if path.is_file())
 
 
-def test_statistics_survive_a_failed_second_build(tones, tmp_path):
+def test_statistics_survive_a_failed_second_build(tones: Path, tmp_path: Path) -> None:
     built = reference_statistics(tones[1], protocol="yamnet")
     built.save(tmp_path / "ref.stats")
     with fault(2, full), pytest.raises(UsageError, match="No space"):
@@ -226,7 +227,7 @@ def test_statistics_survive_a_failed_second_build(tones, tmp_path):
 
 
 @pytest.mark.slow
-def test_four_processes_on_one_cache(tones):
+def test_four_processes_on_one_cache(tones: Path) -> None:
     """All four give the same scores, and leave a sound cache."""
     command = [sys.executable, "-m", "audiogen_metrics", "score", *map(str, tones), "--protocol", "yamnet"]
     running = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from audiogen_metrics.datasets.base import DatasetClip
 from audiogen_metrics.errors import AudiogenMetricsError, DataError
 from audiogen_metrics.evaluation.external import read_features
 from audiogen_metrics.generation.base import Request
-from audiogen_metrics.probes.base import DatasetClip as ProbeClip
+from audiogen_metrics.probes.base import Clip
 from audiogen_metrics.probes.copying import write_clip
 from audiogen_metrics.text import escaped
 from audiogen_metrics.writing import below
@@ -28,8 +29,8 @@ def everything(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("name", ESCAPES)
-def test_no_name_leads_out_of_a_folder(tmp_path, name):
-    clip = ProbeClip(name, np.zeros(8, np.float32), 16_000)
+def test_no_name_leads_out_of_a_folder(tmp_path: Path, name: str) -> None:
+    clip = Clip(name, np.zeros(8, np.float32), 16_000)
     for make in (
         lambda: below(tmp_path / "out", name, ".wav"),
         lambda: DatasetClip(name, None, "a dog"),
@@ -42,12 +43,14 @@ def test_no_name_leads_out_of_a_folder(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["x", "dog/0001", "..x", "a..b/c.", "with space", "-rf", "é"])
-def test_ordinary_names_stay_as_they_are(tmp_path, name):
+def test_ordinary_names_stay_as_they_are(tmp_path: Path, name: str) -> None:
     assert below(tmp_path, name, ".wav") == tmp_path / f"{name}.wav"
 
 
 @pytest.mark.parametrize("clip_id", ["../../escaped", "{root}/escaped", "a/../../../escaped"])
-def test_an_exported_table_writes_nothing_outside(tmp_path, capsys, clip_id):
+def test_an_exported_table_writes_nothing_outside(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], clip_id: str
+) -> None:
     write_tone(tmp_path / "data" / "dog.wav")
     table = tmp_path / "data" / "list.csv"
     table.write_text(f"clip_id,file,caption\n{clip_id.format(root=tmp_path)},dog.wav,a dog\n")
@@ -57,7 +60,7 @@ def test_an_exported_table_writes_nothing_outside(tmp_path, capsys, clip_id):
     assert everything(tmp_path) == before
 
 
-def test_a_table_beside_its_audio_folder_is_exported_into_the_folder(tmp_path):
+def test_a_table_beside_its_audio_folder_is_exported_into_the_folder(tmp_path: Path) -> None:
     write_tone(tmp_path / "data" / "audio" / "dog.wav")
     table = tmp_path / "data" / "meta" / "list.csv"
     table.parent.mkdir()
@@ -72,7 +75,7 @@ UNSHOWABLE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2028\u2029\
 
 
 @pytest.fixture
-def hostile(tmp_path, monkeypatch):
+def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Two folders with such names that hold clips and damaged files with such names."""
     monkeypatch.chdir(tmp_path)
     for side in ("gen", "ref"):
@@ -102,7 +105,7 @@ def hostile(tmp_path, monkeypatch):
     ],
     ids=" ".join,
 )
-def test_names_do_nothing_to_the_terminal(hostile, capsys, command):
+def test_names_do_nothing_to_the_terminal(hostile: Any, capsys: pytest.CaptureFixture[str], command: str) -> None:
     gen, ref = hostile
     main([part.replace("GEN", gen).replace("REF", ref) for part in command])
     printed = capsys.readouterr()
@@ -112,7 +115,7 @@ def test_names_do_nothing_to_the_terminal(hostile, capsys, command):
     assert not any(line.startswith("| x |") for line in shown.splitlines())
 
 
-def test_an_error_is_one_line():
+def test_an_error_is_one_line() -> None:
     assert escaped("a\u200db") == "a\u200db"  # joins emoji
     assert str(AudiogenMetricsError("bad\nagm: ok", Path("a\x1bb"))) == r"a\x1bb: bad\nagm: ok"
 
@@ -122,11 +125,11 @@ def run_me(*_: object) -> None:
 
 
 class Code:
-    def __reduce__(self):
+    def __reduce__(self) -> Any:
         return run_me, ()
 
 
-def test_nobody_is_told_how_to_load_unsafely(tmp_path):
+def test_nobody_is_told_how_to_load_unsafely(tmp_path: Path) -> None:
     """Torch and numpy say in their errors how to run what is in a file."""
     folder = tmp_path / "cache"
     folder.mkdir()

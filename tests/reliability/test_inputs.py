@@ -10,6 +10,7 @@ import sys
 import time
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ NAMES = [
 
 
 @pytest.fixture
-def named(tmp_path):
+def named(tmp_path: Path) -> Any:
     """The same clips under awkward names in both folders, which have awkward names too."""
     folders = tmp_path / "-gen \n<b>", tmp_path / "ref ü"
     for place, name in enumerate(NAMES):
@@ -53,7 +54,7 @@ def named(tmp_path):
 
 
 @pytest.mark.slow
-def test_names(named, tmp_path, capsys):
+def test_names(named: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Through table, JSON, Markdown, LaTeX, page and back."""
     for format_ in ("table", "json", "csv", "markdown", "latex"):
         page = tmp_path / "page.html"
@@ -70,7 +71,7 @@ def test_names(named, tmp_path, capsys):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse names that are no text")
-def test_names_that_are_no_text(tmp_path):
+def test_names_that_are_no_text(tmp_path: Path) -> None:
     """Bytes that are no UTF-8: scored, and shown as escapes wherever they are written."""
     gen = tmp_path / "gen\udcff"
     for folder in (tmp_path / "gen", tmp_path / "ref"):
@@ -87,7 +88,7 @@ def test_names_that_are_no_text(tmp_path):
     assert score(gen, tmp_path / "ref", protocol="yamnet") == report
 
 
-def test_symlink_loops_and_dangling_links(tmp_path):
+def test_symlink_loops_and_dangling_links(tmp_path: Path) -> None:
     write_tone(tmp_path / "a" / "b" / "tone.wav")
     (tmp_path / "a" / "b" / "up").symlink_to(tmp_path / "a", target_is_directory=True)
     (tmp_path / "a" / "self").symlink_to(tmp_path / "a" / "self")
@@ -102,7 +103,7 @@ def test_symlink_loops_and_dangling_links(tmp_path):
     assert "symbolic links" in reasons["x"]
 
 
-def test_a_pipe_and_a_folder_with_the_suffix_of_audio(tmp_path):
+def test_a_pipe_and_a_folder_with_the_suffix_of_audio(tmp_path: Path) -> None:
     """Opening a pipe would wait for ever."""
     write_tone(tmp_path / "tone.wav")
     (tmp_path / "folder.wav").mkdir()
@@ -128,7 +129,7 @@ def test_a_pipe_and_a_folder_with_the_suffix_of_audio(tmp_path):
     ],
     ids=["one sample", "192 kHz", "8 channels", "4 kHz", "silence", "loud", "faint", "the loudest"],
 )
-def test_odd_audio_is_scored(tmp_path, samples, rate):
+def test_odd_audio_is_scored(tmp_path: Path, samples: np.ndarray, rate: int) -> None:
     soundfile.write(tmp_path / "odd.wav", samples, rate, subtype="FLOAT")
     write_tone(tmp_path / "tone.wav")
     report = score_html(tmp_path, tmp_path, tmp_path / "page.html", protocol="yamnet", metrics=["fd", "fad", "kl"])
@@ -146,7 +147,9 @@ def test_odd_audio_is_scored(tmp_path, samples, rate):
         (np.zeros(0), "PCM_16", "no samples"),
     ],
 )
-def test_what_is_no_sound_is_skipped_with_its_reason(tmp_path, samples, subtype, reason):
+def test_what_is_no_sound_is_skipped_with_its_reason(
+    tmp_path: Path, samples: np.ndarray, subtype: str, reason: str
+) -> None:
     soundfile.write(tmp_path / "bad.wav", samples, 16_000, subtype=subtype)
     write_tone(tmp_path / "tone.wav")
     report = score(tmp_path, tmp_path, protocol="yamnet", metrics=["kl"])
@@ -167,7 +170,7 @@ def header(seconds: int, rate: int = 48_000, channels: int = 2) -> bytes:
 @pytest.mark.parametrize(
     ("hours", "reason"), [(2, "more than 536870912 samples"), (24, "larger than 4294967296 bytes")]
 )
-def test_a_recording_of_a_day(tmp_path, hours, reason):
+def test_a_recording_of_a_day(tmp_path: Path, hours: float, reason: str) -> None:
     """Refused by its size or header, before it fills the memory; a hole in the file stands for the samples."""
     with (tmp_path / "day.wav").open("wb") as file:
         file.write(header(hours * 3600))
@@ -183,7 +186,7 @@ def test_a_recording_of_a_day(tmp_path, hours, reason):
     assert peak < (1.5e9 if hours == 2 else 1e8)
 
 
-def test_a_decompression_bomb_stops_at_the_bound(tmp_path, monkeypatch):
+def test_a_decompression_bomb_stops_at_the_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A FLAC of a few kilobytes that holds 40 times as much silence as may be decoded, and says so or not."""
     monkeypatch.setattr(decoding, "MAX_SAMPLES", 2**18)
     monkeypatch.setattr(decoding, "BLOCK_FRAMES", 2**16)
@@ -198,7 +201,7 @@ def test_a_decompression_bomb_stops_at_the_bound(tmp_path, monkeypatch):
         decode(tmp_path / "bomb.flac", bytes(content))
 
 
-def test_a_clock_that_goes_backwards(tmp_path, monkeypatch):
+def test_a_clock_that_goes_backwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files from the future and a clock set back cost a second reading, not a wrong score."""
     write_tone(tmp_path / "tone.wav")
     write_tone(tmp_path / "other.wav")
@@ -214,7 +217,7 @@ def test_a_clock_that_goes_backwards(tmp_path, monkeypatch):
     assert changed.gen.files["other"] == first.gen.files["other"]
 
 
-def test_a_file_that_changes_while_it_is_read(tmp_path, monkeypatch):
+def test_a_file_that_changes_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The features are those of the bytes that were hashed, and the next run sees the new file."""
     write_tone(tmp_path / "tone.wav")
     write_tone(tmp_path / "steady.wav")
@@ -236,7 +239,7 @@ def test_a_file_that_changes_while_it_is_read(tmp_path, monkeypatch):
     assert again.scores == score(tmp_path, tmp_path, protocol="yamnet", cache=False, workers=0).scores
 
 
-def test_a_file_that_goes_away(tmp_path, monkeypatch):
+def test_a_file_that_goes_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the listing and the reading, and between the scores and the page."""
     for name in "abc":
         write_tone(tmp_path / "gen" / f"{name}.wav")
@@ -255,7 +258,7 @@ def test_a_file_that_goes_away(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_ten_thousand_files(tmp_path):
+def test_ten_thousand_files(tmp_path: Path) -> None:
     """One recording under ten thousand names: listed, paired and hashed in seconds, embedded once."""
     tone = tmp_path / "tone.wav"
     write_tone(tone, seconds=0.1)

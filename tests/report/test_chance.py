@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -95,7 +97,7 @@ def test_the_jackknife_is_that_of_leaving_each_clip_out() -> None:
 
 
 @pytest.mark.slow
-def test_a_set_and_its_noisy_copy_on_the_page(tmp_path) -> None:
+def test_a_set_and_its_noisy_copy_on_the_page(tmp_path: Path) -> None:
     """The page lists what a real classifier misses, and nothing where the copy is the set itself."""
     ref = EXAMPLES / "reference"
     corrupt_folder(ref, tmp_path / "noisy", CopyOptions(probe="white-noise", severity=1.0))

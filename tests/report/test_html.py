@@ -6,6 +6,8 @@ import json
 import re
 import shutil
 from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,25 +36,25 @@ class Outline(HTMLParser):
         self.open: list[str] = []
         self.text = ""
 
-    def handle_starttag(self, tag, attrs):
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
         self.elements.append((tag, dict(attrs)))
         if tag not in VOID:
             self.open.append(tag)
 
-    def handle_startendtag(self, tag, attrs):
+    def handle_startendtag(self, tag: str, attrs: Any) -> None:
         self.elements.append((tag, dict(attrs)))
 
-    def handle_endtag(self, tag):
+    def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
 
-    def handle_data(self, data):
+    def handle_data(self, data: Any) -> None:
         self.text += data
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-def outline(path) -> Outline:
+def outline(path: Path) -> Outline:
     parsed = Outline()
     parsed.feed(path.read_text(encoding="utf-8"))
     parsed.close()
@@ -61,7 +63,7 @@ def outline(path) -> Outline:
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Six pairs, one of them with a name that is markup, and a broken file with another."""
     root = tmp_path_factory.mktemp("sets")
     for source, name in (("generated", "gen"), ("reference", "ref")):
@@ -76,14 +78,14 @@ def folders(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def made(folders, tmp_path_factory):
+def made(folders: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The page's path and the report."""
     path = tmp_path_factory.mktemp("page") / "report.html"
     return path, score_html(*folders, path, protocol="yamnet", cache=False)
 
 
 @pytest.mark.slow
-def test_every_part_is_there(made):
+def test_every_part_is_there(made: Any) -> None:
     path, report = made
     page = outline(path)
     for heading in (
@@ -107,7 +109,7 @@ def test_every_part_is_there(made):
     assert page.text.index("Read this first") < page.text.index("Scores with")
 
 
-def test_influence_is_what_leaving_a_clip_out_does(folders, tmp_path):
+def test_influence_is_what_leaving_a_clip_out_does(folders: Any, tmp_path: Path) -> None:
     gen, ref = folders
     seen = []
     full = score(gen, ref, protocol="yamnet", metrics=["fd"], observe=seen.append)
@@ -124,7 +126,7 @@ def test_influence_is_what_leaving_a_clip_out_does(folders, tmp_path):
     assert list(influence.by_clip.values()) == sorted(influence.by_clip.values(), reverse=True)
 
 
-def test_nothing_comes_from_elsewhere(made):
+def test_nothing_comes_from_elsewhere(made: Any) -> None:
     page = outline(made[0])
     links = [value for _, each in page.elements for name, value in each.items() if name in ("src", "href", "action")]
     assert links
@@ -136,7 +138,7 @@ def test_nothing_comes_from_elsewhere(made):
     assert "unsafe" not in policy
 
 
-def test_names_are_escaped(made):
+def test_names_are_escaped(made: Any) -> None:
     page = outline(made[0])
     assert len(page.all("script")) == 1
     assert "owned" in page.text
@@ -144,7 +146,7 @@ def test_names_are_escaped(made):
     assert any(QUOTES in str(each.get("aria-label")) for each in page.all("audio"))
 
 
-def test_readable_without_eyes_or_mouse(made):
+def test_readable_without_eyes_or_mouse(made: Any) -> None:
     page = outline(made[0])
     assert page.all("html") == [{"lang": "en"}]
     assert all(each.get("alt") for each in page.all("img"))
@@ -160,7 +162,7 @@ def test_readable_without_eyes_or_mouse(made):
 
 
 @pytest.mark.slow
-def test_reference_known_by_statistics(folders, tmp_path):
+def test_reference_known_by_statistics(folders: Any, tmp_path: Path) -> None:
     built = reference_statistics(folders[1], protocol="yamnet")
     built.save(tmp_path / "ref.stats")
     score_html(folders[0], tmp_path / "ref.stats", tmp_path / "page.html", protocol="yamnet")
@@ -171,14 +173,14 @@ def test_reference_known_by_statistics(folders, tmp_path):
 
 
 @pytest.mark.slow
-def test_unpaired_sets_are_ordered_by_distance(folders, tmp_path):
+def test_unpaired_sets_are_ordered_by_distance(folders: Any, tmp_path: Path) -> None:
     score_html(*folders, tmp_path / "page.html", protocol="yamnet", pairing="none")
     page = outline(tmp_path / "page.html")
     assert "Worst 3 by distance to the nearest reference clip" in page.text
     assert "No KL by clip" in page.text
 
 
-def test_two_clips(tmp_path):
+def test_two_clips(tmp_path: Path) -> None:
     """Too little for most of the page, which says so."""
     for name in ("gen", "ref"):
         write_tone(tmp_path / name / f"{name}.wav")
@@ -187,7 +189,7 @@ def test_two_clips(tmp_path):
 
 
 @pytest.mark.slow
-def test_what_does_not_fit_is_said(folders, tmp_path, monkeypatch):
+def test_what_does_not_fit_is_said(folders: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("audiogen_metrics.report.html.AUDIO_BYTES", 30_000)
     score_html(*folders, tmp_path / "page.html", protocol="yamnet")
     page = outline(tmp_path / "page.html")
@@ -196,7 +198,7 @@ def test_what_does_not_fit_is_said(folders, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_command_line(agm, folders, tmp_path):
+def test_command_line(agm: Any, folders: Any, tmp_path: Path) -> None:
     done = agm("score", *folders, "--protocol", "yamnet", "--html", tmp_path / "page.html", "--format", "json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["scores"]
@@ -209,7 +211,7 @@ def test_command_line(agm, folders, tmp_path):
     assert json.loads(done.stdout)["scores"]
 
 
-def test_png_is_png(tmp_path):
+def test_png_is_png(tmp_path: Path) -> None:
     image = pytest.importorskip("PIL.Image", reason="Pillow reads the picture back")
     (tmp_path / "a.png").write_bytes(png(np.arange(256, dtype=np.uint8).reshape(8, 32)))
     with image.open(tmp_path / "a.png") as picture:
@@ -219,7 +221,7 @@ def test_png_is_png(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def compared(folders, tmp_path_factory):
+def compared(folders: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The page of a comparison with a noisy copy, one clip of which is broken."""
     gen, ref = folders
     root = tmp_path_factory.mktemp("compared")
@@ -230,7 +232,7 @@ def compared(folders, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_page_of_a_comparison(compared):
+def test_page_of_a_comparison(compared: Any) -> None:
     page = outline(compared)
     for text in (
         "Verdicts",
@@ -249,7 +251,7 @@ def test_page_of_a_comparison(compared):
     assert {str(each["href"])[1:] for each in page.all("a")} <= {str(e["id"]) for _, e in page.elements if "id" in e}
 
 
-def test_page_of_systems_with_other_prompts(folders, tmp_path):
+def test_page_of_systems_with_other_prompts(folders: Any, tmp_path: Path) -> None:
     for place, path in enumerate(sorted(path for path in folders[0].rglob("*") if path.is_file())[1:]):
         (tmp_path / "other").mkdir(exist_ok=True)
         shutil.copy(path, tmp_path / "other" / f"{place}{path.suffix}")
@@ -260,7 +262,7 @@ def test_page_of_systems_with_other_prompts(folders, tmp_path):
     assert "p comes from the standard error" in page.text
 
 
-def test_page_of_a_comparison_by_pairs(tmp_path):
+def test_page_of_a_comparison_by_pairs(tmp_path: Path) -> None:
     """A prompt's reference is the one that its pair says, whatever the clip is called."""
     for number in range(4):
         for name in (f"a/{number}_0", f"b/{number}_0", f"ref/{number}"):
@@ -273,7 +275,7 @@ def test_page_of_a_comparison_by_pairs(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None or shutil.which("bash") is None, reason="no Chromium here")
-def test_in_a_browser(made, compared, tmp_path):
+def test_in_a_browser(made: Any, compared: Any, tmp_path: Path) -> None:
     """It renders, filters and plays, says nothing on the console and asks the network for nothing."""
     browser = Browser(tmp_path)
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ def report_with(**p: float) -> ScoreReport:
 @pytest.mark.parametrize(
     ("method", "function"), [("to_csv", to_csv), ("to_markdown", to_markdown), ("to_latex", to_latex)]
 )
-def test_methods_are_the_functions_and_write_files(method, function, tmp_path: Path) -> None:
+def test_methods_are_the_functions_and_write_files(method: str, function: Any, tmp_path: Path) -> None:
     report, path = report_with(fd=0.25), tmp_path / "new" / "scores"
     text = getattr(report, method)()
     assert text == function(report)
