@@ -24,9 +24,9 @@ from audiogen_metrics.backbones.laion_clap import (
     MusicTens,
     Sounds,
     SoundsFusion,
-    _middles,
 )
 from audiogen_metrics.backbones.laion_frontend import RATE, WINDOW
+from audiogen_metrics.backbones.laion_network import _middles
 from audiogen_metrics.backbones.published import WEIGHTS, WeightsEntry, weights_name
 from audiogen_metrics.backbones.weights import examine, find, parse_weights, trust_note
 from audiogen_metrics.cli.main import main
