@@ -17,15 +17,16 @@ every option, and `audiogen_metrics.cli.flags` makes flags of them.
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from textwrap import fill, indent
 from typing import Any, TypeVar, cast, dataclass_transform, get_args
 
 from audiogen_metrics.errors import UsageError
-from audiogen_metrics.options import whole
+from audiogen_metrics.options import number, whole
 
 F = TypeVar("F", bound=Callable[..., Any])
 K = TypeVar("K", bound=type)
@@ -49,7 +50,7 @@ class Option:
     unset
         What None stands for.
     least, most
-        Its least and greatest value; of a run's options for whole numbers.
+        Its least and greatest value.
     choices
         Its values, where only these are allowed.
     flag
@@ -87,7 +88,9 @@ class Option:
             raise UsageError(f"unknown {name} {value!r}", fix=f"Use {', '.join(first)} or {last}")
         if self.least is None or (value is None and self.default is None):
             return value
-        return whole(name, value, int(self.least))
+        if self.type.startswith("float"):
+            return number(name, value, self.least, math.inf if self.most is None else self.most)
+        return whole(name, value, int(self.least), None if self.most is None else int(self.most))
 
 
 @dataclass(frozen=True)
@@ -134,12 +137,12 @@ def declared(kind: T) -> T:
 
 
 def options_of(family: Any) -> Mapping[str, Option]:
-    """Return the options of a family by name."""
-    return cast("Family", family).options
+    """Return the options of a family, or of a dataclass whose fields declare them, by name."""
+    return options_of_fields(family) if is_dataclass(family) else cast("Family", family).options
 
 
 def part_of(family: Callable[..., T], given: Mapping[str, Any]) -> T:
-    """Return those of the options given that a family has, and its defaults for others."""
+    """Return those of the options given that a family or dataclass has, and its defaults for others."""
     return family(**{name: given[name] for name in options_of(family) if name in given})
 
 
@@ -174,8 +177,16 @@ def with_parameters(docstring: str | None, options: Mapping[str, Option]) -> str
 
 
 def setting(default: Any, meaning: str, metavar: str | None = None, **more: Any) -> Any:
-    """Declare a field of a dataclass, by the arguments of `Option`."""
+    """Declare a field of a dataclass, by the arguments of `Option`; a type as default makes each object its own."""
+    if isinstance(default, type):
+        return field(default_factory=default, metadata={"option": Option(None, meaning, metavar=metavar, **more)})
     return field(default=default, metadata={"option": Option(default, meaning, metavar=metavar, **more)})
+
+
+def like(family: Any, name: str, **other: Any) -> Any:
+    """Declare a field of a dataclass like an option that a family or another dataclass has, but for what differs."""
+    option = replace(options_of(family)[name], **other)
+    return field(default=option.default, metadata={"option": option})
 
 
 def required(meaning: str, metavar: str) -> dict[str, Option]:
@@ -183,7 +194,7 @@ def required(meaning: str, metavar: str) -> dict[str, Option]:
     return {"option": Option(None, meaning, metavar=metavar)}
 
 
-def options_of_fields(kind: type) -> dict[str, Option]:
+def options_of_fields(kind: Any) -> dict[str, Option]:
     """Return the options that the fields of a dataclass declare in their metadata, under ``option``."""
     return {each.name: replace(each.metadata["option"], type=str(each.type)) for each in fields(kind)}
 

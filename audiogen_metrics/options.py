@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from audiogen_metrics.errors import DataError, UsageError
 
@@ -33,6 +34,15 @@ def whole(name: str, value: Any, least: int, most: int | None = None) -> int:
         bounds = f"at least {least}" if most is None else f"from {least} to {most}"
         raise UsageError(f"{name}={value}", fix=f"Use a whole number, {bounds}")
     return number
+
+
+def number(name: str, value: Any, least: float, most: float = math.inf) -> float:
+    """Return a finite number within bounds; UsageError for anything else."""
+    fits = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not fits or not least <= value <= most:
+        bounds = f"at least {least:g}" if most == math.inf else f"from {least:g} to {most:g}"
+        raise UsageError(f"{name}={value!r}", fix=f"Use a number, {bounds}")
+    return cast("float", value)
 
 
 def split_list(given: str | Iterable[str]) -> list[str]:

@@ -18,6 +18,9 @@ import audiogen_metrics
 from audiogen_metrics import AudioMetric, MetricSuite, run_options
 from audiogen_metrics.audioldm.configuration import FineTuneConfig
 from audiogen_metrics.audioldm.finetune_settings import FineTuneSettings
+from audiogen_metrics.audioldm.model_options import ModelOptions
+from audiogen_metrics.audioldm.sampling import Sampling
+from audiogen_metrics.benchmark.settings import BenchSettings
 from audiogen_metrics.cli.flags import arguments_of, dest_of, flag_of, help_of
 from audiogen_metrics.cli.main import build_parser
 from audiogen_metrics.declaring import Family, Option, options_of, options_of_fields, takes
@@ -146,6 +149,25 @@ def test_settings_of_a_training_are_declared_once() -> None:
         assert (action.option_strings, action.help, action.default) == ([flag_of(name, each)], help_of(each), None)
         assert each.documented(name) in documented
     assert actions.keys() == {"help", "config", "resume", "weights", "processes"}
+
+
+@pytest.mark.parametrize(
+    ("command", "family"), [("generate", Sampling), ("generate", ModelOptions), ("bench", BenchSettings)]
+)
+def test_what_shapes_clips_is_declared_once(command: str, family: Any) -> None:
+    actions = {action.dest: action for name, action in FLAGS if name == f"agm {command}"}
+    for name, each in options_of(family).items():
+        assert each.documented(name) in (family.__doc__ or "")
+        if flag := flag_of(name, each):
+            action = actions[dest_of(name, each)]
+            assert (action.option_strings, action.help) == ([flag], help_of(each))
+            assert action.default == ([] if each.repeated else each.default)
+    needed = {"generate": ["--model", "m", "--prompt", "p", "-o", "out"], "bench": ["all"]}[command]
+    given = arguments_of(build_parser().parse_args([command, *needed]), family)
+    for read_by_the_command in {"splits", "training", "fractions"} & given.keys():
+        del given[read_by_the_command]
+    needed_by_the_family = {"roots": {}} if family is BenchSettings else {}
+    assert family(**given | needed_by_the_family) == family(**needed_by_the_family)
 
 
 def test_errors_name_the_flags_that_there_are() -> None:

@@ -20,15 +20,15 @@ FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 COMMAND = re.compile(r"\b(agm|pip|pip3|python|ffmpeg|git|torchrun|accelerate)\b")
 """What a flag may follow: the name of the command that it is for."""
 
-OWN = {"errors.py", "run_options.py", "finetune_settings.py"}
-"""Where flags are made of arguments, or declared with them."""
+OWN = {"errors.py"}
+"""Where flags are made of arguments."""
 
 READS_FLAGS = {"parse_weights"}
 """Functions outside cli that read the texts of flags, for the command line alone."""
 
 
 def flags_in(path: Path) -> list[str]:
-    """Return the texts of a module that name a flag of no command, but for docstrings and what is said in two ways."""
+    """Return texts of a module that name a flag of no command, but for docstrings, declarations, and `spoken` ones."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     passed: set[ast.AST] = set()
     for node in ast.walk(tree):
@@ -36,6 +36,8 @@ def flags_in(path: Path) -> list[str]:
             passed.add(node.value)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "spoken":
             passed.update(ast.walk(node))
+        if isinstance(node, ast.keyword) and node.arg in ("flag", "help"):
+            passed.add(node.value)
         if isinstance(node, ast.FunctionDef) and node.name in READS_FLAGS:
             passed.update(ast.walk(node))
         if isinstance(node, ast.JoinedStr) and COMMAND.search(ast.unparse(node)):

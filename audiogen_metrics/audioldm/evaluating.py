@@ -16,8 +16,8 @@ from audiogen_metrics.audio.files import AudioFile, ClipSet
 from audiogen_metrics.audioldm.claiming import bytes_of_copies
 from audiogen_metrics.audioldm.configuration import FineTuneConfig
 from audiogen_metrics.audioldm.devices import in_first, jointly
-from audiogen_metrics.audioldm.generation import TRAINED_SECONDS, AudioLDM, AudioLDMGenerator
-from audiogen_metrics.audioldm.sampling import Sampling
+from audiogen_metrics.audioldm.generation import AudioLDM, AudioLDMGenerator
+from audiogen_metrics.audioldm.sampling import TRAINED_SECONDS, Sampling
 from audiogen_metrics.datasets.base import DatasetClip, prompt
 from audiogen_metrics.errors import DataError, InsufficientDataError, MissingWeightsError, UsageError
 from audiogen_metrics.evaluation import score

@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from audiogen_metrics.declaring import required, setting
+from audiogen_metrics.audioldm.model_options import Heads, ModelOptions
+from audiogen_metrics.audioldm.sampling import TRAINED_SECONDS, Sampling
+from audiogen_metrics.declaring import like, required, setting
 
 Condition = Literal["text", "audio"]
-Heads = Literal["original", "as_published"]
 MixedPrecision = Literal["no", "fp16", "bf16"]
 
 
@@ -57,11 +58,11 @@ class FineTuneSettings:
     )
     template: str = setting("label", "Prompt for class labels: label, sentence, or text with {label}.", "TEXT")
     seconds: float = setting(
-        10.24,
+        TRAINED_SECONDS,
         "Length of what the denoiser sees of a clip; shorter clips are padded with silence.",
         "S",
         least=0.1,
-        most=10.24,
+        most=TRAINED_SECONDS,
     )
     steps: int = setting(20_000, "Optimiser steps.", "N", least=1)
     batch_size: int = setting(2, "Clips per process and pass.", "N", least=1)
@@ -97,14 +98,9 @@ class FineTuneSettings:
     )
     precision: MixedPrecision = setting("no", "Precision of the denoiser's passes.", choices=get_args(MixedPrecision))
     gradient_checkpointing: bool = setting(False, "Trade a third more time for less memory.")
-    heads: Heads = setting(
-        "original", "As in `AudioLDM.from_pretrained`.", help="as in agm generate", choices=get_args(Heads)
-    )
-    clap: str | None = setting(
-        None,
-        "Full CLAP, for the condition audio; None takes the one known to fit.",
-        "DIR",
-        help="full CLAP, for the condition audio (default: what is known to fit)",
+    heads: Heads = like(ModelOptions, "heads", help="as in agm generate")
+    clap: str | None = like(
+        ModelOptions, "clap", meaning="Full CLAP, for the condition audio.", help="full CLAP, for the condition audio"
     )
     eval_every: int = setting(
         1000, "Steps between evaluations, the first of which is before the training.", "N", least=1
@@ -113,26 +109,30 @@ class FineTuneSettings:
         None, "Evaluation clips, at most: drawn at random from all classes.", "N", unset="all", least=2
     )
     eval_seconds: float | None = setting(
-        None, "Length of what is generated.", "S", unset="that of the reference, at most 10.24 s", least=0.1, most=10.24
+        None,
+        "Length of what is generated.",
+        "S",
+        unset="that of the reference, at most 10.24 s",
+        least=0.1,
+        most=TRAINED_SECONDS,
     )
-    sampling_steps: int = setting(
-        200,
-        "DDIM steps of evaluation clips, which are always made from text, as in the paper.",
-        "N",
+    sampling_steps: int = like(
+        Sampling,
+        "steps",
+        meaning="DDIM steps of evaluation clips, which are always made from text, as in the paper.",
         help="DDIM steps of evaluation clips",
-        least=1,
-        most=1000,
     )
-    guidance: float = setting(2.5, "Guidance of evaluation clips.", "W", least=0)
-    eta: float = setting(1.0, "Noise added at each step of evaluation clips.", "E", least=0, most=1)
-    candidates: int = setting(1, "Evaluation clips are the best of so many, to CLAP's ear.", "N", least=1, most=1000)
-    eval_batch_size: int = setting(
-        4,
-        "Candidates at a time, at most, where evaluation clips are made. Clips do not depend on it beyond rounding.",
-        "N",
+    guidance: float = like(Sampling, "guidance", meaning="Guidance of evaluation clips.", help="")
+    eta: float = like(Sampling, "eta", meaning="Noise added at each step of evaluation clips.", help="")
+    candidates: int = like(
+        Sampling, "candidates", meaning="Evaluation clips are the best of so many, to CLAP's ear.", help=""
+    )
+    eval_batch_size: int = like(
+        Sampling,
+        "batch_size",
+        meaning="Candidates at a time, at most, where evaluation clips are made. Clips do not depend on it beyond "
+        "rounding.",
         help="candidates at a time, at most, where evaluation clips are made",
-        least=1,
-        most=2**16,
     )
     protocol: str = setting("audioldm", "Protocol of the scores; those that need prompts are not computed.", "NAME")
     monitor: str | None = setting(

@@ -6,15 +6,15 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import numpy as np
 import torch
 
 from audiogen_metrics.audioldm.conditioning import RECIPE, Clap, TextTower
 from audiogen_metrics.audioldm.dependencies import quiet, require
-from audiogen_metrics.audioldm.finetune_settings import Heads
-from audiogen_metrics.audioldm.sampling import Sampling, remarks, time_steps
+from audiogen_metrics.audioldm.model_options import Heads, ModelOptions
+from audiogen_metrics.audioldm.sampling import TRAINED_SECONDS, Sampling, remarks, time_steps
 from audiogen_metrics.audioldm.snapshots import (
     LocalCheckpoint,
     load_part,
@@ -22,13 +22,11 @@ from audiogen_metrics.audioldm.snapshots import (
     locate,
     torch_dtype,
 )
+from audiogen_metrics.declaring import takes
 from audiogen_metrics.errors import NumericsError, UsageError, option
 from audiogen_metrics.generation.base import Generated, Request
 from audiogen_metrics.generation.prompts import requests_from_prompts
 from audiogen_metrics.settings import resolve_device
-
-TRAINED_SECONDS = 10.24
-"""What AudioLDM was trained on."""
 
 _TOLD: set[str] = set()
 
@@ -83,15 +81,8 @@ class AudioLDM:
         }
 
     @classmethod
-    def from_pretrained(
-        cls,
-        model: str | Path,
-        *,
-        device: str | torch.device = "auto",
-        dtype: str = "float32",
-        heads: Heads = "original",
-        clap: str | Path | None = None,
-    ) -> AudioLDM:
+    @takes(ModelOptions)
+    def from_pretrained(cls, model: str | Path, **options: Unpack[ModelOptions]) -> AudioLDM:
         """Load a checkpoint.
 
         Parameters
@@ -99,16 +90,6 @@ class AudioLDM:
         model
             A name on the hub such as ``"cvssp/audioldm-s-full-v2"``, a folder laid out like one, a checkpoint of
             AudioLDM's own code (``.ckpt``), which is converted once, or ``"tiny-random"``.
-        device
-            ``"auto"``, ``"cpu"``, ``"cuda"``, …
-        dtype
-            Of the UNet: ``"float32"``, ``"float16"`` or ``"bfloat16"``; the other parts stay in float32.
-        heads
-            ``"original"`` gives the attention heads that the network was trained with; ``"as_published"`` those of the
-            published configuration, as diffusers reads it.
-        clap
-            Folder or hub name of the full CLAP, for recordings as condition and for candidates. None takes the one
-            known to fit. It is loaded when first needed.
 
         Raises
         ------
@@ -124,10 +105,9 @@ class AudioLDM:
         >>> model.generate(["rain"], seconds=1.0, steps=4)[0].waveform.shape  # doctest: +SKIP
         (16000,)
         """
-        if heads not in ("original", "as_published"):
-            raise UsageError(f"unknown heads {heads!r}", fix="Use original or as_published")
+        chosen = ModelOptions(**options)
         require()
-        place = resolve_device(device)
+        place = resolve_device(chosen["device"])
         snapshot = locate(model)
         origin = snapshot.origin
         if "licence" in origin and snapshot.name not in _TOLD:
@@ -137,7 +117,7 @@ class AudioLDM:
             warnings.warn(f"the weights of {snapshot.name}{source} are licensed {origin['licence']}", stacklevel=2)
         if snapshot.is_random:
             warnings.warn(f"{snapshot.name} has random weights: its sound means nothing", stacklevel=2)
-        return cls(snapshot, place, dtype, heads, clap)
+        return cls(snapshot, place, chosen["dtype"], chosen["heads"], chosen["clap"])
 
     @property
     def clap(self) -> Clap:

@@ -2,41 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from audiogen_metrics.declaring import documented, options_of, setting
 from audiogen_metrics.errors import UsageError, spoken
-from audiogen_metrics.options import whole
 
 if TYPE_CHECKING:
     import torch
+
+TRAINED_SECONDS = 10.24
+"""What AudioLDM was trained on."""
 
 Spacing = Literal["as_published", "original"]
 """``as_published``: as diffusers reads the checkpoint's scheduler; ``original``: as AudioLDM's own code."""
 
 
+@documented
 @dataclass(frozen=True)
 class Sampling:
     """How clips are sampled. The defaults are AudioLDM's, but for candidates, of which its command line makes 3.
-
-    Parameters
-    ----------
-    steps
-        DDIM steps, 1 to 1000.
-    guidance
-        Weight of the condition against none; 1 switches guidance off and halves the work.
-    eta
-        Noise added at each step, 0 (deterministic) to 1.
-    candidates
-        Clips made for each one kept; the one most like its condition to CLAP's ear.
-    negative
-        Prompt to keep away from; ``""`` is the unconditional embedding.
-    batch_size
-        Candidates at a time, at most; halved when memory runs out. Clips do not depend on it beyond rounding.
-    spacing
-        Where the steps lie, as in `time_steps`. It matters where ``steps`` does not divide 1000.
 
     Raises
     ------
@@ -44,24 +30,50 @@ class Sampling:
         A value out of range, or not a number.
     """
 
-    steps: int = 200
-    guidance: float = 2.5
-    eta: float = 1.0
-    candidates: int = 1
-    negative: str = ""
-    batch_size: int = 4
-    spacing: Spacing = "as_published"
+    steps: int = setting(200, "DDIM steps, 1 to 1000.", "N", help="of DDIM, 1 to 1000", least=1, most=1000)
+    guidance: float = setting(
+        2.5,
+        "Weight of the condition against none; 1 switches guidance off and halves the work.",
+        "W",
+        help="weight of the condition; 1: off",
+        least=0,
+    )
+    eta: float = setting(
+        1.0, "Noise added at each step, 0 (deterministic) to 1.", "E", help="noise a step, 0 to 1", least=0, most=1
+    )
+    candidates: int = setting(
+        1,
+        "Clips made for each one kept; the one most like its condition to CLAP's ear.",
+        "N",
+        help="make N, keep CLAP's favourite",
+        least=1,
+        most=1000,
+    )
+    negative: str = setting(
+        "",
+        'Prompt to keep away from; ``""`` is the unconditional embedding.',
+        "TEXT",
+        help="prompt to keep away from (default: none)",
+    )
+    batch_size: int = setting(
+        4,
+        "Candidates at a time, at most; halved when memory runs out. Clips do not depend on it beyond rounding.",
+        "N",
+        help="candidates at a time, at most",
+        least=1,
+        most=2**16,
+    )
+    spacing: Spacing = setting(
+        "as_published",
+        "Where the steps lie, as in `time_steps`. It matters where ``steps`` does not divide 1000.",
+        help="where steps lie that do not divide 1000: as diffusers reads the published configuration, which then "
+        "begins below full noise, or as AudioLDM's own code, which makes more of them",
+        choices=get_args(Spacing),
+    )
 
     def __post_init__(self) -> None:
-        for name, most in (("steps", 1000), ("candidates", 1000), ("batch_size", 2**16)):
-            object.__setattr__(self, name, whole(name, getattr(self, name), 1, most))
-        for name, high in (("eta", 1.0), ("guidance", math.inf)):
-            value = getattr(self, name)
-            fits = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not (fits and 0 <= value <= high and math.isfinite(value)):
-                raise UsageError(f"{name}={value!r} is out of range", fix="eta 0 to 1, guidance ≥ 0")
-        if self.spacing not in get_args(Spacing):
-            raise UsageError(f"unknown spacing {self.spacing!r}", fix=f"Use {' or '.join(get_args(Spacing))}")
+        for name, declared in options_of(type(self)).items():
+            object.__setattr__(self, name, declared.checked(name, getattr(self, name)))
 
     @property
     def settings(self) -> dict[str, Any]:

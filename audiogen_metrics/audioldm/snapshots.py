@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiogen_metrics.audioldm.dependencies import quiet, require
-from audiogen_metrics.audioldm.finetune_settings import Heads
+from audiogen_metrics.audioldm.model_options import Heads
 from audiogen_metrics.audioldm.tiny import MARKER, TINY, tiny_folder
 from audiogen_metrics.backbones.weights import offline
 from audiogen_metrics.errors import MissingWeightsError, UsageError, option

@@ -6,8 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from audiogen_metrics.benchmark.plans import Cell, Plan, training_config
+from audiogen_metrics.audioldm.sampling import TRAINED_SECONDS
+from audiogen_metrics.benchmark.plans import Cell, Plan
 from audiogen_metrics.benchmark.published import published
+from audiogen_metrics.benchmark.settings import training_config
 
 if TYPE_CHECKING:
     from audiogen_metrics.audioldm.configuration import FineTuneConfig
@@ -22,8 +24,6 @@ STEP_MULTIPLY_ADDS: Mapping[str, float] = {
 
 DECODING_MULTIPLY_ADDS = 0.85e12
 """Of a clip of 10.24 s."""
-
-TRAINED_SECONDS = 10.24
 
 
 def multiply_adds(cell: Cell, plan: Plan) -> float | None:

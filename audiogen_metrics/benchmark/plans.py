@@ -7,21 +7,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal
 
-from audiogen_metrics.audioldm.sampling import Sampling
-from audiogen_metrics.benchmark.published import schedule
-from audiogen_metrics.datasets import DATASETS
+from audiogen_metrics.benchmark.settings import GIVEN, BenchSettings, training_config
 from audiogen_metrics.datasets.base import DatasetClip
 from audiogen_metrics.datasets.folder import open_dataset
 from audiogen_metrics.datasets.splits import Split, draw, split_by
-from audiogen_metrics.errors import DataError, UsageError, option, spoken
-from audiogen_metrics.protocols import get_protocol
+from audiogen_metrics.errors import DataError, UsageError, option
 
-if TYPE_CHECKING:
-    from audiogen_metrics.audioldm.configuration import FineTuneConfig, MixedPrecision
-
-Dtype = Literal["float32", "float16", "bfloat16"]
 Kind = Literal["generate", "folder", "finetune", "study"]
 Artefact = Literal["table1", "table2", "figure1", "figure2"]
 
@@ -52,104 +45,6 @@ TRAINED: tuple[Artefact, ...] = ("table2", "figure2")
 
 TABLES: tuple[Artefact, ...] = ("table1", "table2")
 """What takes datasets that the paper does not have, too: those of installed packages that a root is given for."""
-
-_OWN: Mapping[str, str] = {
-    **dict.fromkeys(("data", "evaluation", "output", "condition", "pretrained"), ""),
-    **{name: name for name in ("model", "clap", "heads", "template", "guidance", "eta", "candidates")},
-    **{name: name for name in ("protocol", "seed", "device")},
-    "split": "splits",
-    "sampling_steps": "steps",
-    "eval_seconds": "seconds",
-    "eval_clips": "limit",
-    "eval_batch_size": "batch_size",
-    **{name: name for name in ("validation", "precision", "gradient_checkpointing")},
-}
-"""Settings of a training that the benchmark gives it, by name: its own setting to use instead, empty for none."""
-
-
-@dataclass(frozen=True)
-class BenchSettings:
-    """What all cells of a run share.
-
-    Parameters
-    ----------
-    roots
-        Folder of each dataset by name.
-    model, clap, heads
-        AudioLDM's checkpoint, as in `AudioLDM.from_pretrained`.
-    splits
-        Rules that differ from `SPLITS`, by dataset.
-    template
-        Prompt for class labels.
-    seconds
-        Length of generated clips; None takes that of the reference, at most 10.24 s.
-    steps, guidance, eta, candidates, batch_size
-        Sampling, as in `Sampling`, in both tables.
-    dtype
-        Of the denoiser in Table I, as in `AudioLDM.from_pretrained`; Table II evaluates in float32.
-    protocol
-        Of the scores.
-    limit
-        Evaluation clips of each dataset, at most, drawn at random from all classes; marks the results as a part.
-    seed
-        Of splits, sampling and training.
-    training
-        Settings of `FineTuneConfig` for Table II that differ from its defaults; not those that the benchmark gives.
-        Unless ``steps`` is one of them, a dataset of the paper is trained and evaluated by the paper's `schedule`.
-    validation, precision, gradient_checkpointing
-        Of the trainings of Table II, as in `FineTuneConfig`.
-    fractions, repeats
-        Of Figure 1.
-    device
-        ``"auto"``, ``"cpu"``, ``"cuda"``.
-    """
-
-    roots: Mapping[str, str]
-    model: str = "cvssp/audioldm-s-full-v2"
-    clap: str | None = None
-    heads: Literal["original", "as_published"] = "original"
-    splits: Mapping[str, str] = field(default_factory=dict)
-    template: str = "label"
-    seconds: float | None = None
-    steps: int = 200
-    guidance: float = 2.5
-    eta: float = 1.0
-    candidates: int = 1
-    batch_size: int = 4
-    dtype: Dtype = "float32"
-    protocol: str = "audioldm"
-    limit: int | None = None
-    seed: int = 0
-    training: Mapping[str, Any] = field(default_factory=dict)
-    validation: float | None = None
-    precision: MixedPrecision = "no"
-    gradient_checkpointing: bool = False
-    fractions: Sequence[float] = tuple(round(0.1 * step, 1) for step in range(11))
-    repeats: int = 5
-    device: str = "auto"
-
-    def __post_init__(self) -> None:
-        get_protocol(self.protocol)
-        if self.limit is not None and self.limit < 2:
-            raise UsageError(f"{self.limit} clips have no distribution", where="limit", fix="Pass 2 or more")
-        for name in self.roots:
-            DATASETS.get(name)
-        Sampling(self.steps, self.guidance, self.eta, self.candidates, batch_size=self.batch_size)
-        for name in self.training:
-            if name in _OWN:
-                fix = f"Use {option(_OWN[name], 'VALUE')}" if _OWN[name] else "The benchmark gives each cell its own"
-                raise UsageError(f"{name} is no setting of the training alone", spoken("training", "--train"), fix)
-        if self.dtype not in get_args(Dtype):
-            raise UsageError(f"unknown dtype {self.dtype!r}", fix=f"Use {', '.join(get_args(Dtype))}")
-        if self.training or self.validation is not None or self.precision != "no":
-            training_config(self)
-
-    def shared(self) -> dict[str, Any]:
-        """Return what all cells share, for the record, as JSON values."""
-        free = {"roots", "device", "batch_size", "training", "fractions", "repeats"}
-        free |= {"validation", "precision", "gradient_checkpointing"}  # of the trainings, whose settings have them
-        content = {name: value for name, value in asdict(self).items() if name not in free}
-        return {**content, "splits": dict(self.splits)}
 
 
 @dataclass(frozen=True)
@@ -297,7 +192,7 @@ def _cells(
         ]
     from audiogen_metrics.audioldm.configuration import WITHOUT_EFFECT
 
-    free = {*_OWN, "save_every", *WITHOUT_EFFECT} - {"precision", "validation"}  # said elsewhere, or without effect
+    free = {*GIVEN, "save_every", *WITHOUT_EFFECT} - {"precision", "validation"}  # said elsewhere, or without effect
     training = asdict(training_config(settings, dataset))
     trained = {
         **{name: value for name, value in common.items() if name != "dtype"},
@@ -346,38 +241,6 @@ def _drawn(clips: Sequence[DatasetClip], settings: BenchSettings) -> list[Datase
 def _training(split: Split) -> list[DatasetClip]:
     clips = split.train.present if split.train else ()
     return [clip for clip in clips if clip.split != "val"]
-
-
-def training_config(settings: BenchSettings, dataset: str | None = None, **cell: Any) -> FineTuneConfig:
-    """Return the settings of a training of Table II.
-
-    Parameters
-    ----------
-    settings
-        Of the benchmark.
-    dataset
-        Its name; the paper's `schedule` for it holds unless ``settings.training`` has ``steps``.
-    cell
-        What is a cell's own: its clips, place and condition.
-
-    Raises
-    ------
-    UsageError
-        An unknown setting, or a value of the wrong kind or out of range.
-    """
-    from audiogen_metrics.audioldm.configuration import make_config
-
-    given = {
-        **{name: getattr(settings, name) for name in ("model", "clap", "heads", "template", "protocol", "seed")},
-        **{name: getattr(settings, name) for name in ("guidance", "eta", "candidates", "device")},
-        **{name: getattr(settings, name) for name in ("validation", "precision", "gradient_checkpointing")},
-        "eval_seconds": settings.seconds,
-        "sampling_steps": settings.steps,
-        "eval_batch_size": settings.batch_size,
-    }
-    length = {} if dataset is None or "steps" in settings.training else schedule(dataset)
-    places = dict.fromkeys(("data", "evaluation", "output"), "-")
-    return make_config({**places, **length, **settings.training, **given, **cell})
 
 
 def _warnings(artefact: Artefact, datasets: Sequence[str], splits: Mapping[str, Split]) -> tuple[str, ...]:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiogen_metrics.benchmark.identity import identified, system_folder
-from audiogen_metrics.benchmark.plans import Cell, Plan, training_config
+from audiogen_metrics.benchmark.plans import Cell, Plan
+from audiogen_metrics.benchmark.settings import training_config
 from audiogen_metrics.datasets.base import DatasetClip, prompt
 from audiogen_metrics.datasets.checking import check
 from audiogen_metrics.distributed import launched, place

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from audiogen_metrics import distributed
 from audiogen_metrics.backbones.weights import parse_weights
+from audiogen_metrics.benchmark.settings import BenchSettings
 from audiogen_metrics.cli.common import Subparsers, add_processes_option, check_processes, parse_settings, say_warning
-from audiogen_metrics.cli.flags import add_flags
-from audiogen_metrics.cli.generate import add_sampling_options
-from audiogen_metrics.cli.parsing import Known, at_least, between, output_folder
+from audiogen_metrics.cli.flags import add_flags, arguments_of
+from audiogen_metrics.cli.parsing import Known, output_folder
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.registry import unknown_name
 from audiogen_metrics.run_options import NetworkOptions
@@ -56,56 +56,9 @@ def add_parser(subparsers: Subparsers) -> None:
         help="a row of Table I for another system: its clips below FOLDER/DATASET (repeatable)",
     )
     parser.add_argument(
-        "--split", action="append", default=[], metavar="DATASET=RULE", help="such as esc50=fold:5 (repeatable)"
-    )
-    parser.add_argument(
-        "--limit",
-        type=at_least(1),
-        metavar="N",
-        help="evaluation clips of each dataset, at most, of all classes",
-    )
-    parser.add_argument(
         "--dry-run", action="store_true", help="print the cells with clips, steps and cost; run nothing"
     )
-    parser.add_argument(
-        "--model", default="cvssp/audioldm-s-full-v2", metavar="MODEL", help="as in agm generate (default: %(default)s)"
-    )
-    parser.add_argument("--clap", metavar="DIR", help="its full CLAP (default: what is known to fit)")
-    parser.add_argument("--heads", choices=["original", "as_published"], default="original", help="as in agm generate")
-    parser.add_argument(
-        "--template", default="label", metavar="TEXT", help="prompt for class labels (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--seconds", type=between(0), metavar="S", help="of generated clips (default: that of the reference)"
-    )
-    add_sampling_options(parser, alone=False)
-    parser.add_argument(
-        "--dtype",
-        choices=["float32", "float16", "bfloat16"],
-        default="float32",
-        help="of the UNet in Table I (default: %(default)s)",
-    )
-    parser.add_argument("--protocol", default="audioldm", metavar="NAME", help="of the scores (default: %(default)s)")
-    parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="of everything (default: %(default)s)")
-    parser.add_argument(
-        "--train", action="append", default=[], metavar="NAME=VALUE", help="a setting of agm finetune (repeatable)"
-    )
-    parser.add_argument(
-        "--validation",
-        type=between(0, 1),
-        metavar="SHARE",
-        help="choose the best checkpoint on this share of the training clips (default: on the evaluation clips)",
-    )
-    parser.add_argument(
-        "--precision",
-        choices=["no", "fp16", "bf16"],
-        default="no",
-        help="of the denoiser's passes in training (default: %(default)s)",
-    )
-    parser.add_argument("--gradient-checkpointing", action="store_true", help="a third more time, less memory")
-    parser.add_argument(
-        "--repeats", type=at_least(1), default=5, metavar="N", help="of Figure 1 (default: %(default)s)"
-    )
+    add_flags(parser, BenchSettings)
     parser.add_argument("--fractions", default="0:1:0.1", metavar="A:B:STEP", help="of Figure 1 (default: %(default)s)")
     parser.add_argument(
         "--columns",
@@ -113,7 +66,7 @@ def add_parser(subparsers: Subparsers) -> None:
         help="of the LaTeX tables, comma-separated: step, n, fd, is, kl, fad; beside or below the scores std, best, "
         "paper, difference, ci95 (default: step,fd,is,kl,fad,paper)",
     )
-    add_flags(parser, NetworkOptions)
+    add_flags(parser, NetworkOptions, "weights")
     add_processes_option(parser)
     parser.set_defaults(run=run)
 
@@ -167,35 +120,17 @@ def _show(benchmark: Benchmark, output: Path, columns: Sequence[str] | None) -> 
         print(*write(benchmark.plan, done, output, columns), sep="\n")
 
 
-def _settings(arguments: argparse.Namespace) -> Any:
-    from audiogen_metrics.benchmark.plans import BenchSettings
+def _settings(arguments: argparse.Namespace) -> BenchSettings:
     from audiogen_metrics.cli.study import parse_doses
 
-    return BenchSettings(
-        roots=parse_settings(arguments.root),
-        model=arguments.model,
-        clap=arguments.clap,
-        heads=arguments.heads,
-        splits=parse_settings(arguments.split),
-        template=arguments.template,
-        seconds=arguments.seconds,
-        steps=arguments.steps,
-        guidance=arguments.guidance,
-        eta=arguments.eta,
-        candidates=arguments.candidates,
-        batch_size=arguments.batch_size,
-        dtype=arguments.dtype,
-        protocol=arguments.protocol,
-        limit=arguments.limit,
-        seed=arguments.seed,
-        training=_training(parse_settings(arguments.train)),
-        validation=arguments.validation,
-        precision=arguments.precision,
-        gradient_checkpointing=arguments.gradient_checkpointing,
-        fractions=parse_doses(arguments.fractions, "--fractions"),
-        repeats=arguments.repeats,
-        device=arguments.device,
-    )
+    given = {
+        **arguments_of(arguments, BenchSettings),
+        "roots": parse_settings(arguments.root),
+        "splits": parse_settings(arguments.split),
+        "training": _training(parse_settings(arguments.train)),
+        "fractions": parse_doses(arguments.fractions, "--fractions"),
+    }
+    return BenchSettings(**given)
 
 
 def _training(pairs: Mapping[str, str]) -> dict[str, Any]:
@@ -239,7 +174,7 @@ def _describe(plan: Plan) -> str:
 def _steps(cell: Cell, plan: Plan) -> str:
     """Return how long a cell samples or trains, and whether that is as long as the paper's best needed."""
     from audiogen_metrics.benchmark.costs import evaluations, papers_best_step
-    from audiogen_metrics.benchmark.plans import training_config
+    from audiogen_metrics.benchmark.settings import training_config
 
     if cell.kind == "generate":
         return f"{plan.settings.steps} steps, "

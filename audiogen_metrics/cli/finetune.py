@@ -11,9 +11,10 @@ from audiogen_metrics import distributed
 from audiogen_metrics.audioldm.finetune_settings import FineTuneSettings
 from audiogen_metrics.backbones.weights import parse_weights
 from audiogen_metrics.cli.common import Subparsers, add_processes_option, check_processes, say_warning, write_result
-from audiogen_metrics.cli.flags import described, dest_of, flag_of
+from audiogen_metrics.cli.flags import add_flags, described, dest_of, flag_of
 from audiogen_metrics.declaring import options_of_fields
 from audiogen_metrics.errors import CheckFailedError, UsageError
+from audiogen_metrics.run_options import NetworkOptions
 from audiogen_metrics.writing import json_text
 
 SETTINGS = options_of_fields(FineTuneSettings)
@@ -35,13 +36,7 @@ def add_parser(subparsers: Subparsers) -> None:
         kind = _KINDS.get(option.type.partition(" ")[0])
         parser.add_argument(flag_of(name, option), **{**described(option, kind), "default": None})
     parser.add_argument("--resume", action="store_true", help="go on where the run in the output folder stopped")
-    parser.add_argument(
-        "--weights",
-        action="append",
-        default=[],
-        metavar="NAME=FILE",
-        help="file for a backbone of the protocol (repeatable)",
-    )
+    add_flags(parser, NetworkOptions, "weights", help="file for a backbone of the protocol")
     add_processes_option(parser)
     parser.set_defaults(run=run)
 

@@ -1,14 +1,16 @@
-"""Flags of the options that `audiogen_metrics.run_options` declares."""
+"""Flags of options that are declared elsewhere, such as in `audiogen_metrics.run_options`."""
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from audiogen_metrics.backbones.weights import parse_weights
-from audiogen_metrics.cli.parsing import Known, at_least
+from audiogen_metrics.cli.parsing import Known, at_least, between
 from audiogen_metrics.declaring import Option, options_of
 from audiogen_metrics.metrics import catalogue
 from audiogen_metrics.protocols import PROTOCOLS
@@ -41,13 +43,13 @@ def add_options(parser: argparse.ArgumentParser, family: Any, metrics: str = "")
             add_trust_option(parser)
 
 
-def add_flags(parser: argparse.ArgumentParser, family: Any, *names: str) -> None:
-    """Add the flags of a family of options, or of those named."""
-    for name, option in options_of(family).items():
+def add_flags(parser: argparse.ArgumentParser, family: Any, *names: str, **other: Any) -> None:
+    """Add the flags of a family of options, or of a dataclass, or of those named; ``other`` is what differs."""
+    for name, declared in options_of(family).items():
+        option = replace(declared, **other)
         flag = flag_of(name, option)
         if flag and (not names or name in names):
-            whole = None if option.least is None else at_least(int(option.least))
-            parser.add_argument(flag, **described(option, whole))
+            parser.add_argument(flag, **described(option, _reader(option)))
 
 
 def add_protocol_option(parser: argparse.ArgumentParser) -> None:
@@ -90,6 +92,15 @@ def arguments_of(arguments: argparse.Namespace, family: Any) -> dict[str, Any]:
             value = getattr(arguments, place)
             given[name] = not value if option.default is True else _READ.get(name, lambda same: same)(value)
     return given
+
+
+def _reader(option: Option) -> Callable[[str], Any] | None:
+    """Return what reads a number of this option's range, None for what is not a number."""
+    if option.least is None:
+        return None
+    if option.type.startswith("float"):
+        return between(option.least, math.inf if option.most is None else option.most)
+    return at_least(int(option.least))
 
 
 def flag_of(name: str, option: Option) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audiogen_metrics import distributed
+from audiogen_metrics.audioldm.model_options import ModelOptions
+from audiogen_metrics.audioldm.sampling import Sampling
 from audiogen_metrics.backbones.weights import parse_weights
 from audiogen_metrics.cli.common import (
     Subparsers,
@@ -20,7 +22,7 @@ from audiogen_metrics.cli.common import (
     say,
     say_warning,
 )
-from audiogen_metrics.cli.flags import add_flags, add_protocol_option
+from audiogen_metrics.cli.flags import add_flags, add_protocol_option, arguments_of
 from audiogen_metrics.cli.parsing import at_least, between, output_folder
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.run_options import EmbeddingOptions, NetworkOptions
@@ -37,7 +39,14 @@ def add_parser(subparsers: Subparsers) -> None:
         "after their clip ids, so that the folder pairs with its references. Needs the extra audioldm.",
         allow_abbrev=False,
     )
-    add_model_options(parser)
+    parser.add_argument(
+        "--model",
+        required=True,
+        metavar="MODEL",
+        help="a folder, AudioLDM's own .ckpt, a name on the hub such as cvssp/audioldm-s-full-v2, or tiny-random, "
+        "whose sound means nothing",
+    )
+    add_flags(parser, ModelOptions)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--prompts", type=Path, metavar="FILE", help="text, CSV, TSV, JSON or Parquet")
     source.add_argument("--prompt", action="append", metavar="TEXT", help="one prompt (repeatable)")
@@ -57,7 +66,7 @@ def add_parser(subparsers: Subparsers) -> None:
         help="of a clip, where the prompts do not say; recording: as long as that of --audio (default: %(default)s)",
     )
     parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="0 or more (default: %(default)s)")
-    add_sampling_options(parser)
+    add_flags(parser, Sampling)
     add_choice_options(parser)
     parser.add_argument(
         "--audio-format",
@@ -71,71 +80,6 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.set_defaults(run=run)
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that choose a model."""
-    parser.add_argument(
-        "--model",
-        required=True,
-        metavar="MODEL",
-        help="a folder, AudioLDM's own .ckpt, a name on the hub such as cvssp/audioldm-s-full-v2, or tiny-random, "
-        "whose sound means nothing",
-    )
-    parser.add_argument(
-        "--clap", metavar="DIR", help="its full CLAP, folder or hub name (default: what is known to fit)"
-    )
-    parser.add_argument(
-        "--heads",
-        choices=["original", "as_published"],
-        default="original",
-        help="attention heads as trained, or as diffusers reads the published configuration (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--dtype",
-        choices=["float32", "float16", "bfloat16"],
-        default="float32",
-        help="of the UNet (default: %(default)s)",
-    )
-    add_flags(parser, NetworkOptions, "device")
-
-
-def add_sampling_options(parser: argparse.ArgumentParser, *, alone: bool = True) -> None:
-    """Add the options of sampling: all, or those that the benchmark has, too."""
-    parser.add_argument(
-        "--steps", type=at_least(1), default=200, metavar="N", help="of DDIM, 1 to 1000 (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--guidance",
-        type=between(-math.inf),
-        default=2.5,
-        metavar="W",
-        help="weight of the condition; 1: off (default: %(default)s)",
-    )
-    parser.add_argument("--eta", type=between(0, 1), default=1.0, help="noise a step, 0 to 1 (default: %(default)s)")
-    parser.add_argument(
-        "--candidates",
-        type=at_least(1),
-        default=1,
-        metavar="N",
-        help="make N, keep CLAP's favourite (default: %(default)s)",
-    )
-    if alone:
-        parser.add_argument("--negative", default="", metavar="TEXT", help="prompt to keep away from (default: none)")
-        parser.add_argument(
-            "--spacing",
-            choices=["as_published", "original"],
-            default="as_published",
-            help="where steps lie that do not divide 1000: as diffusers reads the published configuration, which then "
-            "begins below full noise, or as AudioLDM's own code, which makes more of them (default: %(default)s)",
-        )
-    parser.add_argument(
-        "--batch-size",
-        type=at_least(1),
-        default=4,
-        metavar="N",
-        help="candidates at a time, at most (default: %(default)s)",
-    )
-
-
 def add_choice_options(parser: argparse.ArgumentParser) -> None:
     """Add what chooses among candidates instead of the checkpoint's own CLAP."""
     parser.add_argument(
@@ -145,13 +89,7 @@ def add_choice_options(parser: argparse.ArgumentParser) -> None:
         "scores single clips without a reference (default: the checkpoint's own CLAP chooses)",
     )
     add_protocol_option(parser)
-    parser.add_argument(
-        "--weights",
-        action="append",
-        default=[],
-        metavar="NAME=FILE",
-        help="use this file for the network of --choose-by (repeatable)",
-    )
+    add_flags(parser, NetworkOptions, "weights", help="use this file for the network of --choose-by")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -163,28 +101,15 @@ def run(arguments: argparse.Namespace) -> int:
         distributed.join()
 
     from audiogen_metrics.audioldm.generation import AudioLDM, AudioLDMGenerator
-    from audiogen_metrics.audioldm.sampling import Sampling
     from audiogen_metrics.generation.folder import generate_folder
 
-    sampling = Sampling(
-        arguments.steps,
-        arguments.guidance,
-        arguments.eta,
-        1 if arguments.choose_by else arguments.candidates,
-        arguments.negative,
-        arguments.batch_size,
-        arguments.spacing,
-    )
+    sampling = Sampling(**arguments_of(arguments, Sampling))
+    if arguments.choose_by:
+        sampling = replace(sampling, candidates=1)
     with warnings.catch_warnings():
         warnings.showwarning = say_warning
         warnings.simplefilter("once")
-        model = AudioLDM.from_pretrained(
-            arguments.model,
-            device=arguments.device,
-            dtype=arguments.dtype,
-            heads=arguments.heads,
-            clap=arguments.clap,
-        )
+        model = AudioLDM.from_pretrained(arguments.model, **arguments_of(arguments, ModelOptions))
         generator: Generator = AudioLDMGenerator(model, sampling, needs_clap=arguments.audio is not None)
         if arguments.choose_by:
             generator = _choosing(generator, arguments, requests)

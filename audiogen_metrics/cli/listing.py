@@ -84,7 +84,7 @@ def _probes() -> list[dict[str, str]]:
         return {
             "summary": entry.summary.rstrip("."),
             "needs": entry.needs,
-            "settings": ", ".join(f"{setting.name}={setting.default}" for setting in entry.settings),
+            "settings": ", ".join(f"{name}={setting.cells[-1]}" for name, setting in entry.settings.items()),
         }
 
     return _described(PROBES, text)

@@ -20,20 +20,14 @@ class LowPassParameters:
 
 @dataclass(frozen=True)
 class LowPass(Probe[LowPassParameters]):
-    """A low-pass filter with Butterworth's magnitude (−3 dB at the cut-off) and no delay.
-
-    Parameters
-    ----------
-    cutoff_hz
-        float • Hz • ≥ 20 • 500: at severity 1, from half the clip's sample rate; equal ratios in between.
-    order
-        int • – • 1 to 32 • 8: slope beyond the cut-off, times 6 dB an octave.
-    """
+    """A low-pass filter with Butterworth's magnitude (−3 dB at the cut-off) and no delay."""
 
     name: ClassVar[str] = "low-pass"
     dose: ClassVar[str] = "cutoff_hz"
-    cutoff_hz: float = setting(500.0, "Hz", low=20)
-    order: int = setting(8, low=1, high=32)
+    cutoff_hz: float = setting(
+        500.0, "Hz", low=20, meaning="at severity 1, from half the clip's sample rate; equal ratios in between."
+    )
+    order: int = setting(8, low=1, high=32, meaning="slope beyond the cut-off, times 6 dB an octave.")
 
     def draw(self, rng: np.random.Generator, clip: Clip, severity: float) -> LowPassParameters:  # noqa: ARG002
         """Draw nothing: the cut-off follows from the severity."""
@@ -58,21 +52,14 @@ class BandwidthParameters:
 
 @dataclass(frozen=True)
 class Bandwidth(Probe[BandwidthParameters]):
-    """Resampled to a lower rate and back.
-
-    Parameters
-    ----------
-    sample_rate
-        int • Hz • ≥ 1000 • 2000: at severity 1, from the clip's own; equal ratios in between, in steps of 100 Hz.
-    resampler
-        str • – • torchaudio or torchaudio-kaiser or resampy or decimate or decimate-resampy • torchaudio:
-        as in `audiogen_metrics.audio.resampling`.
-    """
+    """Resampled to a lower rate and back."""
 
     name: ClassVar[str] = "bandwidth"
     dose: ClassVar[str] = "sample_rate"
-    sample_rate: int = setting(2000, "Hz", low=1000)
-    resampler: str = setting("torchaudio", choices=RESAMPLERS)
+    sample_rate: int = setting(
+        2000, "Hz", low=1000, meaning="at severity 1, from the clip's own; equal ratios in between, in steps of 100 Hz."
+    )
+    resampler: str = setting("torchaudio", choices=RESAMPLERS, meaning="as in `audiogen_metrics.audio.resampling`.")
 
     def draw(self, rng: np.random.Generator, clip: Clip, severity: float) -> BandwidthParameters:  # noqa: ARG002
         """Draw nothing: the rate follows from the severity."""

@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from typing import Any, ClassVar, Generic, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from audiogen_metrics.audio.decoding import Audio
+from audiogen_metrics.declaring import Option, with_parameters
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.options import whole
 
 Waveform: TypeAlias = npt.NDArray[np.float32]
 P = TypeVar("P")
+K = TypeVar("K", bound=type)
 T = TypeVar("T", bool, int, float, str)
 
 
@@ -93,22 +95,34 @@ def between_ratios(mild: float, worst: float, severity: float) -> float:
 
 @dataclass(frozen=True)
 class Setting:
-    """What may be set on a probe, for validation, the command line and the gallery.
+    """What may be set on a probe: validation, the command line, docstrings and the gallery follow.
 
     Parameters
     ----------
+    default
+        Its value where it is not given, and its type.
     unit
         Physical unit; empty for a plain number.
     low, high
         Range, both ends included; None is open.
     choices
         Permitted words.
+    meaning
+        What it does.
     """
 
-    unit: str
-    low: float | None
-    high: float | None
-    choices: tuple[str, ...]
+    default: bool | float | str
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    meaning: str = ""
+
+    @property
+    def cells(self) -> tuple[str, str, str, str]:
+        """Type, unit, range and default in words."""
+        default = f"{self.default:g}" if isinstance(self.default, float) else str(self.default).lower()
+        return type(self.default).__name__, self.unit or "–", self.range, default
 
     @property
     def range(self) -> str:
@@ -120,13 +134,13 @@ class Setting:
         low = "−∞" if self.low is None else f"{self.low:g}"
         return f"≥ {low}" if self.high is None else f"{low} to {self.high:g}"
 
-    def problem(self, value: object, default: object) -> str | None:
+    def problem(self, value: object) -> str | None:
         """Return what is wrong with a value, or None."""
-        if isinstance(default, bool):
+        if isinstance(self.default, bool):
             return None if isinstance(value, bool) else "is not true or false"
-        if isinstance(default, str):
+        if isinstance(self.default, str):
             return None if value in self.choices else "is unknown"
-        kinds = (int,) if isinstance(default, int) else (int, float)
+        kinds = (int,) if isinstance(self.default, int) else (int, float)
         if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value):
             return "is not a whole number" if kinds == (int,) else "is not a finite number"
         low, high = -math.inf if self.low is None else self.low, math.inf if self.high is None else self.high
@@ -134,10 +148,16 @@ class Setting:
 
 
 def setting(
-    default: T, unit: str = "", low: float | None = None, high: float | None = None, choices: tuple[str, ...] = ()
+    default: T,
+    unit: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    *,
+    meaning: str = "",
 ) -> T:
-    """Declare a field of a probe that users may set."""
-    return field(default=default, metadata={"setting": Setting(unit, low, high, choices)})
+    """Declare a field of a probe that users may set, by the arguments of `Setting`."""
+    return field(default=default, metadata={"setting": Setting(default, unit, low, high, choices, meaning)})
 
 
 def settings_of(owner: Any) -> dict[str, Setting]:
@@ -145,11 +165,25 @@ def settings_of(owner: Any) -> dict[str, Setting]:
     return {entry.name: entry.metadata["setting"] for entry in fields(owner) if "setting" in entry.metadata}
 
 
+def with_settings(kind: K) -> K:
+    """Give a class that becomes a dataclass the docstring that its settings make."""
+    inherited = getattr(kind, "__dataclass_fields__", {})
+    options: dict[str, Option] = {}
+    for name, entry in (inherited | vars(kind)).items():
+        default = entry.default if isinstance(entry, Field) else entry
+        if isinstance(entry, Field) and "setting" in entry.metadata:
+            declared = entry.metadata["setting"]
+            options[name] = Option(meaning=f"{' • '.join(declared.cells)}: {declared.meaning}")
+        elif is_dataclass(default) and not isinstance(default, type):
+            options[name] = Option(meaning=f"The front end; `{type(default).__name__}`.")
+    kind.__doc__ = with_parameters(kind.__doc__, options) if options else kind.__doc__
+    return kind
+
+
 def check_settings(owner: Any, where: str) -> None:
     """Raise UsageError for a setting that is out of its range."""
-    defaults = {entry.name: entry.default for entry in fields(owner)}
     for name, allowed in settings_of(owner).items():
-        problem = allowed.problem(getattr(owner, name), defaults[name])
+        problem = allowed.problem(getattr(owner, name))
         if problem:
             unit = f" {allowed.unit}" if allowed.unit else ""
             raise UsageError(
@@ -183,6 +217,10 @@ class Probe(ABC, Generic[P]):
     dose: ClassVar[str] = ""
     needs_pool: ClassVar[bool] = False
     needs_events: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        with_settings(cls)
 
     def __post_init__(self) -> None:
         check_settings(self, self.name)

@@ -31,7 +31,7 @@ class CodecParameters:
 class _Codec(Probe[CodecParameters]):
     dose: ClassVar[str] = "kbps"
     rates: ClassVar[tuple[int, ...]]
-    resampler: str = setting("torchaudio", choices=RESAMPLERS)
+    resampler: str = setting("torchaudio", choices=RESAMPLERS, meaning="to a rate that the codec takes and back.")
 
     @abstractmethod
     def round_trip(self, waveform: Waveform, sample_rate: int, kbps: float) -> Waveform:
@@ -47,23 +47,12 @@ class _Codec(Probe[CodecParameters]):
 
 @dataclass(frozen=True)
 class MP3(_Codec):
-    """MP3 at a constant bit rate (LAME through libsndfile), its delay taken out.
-
-    Parameters
-    ----------
-    kbps
-        int • kbit/s • 32 to 160 • 32: at severity 1, rounded to a legal rate.
-    mild_kbps
-        int • kbit/s • 32 to 160 • 160: towards severity 0; equal ratios in between.
-    resampler
-        str • – • torchaudio or torchaudio-kaiser or resampy or decimate or decimate-resampy • torchaudio:
-        to a rate that the codec takes and back.
-    """
+    """MP3 at a constant bit rate (LAME through libsndfile), its delay taken out."""
 
     name: ClassVar[str] = "mp3"
     rates: ClassVar[tuple[int, ...]] = (16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
-    kbps: int = setting(32, "kbit/s", low=32, high=160)
-    mild_kbps: int = setting(160, "kbit/s", low=32, high=160)
+    kbps: int = setting(32, "kbit/s", low=32, high=160, meaning="at severity 1, rounded to a legal rate.")
+    mild_kbps: int = setting(160, "kbit/s", low=32, high=160, meaning="towards severity 0; equal ratios in between.")
 
     def draw(self, rng: np.random.Generator, clip: Clip, severity: float) -> CodecParameters:  # noqa: ARG002
         """Draw nothing: the bit rate follows from the severity."""
@@ -84,23 +73,12 @@ class MP3(_Codec):
 
 @dataclass(frozen=True)
 class Opus(_Codec):
-    """Opus in Ogg at a variable bit rate.
-
-    Parameters
-    ----------
-    kbps
-        float • kbit/s • 6 to 256 • 6: at severity 1.
-    mild_kbps
-        float • kbit/s • 6 to 256 • 96: towards severity 0; equal ratios in between.
-    resampler
-        str • – • torchaudio or torchaudio-kaiser or resampy or decimate or decimate-resampy • torchaudio:
-        to a rate that the codec takes and back.
-    """
+    """Opus in Ogg at a variable bit rate."""
 
     name: ClassVar[str] = "opus"
     rates: ClassVar[tuple[int, ...]] = (8_000, 12_000, 16_000, 24_000, 48_000)
-    kbps: float = setting(6.0, "kbit/s", low=6, high=256)
-    mild_kbps: float = setting(96.0, "kbit/s", low=6, high=256)
+    kbps: float = setting(6.0, "kbit/s", low=6, high=256, meaning="at severity 1.")
+    mild_kbps: float = setting(96.0, "kbit/s", low=6, high=256, meaning="towards severity 0; equal ratios in between.")
 
     def draw(self, rng: np.random.Generator, clip: Clip, severity: float) -> CodecParameters:  # noqa: ARG002
         """Draw nothing: the bit rate follows from the severity."""

@@ -24,16 +24,13 @@ class Duplication(Pooled, Probe[DuplicationParameters]):
     """Each clip replaced by one of a few clips of the set; these few stay themselves.
 
     The few at a higher severity are among those at a lower one.
-
-    Parameters
-    ----------
-    modes
-        int • clips • ≥ 1 • 4: different clips at severity 1, from all of them; equal ratios in between.
     """
 
     name: ClassVar[str] = "duplication"
     dose: ClassVar[str] = "modes"
-    modes: int = setting(4, "clips", low=1)
+    modes: int = setting(
+        4, "clips", low=1, meaning="different clips at severity 1, from all of them; equal ratios in between."
+    )
 
     def draw(self, rng: np.random.Generator, clip: Clip, severity: float) -> DuplicationParameters:
         """Draw the replacement."""

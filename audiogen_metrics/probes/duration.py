@@ -20,17 +20,13 @@ class SilenceParameters:
 
 @dataclass(frozen=True)
 class SilenceInsertion(Probe[SilenceParameters]):
-    """Silence inserted at a random place; the clip becomes longer.
-
-    Parameters
-    ----------
-    silence_ratio
-        float • share of the clip • 0 to 10 • 1: length of the silence at severity 1; proportional below.
-    """
+    """Silence inserted at a random place; the clip becomes longer."""
 
     name: ClassVar[str] = "silence"
     dose: ClassVar[str] = "seconds"
-    silence_ratio: float = setting(1.0, "share of the clip", low=0, high=10)
+    silence_ratio: float = setting(
+        1.0, "share of the clip", low=0, high=10, meaning="length of the silence at severity 1; proportional below."
+    )
 
     def draw(self, rng: np.random.Generator, clip: Clip, severity: float) -> SilenceParameters:
         """Draw the place."""
@@ -52,17 +48,13 @@ class TruncationParameters:
 
 @dataclass(frozen=True)
 class Truncation(Probe[TruncationParameters]):
-    """The end cut off; at least one sample is left.
-
-    Parameters
-    ----------
-    truncation_ratio
-        float • share of the clip • 0 to 1 • 0.9: what is cut off at severity 1; proportional below.
-    """
+    """The end cut off; at least one sample is left."""
 
     name: ClassVar[str] = "truncation"
     dose: ClassVar[str] = "seconds"
-    truncation_ratio: float = setting(0.9, "share of the clip", low=0, high=1)
+    truncation_ratio: float = setting(
+        0.9, "share of the clip", low=0, high=1, meaning="what is cut off at severity 1; proportional below."
+    )
 
     def draw(self, rng: np.random.Generator, clip: Clip, severity: float) -> TruncationParameters:  # noqa: ARG002
         """Draw nothing: the duration follows from the severity."""

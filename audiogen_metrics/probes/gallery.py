@@ -3,28 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
-from audiogen_metrics.probes.base import Probe, settings_of
-
-_ENTRY = re.compile(r"^(?P<name>\w+)\n    (?P<text>.+?)(?=^\w|\Z)", re.MULTILINE | re.DOTALL)
-
-
-@dataclass(frozen=True)
-class SettingEntry:
-    """One setting, as in a class docstring: ``type • unit • range • default: text``."""
-
-    name: str
-    type: str
-    unit: str
-    range: str
-    default: str
-    text: str
-
-    def __str__(self) -> str:
-        return " • ".join((self.type, self.unit or "–", self.range, self.default)) + f": {self.text}"
+from audiogen_metrics.probes.base import Probe, Setting, settings_of
 
 
 @dataclass(frozen=True)
@@ -35,7 +18,7 @@ class ProbeEntry:
     summary: str
     dose: str
     needs: str
-    settings: tuple[SettingEntry, ...]
+    settings: Mapping[str, Setting]
 
 
 def describe(kind: type[Probe[Any]]) -> ProbeEntry:
@@ -45,37 +28,12 @@ def describe(kind: type[Probe[Any]]) -> ProbeEntry:
     return ProbeEntry(kind.name, summary, kind.dose, needs, describe_settings(kind))
 
 
-def describe_settings(kind: type[Any]) -> tuple[SettingEntry, ...]:
-    """Return the settings of a probe or front end; those of a nested front end under dotted names.
-
-    Types, units, ranges and defaults are those that are enforced; only the text comes from the docstrings.
-    """
-    texts: dict[str, str] = {}
-    for base in reversed(kind.__mro__):
-        texts |= _texts(base)
-    allowed = settings_of(kind)
-    own = tuple(
-        SettingEntry(
-            entry.name,
-            type(entry.default).__name__,
-            allowed[entry.name].unit,
-            allowed[entry.name].range,
-            f"{entry.default:g}" if isinstance(entry.default, float) else str(entry.default).lower(),
-            texts.get(entry.name, ""),
-        )
-        for entry in fields(kind)
-        if entry.name in allowed
-    )
-    nested = (
-        SettingEntry(f"{entry.name}.{part.name}", part.type, part.unit, part.range, part.default, part.text)
+def describe_settings(kind: type[Any]) -> dict[str, Setting]:
+    """Return the settings of a probe or front end by name; those of a nested front end under dotted names, last."""
+    nested = {
+        f"{entry.name}.{name}": part
         for entry in fields(kind)
         if is_dataclass(entry.default) and not isinstance(entry.default, type)
-        for part in describe_settings(type(entry.default))
-    )
-    return (*own, *nested)
-
-
-def _texts(kind: type[Any]) -> dict[str, str]:
-    _, _, section = inspect.cleandoc(kind.__doc__ or "").partition("Parameters\n----------\n")
-    found = {match["name"]: " ".join(match["text"].split()) for match in _ENTRY.finditer(section)}
-    return {name: text.partition(": ")[2] for name, text in found.items()}
+        for name, part in settings_of(entry.default).items()
+    }
+    return settings_of(kind) | nested

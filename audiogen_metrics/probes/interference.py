@@ -31,21 +31,12 @@ class Interference(Pooled, Probe[InterferenceParameters]):
     All targets share one pool of classes, less their own. The interferer begins at a random place and repeats if it
     is shorter. Its amplitude is proportional to severity: the ratio at severity s is ``snr_db − 20·log10(s)``. The
     clip keeps its sample rate, as the sound is added to the waveform; a silent clip stays silent.
-
-    Parameters
-    ----------
-    snr_db
-        float • dB • any • 0: ratio of the sums of squared linear mel magnitudes at severity 1.
-    classes
-        int • classes • ≥ 1 • 10: size of the pool of classes.
-    mel
-        The front end; `MelFrontEnd`.
     """
 
     name: ClassVar[str] = "interference"
     dose: ClassVar[str] = "snr_db"
-    snr_db: float = setting(0.0, "dB")
-    classes: int = setting(10, "classes", low=1)
+    snr_db: float = setting(0.0, "dB", meaning="ratio of the sums of squared linear mel magnitudes at severity 1.")
+    classes: int = setting(10, "classes", low=1, meaning="size of the pool of classes.")
     mel: MelFrontEnd = SPECVQGAN
 
     def draw(self, rng: np.random.Generator, clip: Clip, severity: float) -> InterferenceParameters:
@@ -73,20 +64,12 @@ class MixParameters:
 
 @dataclass(frozen=True)
 class Mix(Pooled, Probe[MixParameters]):
-    """Any other clip of the set mixed in at a ratio of powers; it repeats if it is shorter.
-
-    Parameters
-    ----------
-    sir_db
-        float • dB • any • 0: signal-to-interference ratio at severity 1.
-    mild_sir_db
-        float • dB • any • 40: towards severity 0; linear in between.
-    """
+    """Any other clip of the set mixed in at a ratio of powers; it repeats if it is shorter."""
 
     name: ClassVar[str] = "mix"
     dose: ClassVar[str] = "sir_db"
-    sir_db: float = setting(0.0, "dB")
-    mild_sir_db: float = setting(40.0, "dB")
+    sir_db: float = setting(0.0, "dB", meaning="signal-to-interference ratio at severity 1.")
+    mild_sir_db: float = setting(40.0, "dB", meaning="towards severity 0; linear in between.")
 
     def draw(self, rng: np.random.Generator, clip: Clip, severity: float) -> MixParameters:
         """Draw a clip and an offset."""

@@ -19,17 +19,11 @@ class GainParameters:
 
 @dataclass(frozen=True)
 class Gain(Probe[GainParameters]):
-    """Another level.
-
-    Parameters
-    ----------
-    gain_db
-        float • dB • -120 to 60 • -40: at severity 1; proportional below.
-    """
+    """Another level."""
 
     name: ClassVar[str] = "gain"
     dose: ClassVar[str] = "gain_db"
-    gain_db: float = setting(-40.0, "dB", low=-120, high=60)
+    gain_db: float = setting(-40.0, "dB", low=-120, high=60, meaning="at severity 1; proportional below.")
 
     def draw(self, rng: np.random.Generator, clip: Clip, severity: float) -> GainParameters:  # noqa: ARG002
         """Draw nothing: the gain follows from the severity."""
@@ -49,17 +43,13 @@ class ClippingParameters:
 
 @dataclass(frozen=True)
 class Clipping(Probe[ClippingParameters]):
-    """Samples cut off at a share of the clip's own peak; no gain makes up for it.
-
-    Parameters
-    ----------
-    threshold
-        float • share of the peak • 0.001 to 1 • 0.05: at severity 1, from 1; equal steps in dB in between.
-    """
+    """Samples cut off at a share of the clip's own peak; no gain makes up for it."""
 
     name: ClassVar[str] = "clipping"
     dose: ClassVar[str] = "threshold"
-    threshold: float = setting(0.05, "share of the peak", low=0.001, high=1)
+    threshold: float = setting(
+        0.05, "share of the peak", low=0.001, high=1, meaning="at severity 1, from 1; equal steps in dB in between."
+    )
 
     def draw(self, rng: np.random.Generator, clip: Clip, severity: float) -> ClippingParameters:  # noqa: ARG002
         """Draw nothing: the threshold follows from the severity."""
@@ -80,17 +70,11 @@ class DCOffsetParameters:
 
 @dataclass(frozen=True)
 class DCOffset(Probe[DCOffsetParameters]):
-    """A constant added to all samples; protocols that remove the mean must read flat.
-
-    Parameters
-    ----------
-    offset
-        float • full scale • -1 to 1 • 0.25: at severity 1; proportional below.
-    """
+    """A constant added to all samples; protocols that remove the mean must read flat."""
 
     name: ClassVar[str] = "dc-offset"
     dose: ClassVar[str] = "offset"
-    offset: float = setting(0.25, "full scale", low=-1, high=1)
+    offset: float = setting(0.25, "full scale", low=-1, high=1, meaning="at severity 1; proportional below.")
 
     def draw(self, rng: np.random.Generator, clip: Clip, severity: float) -> DCOffsetParameters:  # noqa: ARG002
         """Draw nothing: the offset follows from the severity."""
@@ -110,17 +94,11 @@ class BitDepthParameters:
 
 @dataclass(frozen=True)
 class BitDepth(Probe[BitDepthParameters]):
-    """Samples rounded to fewer bits, without dither; what exceeds full scale is cut off, as in such a file.
-
-    Parameters
-    ----------
-    bits
-        int • bits • 2 to 16 • 8: at severity 1, from 16; linear in between, rounded.
-    """
+    """Samples rounded to fewer bits, without dither; what exceeds full scale is cut off, as in such a file."""
 
     name: ClassVar[str] = "bit-depth"
     dose: ClassVar[str] = "bits"
-    bits: int = setting(8, "bits", low=2, high=16)
+    bits: int = setting(8, "bits", low=2, high=16, meaning="at severity 1, from 16; linear in between, rounded.")
 
     def draw(self, rng: np.random.Generator, clip: Clip, severity: float) -> BitDepthParameters:  # noqa: ARG002
         """Draw nothing: the bits follow from the severity."""

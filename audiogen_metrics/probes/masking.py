@@ -38,23 +38,15 @@ class MelMaskingParameters:
 
 @dataclass(frozen=True)
 class MelMasking(MelProbe[MelMaskingParameters]):
-    """Spans of the mel-spectrogram set to 0, which is silence, the paper's: two of 86 frames in 860.
-
-    Parameters
-    ----------
-    spans
-        int • spans • ≥ 1 • 2: number of disjoint spans.
-    mask_ratio
-        float • – • 0 to 1 • 0.1: share of the frames that is masked at severity 1; proportional below.
-    per_span
-        bool • – • any • true: whether ``mask_ratio`` is each span's, or the share of all spans together.
-    """
+    """Spans of the mel-spectrogram set to 0, which is silence, the paper's: two of 86 frames in 860."""
 
     name: ClassVar[str] = "masking"
     dose: ClassVar[str] = "masked_ratio"
-    spans: int = setting(2, "spans", low=1)
-    mask_ratio: float = setting(0.1, low=0, high=1)
-    per_span: bool = setting(True)
+    spans: int = setting(2, "spans", low=1, meaning="number of disjoint spans.")
+    mask_ratio: float = setting(
+        0.1, low=0, high=1, meaning="share of the frames that is masked at severity 1; proportional below."
+    )
+    per_span: bool = setting(True, meaning="whether ``mask_ratio`` is each span's, or the share of all spans together.")
 
     def draw(self, rng: np.random.Generator, clip: Clip, severity: float) -> MelMaskingParameters:
         """Draw where the spans are."""
@@ -82,23 +74,15 @@ class TimeMaskParameters:
 
 @dataclass(frozen=True)
 class TimeMask(Probe[TimeMaskParameters]):
-    """Spans of the waveform set to zero.
-
-    Parameters
-    ----------
-    spans
-        int • spans • ≥ 1 • 2: number of disjoint spans.
-    mask_ratio
-        float • – • 0 to 1 • 0.1: share of the clip that is masked at severity 1; proportional below.
-    per_span
-        bool • – • any • true: whether ``mask_ratio`` is each span's, or the share of all spans together.
-    """
+    """Spans of the waveform set to zero."""
 
     name: ClassVar[str] = "time-mask"
     dose: ClassVar[str] = "masked_ratio"
-    spans: int = setting(2, "spans", low=1)
-    mask_ratio: float = setting(0.1, low=0, high=1)
-    per_span: bool = setting(True)
+    spans: int = setting(2, "spans", low=1, meaning="number of disjoint spans.")
+    mask_ratio: float = setting(
+        0.1, low=0, high=1, meaning="share of the clip that is masked at severity 1; proportional below."
+    )
+    per_span: bool = setting(True, meaning="whether ``mask_ratio`` is each span's, or the share of all spans together.")
 
     def draw(self, rng: np.random.Generator, clip: Clip, severity: float) -> TimeMaskParameters:
         """Draw where the spans are."""

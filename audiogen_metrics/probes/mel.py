@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from audiogen_metrics.errors import AudioFileError, UsageError
-from audiogen_metrics.probes.base import Clip, check_settings, setting
+from audiogen_metrics.probes.base import Clip, check_settings, setting, with_settings
 from audiogen_metrics.probes.rates import RESAMPLERS, at_rate
 
 Matrix: TypeAlias = npt.NDArray[np.float64]
@@ -22,44 +22,25 @@ MAX_CELLS = 2**25
 
 
 @dataclass(frozen=True)
+@with_settings
 class MelFrontEnd:
     """How a mel-spectrogram is made; the defaults are SpecVQGAN's, whose 860 frames are ten seconds.
 
     Magnitudes of a Hann-windowed STFT, centred and zero-padded, through triangles of equal area on Slaney's mel
     scale; then decibels, of which ``range_db`` below ``top_db`` map to [0, 1].
-
-    Parameters
-    ----------
-    sample_rate
-        int • Hz • ≥ 1000 • 22050: clips are resampled to it.
-    fft
-        int • samples • ≥ 16 • 1024: length of the FFT and of its window.
-    hop
-        int • samples • ≥ 1 • 256: distance of frames; at most a quarter of ``fft``.
-    bands
-        int • bands • ≥ 1 • 80: number of triangles.
-    low_hz
-        float • Hz • ≥ 0 • 125: lower edge of the first band.
-    high_hz
-        float • Hz • ≥ 1 • 7600: upper edge of the last band.
-    top_db
-        float • dB • any • 20: level that maps to 1.
-    range_db
-        float • dB • ≥ 1 • 100: ``top_db − range_db`` and all below map to 0, which stands for silence.
-    resampler
-        str • – • torchaudio or torchaudio-kaiser or resampy or decimate or decimate-resampy • torchaudio:
-        as in `audiogen_metrics.audio.resampling`.
     """
 
-    sample_rate: int = setting(22_050, "Hz", low=1000)
-    fft: int = setting(1024, "samples", low=16)
-    hop: int = setting(256, "samples", low=1)
-    bands: int = setting(80, "bands", low=1)
-    low_hz: float = setting(125.0, "Hz", low=0)
-    high_hz: float = setting(7600.0, "Hz", low=1)
-    top_db: float = setting(20.0, "dB")
-    range_db: float = setting(100.0, "dB", low=1)
-    resampler: str = setting("torchaudio", choices=RESAMPLERS)
+    sample_rate: int = setting(22_050, "Hz", low=1000, meaning="clips are resampled to it.")
+    fft: int = setting(1024, "samples", low=16, meaning="length of the FFT and of its window.")
+    hop: int = setting(256, "samples", low=1, meaning="distance of frames; at most a quarter of ``fft``.")
+    bands: int = setting(80, "bands", low=1, meaning="number of triangles.")
+    low_hz: float = setting(125.0, "Hz", low=0, meaning="lower edge of the first band.")
+    high_hz: float = setting(7600.0, "Hz", low=1, meaning="upper edge of the last band.")
+    top_db: float = setting(20.0, "dB", meaning="level that maps to 1.")
+    range_db: float = setting(
+        100.0, "dB", low=1, meaning="``top_db − range_db`` and all below map to 0, which stands for silence."
+    )
+    resampler: str = setting("torchaudio", choices=RESAMPLERS, meaning="as in `audiogen_metrics.audio.resampling`.")
 
     def __post_init__(self) -> None:
         check_settings(self, "mel")

@@ -27,16 +27,11 @@ class MelNoise(MelProbe[MelNoiseParameters]):
 
     ``M' = clip(M + severity · N(mean M, variance_ratio · (max M − min M)), 0, 1)``. Its mean is added too, so that
     it makes clips louder: `measure` records the peak.
-
-    Parameters
-    ----------
-    variance_ratio
-        float • – • ≥ 0 • 0.2: variance of the noise per range of values.
     """
 
     name: ClassVar[str] = "noise"
     dose: ClassVar[str] = "scale"
-    variance_ratio: float = setting(0.2, low=0)
+    variance_ratio: float = setting(0.2, low=0, meaning="variance of the noise per range of values.")
 
     def draw(self, rng: np.random.Generator, clip: Clip, severity: float) -> MelNoiseParameters:  # noqa: ARG002
         """Draw a seed."""
@@ -62,8 +57,8 @@ class NoiseParameters:
 @dataclass(frozen=True)
 class _AdditiveNoise(Probe[NoiseParameters]):
     dose: ClassVar[str] = "snr_db"
-    snr_db: float = setting(0.0, "dB")
-    mild_snr_db: float = setting(40.0, "dB")
+    snr_db: float = setting(0.0, "dB", meaning="at severity 1.")
+    mild_snr_db: float = setting(40.0, "dB", meaning="towards severity 0; linear in between.")
 
     @abstractmethod
     def noise(self, rng: np.random.Generator, clip: Clip) -> Matrix:
@@ -85,15 +80,7 @@ class _AdditiveNoise(Probe[NoiseParameters]):
 
 @dataclass(frozen=True)
 class WhiteNoise(_AdditiveNoise):
-    """White Gaussian noise at a signal-to-noise ratio over the whole clip; a silent clip stays silent.
-
-    Parameters
-    ----------
-    snr_db
-        float • dB • any • 0: at severity 1.
-    mild_snr_db
-        float • dB • any • 40: towards severity 0; linear in between.
-    """
+    """White Gaussian noise at a signal-to-noise ratio over the whole clip; a silent clip stays silent."""
 
     name: ClassVar[str] = "white-noise"
 
@@ -104,15 +91,7 @@ class WhiteNoise(_AdditiveNoise):
 
 @dataclass(frozen=True)
 class PinkNoise(_AdditiveNoise):
-    """Pink Gaussian noise (equal power per octave from 20 Hz up) at a signal-to-noise ratio over the whole clip.
-
-    Parameters
-    ----------
-    snr_db
-        float • dB • any • 0: at severity 1.
-    mild_snr_db
-        float • dB • any • 40: towards severity 0; linear in between.
-    """
+    """Pink Gaussian noise (equal power per octave from 20 Hz up) at a signal-to-noise ratio over the whole clip."""
 
     name: ClassVar[str] = "pink-noise"
 

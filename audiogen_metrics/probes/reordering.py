@@ -29,28 +29,17 @@ class Reordering(MelProbe[OrderParameters]):
 
     ``round(severity · events)`` places take part, none if that is fewer than 2; none of these keeps its event. The
     waveform form moves samples at the clip's own rate and is exact; the mel form moves frames.
-
-    Parameters
-    ----------
-    form
-        str • – • waveform or mel • waveform: what is moved.
-    crossfade_ms
-        float • ms • ≥ 0 • 0: length of the crossfade at joints, of the waveform form.
-    method
-        str • – • phase or griffinlim • phase: the way back of the mel form.
-    iterations
-        int • iterations • ≥ 1 • 32: of griffinlim.
-    overload
-        str • – • keep or scale • keep: of the mel form.
-    mel
-        The front end of the mel form; `MelFrontEnd`.
     """
 
     name: ClassVar[str] = "reordering"
     dose: ClassVar[str] = "moved"
     needs_events: ClassVar[bool] = True
-    form: str = setting("waveform", choices=("waveform", "mel"))
-    crossfade_ms: float = setting(0.0, "ms", low=0)
+    form: str = setting(
+        "waveform",
+        choices=("waveform", "mel"),
+        meaning="what is moved; ``method``, ``iterations``, ``overload`` and ``mel`` belong to the mel form.",
+    )
+    crossfade_ms: float = setting(0.0, "ms", low=0, meaning="length of the crossfade at joints, of the waveform form.")
 
     def draw(self, rng: np.random.Generator, clip: Clip, severity: float) -> OrderParameters:
         """Draw the order."""
@@ -86,21 +75,18 @@ class Reordering(MelProbe[OrderParameters]):
 
 @dataclass(frozen=True)
 class SegmentShuffle(Probe[OrderParameters]):
-    """Equal segments of a clip in another order, with a crossfade at joints; the length stays.
-
-    Parameters
-    ----------
-    segments
-        int • segments • ≥ 2 • 8: into how many the clip is cut; ``round(severity · segments)`` of them are moved,
-        none if that is fewer than 2.
-    crossfade_ms
-        float • ms • ≥ 0 • 10: length of the crossfade.
-    """
+    """Equal segments of a clip in another order, with a crossfade at joints; the length stays."""
 
     name: ClassVar[str] = "segment-shuffle"
     dose: ClassVar[str] = "moved"
-    segments: int = setting(8, "segments", low=2)
-    crossfade_ms: float = setting(10.0, "ms", low=0)
+    segments: int = setting(
+        8,
+        "segments",
+        low=2,
+        meaning="into how many the clip is cut; ``round(severity · segments)`` of them are moved, none if that is "
+        "fewer than 2.",
+    )
+    crossfade_ms: float = setting(10.0, "ms", low=0, meaning="length of the crossfade.")
 
     def draw(self, rng: np.random.Generator, clip: Clip, severity: float) -> OrderParameters:  # noqa: ARG002
         """Draw the order."""

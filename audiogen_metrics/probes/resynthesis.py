@@ -37,23 +37,15 @@ S = TypeVar("S", bound=Seeded)
 
 @dataclass(frozen=True)
 class MelProbe(Probe[S], Generic[S]):
-    """A probe that edits the mel-spectrogram and goes back to a waveform at the front end's rate.
+    """A probe that edits the mel-spectrogram and goes back to a waveform at the front end's rate."""
 
-    Parameters
-    ----------
-    method
-        str • – • phase or griffinlim • phase: the way back.
-    iterations
-        int • iterations • ≥ 1 • 32: of griffinlim.
-    overload
-        str • – • keep or scale • keep: whether a waveform that exceeds full scale stays so or is scaled down to it.
-    mel
-        The front end; `MelFrontEnd`.
-    """
-
-    method: str = setting("phase", choices=("phase", "griffinlim"))
-    iterations: int = setting(32, "iterations", low=1)
-    overload: str = setting("keep", choices=("keep", "scale"))
+    method: str = setting("phase", choices=("phase", "griffinlim"), meaning="the way back.")
+    iterations: int = setting(32, "iterations", low=1, meaning="of griffinlim.")
+    overload: str = setting(
+        "keep",
+        choices=("keep", "scale"),
+        meaning="whether a waveform that exceeds full scale stays so or is scaled down to it.",
+    )
     mel: MelFrontEnd = SPECVQGAN
 
     @abstractmethod

@@ -38,8 +38,8 @@ def gallery() -> Iterator[str]:
         yield from (f"### {name}", "", f"{entry.summary.rstrip('.')}.{_needs(entry)}", "")
         if entry.settings:
             yield from ("| setting | type | unit | range | default | |", "|---|---|---|---|---|---|")
-            for item in entry.settings:
-                cells = (f"`{item.name}`", item.type, item.unit or "–", item.range, item.default, item.text)
+            for setting, declared in entry.settings.items():
+                cells = (f"`{setting}`", *declared.cells, declared.meaning)
                 yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
             yield ""
         before = "sequence" if entry.needs.startswith("sequences") else "before"

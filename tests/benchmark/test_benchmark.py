@@ -18,10 +18,11 @@ import pytest
 
 from audiogen_metrics.benchmark.costs import evaluations, multiply_adds, papers_best_step
 from audiogen_metrics.benchmark.output import write
-from audiogen_metrics.benchmark.plans import PAPER_DATASETS, BenchSettings, Plan, make_plan, training_config
+from audiogen_metrics.benchmark.plans import PAPER_DATASETS, Plan, make_plan
 from audiogen_metrics.benchmark.published import PAPER_METRICS, published, schedule, tables
 from audiogen_metrics.benchmark.records import rows
 from audiogen_metrics.benchmark.running import RESULT, Benchmark, Result, describe_systems
+from audiogen_metrics.benchmark.settings import BenchSettings, training_config
 from audiogen_metrics.cli.main import main
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.generation.base import FunctionGenerator
@@ -324,9 +325,12 @@ def test_killed_at_random_and_resumed_the_tables_are_identical(
 
 def test_settings_that_are_none(roots: dict[str, str], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     root = ["--root", f"esc50={roots['esc50']}", "--split", "esc50=paper:12", "--model", "tiny-random"]
-    for wrong in (["--train", "steps=0"], ["--train", "sampling_steps=1001"], ["--steps", "1001"], ["--guidance=-1"]):
+    for wrong in (["--train", "steps=0"], ["--train", "sampling_steps=1001"], ["--steps", "1001"]):
         assert main(["bench", "table2", *root, *wrong, "--dry-run", "-o", str(tmp_path / "out")]) == 2
-        assert "steps" in capsys.readouterr().err or "guidance" in wrong[0]
+        assert "steps" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["bench", "table2", *root, "--guidance=-1", "--dry-run"])
+    assert "argument --guidance: -1 is less than 0" in capsys.readouterr().err
     assert main(["bench", "table2", *root, "--validation", "0.2", "--dry-run", "-o", str(tmp_path / "out")]) == 0
     for option in ("--precision", "--dtype"):
         with pytest.raises(SystemExit):

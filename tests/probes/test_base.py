@@ -181,12 +181,12 @@ def test_settings_as_text() -> None:
 
 @pytest.mark.parametrize("kind", [*map(PROBES.get, NAMES), MelFrontEnd], ids=[*NAMES, "mel"])
 def test_docstrings_tell_the_enforced_types_units_ranges_and_defaults(kind: type[Any]) -> None:
-    sections = "\n".join(base.__doc__ or "" for base in kind.__mro__)
-    text = " ".join(sections.split())
-    for entry in describe_settings(kind):
-        if "." not in entry.name:
-            assert entry.text
-            assert f"{entry.name} {entry}" in text
+    text = " ".join((kind.__doc__ or "").split())
+    for name, entry in describe_settings(kind).items():
+        assert entry.meaning
+        if "." not in name:
+            assert entry.default == getattr(kind, name)
+            assert f" {name} {' • '.join(entry.cells)}: {entry.meaning}" in text
 
 
 def test_every_probe_describes_itself_in_one_line() -> None:
