@@ -60,7 +60,7 @@ class Entry:
 
 
 def read_entries(path: str | Path) -> list[Entry]:
-    """Read a file of prompts, or the table of a folder; `audiogen_metrics.generation.requests_from_file` says which.
+    """Read a file of prompts as `audiogen_metrics.generation.prompts.requests_from_file` takes it, or a folder's table.
 
     Raises
     ------

@@ -19,6 +19,8 @@ from audiogen_metrics.audio.signatures import names_content
 from audiogen_metrics.audio.unfinished import completed
 from audiogen_metrics.errors import AudioFileError
 
+__all__ = ["Audio", "decode"]
+
 DECODER_VERSION = f"libsndfile-{soundfile.__libsndfile_version__}-3"
 """Part of every cache key: another decoder, or another way to use it, may give other samples."""
 

@@ -18,6 +18,8 @@ from audiogen_metrics.registry import unknown_name
 if TYPE_CHECKING:
     from audiogen_metrics.audio.decoding import Audio
 
+__all__ = ["AudioFile", "AudioFolder", "scan"]
+
 
 def _suffixes(names: str) -> frozenset[str]:
     return frozenset(f".{name}" for name in names.split())

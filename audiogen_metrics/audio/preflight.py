@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from audiogen_metrics.audio.files import AudioFolder
     from audiogen_metrics.audio.preparation import Preprocessing
 
+__all__ = ["ClipFacts"]
+
 SILENCE_PEAK = 1e-4
 """A clip whose peak is below −80 dB of full scale counts as silent."""
 

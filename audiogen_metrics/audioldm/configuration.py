@@ -18,6 +18,8 @@ from audiogen_metrics.evaluation.opening import computable
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.registry import unknown_name
 
+__all__ = ["FineTuneConfig", "read_config"]
+
 WITHOUT_EFFECT = ("device", "gradient_checkpointing", "eval_batch_size", "strict", "tracker")
 """Settings that change no number beyond rounding."""
 

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from audiogen_metrics.audioldm.dependencies import quiet, require
+from audiogen_metrics.audioldm.dependencies import require
 from audiogen_metrics.audioldm.original_file import (
     Original,
     Tensors,
@@ -43,6 +43,7 @@ from audiogen_metrics.backbones.laion_clap import TOKENIZER, roberta_tokenizer
 from audiogen_metrics.backbones.laion_names import fill_in_counts, translated
 from audiogen_metrics.backbones.pretrained import checked
 from audiogen_metrics.backbones.published import WEIGHTS
+from audiogen_metrics.backbones.transformers import quiet
 from audiogen_metrics.backbones.weights import find_all
 from audiogen_metrics.errors import MissingWeightsError, UsageError, option, spoken
 from audiogen_metrics.file_hashes import sha256_of

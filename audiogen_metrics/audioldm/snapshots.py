@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audiogen_metrics.audioldm.dependencies import quiet, require
+from audiogen_metrics.audioldm.dependencies import require
 from audiogen_metrics.audioldm.finetune_settings import Heads
 from audiogen_metrics.audioldm.tiny import MARKER, TINY, tiny_folder
+from audiogen_metrics.backbones.transformers import quiet
 from audiogen_metrics.backbones.weights import offline
 from audiogen_metrics.errors import MissingWeightsError, UsageError, option
 from audiogen_metrics.file_hashes import sha256_of

@@ -32,6 +32,8 @@ from audiogen_metrics.file_hashes import sha256_of
 from audiogen_metrics.options import as_path
 from audiogen_metrics.precision import full_precision
 
+__all__ = ["Music", "MusicSeconds", "MusicSpeech", "MusicTens", "Sounds", "SoundsFusion"]
+
 TOKENS = 77
 """Of a text, its two ends among them; what is longer is cut, as in laion_clap."""
 

@@ -7,14 +7,21 @@ from typing import TYPE_CHECKING
 from audiogen_metrics.lazy import handing_on
 
 if TYPE_CHECKING:
-    from audiogen_metrics.benchmark.plans import BenchSettings
-    from audiogen_metrics.benchmark.running import Benchmark
+    from audiogen_metrics.benchmark.plans import BenchSettings, Cell, Plan, make_plan
+    from audiogen_metrics.benchmark.running import Benchmark, Result
 
-__all__ = ["BenchSettings", "Benchmark"]
+__all__ = ["BenchSettings", "Benchmark", "Cell", "Plan", "Result", "make_plan"]
 
 
 if not TYPE_CHECKING:  # a checker that saw this would take any name
     __getattr__ = handing_on(
         __name__,
-        {"BenchSettings": "audiogen_metrics.benchmark.plans", "Benchmark": "audiogen_metrics.benchmark.running"},
+        {
+            "BenchSettings": "audiogen_metrics.benchmark.plans",
+            "Benchmark": "audiogen_metrics.benchmark.running",
+            "Cell": "audiogen_metrics.benchmark.plans",
+            "Plan": "audiogen_metrics.benchmark.plans",
+            "Result": "audiogen_metrics.benchmark.running",
+            "make_plan": "audiogen_metrics.benchmark.plans",
+        },
     )

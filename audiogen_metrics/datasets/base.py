@@ -13,6 +13,8 @@ from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.tabular import read_records
 from audiogen_metrics.writing import below
 
+__all__ = ["Clip", "Dataset", "DatasetInfo", "prompt", "read_table"]
+
 TEMPLATES = {"label": "{label}", "sentence": "This is a sound of {label}."}
 """Prompts for class labels, underscores as spaces. The paper does not say which it used, and scores move with it."""
 

@@ -18,6 +18,8 @@ from audiogen_metrics.options import as_path
 from audiogen_metrics.prompts import PATH_COLUMNS, PROMPT_COLUMNS, captions_in, named
 from audiogen_metrics.tabular import column, metadata_of, read_records, read_text
 
+__all__ = ["open_dataset"]
+
 FILE_COLUMNS = (
     *("file", "file_name", "filename", *PATH_COLUMNS, "audio_file_name", "audio_filename", "slice_file_name", "fname"),
     "name",

@@ -15,6 +15,8 @@ from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.options import whole
 from audiogen_metrics.tabular import read_text
 
+__all__ = ["Split", "fold_split", "list_split", "paper_split", "split_by"]
+
 
 @dataclass(frozen=True)
 class Split:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from audiogen_metrics.functional.statistics import GaussianStatistics
     from audiogen_metrics.metrics.recipe import Recipe
 
+__all__ = ["ForeignStatistics", "open_foreign"]
+
 SEPARATOR = "::"
 """Between a file and which of its statistics is meant."""
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from audiogen_metrics.functional.statistics import GaussianStatistics
 
+__all__ = ["Moments"]
+
 UNNAMED: Mapping[tuple[str, str], str] = {
     ("mu", "sigma"): "mu and sigma (pytorch-fid, torch-fidelity)",
     ("mu_ref", "sigma_ref"): "mu_ref and sigma_ref (stable-audio-metrics)",

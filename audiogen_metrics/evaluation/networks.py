@@ -12,16 +12,6 @@ from audiogen_metrics.errors import MissingDependencyError, MissingWeightsError,
 from audiogen_metrics.metrics.recipe import require_output
 from audiogen_metrics.settings import resolve_device, tell
 
-__all__ = [
-    "Networks",
-    "added",
-    "check_weights_names",
-    "create_backbones",
-    "find_networks",
-    "require_output",
-    "require_weights",
-]
-
 if TYPE_CHECKING:
     import torch
 

@@ -15,6 +15,8 @@ from audiogen_metrics.audio.decoding import Audio
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.options import whole
 
+__all__ = ["Clip", "Probe", "setting"]
+
 Waveform: TypeAlias = npt.NDArray[np.float32]
 P = TypeVar("P")
 T = TypeVar("T", bool, int, float, str)
