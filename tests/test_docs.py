@@ -175,6 +175,12 @@ def test_a_decision_says_why_and_what_would_change_it(page: Path) -> None:
     assert text.count("\n") <= 60
 
 
+def test_every_decision_is_linked_from_the_page_that_it_explains() -> None:
+    others = "".join(page.read_text(encoding="utf-8") for page in PAGES if page.parent.name != "decisions")
+    decisions = {page.name for page in PAGES if page.parent.name == "decisions"} - {"index.md"}
+    assert set(re.findall(r"\]\((?:\.\./)?decisions/([\w-]+\.md)\)", others)) == decisions
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the documentation as ``make docs`` does."""
