@@ -294,7 +294,7 @@ def _tokenizer_files(path: Path) -> tuple[Path, Path]:
     try:
         vocabulary, merges = find_all([WEIGHTS.get(name) for name in TOKENIZER])
     except MissingWeightsError as error:
-        read_original(path)  # what is no checkpoint needs no tokenizer
+        read_original(path)  # what is not a checkpoint needs no tokenizer
         fix = f"Run agm weights fetch {' '.join(TOKENIZER)}, or put roberta-base's vocab.json and merges.txt beside it"
         what = f"needs RoBERTa's tokenizer, which no checkpoint holds; {error.what}"
         raise MissingWeightsError(what, where=path, fix=fix) from error
@@ -315,7 +315,7 @@ def _tokenizer(path: Path, given: str | Path | None) -> Any:
     try:
         return RobertaTokenizer.from_pretrained(str(folder), local_files_only=True)
     except Exception as error:
-        raise MissingWeightsError(f"is no tokenizer of RoBERTa ({error})", where=folder) from error
+        raise MissingWeightsError(f"is not a tokenizer of RoBERTa ({error})", where=folder) from error
 
 
 def _check_words(tokenizer: Any, words: int, path: Path) -> None:

@@ -111,7 +111,7 @@ def locate(model: str | Path) -> LocalCheckpoint:
         missing = [part for part in PARTS if not (folder / part).is_dir()]
         if missing:
             raise MissingWeightsError(
-                f"is no AudioLDM checkpoint: it has no {', '.join(missing)}",
+                f"is not an AudioLDM checkpoint: it has no {', '.join(missing)}",
                 where=folder,
                 fix=f"Pass a folder with {', '.join(PARTS)}, as in cvssp/audioldm-s-full-v2",
             )

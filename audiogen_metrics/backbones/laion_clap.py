@@ -132,7 +132,7 @@ class LaionCLAP(PretrainedBackbone):
         MissingWeightsError
             The network or its tokenizer is not on this machine.
         DataError
-            A text that is none.
+            Something else than text.
         """
         for index, text in enumerate(texts):
             if not isinstance(text, str):
@@ -197,7 +197,7 @@ def roberta_tokenizer(vocabulary: Path, merges: Path, **options: Any) -> Any:
         kind = transformers_module("models.roberta.tokenization_roberta").RobertaTokenizer
         return kind(vocab=known, merges=pairs, **options)
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise MissingWeightsError(f"is no tokenizer of RoBERTa ({error})", where=vocabulary.parent) from error
+        raise MissingWeightsError(f"is not a tokenizer of RoBERTa ({error})", where=vocabulary.parent) from error
 
 
 class MusicSpeech(LaionCLAP):

@@ -138,7 +138,7 @@ class BenchSettings:
         for name in self.training:
             if name in _OWN:
                 fix = f"Use {option(_OWN[name], 'VALUE')}" if _OWN[name] else "The benchmark gives each cell its own"
-                raise UsageError(f"{name} is no setting of the training alone", spoken("training", "--train"), fix)
+                raise UsageError(f"{name} is not a setting of the training alone", spoken("training", "--train"), fix)
         if self.dtype not in get_args(Dtype):
             raise UsageError(f"unknown dtype {self.dtype!r}", fix=f"Use {', '.join(get_args(Dtype))}")
         if self.training or self.validation is not None or self.precision != "no":

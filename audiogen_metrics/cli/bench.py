@@ -62,7 +62,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "--limit",
         type=at_least(1),
         metavar="N",
-        help="evaluation clips of each dataset, at most, of all classes",
+        help="use at most N evaluation clips of each dataset, drawn from all classes",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="print the cells with clips, steps and cost; run nothing"
@@ -73,20 +73,27 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--clap", metavar="DIR", help="its full CLAP (default: what is known to fit)")
     parser.add_argument("--heads", choices=["original", "as_published"], default="original", help="as in agm generate")
     parser.add_argument(
-        "--template", default="label", metavar="TEXT", help="prompt for class labels (default: %(default)s)"
+        "--template",
+        default="label",
+        metavar="TEXT",
+        help="what the prompt of a class label says (default: %(default)s)",
     )
     parser.add_argument(
-        "--seconds", type=between(0), metavar="S", help="of generated clips (default: that of the reference)"
+        "--seconds", type=between(0), metavar="S", help="length of generated clips (default: that of the reference)"
     )
     add_sampling_options(parser, alone=False)
     parser.add_argument(
         "--dtype",
         choices=["float32", "float16", "bfloat16"],
         default="float32",
-        help="of the UNet in Table I (default: %(default)s)",
+        help="precision of the UNet in Table I (default: %(default)s)",
     )
-    parser.add_argument("--protocol", default="audioldm", metavar="NAME", help="of the scores (default: %(default)s)")
-    parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="of everything (default: %(default)s)")
+    parser.add_argument(
+        "--protocol", default="audioldm", metavar="NAME", help="protocol of the scores (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=at_least(0), default=0, metavar="N", help="seed of all that is drawn (default: %(default)s)"
+    )
     parser.add_argument(
         "--train", action="append", default=[], metavar="NAME=VALUE", help="a setting of agm finetune (repeatable)"
     )
@@ -100,17 +107,25 @@ def add_parser(subparsers: Subparsers) -> None:
         "--precision",
         choices=["no", "fp16", "bf16"],
         default="no",
-        help="of the denoiser's passes in training (default: %(default)s)",
+        help="precision of the denoiser's passes in training (default: %(default)s)",
     )
-    parser.add_argument("--gradient-checkpointing", action="store_true", help="a third more time, less memory")
     parser.add_argument(
-        "--repeats", type=at_least(1), default=5, metavar="N", help="of Figure 1 (default: %(default)s)"
+        "--gradient-checkpointing", action="store_true", help="train with less memory, in a third more time"
     )
-    parser.add_argument("--fractions", default="0:1:0.1", metavar="A:B:STEP", help="of Figure 1 (default: %(default)s)")
+    parser.add_argument(
+        "--repeats", type=at_least(1), default=5, metavar="N", help="how often Figure 1 is drawn (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--fractions",
+        default="0:1:0.1",
+        metavar="A:B:STEP",
+        help="shares of the set that Figure 1 corrupts (default: %(default)s)",
+    )
     parser.add_argument(
         "--columns",
         metavar="LIST",
-        help="of the LaTeX tables, comma-separated: step, n, fd, is, kl, fad; beside or below the scores std, best, "
+        help="columns of the LaTeX tables, comma-separated: step, n, fd, is, kl, fad; beside or "
+        "below the scores std, best, "
         "paper, difference, ci95 (default: step,fd,is,kl,fad,paper)",
     )
     add_flags(parser, NetworkOptions)
@@ -212,12 +227,12 @@ def _training(pairs: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _value(name: str, text: str, kind: Any) -> Any:
-    """Return what a setting's text says; of one that takes one of some words, the text."""
+    """Return the value that a setting's text stands for, or the text itself where the setting takes words."""
     truth = {"true": True, "false": False}
     try:
         return truth[text] if kind is bool else kind(text) if kind in (int, float) else text
     except (ValueError, KeyError) as error:
-        raise UsageError(f"{name}={text} is no {kind.__name__}", "--train") from error
+        raise UsageError(f"{name}={text} is not of type {kind.__name__}", "--train") from error
 
 
 def _describe(plan: Plan) -> str:

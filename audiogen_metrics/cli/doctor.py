@@ -19,7 +19,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "doctor",
         description="Check this installation. Exits with 4 if the core is broken; "
-        "a backbone without its weights is named, and no fault.",
+        "a backbone without its weights is named, but is not a fault.",
         allow_abbrev=False,
     )
     parser.set_defaults(run=run)

@@ -168,11 +168,11 @@ def read_table(path: Path, columns: Sequence[str]) -> list[Mapping[str, Any]]:
 
 
 def number(text: str, what: str, path: Path) -> float:
-    """Return a number of a metadata file; DataError if it is none."""
+    """Return a number of a metadata file; DataError for anything else."""
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise DataError(f"{what} {text!r} is no number", where=path, fix="Is it the original file?")
+        raise DataError(f"{what} {text!r} is not a number", where=path, fix="Is it the original file?")
     return value

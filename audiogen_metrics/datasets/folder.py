@@ -47,7 +47,9 @@ def open_dataset(source: str | Path, suffixes: str | Iterable[str] = ()) -> Data
     path = as_path(source)
     name, equals, root = str(source).partition("=")
     if parse_suffixes(suffixes) and not path.is_dir():
-        raise UsageError("is no folder to take files of some suffixes from", where=source, fix="Leave out the suffixes")
+        raise UsageError(
+            "is not a folder, so it has no files to choose by suffix", where=source, fix="Leave out the suffixes"
+        )
     if equals and not path.exists():
         info = DATASETS.get(name)
         return info.read(_existing(as_path(root)))

@@ -173,7 +173,7 @@ def split_by(dataset: Dataset, rule: str, seed: int = 0) -> Split:
         return fold_split(dataset, value)
     if kind == "list" and value:
         return list_split(dataset, value)
-    raise UsageError(f"{rule!r} is no split", where="split", fix="Use paper, paper:400, fold:5 or list:FILE")
+    raise UsageError(f"{rule!r} is not a split", where="split", fix="Use paper, paper:400, fold:5 or list:FILE")
 
 
 def _stem(name: str) -> str:

@@ -67,8 +67,8 @@ def find_networks(
     device, weights
         As in `audiogen_metrics.score`.
     spared
-        Backbones that the run can do without, as long as one network is here: see `added`. One of which a file is
-        given is none of them.
+        Backbones that the run can do without, as long as one network is here: see `added`. A backbone
+        whose file is given is required.
 
     Raises
     ------

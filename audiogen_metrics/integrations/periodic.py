@@ -275,7 +275,9 @@ def requests_of(
     if isinstance(prompts, (str, Path)):
         return requests_from_file(prompts, seconds, seed)
     if not prompts:
-        raise UsageError("there are none", where="prompts", fix="Pass a file, prompts by clip id, or a list of them")
+        raise UsageError(
+            "no prompts are given", where="prompts", fix="Pass a file, prompts by clip id, or a list of them"
+        )
     texts = [*prompts.values()] if isinstance(prompts, Mapping) else [*prompts]
     if odd := [text for text in texts if not isinstance(text, str)]:
         raise UsageError(f"{odd[0]!r} is not text", where="prompts", fix="Pass a file, or texts")

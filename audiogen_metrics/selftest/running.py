@@ -162,7 +162,7 @@ def selftest(
     Returns
     -------
     Selftest
-        With its ``differences``, which are none where this installation is right.
+        Its ``differences`` are empty where this installation is right.
 
     Raises
     ------

@@ -207,7 +207,7 @@ def test_texts(sounds: LaionCLAP, tmp_path: Path) -> None:
         Sounds(tokenizer=tmp_path).embed_text(TEXTS)
     write_tokenizer(tmp_path)
     (tmp_path / "vocab.json").write_text(json.dumps({"<s>": 1, "<pad>": 0, "</s>": 2, "<unk>": 3}))
-    with pytest.raises(MissingWeightsError, match="is no tokenizer of RoBERTa"):
+    with pytest.raises(MissingWeightsError, match="is not a tokenizer of RoBERTa"):
         Sounds(weights=sounds.weights_file, tokenizer=tmp_path).embed_text(TEXTS)
 
 
