@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+__all__ = ["Citation"]
+
 
 @dataclass(frozen=True)
 class Citation:

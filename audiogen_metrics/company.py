@@ -133,7 +133,7 @@ class Company:
         self._store.set(f"turn of {self._number}", "0")
 
     def _accept(self, listener: socket.socket, token: bytes, seconds: float) -> None:
-        """Take the connections of all other processes; what does not know the token is none of them."""
+        """Take the connections of all other processes; whatever does not know the token is refused."""
         end = time.monotonic() + seconds
         while len(self._lines) < self._processes - 1:
             listener.settimeout(max(0.01, end - time.monotonic()))

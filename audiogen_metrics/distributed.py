@@ -53,7 +53,7 @@ def launched() -> int:
     Raises
     ------
     UsageError
-        ``WORLD_SIZE`` is no number of processes.
+        ``WORLD_SIZE`` is not a number of processes.
     """
     count = whole_number("WORLD_SIZE")
     if count == 0:

@@ -13,6 +13,19 @@ from typing import ClassVar
 
 from audiogen_metrics.text import escaped, quoted
 
+__all__ = [
+    "AudioFileError",
+    "AudiogenMetricsError",
+    "CheckFailedError",
+    "DataError",
+    "InsufficientDataError",
+    "LostProcessError",
+    "MissingDependencyError",
+    "MissingWeightsError",
+    "NumericsError",
+    "UsageError",
+]
+
 HELPS = "what helps"
 """How a warning begins that says what to do about clips."""
 

@@ -76,7 +76,7 @@ def as_path(value: Any, where: str | None = None) -> Path:
     Raises
     ------
     UsageError
-        Something that is no path, an empty one, which the system takes for the current folder, or one below a home
+        Something that is not a path, an empty one, which the system takes for the current folder, or one below a home
         folder that is not known.
     DataError
         A path that cannot be looked up: too long, or below a folder that is closed.

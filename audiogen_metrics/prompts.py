@@ -60,7 +60,7 @@ class Entry:
 
 
 def read_entries(path: str | Path) -> list[Entry]:
-    """Read a file of prompts, or the table of a folder; `audiogen_metrics.generation.requests_from_file` says which.
+    """Read a file of prompts as `audiogen_metrics.generation.prompts.requests_from_file` takes it, or a folder's table.
 
     Raises
     ------
@@ -229,7 +229,7 @@ def _given(prompts: Prompts) -> Iterator[tuple[str, Sequence[str]]]:
     for clip, own in prompts.items():
         texts = as_texts(own)
         if not (isinstance(clip, str) and texts):
-            raise DataError(f"{own!r} is no prompt of {clip!r}", where="prompts", fix="Use text, or a list of texts")
+            raise DataError(f"{own!r} is not a prompt of {clip!r}", where="prompts", fix="Use text, or a list of texts")
         yield clip, texts
 
 
@@ -271,7 +271,7 @@ def captions_in(record: Mapping[str, Any], where: str, others: Sequence[str] = (
         raise DataError(f"has no prompt among {named(record)}", where, f"Name the column {PROMPT_COLUMNS[0]}")
     texts = as_texts(found)
     if not texts:
-        raise DataError(f"{found!r} is no prompt", where, "Use text, or a list of texts")
+        raise DataError(f"{found!r} is not a prompt", where, "Use text, or a list of texts")
     return tuple(map(str.strip, texts))
 
 

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def load_json(path: str | Path) -> Any:
-    """Return the content of a JSON file; DataError if it is none, or has numbers that are none."""
+    """Return the content of a JSON file; DataError for invalid JSON, NaN and Infinity."""
     path = as_path(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
@@ -122,4 +122,4 @@ def _wrong(place: str, wanted: str, value: object) -> DataError:
 
 
 def _refuse(constant: str) -> object:
-    raise ValueError(f"{constant} is no number")
+    raise ValueError(f"{constant} is not a number")

@@ -13,6 +13,8 @@ from audiogen_metrics.errors import MissingDependencyError, UsageError
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
+__all__ = ["Registry"]
+
 T = TypeVar("T")
 
 

@@ -150,7 +150,7 @@ def _cell(value: object) -> str:
 
 
 _MARKUP = re.compile(r"\\(?=[!-/:-@\[-`{-~])|[`*~|]|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[:])|^[#+-](?= )")
-"""What GitHub's Markdown would take for markup; an underscore inside a word is none, nor a bracket without a link."""
+"""What GitHub's Markdown would take for markup: not an underscore inside a word, nor a bracket without a link."""
 
 
 def markdown(text: str) -> str:

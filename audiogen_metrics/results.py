@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from audiogen_metrics.report.hub import EvalResultFields, ModelIndexFields
     from audiogen_metrics.report.scalars import Names
 
+__all__ = ["InputSummary", "Manifest", "Score", "ScoreReport"]
+
 SCHEMA_VERSION = 1
 
 LATER = {"later": True}

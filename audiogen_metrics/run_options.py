@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from audiogen_metrics.audio.pairing import PairingMode
     from audiogen_metrics.evaluation.evaluation import Evaluation
 
+__all__ = ["ScoreOptions", "SystemOptions"]
+
 
 @declared
 class SelectionOptions(TypedDict, total=False):

@@ -16,6 +16,8 @@ from audiogen_metrics.metrics import OWN, catalogue
 from audiogen_metrics.results import SCHEMA_VERSION, InputSummary, Manifest, Score, ScoreReport
 from audiogen_metrics.writing import json_text
 
+__all__ = ["score_report_schema"]
+
 _TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", NoneType: "null"}
 
 _NAME = {"pattern": "^[a-z0-9_]+$"}

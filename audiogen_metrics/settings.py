@@ -20,6 +20,8 @@ from audiogen_metrics.options import at_home
 if TYPE_CHECKING:
     import torch
 
+__all__ = ["cache_dir", "resolve_device"]
+
 
 def cache_dir() -> Path:
     """Return the cache folder: ``AGM_CACHE_DIR``, else the platform's cache folder. It may not exist yet.

@@ -75,8 +75,8 @@ GivenPrompts = Annotated[
     Option(
         None,
         "What the generated clips should sound like, for CLAP and for the page: a file with the columns ``clip_id`` "
-        "and ``prompt``, as `audiogen_metrics.generation.requests_from_file` takes it, or a text or several by clip "
-        "id. With ``pairs``, a clip without a prompt of its own has that of its reference.",
+        "and ``prompt``, as `audiogen_metrics.generation.prompts.requests_from_file` takes it, or a text or several by "
+        "clip id. With ``pairs``, a clip without a prompt of its own has that of its reference.",
         help="what the generated clips should sound like, for CLAP and for the page: .csv, .tsv, .jsonl or .json with "
         "clip_id and prompt, several lines for several captions; or .txt as agm generate takes it",
         metavar="FILE",

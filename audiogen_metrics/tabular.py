@@ -121,7 +121,7 @@ def records_of(
             found = content["data"] if isinstance(content, dict) and "data" in content else content
         else:
             fix = f"Use {others}.csv, .tsv, .jsonl, .json or .parquet"
-            raise UsageError(f"{suffix or 'no suffix'} is no list of {what}", path, fix)
+            raise UsageError(f"{suffix or 'no suffix'} is not a list of {what}", path, fix)
     except (ValueError, csv.Error, RecursionError) as error:
         if isinstance(error, UsageError):
             raise

@@ -17,6 +17,8 @@ from audiogen_metrics.errors import AudiogenMetricsError, CheckFailedError, Data
 if TYPE_CHECKING:
     from audiogen_metrics.objects.base import AudioMetric
 
+__all__ = ["check_backbone", "check_metric"]
+
 BATCH_TOLERANCE = 1e-4
 """Largest difference between a clip alone and in a batch, relative to the largest feature."""
 

@@ -152,11 +152,11 @@ def below(folder: Path, name: str, suffix: str = "") -> Path:
     Raises
     ------
     DataError
-        The name would lead out of the folder, or is none: a table may come from anyone.
+        The name is empty, or would lead out of the folder: a table may come from anyone.
     """
     path = PurePath(name)
     if path.anchor or {"", ".", ".."} & set(name.split("/")) or ".." in path.parts or "\0" in name:
-        raise DataError(f"{name!r} is no path below a folder", fix="Use a name such as dog/0001")
+        raise DataError(f"{name!r} is not a path below a folder", fix="Use a name such as dog/0001")
     return folder / f"{name}{suffix}"
 
 

@@ -27,7 +27,11 @@ EXTRAS = ("yamnet", "clap", "reference", "audioldm")
 USES = {
     "torch": ("import torch", "the networks; every sum, product and decomposition behind a score, in float64"),
     "numpy": ("import numpy", "arrays in and out; per-clip random streams; decoded audio"),
-    "scipy": ("from scipy import stats", "rank statistics of `agm study`; WAV headers of copies and generated clips"),
+    "scipy": (
+        "from scipy import stats",
+        "rank statistics of `agm study` and `agm correlate`; what `agm copies` looks for; WAV headers of clips that "
+        "are written; decompositions of large sets, for which alone `agm score` imports it",
+    ),
     "panns-inference": (None, "the published definition of CNN14, read from its source file; never imported"),
     "torchvggish": (None, "the published definition of VGGish, read from its source file; never imported"),
     "soundfile": (

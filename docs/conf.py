@@ -35,6 +35,7 @@ html_copy_source = False
 html_show_sourcelink = False
 
 # Types stand in the signatures, one parameter a line; the sections below say what the parameters mean.
+toc_object_entries_show_parents = "hide"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
@@ -52,13 +53,18 @@ nitpicky = True
 # Types in signatures that have no entry of their own.
 nitpick_ignore = [
     ("py:class", "audiogen_metrics.embedding.given.GivenFeatures"),
-    ("py:class", "audiogen_metrics.metrics.definition.T"),
+    ("py:class", "audiogen_metrics.embedding.lanes.Alteration"),
+    ("py:class", "audiogen_metrics.datasets.finding.Listings"),
+    ("py:class", "audiogen_metrics.audioldm.snapshots.LocalCheckpoint"),
+    ("py:class", "audiogen_metrics.audioldm.conditioning.Clap"),
     ("py:class", "audiogen_metrics.embedding.sides.FolderSide"),
     ("py:class", "audiogen_metrics.embedding.sides.StatisticsSide"),
     ("py:class", "audiogen_metrics.backbones.custom.CallableBackbone"),
 ]
-# No inventory of another project is loaded, so only this project's own names can be found.
-nitpick_ignore_regex = [(r"py:.*", r"(?!audiogen_metrics\.).*")]
+nitpick_ignore_regex = [
+    (r"py:.*", r"(?!audiogen_metrics\.).*"),  # no inventory of another project is loaded
+    (r"py:class", r"audiogen_metrics\..*\.[A-Z]"),  # type variables
+]
 
 
 def plain_signature(_app: Sphinx, *details: object) -> tuple[str, object] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -24,6 +25,9 @@ EXAMPLES = [page for page in PAGES if "```python\n" in page.read_text(encoding="
 
 OF_DEVELOPERS = [ROOT / "CONTRIBUTING.md", *(ROOT / ".github").rglob("*.md")]
 """Pages on which commands stand in sentences. A package from an index has no .github."""
+
+PYTHON: dict[str, tuple[str, ...]] = runpy.run_path(str(ROOT / "docs" / "_ext" / "counterparts.py"))["PYTHON"]
+"""By command, the names of the API that do the same."""
 
 OF_OTHERS = {
     "--only",
@@ -171,6 +175,12 @@ def test_a_decision_says_why_and_what_would_change_it(page: Path) -> None:
     assert text.count("\n") <= 60
 
 
+def test_every_decision_is_linked_from_the_page_that_it_explains() -> None:
+    others = "".join(page.read_text(encoding="utf-8") for page in PAGES if page.parent.name != "decisions")
+    decisions = {page.name for page in PAGES if page.parent.name == "decisions"} - {"index.md"}
+    assert set(re.findall(r"\]\((?:\.\./)?decisions/([\w-]+\.md)\)", others)) == decisions
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the documentation as ``make docs`` does."""
@@ -209,6 +219,18 @@ def test_site_describes_every_flag_and_recipe(site: Path) -> None:
     for protocol in PROTOCOLS.values():
         assert protocol.name in text
         assert all(recipe.score_id in text and recipe.backbone in text for recipe in protocol.recipes.values())
+
+
+@pytest.mark.slow
+def test_commands_and_calls_link_to_each_other(site: Path) -> None:
+    """Each in the text of the other's page, as the built site has it."""
+    pages = {name: (site / f"{name}.html").read_text(encoding="utf-8") for name in ("cli", "api")}
+    for command, names in PYTHON.items():
+        anchor = f"agm-{command}".replace(" ", "-")
+        assert f'id="{anchor}"' in pages["cli"]
+        assert (f'href="cli.html#{anchor}"' in pages["api"]) == bool(names)
+        for name in names:
+            assert f'href="api.html#audiogen_metrics.{name}"' in pages["cli"]
 
 
 @pytest.mark.slow

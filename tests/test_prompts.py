@@ -56,9 +56,9 @@ def test_a_quoted_prompt_keeps_its_lines(tmp_path: Path) -> None:
         ("p.tsv", "clip_id\tprompt\na\ta dog\tthen rain\n", "more fields .*tab"),
         ("p.csv", "clip_id,prompt,prompt\na,x,y\n", "several columns prompt"),
         ("p.csv", "id,id,prompt\na,b,y\n", "several columns id"),
-        ("p.json", '[{"id": "a", "prompt": "half \\ud83d"}]', "is no prompt"),
-        ("p.json", '[{"id": "a", "captions": ["x", 3]}]', "is no prompt"),
-        ("p.json", '[{"id": "a", "captions": []}]', "is no prompt"),
+        ("p.json", '[{"id": "a", "prompt": "half \\ud83d"}]', "is not a prompt"),
+        ("p.json", '[{"id": "a", "captions": ["x", 3]}]', "is not a prompt"),
+        ("p.json", '[{"id": "a", "captions": []}]', "is not a prompt"),
     ],
 )
 def test_what_would_be_cut_off_or_overwritten(tmp_path: Path, name: str, content: str, what: str) -> None:

@@ -24,7 +24,7 @@ Key = tuple[str | None, str | None]
 """System and clip id; one of them may be unknown."""
 
 _ABOUT = ("gen", "rater", "prompt", "caption", "captions", "text")
-"""Columns that say what a row is about, and are no scores."""
+"""Columns that say what a row is about, and are not scores."""
 
 
 @dataclass
@@ -200,7 +200,7 @@ def read_ratings(given: str | Path, column: str = "rating") -> Ratings:
     Raises
     ------
     DataError
-        A file that cannot be read, without this column, with a rating that is no number, or with two ratings of one
+        A file that cannot be read, without this column, with a rating that is not a number, or with two ratings of one
         clip by one rater.
     """
     path = as_path(given)
@@ -240,7 +240,7 @@ def directions(scores: Scores, lower: Iterable[str]) -> dict[str, bool]:
     Raises
     ------
     UsageError
-        A name that is no metric's.
+        A name that is not a metric's.
     """
     found = dict(scores.higher_is_better)
     for metric in scores.metrics:

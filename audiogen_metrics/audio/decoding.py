@@ -19,6 +19,8 @@ from audiogen_metrics.audio.signatures import names_content
 from audiogen_metrics.audio.unfinished import completed
 from audiogen_metrics.errors import AudioFileError
 
+__all__ = ["Audio", "decode"]
+
 DECODER_VERSION = f"libsndfile-{soundfile.__libsndfile_version__}-3"
 """Part of every cache key: another decoder, or another way to use it, may give other samples."""
 
@@ -37,7 +39,7 @@ LOWEST_RATE = 1000
 """Sample rates below it are mistakes, such as kHz for Hz, that would make hours of seconds."""
 
 MAX_LEVEL = 1e10
-"""Samples beyond this many times full scale are no audio, and their power would overflow; 32-bit integers fit."""
+"""Samples beyond this many times full scale are not audio, and their power would overflow; 32-bit integers fit."""
 
 UNKNOWN_FRAMES = 2**62
 """libsndfile gives its largest number for a FLAC stream that was written to a pipe."""
@@ -121,14 +123,14 @@ def decode(path: Path, content: bytes, *, integers: bool = False) -> Audio:
         parts.append(_decode(path, piece, frames, room, integers=integers))
     audio = _joined(path, parts)
     if audio.sample_rate < LOWEST_RATE:
-        what = f"its header says {audio.sample_rate} Hz, which is no rate of sound (kHz for Hz?)"
+        what = f"its header says {audio.sample_rate} Hz, which is not a rate of sound (kHz for Hz?)"
         raise AudioFileError(what, path, "Write it again with its rate in Hz")
     require_sound(audio.samples, path, "the file")
     return audio
 
 
 def require_sound(samples: npt.NDArray[np.float32], path: Path, what: str) -> None:
-    """Raise AudioFileError for samples that are none of sound; ``what`` has them."""
+    """Raise AudioFileError for samples that cannot be sound; ``what`` has them."""
     if samples.size == 0:
         raise AudioFileError(f"{what} has no samples", path)
     extremes = np.array([samples.min(), samples.max()])  # NaN passes through both

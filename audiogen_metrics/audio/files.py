@@ -18,6 +18,8 @@ from audiogen_metrics.registry import unknown_name
 if TYPE_CHECKING:
     from audiogen_metrics.audio.decoding import Audio
 
+__all__ = ["AudioFile", "AudioFolder", "scan"]
+
 
 def _suffixes(names: str) -> frozenset[str]:
     return frozenset(f".{name}" for name in names.split())
@@ -160,7 +162,7 @@ def open_clips(
     Raises
     ------
     DataError, UsageError
-        As `scan`; what is no clip, or two clips of one id.
+        As `scan`; what is not a clip, or two clips of one id.
     """
     if isinstance(given, (str, os.PathLike)) and not is_shard(given):
         return scan(given, suffixes)
@@ -194,7 +196,7 @@ def scan(folder: str | Path, suffixes: str | Iterable[str] = ()) -> AudioFolder:
     DataError
         Not a folder, unreadable, without audio, or with two files of one clip id (``a.wav`` beside ``a.mp3``).
     UsageError
-        A suffix that is none of audio; what is no path.
+        A suffix that audio never has; what is not a path.
     """
     wanted = frozenset(parse_suffixes(suffixes))
     root = as_path(folder)
@@ -240,7 +242,7 @@ def scan(folder: str | Path, suffixes: str | Iterable[str] = ()) -> AudioFolder:
 
 
 def parse_suffixes(given: str | Iterable[str]) -> tuple[str, ...]:
-    """Return suffixes in lower case and with their dot, each once; UsageError for one that is none of audio.
+    """Return suffixes in lower case and with their dot, each once; UsageError for one that audio never has.
 
     Examples
     --------
@@ -261,7 +263,7 @@ def canonical_id(name: str) -> str:
 
 
 def printable(path: str | Path) -> str:
-    r"""Return a path as text that can be written anywhere: bytes that are no UTF-8 become ``\udcff``."""
+    r"""Return a path as text that can be written anywhere: bytes that are not UTF-8 become ``\udcff``."""
     return str(path).encode("utf-8", "backslashreplace").decode()
 
 

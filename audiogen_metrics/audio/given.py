@@ -1,4 +1,4 @@
-"""Sets of clips that are no folder: arrays, lists of files, tar shards, datasets."""
+"""Sets of clips that are not folders: arrays, lists of files, tar shards, datasets."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ class GivenClip(AudioFile):
 
 
 def collect(given: Any, suffixes: str | Iterable[str], sample_rate: int | None, name: str) -> AudioFolder:
-    """Return the clips of what is no folder; see `audiogen_metrics.audio.files.open_clips`.
+    """Return the clips of what is not a folder; see `audiogen_metrics.audio.files.open_clips`.
 
-    What is no list, tuple or dict may come once only: it is read to its end, into a temporary file where it is large.
+    Anything but a list, tuple or dict may come only once. It is read to its end, into a temporary file if it is large.
     """
     rate = None if sample_rate is None else whole("sample_rate", sample_rate, LOWEST_RATE)
     found = _Collection(name, frozenset(parse_suffixes(suffixes)), rate)
@@ -325,7 +325,7 @@ def _file(given: str | os.PathLike[str], where: str) -> Path:
     if not path.exists():
         raise DataError("does not exist", where=path, fix="Pass files that are there")
     if path.suffix.lower() not in AUDIO:
-        raise DataError("is no audio file by its suffix", where=path, fix="Leave it out")
+        raise DataError("is not an audio file by its suffix", where=path, fix="Leave it out")
     return path
 
 
@@ -366,7 +366,7 @@ def _audio(array: Any, sample_rate: int) -> Audio:
 
 
 def _sound(content: Content, what: str) -> Audio:
-    """Return a clip that came decoded; raises AudioFileError if it is none of sound."""
+    """Return a clip that came decoded; AudioFileError if it cannot be sound."""
     audio = content()
     assert isinstance(audio, Audio)
     require_sound(audio.samples, Path(what), "the clip")

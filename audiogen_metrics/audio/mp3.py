@@ -1,6 +1,6 @@
 """MPEG audio frame by frame: files that were joined are told apart, and lost frames and changed bytes are found.
 
-libsndfile passes over whatever is no frame, plays a damaged frame as noise, and stops where the first length header
+libsndfile passes over whatever is not a frame, plays a damaged frame as noise, and stops where the first length header
 (Xing, Info, VBRI) says. Without such a header it estimates the length from the first frame's bit rate, and stops there:
 a file of varying bit rates, or one cut out of a stream, needs what `bytes_of` adds to be decoded to its end.
 """

@@ -141,4 +141,4 @@ def _check_end(path: Path, chain: list[_Link], junk: bytes) -> None:
     """Raise AudioFileError where the last link lacks its end; the flag of the end alone is missing in sound files."""
     for stream in chain[-1].streams.values() if chain else ():
         if not stream.has_ended and tags.skip(junk, 0) < len(junk):
-            raise AudioFileError("the file is damaged: what follows its last page is none", path, _FIX)
+            raise AudioFileError("the file is damaged: something else follows its last page", path, _FIX)

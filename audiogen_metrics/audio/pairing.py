@@ -13,6 +13,8 @@ from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.options import as_path
 from audiogen_metrics.tabular import column, read_records
 
+__all__ = ["Pairing"]
+
 PairingMode = Literal["auto", "id", "none"]
 """``auto``: pair what matches; ``id``: every clip must match; ``none``: the sets are unpaired."""
 

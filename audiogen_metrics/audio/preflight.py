@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from audiogen_metrics.audio.files import AudioFolder
     from audiogen_metrics.audio.preparation import Preprocessing
 
+__all__ = ["ClipFacts"]
+
 SILENCE_PEAK = 1e-4
 """A clip whose peak is below −80 dB of full scale counts as silent."""
 
@@ -31,7 +33,7 @@ CLIPPED_SHARE = 1e-3
 """A clip counts as clipped when this share of its samples repeats its neighbour near full scale."""
 
 BEYOND_SCALE = 2.0
-"""A peak this many times full scale is no overshoot: the samples are on another scale."""
+"""A peak this many times full scale is not an overshoot: the samples are on another scale."""
 
 EDGE_SECONDS = 0.004
 """Resampling rings this long at both ends, where what it takes away begins and stops: no sound of the clip."""

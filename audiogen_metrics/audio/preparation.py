@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from audiogen_metrics.audio.decoding import Audio
 
+__all__ = ["PeakPreprocessing", "Preprocessing"]
+
 
 MAX_PREPARED = 2**28
 """Samples of a prepared clip at most (1 GB): nearly five hours at 16 kHz."""

@@ -219,7 +219,7 @@ def _resampy(waveforms: torch.Tensor, sample_rate: int, target_rate: int) -> tor
     samples, device = waveforms.shape[1], waveforms.device
     count = int(samples * float(target_rate) / float(sample_rate))
     if count < 1:
-        raise AudioFileError(f"{samples} samples at {sample_rate} Hz are none at {target_rate} Hz")
+        raise AudioFileError(f"{samples} samples at {sample_rate} Hz leave no sample at {target_rate} Hz")
     table = _KEPT(_Table, float(target_rate) / sample_rate)
     times: npt.NDArray[np.float64] = np.arange(count) * np.float64(1.0 / table.ratio)
     places = times.astype(np.int64)

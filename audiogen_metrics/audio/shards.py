@@ -131,20 +131,20 @@ def _opened(path: Path) -> tuple[IO[bytes], bool]:
 
 
 def _require_end(file: IO[bytes], end: int) -> None:
-    """Raise ReadError unless an archive ends where its members do: tarfile takes whatever is no member as the end."""
+    """Raise ReadError unless an archive ends where its members do; tarfile takes anything else as the end."""
     file.seek(end)
     block = file.read(tarfile.BLOCKSIZE)
     if len(block) < tarfile.BLOCKSIZE:
         raise tarfile.ReadError("it has no end: it was cut")
     if any(block):
-        raise tarfile.ReadError(f"what stands at byte {end} is no member")
+        raise tarfile.ReadError(f"what stands at byte {end} is not a member")
     while block := file.read(2**20):  # to the end, where compression has its checksum
         if any(block):
             raise tarfile.ReadError("something stands behind its end, such as another archive")
 
 
 def _no_file() -> bytes:
-    raise AudioFileError("it is no regular file within the archive", fix="Put the file itself into the archive")
+    raise AudioFileError("it is not a regular file within the archive", fix="Put the file itself into the archive")
 
 
 def _too_large() -> bytes:

@@ -151,7 +151,7 @@ _IN_OGG = {b"Speex   ": "Speex", b"\x7fFLAC": "FLAC in a form that libsndfile do
 
 
 def identify(content: bytes) -> Kind | None:
-    """Return what a file is that is no audio which libsndfile knows, by its beginning; None for audio and the unknown.
+    """Return what a file is that is not audio which libsndfile knows, by its beginning; None for audio and the unknown.
 
     Examples
     --------
@@ -201,7 +201,7 @@ def _head(content: bytes) -> bytes:
 
 
 def _as_text(head: bytes) -> str:
-    """Return the first words of text, empty for what is none."""
+    """Return the first words of a text; empty for anything else."""
     try:
         text = head[:256].decode("utf-8")
     except UnicodeDecodeError as error:

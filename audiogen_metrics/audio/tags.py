@@ -10,7 +10,7 @@ _ID3V1 = {b"TAG+": 227, b"TAG": 128}
 
 
 def skip(content: bytes, position: int) -> int:
-    """Return where whatever is no tag and no zero begins, at ``position`` or behind it."""
+    """Return where whatever is neither a tag nor a zero begins, at ``position`` or behind it."""
     while (end := _skip_one(content, position)) > position:
         position = end
     return position

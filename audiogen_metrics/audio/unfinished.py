@@ -70,7 +70,7 @@ class _Chunk:
 def completed(content: bytes) -> bytes:
     """Return a WAV, AIFF, CAF, W64 or AU file with its sizes, if they were left open.
 
-    It ends with its sound. Chunks up to the end of the file, or tags, behind a size of zero are no samples.
+    It ends with its sound. Chunks up to the end of the file, or tags, behind a size of zero are not samples.
     """
     if content.startswith(b".snd"):
         return content if any(content[8:12]) else _put(content, 8, 4, 2**32 - 1, "big")

@@ -11,9 +11,9 @@ from typing import Any
 from safetensors import SafetensorError
 
 from audiogen_metrics.audioldm.configuration import FineTuneConfig
-from audiogen_metrics.audioldm.dependencies import quiet
 from audiogen_metrics.audioldm.snapshots import ORIGIN, PARTS, LocalCheckpoint
 from audiogen_metrics.audioldm.tiny import MARKER
+from audiogen_metrics.backbones.transformers import quiet
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.options import as_path
 from audiogen_metrics.writing import encoded, json_text, link, unwritable, write_atomically

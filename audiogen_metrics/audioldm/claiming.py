@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 STATE, CONFIG, INPUTS = "state.pt", "config.json", "inputs.json"
 
 PLACES = ("data", "evaluation", "model", "clap")
-"""Settings that say where inputs lie: with digests of what lies there, another place is no change."""
+"""Settings that say where inputs lie: with digests of what lies there, another place is not a change."""
 
 Inputs = Mapping[str, Mapping[str, str]]
 """What a run is made from: digests by clip id or file, of each kind of input."""

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from audiogen_metrics.evaluation import Evaluation
     from audiogen_metrics.prompts import Prompts
 
+__all__ = ["ClapScore", "clap_score"]
+
 PUBLISHED_CLAP = "laion/clap-htsat-unfused"
 
 _TOKENIZER = ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json")

@@ -18,6 +18,8 @@ from audiogen_metrics.evaluation.opening import computable
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.registry import unknown_name
 
+__all__ = ["FineTuneConfig", "read_config"]
+
 WITHOUT_EFFECT = ("device", "gradient_checkpointing", "eval_batch_size", "strict", "tracker")
 """Settings that change no number beyond rounding."""
 
@@ -93,7 +95,7 @@ def read_config(path: str | Path, **changes: Any) -> FineTuneConfig:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"cannot be read as YAML ({' '.join(str(error).split())})", where=path) from error
     if not isinstance(content, dict):
-        raise UsageError("is no mapping of settings", where=path, fix="Write lines such as data: sounds/")
+        raise UsageError("is not a mapping of settings", where=path, fix="Write lines such as data: sounds/")
     return make_config({**content, **{name: value for name, value in changes.items() if value is not None}})
 
 
@@ -124,7 +126,7 @@ def _check(name: str, value: Any, kind: Any, declared: Option) -> None:
     fits = isinstance(value, (int, float)) and not isinstance(value, bool) if plain is float else type(value) is plain
     if not fits:
         hint = "Write 0.0001, or 1.0e-4" if plain is float else None
-        raise UsageError(f"{value!r} is no {plain.__name__}", where=name, fix=hint)
+        raise UsageError(f"{value!r} is not of type {plain.__name__}", where=name, fix=hint)
     low = -math.inf if declared.least is None else declared.least
     high = math.inf if declared.most is None else declared.most
     if plain in (int, float) and not low <= value <= high:

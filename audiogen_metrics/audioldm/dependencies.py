@@ -6,10 +6,8 @@ import importlib
 import importlib.util
 from typing import Literal
 
-from audiogen_metrics.backbones.transformers import broken_torchaudio_hidden, quiet
+from audiogen_metrics.backbones.transformers import broken_torchaudio_hidden
 from audiogen_metrics.errors import MissingDependencyError
-
-__all__ = ["NEEDED", "Extra", "quiet", "require"]
 
 Extra = Literal["clap", "audioldm"]
 

@@ -51,6 +51,8 @@ from audiogen_metrics.generation.history import History
 from audiogen_metrics.options import as_path
 from audiogen_metrics.writing import encoded, json_text, write_result
 
+__all__ = ["FineTune", "FineTuned"]
+
 RESULT = "result.json"
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from audiogen_metrics.audioldm.conditioning import RECIPE, Clap, TextTower
-from audiogen_metrics.audioldm.dependencies import quiet, require
+from audiogen_metrics.audioldm.dependencies import require
 from audiogen_metrics.audioldm.model_options import Heads, ModelOptions
 from audiogen_metrics.audioldm.sampling import TRAINED_SECONDS, Sampling, remarks, time_steps
 from audiogen_metrics.audioldm.snapshots import (
@@ -22,6 +22,7 @@ from audiogen_metrics.audioldm.snapshots import (
     locate,
     torch_dtype,
 )
+from audiogen_metrics.backbones.transformers import quiet
 from audiogen_metrics.declaring import takes
 from audiogen_metrics.errors import NumericsError, UsageError, option
 from audiogen_metrics.generation.base import Generated, Request

@@ -34,7 +34,7 @@ from audiogen_metrics.settings import cache_dir
 from audiogen_metrics.writing import write_atomically
 
 SHORTEST = 0.1
-"""Seconds: less is no sound to train on."""
+"""Seconds: less is not sound to train on."""
 
 
 @dataclass(frozen=True)

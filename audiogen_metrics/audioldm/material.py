@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from audiogen_metrics.audioldm.configuration import FineTuneConfig
-from audiogen_metrics.audioldm.dependencies import quiet
 from audiogen_metrics.audioldm.generation import AudioLDM
+from audiogen_metrics.backbones.transformers import quiet
 from audiogen_metrics.datasets.base import DatasetClip
 from audiogen_metrics.datasets.folder import open_dataset
 from audiogen_metrics.datasets.splits import draw, split_by

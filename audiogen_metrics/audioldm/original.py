@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from audiogen_metrics.audioldm.dependencies import quiet, require
+from audiogen_metrics.audioldm.dependencies import require
 from audiogen_metrics.audioldm.original_file import (
     Original,
     Tensors,
@@ -43,6 +43,7 @@ from audiogen_metrics.backbones.laion_clap import TOKENIZER, roberta_tokenizer
 from audiogen_metrics.backbones.laion_names import fill_in_counts, translated
 from audiogen_metrics.backbones.pretrained import checked
 from audiogen_metrics.backbones.published import WEIGHTS
+from audiogen_metrics.backbones.transformers import quiet
 from audiogen_metrics.backbones.weights import find_all
 from audiogen_metrics.errors import MissingWeightsError, UsageError, option, spoken
 from audiogen_metrics.file_hashes import sha256_of
@@ -293,7 +294,7 @@ def _tokenizer_files(path: Path) -> tuple[Path, Path]:
     try:
         vocabulary, merges = find_all([WEIGHTS.get(name) for name in TOKENIZER])
     except MissingWeightsError as error:
-        read_original(path)  # what is no checkpoint needs no tokenizer
+        read_original(path)  # what is not a checkpoint needs no tokenizer
         fix = f"Run agm weights fetch {' '.join(TOKENIZER)}, or put roberta-base's vocab.json and merges.txt beside it"
         what = f"needs RoBERTa's tokenizer, which no checkpoint holds; {error.what}"
         raise MissingWeightsError(what, where=path, fix=fix) from error
@@ -314,7 +315,7 @@ def _tokenizer(path: Path, given: str | Path | None) -> Any:
     try:
         return RobertaTokenizer.from_pretrained(str(folder), local_files_only=True)
     except Exception as error:
-        raise MissingWeightsError(f"is no tokenizer of RoBERTa ({error})", where=folder) from error
+        raise MissingWeightsError(f"is not a tokenizer of RoBERTa ({error})", where=folder) from error
 
 
 def _check_words(tokenizer: Any, words: int, path: Path) -> None:

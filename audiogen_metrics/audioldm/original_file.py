@@ -109,7 +109,7 @@ def read_original(path: Path) -> Original:
         raise unusable("has no state dict", path)
     strangers = [name for name, value in state.items() if not isinstance(value, torch.Tensor)]
     if strangers:
-        raise unusable(f"has {strangers[0]}, which is no tensor", path)
+        raise unusable(f"has {strangers[0]}, which is not a tensor", path)
     return _sorted(dict(state), path, digest, stamp)
 
 
@@ -133,7 +133,7 @@ def _sorted(state: Tensors, path: Path, digest: str, stamp: tuple[int, ...]) -> 
     absent = [prefix for part, prefix in _NEEDED.items() if not parts[part]]
     if absent:
         found = f"none of its {len(state)} tensors begins with {absent[0]}"
-        raise unusable(f"is no checkpoint of AudioLDM: {found}", path)
+        raise unusable(f"is not a checkpoint of AudioLDM: {found}", path)
     lost = [name for name in ("betas", "scale_factor") if name not in rest]
     nothing = torch.empty(0, dtype=torch.float32, device="cpu")
     betas, scale = rest.pop("betas", nothing), rest.pop("scale_factor", nothing)

@@ -39,7 +39,7 @@ def unet_config(shapes: Shapes) -> Config:
     downs = [index for index in range(inputs) if f"input_blocks.{index}.0.op.weight" in shapes]
     layers = (downs[0] if downs else inputs) - 1
     if not layers or [(layers + 1) * (level + 1) for level in range(len(downs))] != downs:
-        raise UnknownLayoutError(f"has its downsampling in blocks {downs} of the denoiser, which is no rhythm")
+        raise UnknownLayoutError(f"has its downsampling in blocks {downs} of the denoiser, which is not regular")
     firsts = [1 + (layers + 1) * level for level in range(len(downs) + 1)]
     channels = [_shape(shapes, f"input_blocks.{first}.0.out_layers.3.weight")[0] for first in firsts]
     attending = [f"input_blocks.{first}.1.norm.weight" in shapes for first in firsts]

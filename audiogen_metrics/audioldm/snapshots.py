@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audiogen_metrics.audioldm.dependencies import quiet, require
+from audiogen_metrics.audioldm.dependencies import require
 from audiogen_metrics.audioldm.model_options import Heads
 from audiogen_metrics.audioldm.tiny import MARKER, TINY, tiny_folder
+from audiogen_metrics.backbones.transformers import quiet
 from audiogen_metrics.backbones.weights import offline
 from audiogen_metrics.errors import MissingWeightsError, UsageError, option
 from audiogen_metrics.file_hashes import sha256_of
@@ -110,7 +111,7 @@ def locate(model: str | Path) -> LocalCheckpoint:
         missing = [part for part in PARTS if not (folder / part).is_dir()]
         if missing:
             raise MissingWeightsError(
-                f"is no AudioLDM checkpoint: it has no {', '.join(missing)}",
+                f"is not an AudioLDM checkpoint: it has no {', '.join(missing)}",
                 where=folder,
                 fix=f"Pass a folder with {', '.join(PARTS)}, as in cvssp/audioldm-s-full-v2",
             )

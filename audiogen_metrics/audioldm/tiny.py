@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from audiogen_metrics.audioldm.dependencies import quiet, require
+from audiogen_metrics.audioldm.dependencies import require
+from audiogen_metrics.backbones.transformers import quiet
 from audiogen_metrics.settings import cache_dir
 from audiogen_metrics.writing import json_text
 

@@ -148,7 +148,7 @@ def read_state(path: Path) -> dict[str, Any] | None:
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise DataError("is no state of a run, or damaged", where=path, fix="Delete it to begin again") from error
+        raise DataError("is not a state of a run, or damaged", where=path, fix="Delete it to begin again") from error
     return state
 
 

@@ -20,6 +20,8 @@ from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
 from audiogen_metrics.precision import full_precision
 from audiogen_metrics.settings import tf32_allowed, with_index
 
+__all__ = ["Backbone", "Features", "Output"]
+
 Output = Literal["embeddings", "windows", "logits", "ratings", "similarity"]
 """``embeddings``: one row per clip; ``windows``: one row per window; ``logits``: class logits per clip; ``ratings``:
 what people would say of a clip, one number an axis; ``similarity``: of a clip's embedding to those of its captions,

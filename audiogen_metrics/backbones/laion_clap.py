@@ -30,6 +30,8 @@ from audiogen_metrics.file_hashes import sha256_of
 from audiogen_metrics.options import as_path
 from audiogen_metrics.precision import full_precision
 
+__all__ = ["Music", "MusicSeconds", "MusicSpeech", "MusicTens", "Sounds", "SoundsFusion"]
+
 TOKENS = 77
 """Of a text, its two ends among them; what is longer is cut, as in laion_clap."""
 
@@ -118,7 +120,7 @@ class LaionCLAP(PretrainedBackbone):
         MissingWeightsError
             The network or its tokenizer is not on this machine.
         DataError
-            A text that is none.
+            Something else than text.
         """
         for index, text in enumerate(texts):
             if not isinstance(text, str):
@@ -183,7 +185,7 @@ def roberta_tokenizer(vocabulary: Path, merges: Path, **options: Any) -> Any:
         kind = transformers_module("models.roberta.tokenization_roberta").RobertaTokenizer
         return kind(vocab=known, merges=pairs, **options)
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise MissingWeightsError(f"is no tokenizer of RoBERTa ({error})", where=vocabulary.parent) from error
+        raise MissingWeightsError(f"is not a tokenizer of RoBERTa ({error})", where=vocabulary.parent) from error
 
 
 class MusicSpeech(LaionCLAP):

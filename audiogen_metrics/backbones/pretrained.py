@@ -77,7 +77,7 @@ class PretrainedBackbone(Backbone):
         Raises
         ------
         MissingWeightsError
-            There is none.
+            There is no such file.
         """
         path = self._beside.get(name)
         if path is None:
@@ -107,7 +107,7 @@ class PretrainedBackbone(Backbone):
         Raises
         ------
         MissingWeightsError
-            There is none.
+            There is no such file.
         """
         if self._given is None:
             return find(WEIGHTS.get(weights_name(self.name)))
@@ -250,7 +250,7 @@ def load_tensors(file: Path | io.BytesIO, harmless: Sequence[Any] = (), *, mappe
         if forbidden:
             raise ValueError(f"refers to code ({forbidden[1]}) and was not loaded") from error
         reason = "not only tensors are in it" if "weights_only" in text else text.partition("\n")[0][:160]
-        raise ValueError(f"is damaged or is no checkpoint ({type(error).__name__}: {reason})") from error
+        raise ValueError(f"is damaged or is not a checkpoint ({type(error).__name__}: {reason})") from error
 
 
 def checked(state: Mapping[str, object], layout: Mapping[str, torch.Size], path: Path) -> State:
@@ -320,7 +320,7 @@ def _read_converted(digest: str, layout: Mapping[str, torch.Size]) -> State | No
 
 
 def _write_converted(digest: str, state: State) -> None:
-    """Keep ``state`` as safetensors: faster to load, and nothing in it can run. A full disk is no reason to stop."""
+    """Keep ``state`` as safetensors: faster to load, and nothing in it can run. A full disk is not a reason to stop."""
     file, record = _converted(digest)
     try:
         with written_whole(file) as part:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from audiogen_metrics.registry import Registry
 
+__all__ = ["WEIGHTS", "WeightsEntry"]
+
 
 @dataclass(frozen=True)
 class WeightsEntry:

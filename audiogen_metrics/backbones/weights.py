@@ -25,6 +25,8 @@ from audiogen_metrics.registry import unknown_name
 from audiogen_metrics.settings import cache_dir, require_lasting_cache
 from audiogen_metrics.writing import remove_left_behind, unwritable, write_atomically, written_whole
 
+__all__ = ["fetch", "find", "weights_dir"]
+
 _DISK = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
     | {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP}

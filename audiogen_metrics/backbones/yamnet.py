@@ -212,7 +212,7 @@ def _read_weights(path: Path) -> list[torch.Tensor]:
             where="yamnet",
             fix="pip install 'audiogen-metrics[yamnet]'",
         ) from error
-    # Read in memory: a full or read-only disk is no obstacle, and nothing is unpacked.
+    # Read in memory: a full or read-only disk is not an obstacle, and nothing is unpacked.
     with zipfile.ZipFile(path) as archive:
         names = {name.rpartition("/")[2]: name for name in archive.namelist()}
         graph = onnx.load_model_from_string(archive.read(names["model.onnx"])).graph

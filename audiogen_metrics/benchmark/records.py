@@ -31,7 +31,7 @@ def rows(artefact: Artefact, plan: Plan, results: Sequence[Result]) -> list[dict
     """Return a table as records, all with the same columns: each cell's scores, the published ones, the differences.
 
     None stands where a cell has no such number. A difference is None where the paper has no number, or where the
-    protocol is not the paper's. Spreads, intervals, published numbers and differences that no row has are no columns.
+    protocol is not the paper's. Spreads, intervals, published numbers and differences that no row has are not columns.
     """
     mine = [result for result in results if artefact in result.cell.artefacts and result.cell.kind != "study"]
     found = [_row(artefact, plan, result) for result in mine]

@@ -62,18 +62,18 @@ class BenchSettings:
     dtype: Dtype = like(
         ModelOptions,
         "dtype",
-        meaning="Of the UNet in Table I; Table II evaluates in float32.",
-        help="of the UNet in Table I",
+        meaning="Precision of the UNet in Table I; Table II evaluates in float32.",
+        help="precision of the UNet in Table I",
     )
-    protocol: str = setting("audioldm", "Of the scores.", "NAME")
+    protocol: str = setting("audioldm", "Protocol of the scores.", "NAME")
     limit: int | None = setting(
         None,
         "Evaluation clips of each dataset, at most, drawn at random from all classes; marks the results as a part.",
         "N",
-        help="evaluation clips of each dataset, at most, of all classes",
+        help="use at most N evaluation clips of each dataset, drawn from all classes",
         least=1,
     )
-    seed: int = setting(0, "Of splits, sampling and training.", "N", least=0)
+    seed: int = setting(0, "Seed of splits, sampling and training.", "N", least=0)
     training: Mapping[str, Any] = setting(
         dict,
         "Settings of `FineTuneConfig` for Table II that differ from its defaults; not those that the benchmark gives. "
@@ -83,9 +83,7 @@ class BenchSettings:
         flag="--train",
         repeated=True,
     )
-    validation: float | None = like(
-        FineTuneSettings, "validation", least=0, most=1
-    )  # its range is told by `training_config`
+    validation: float | None = like(FineTuneSettings, "validation", least=0, most=1)
     precision: MixedPrecision = like(
         FineTuneSettings, "precision", meaning="Precision of the denoiser's passes in training."
     )
@@ -93,7 +91,7 @@ class BenchSettings:
     fractions: Sequence[float] = setting(
         tuple(round(0.1 * step, 1) for step in range(11)), "Shares of the clips that Figure 1 corrupts.", flag=""
     )
-    repeats: int = setting(5, "Of Figure 1.", "N", least=1)
+    repeats: int = setting(5, "How often Figure 1 is drawn.", "N", least=1)
     device: str = like(ModelOptions, "device")
 
     def __post_init__(self) -> None:
@@ -107,7 +105,7 @@ class BenchSettings:
         for name in self.training:
             if name in GIVEN:
                 fix = f"Use {option(GIVEN[name], 'VALUE')}" if GIVEN[name] else "The benchmark gives each cell its own"
-                raise UsageError(f"{name} is no setting of the training alone", spoken("training", "--train"), fix)
+                raise UsageError(f"{name} is not a setting of the training alone", spoken("training", "--train"), fix)
         if self.training or self.validation is not None or self.precision != "no":
             training_config(self)
 

@@ -59,11 +59,17 @@ def add_parser(subparsers: Subparsers) -> None:
         "--dry-run", action="store_true", help="print the cells with clips, steps and cost; run nothing"
     )
     add_flags(parser, BenchSettings)
-    parser.add_argument("--fractions", default="0:1:0.1", metavar="A:B:STEP", help="of Figure 1 (default: %(default)s)")
+    parser.add_argument(
+        "--fractions",
+        default="0:1:0.1",
+        metavar="A:B:STEP",
+        help="shares of the set that Figure 1 corrupts (default: %(default)s)",
+    )
     parser.add_argument(
         "--columns",
         metavar="LIST",
-        help="of the LaTeX tables, comma-separated: step, n, fd, is, kl, fad; beside or below the scores std, best, "
+        help="columns of the LaTeX tables, comma-separated: step, n, fd, is, kl, fad; beside or "
+        "below the scores std, best, "
         "paper, difference, ci95 (default: step,fd,is,kl,fad,paper)",
     )
     add_flags(parser, NetworkOptions, "weights")
@@ -147,12 +153,12 @@ def _training(pairs: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _value(name: str, text: str, kind: Any) -> Any:
-    """Return what a setting's text says; of one that takes one of some words, the text."""
+    """Return the value that a setting's text stands for, or the text itself where the setting takes words."""
     truth = {"true": True, "false": False}
     try:
         return truth[text] if kind is bool else kind(text) if kind in (int, float) else text
     except (ValueError, KeyError) as error:
-        raise UsageError(f"{name}={text} is no {kind.__name__}", "--train") from error
+        raise UsageError(f"{name}={text} is not of type {kind.__name__}", "--train") from error
 
 
 def _describe(plan: Plan) -> str:

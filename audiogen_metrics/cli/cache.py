@@ -26,7 +26,7 @@ def add_parser(subparsers: Subparsers) -> None:
         type=between(0),
         default=30.0,
         metavar="DAYS",
-        help="remove what was written earlier; at least 1, as younger files may be in use (default: %(default)g)",
+        help="remove what is older; at least 1, as younger files may be in use (default: %(default)g)",
     )
     prune.add_argument("--all", action="store_true", help="remove all embeddings, however young")
     prune.add_argument("--dry-run", action="store_true", help="only say what would be removed")

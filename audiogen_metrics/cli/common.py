@@ -54,10 +54,10 @@ def check_processes(arguments: argparse.Namespace) -> bool:
 def add_format_options(parser: argparse.ArgumentParser, formats: Sequence[str], columns: str = "") -> None:
     """Add ``--format`` and ``-o``, and ``--columns`` where there are ``columns`` of a LaTeX table to choose among."""
     parser.add_argument(
-        "--format", choices=formats, help=f"of the result (default: that of FILE's suffix, else {formats[0]})"
+        "--format", choices=formats, help=f"format of the result (default: that of FILE's suffix, else {formats[0]})"
     )
     if columns:
-        parser.add_argument("--columns", metavar="LIST", help=f"of a LaTeX table, comma-separated: {columns}")
+        parser.add_argument("--columns", metavar="LIST", help=f"columns of a LaTeX table, comma-separated: {columns}")
     add_output_option(parser)
     parser.set_defaults(formats=formats)
 
@@ -67,7 +67,7 @@ def chosen_columns(arguments: argparse.Namespace, columns: Iterable[str], parts:
     if arguments.columns is None:
         return {}
     if arguments.format != "latex":
-        raise UsageError("are those of a LaTeX table", where="--columns", fix="Add --format latex")
+        raise UsageError("only a LaTeX table has them", where="--columns", fix="Add --format latex")
     return {"columns": choose(arguments.columns, columns, parts)}
 
 
@@ -109,7 +109,7 @@ _problems: dict[str, bool] = {}
 
 @contextmanager
 def saying_problems() -> Iterator[None]:
-    """Say trouble of this machine, such as a cache that cannot be written, once, whatever the command in the block."""
+    """Report trouble of this machine, such as a cache that cannot be written, once for the command in the block."""
     _problems.clear()
     try:
         with listening(lambda problem: _problems.setdefault(problem, False)):
@@ -134,7 +134,7 @@ def page_as_result(arguments: argparse.Namespace) -> None:
 
 
 def parse_settings(pairs: list[str], flag: str = "--set") -> dict[str, str]:
-    """Read ``NAME=VALUE`` pairs of a flag; UsageError for what is none, or for a name set twice."""
+    """Read ``NAME=VALUE`` pairs of a flag; UsageError for anything else, or for a name that is set twice."""
     settings = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
@@ -221,7 +221,7 @@ def write_result(
 
 
 def _raise(failures: Sequence[BaseException]) -> None:
-    """Raise these errors as one; where they are of several kinds, the first one that is no mistake of the user."""
+    """Raise these errors as one; where they are of several kinds, the first that is not a mistake of the user."""
     if not failures:
         return
     worst = next((failure for failure in failures if not isinstance(failure, UsageError)), None)

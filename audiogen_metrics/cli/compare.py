@@ -33,7 +33,7 @@ def add_parser(subparsers: Subparsers) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("gen_a", metavar="GEN_A", help="clips of system A")
-    parser.add_argument("gen_b", metavar="GEN_B", help="clips of system B; of the same prompts if it can be")
+    parser.add_argument("gen_b", metavar="GEN_B", help="clips of system B, if possible of the same prompts")
     parser.add_argument(
         "ref",
         nargs="?",

@@ -64,7 +64,7 @@ def add_parser(subparsers: Subparsers) -> None:
         'protocols, probes and weights. For bash, in ~/.bashrc: eval "$(agm completion bash)".',
         allow_abbrev=False,
     )
-    parser.add_argument("shell", choices=SHELLS, help="of the script")
+    parser.add_argument("shell", choices=SHELLS, help="shell that the script is for")
     parser.set_defaults(run=run)
 
 

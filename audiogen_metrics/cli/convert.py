@@ -36,7 +36,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Convert; say where to on stderr."""
+    """Convert a checkpoint, and say on stderr where the folder is."""
     from audiogen_metrics.audioldm.original import convert_checkpoint
 
     with warnings.catch_warnings():

@@ -49,10 +49,14 @@ def add_parser(subparsers: Subparsers) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="of a metric whose direction is not known from a report or its name (repeatable)",
+        help="direction of a metric, where neither a report nor its name says it (repeatable)",
     )
     parser.add_argument(
-        "--seed", type=at_least(0), default=0, metavar="N", help="of the random orders behind p (default: %(default)s)"
+        "--seed",
+        type=at_least(0),
+        default=0,
+        metavar="N",
+        help="seed of the random orders behind p (default: %(default)s)",
     )
     parser.add_argument(
         "--differences",

@@ -53,10 +53,16 @@ def add_parser(subparsers: Subparsers) -> None:
     export.add_argument("-o", "--output", type=output_folder, required=True, metavar="OUT", help="new or empty folder")
     export.add_argument("--split", metavar="RULE", help="evaluation clips only: paper, paper:400, fold:5 or list:FILE")
     export.add_argument(
-        "--seed", type=at_least(0), default=0, metavar="N", help="of the split and of captions (default: %(default)s)"
+        "--seed",
+        type=at_least(0),
+        default=0,
+        metavar="N",
+        help="seed of the split and of the choice of captions (default: %(default)s)",
     )
     add_caption_option(
-        export, "first", "of several captions of a clip; all writes a line for each (default: %(default)s)"
+        export,
+        "first",
+        "which of several captions of a clip is taken; all writes a line for each (default: %(default)s)",
     )
     export.add_argument(
         "--template",

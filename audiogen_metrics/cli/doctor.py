@@ -19,7 +19,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "doctor",
         description="Check this installation. Exits with 4 if the core is broken; "
-        "a backbone without its weights is named, and no fault.",
+        "a backbone without its weights is named, but is not a fault.",
         allow_abbrev=False,
     )
     parser.set_defaults(run=run)
@@ -56,7 +56,7 @@ def _offline() -> Iterator[None]:
 def _verdict(there: set[str]) -> str:
     """Return in one sentence what can be scored now, and what would make it more."""
     from audiogen_metrics.backbones.published import WEIGHTS, weights_name, with_what_is_beside
-    from audiogen_metrics.evaluation import added
+    from audiogen_metrics.evaluation.networks import added
     from audiogen_metrics.protocols import PROTOCOLS
 
     needed = {name: {recipe.backbone for recipe in protocol.recipes.values()} for name, protocol in PROTOCOLS.items()}

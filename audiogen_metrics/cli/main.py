@@ -120,5 +120,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def entry() -> None:
-    """Console script."""
+    """Run the console script."""
     sys.exit(main())

@@ -20,7 +20,7 @@ class Parser(argparse.ArgumentParser):
     """A parser that shows the usage of the command in question and names the nearest flag or command."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[argparse.Namespace, list[str]]:  # type: ignore[override]
-        """Parse; what is left over is an error here already, where the usage is that of the command."""
+        """Parse; report what is left over here, where the usage is still that of the command."""
         found, rest = super().parse_known_args(args, namespace)
         if rest:
             flags = [flag for action in self._actions for flag in action.option_strings]
@@ -62,7 +62,7 @@ def between(low: float, high: float = math.inf) -> Callable[[str], float]:
     def read(text: str) -> float:
         number = float(text)
         if not math.isfinite(number):
-            raise argparse.ArgumentTypeError(f"{text} is no number")
+            raise argparse.ArgumentTypeError(f"{text} is not a number")
         if not low <= number <= high:
             bounds = f"less than {low:g}" if number < low else f"more than {high:g}"
             raise argparse.ArgumentTypeError(f"{text} is {bounds}")
@@ -92,7 +92,7 @@ class Known:
 def output_file(text: str) -> Path:
     """Read the name of a file to write."""
     if not text or "\0" in text:
-        raise argparse.ArgumentTypeError(f"{text!r} is no name of a file")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a name of a file")
     try:
         path = as_path(text)
     except AudiogenMetricsError as error:
@@ -118,7 +118,7 @@ def plot_file(text: str) -> Path:
 def output_folder(text: str) -> Path:
     """Read the name of a folder to write into."""
     if not text or "\0" in text:
-        raise argparse.ArgumentTypeError(f"{text!r} is no name of a folder")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a name of a folder")
     return Path(text)
 
 

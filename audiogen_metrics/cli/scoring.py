@@ -93,7 +93,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "--differences",
         type=output_file,
         metavar="FILE",
-        help="of several systems: also write the difference of every pair in every score as CSV",
+        help="for several systems: also write the difference of every pair in every score as CSV",
     )
     parser.add_argument(
         "--extrapolate",
@@ -102,7 +102,7 @@ def add_parser(subparsers: Subparsers) -> None:
         default=False,
         type=plot_file,
         metavar="PLOT",
-        help="also what FD and FAD would be at infinite n of gen; with PLOT the fit as .pdf, .svg or .png",
+        help="also say what FD and FAD would be at infinite n of gen; PLOT draws the fit as .pdf, .svg or .png",
     )
     parser.add_argument(
         "--fail-if",
@@ -218,7 +218,7 @@ def run(arguments: argparse.Namespace) -> int:
                 "agm compare tells two systems apart without one"
             )
         if given["prompts"] and not any(recipe.definition.prompted for recipe in recipes):
-            say("prompts: shown beside clips on the page; for the CLAP score name it too: -m all,clap")
+            say("prompts: shown beside clips on the page; for the CLAP score, name it too: -m all,clap")
         if ranking is None:
             _show_one(reports[""], arguments, seen[0], {**columns, **known})
         else:
@@ -345,7 +345,7 @@ class Bound:
         return cls(match["score"], match["sign"], float(match["bound"]))
 
     def failure(self, report: ScoreReport) -> str | None:
-        """Return what failed, or None."""
+        """Return what has failed, or None."""
         value = report[self.score_id].value
         if value is None:
             return f"{self.score_id} has no value ({report[self.score_id].reason})"

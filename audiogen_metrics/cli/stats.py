@@ -59,7 +59,7 @@ def run_build(arguments: argparse.Namespace) -> int:
 
 
 def run_show(arguments: argparse.Namespace) -> int:
-    """Print protocol, origin, recipes and versions of a file; of others' statistics what they hold, each checked."""
+    """Print protocol, origin, recipes and versions of a file, or what others' statistics hold, each checked."""
     from audiogen_metrics.embedding.foreign import open_foreign
     from audiogen_metrics.embedding.reference import ReferenceStatistics
 
@@ -85,7 +85,7 @@ def run_show(arguments: argparse.Namespace) -> int:
 
 
 def _show_foreign(foreign: ForeignStatistics, arguments: argparse.Namespace) -> None:
-    """Print where others' statistics come from, and of each mean and covariance what can be told."""
+    """Print where others' statistics come from, and what can be told of each mean and covariance."""
     summary = foreign.summary
     found = {name: _told(foreign, name) for name in foreign.moments}
     content = {"path": summary.path, "n": None, **summary.statistics, "statistics": found}

@@ -60,7 +60,7 @@ codecs.register_error(READABLE, _plain)
 
 
 def portable_json(text: str) -> str:
-    """Return JSON that stdout can show: as it is in UTF-8, else in ASCII, as JSON in another encoding is none."""
+    """Return JSON that stdout can show: as it is in UTF-8, else in ASCII, since JSON has no other encodings."""
     encoding = "utf-8" if _is_utf8(sys.stdout) else "ascii"
     return text.encode(encoding, ESCAPED).decode(encoding)
 

@@ -50,7 +50,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "--severities",
         default="none",
         metavar="DOSES",
-        help="severities at which to corrupt the whole set, written alike (default: %(default)s)",
+        help="severities at which to corrupt the whole set, written like fractions (default: %(default)s)",
     )
     parser.add_argument(
         "--set",
@@ -68,11 +68,14 @@ def add_parser(subparsers: Subparsers) -> None:
         action="append",
         default=[],
         metavar="PROBE.SCORE=ANSWER",
-        help="exit with 5 unless so, for example noise.fd_panns=responds (repeatable)",
+        help="exit with 5 unless this verdict is found, for example noise.fd_panns=responds (repeatable)",
     )
     add_options(parser, StudyOptions, " (default: all of the protocol)")
     parser.add_argument(
-        "--format", choices=FORMATS["Study"], default="table", help="of the result on stdout (default: %(default)s)"
+        "--format",
+        choices=FORMATS["Study"],
+        default="table",
+        help="format of the result on stdout (default: %(default)s)",
     )
     parser.add_argument(
         "-o", "--output", type=output_folder, metavar="DIR", help="write JSON, tables and figures into DIR as well"
@@ -81,7 +84,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Study, write, check what was expected."""
+    """Run the study, write it, and check what was expected."""
     from audiogen_metrics.studies.study import Effort, sanity
 
     expected = [_expectation(text) for text in arguments.expect]

@@ -35,7 +35,8 @@ def add_parser(subparsers: Subparsers) -> None:
         "--gen",
         action="append",
         metavar="DIR",
-        help="where the generated audio is now (default: as in the report); of several systems once for each, in order",
+        help="where the generated audio is now (default: as in the report); for several systems, "
+        "once for each, in order",
     )
     parser.add_argument("--ref", metavar="PATH", help="where the reference is now (default: as in the report)")
     add_options(parser, RepetitionOptions)

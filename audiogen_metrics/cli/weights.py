@@ -31,16 +31,18 @@ def add_parser(subparsers: Subparsers) -> None:
         allow_abbrev=False,
     )
     listing.add_argument(
-        "--commercial", action="store_true", help="those alone whose licences are known to allow commercial use"
+        "--commercial", action="store_true", help="list only those whose licences are known to allow commercial use"
     )
     listing.add_argument(
-        "--format", choices=FORMATS["Facts"], default="table", help="of the result (default: %(default)s)"
+        "--format", choices=FORMATS["Facts"], default="table", help="format of the result (default: %(default)s)"
     )
     fetching = actions.add_parser("fetch", help="download weights, unless they are here, and print their files")
     fetching.add_argument("names", nargs="+", metavar="NAME", help=_NAME)
     verifying = actions.add_parser("verify", help="hash all weights on this machine anew")
     verifying.add_argument("names", nargs="*", metavar="NAME", help=f"{_NAME} (default: all that are here)")
-    locating = actions.add_parser("path", help="print the file that is used for a name, of the hub the folder")
+    locating = actions.add_parser(
+        "path", help="print the file that is used for a name, or the folder of a network of the hub"
+    )
     locating.add_argument("name", metavar="NAME", help=_NAME)
 
 

@@ -9,6 +9,8 @@ from scipy.fft import next_fast_len
 
 from audiogen_metrics.backbones.logmel import HOP, SAMPLE_RATE
 
+__all__ = ["align"]
+
 SECONDS_PER_FRAME = HOP / SAMPLE_RATE
 
 LEAST_FRAMES = 12

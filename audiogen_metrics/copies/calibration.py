@@ -19,7 +19,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Threshold:
-    """Above which similarity a clip is called a copy, and how often a real clip that is none lies there.
+    """Above which similarity a clip is called a copy, and how often a real clip that was not copied lies there.
 
     Attributes
     ----------

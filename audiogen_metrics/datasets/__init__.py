@@ -5,6 +5,8 @@ from __future__ import annotations
 from audiogen_metrics.datasets.base import DatasetInfo
 from audiogen_metrics.registry import Registry
 
+__all__ = ["DATASETS"]
+
 DATASETS: Registry[DatasetInfo] = Registry("dataset", "audiogen_metrics.datasets")
 """Every dataset by name; other packages add theirs by an entry point."""
 

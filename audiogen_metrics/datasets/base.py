@@ -14,6 +14,8 @@ from audiogen_metrics.lazy import moved
 from audiogen_metrics.tabular import read_records
 from audiogen_metrics.writing import below
 
+__all__ = ["Dataset", "DatasetClip", "DatasetInfo", "prompt", "read_table"]
+
 TEMPLATES = {"label": "{label}", "sentence": "This is a sound of {label}."}
 """Prompts for class labels, underscores as spaces. The paper does not say which it used, and scores move with it."""
 
@@ -167,13 +169,13 @@ def read_table(path: Path, columns: Sequence[str]) -> list[Mapping[str, Any]]:
 
 
 def number(text: str, what: str, path: Path) -> float:
-    """Return a number of a metadata file; DataError if it is none."""
+    """Return a number of a metadata file; DataError for anything else."""
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise DataError(f"{what} {text!r} is no number", where=path, fix="Is it the original file?")
+        raise DataError(f"{what} {text!r} is not a number", where=path, fix="Is it the original file?")
     return value
 
 

@@ -25,6 +25,8 @@ from audiogen_metrics.rendering import Renderable
 from audiogen_metrics.text import escaped
 from audiogen_metrics.writing import below, link, write_atomically, writing
 
+__all__ = ["Check", "check", "export"]
+
 LISTED = 10
 """Faults of one kind that are named; the rest is counted."""
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from audiogen_metrics.audio.files import AUDIO, DECODABLE, UNDECODABLE, canonical_id
 from audiogen_metrics.errors import DataError
 
+__all__ = ["AudioByName", "AudioByPath"]
+
 SEGMENT_NAMES = (
     "{id}, {id}_{start}, {id}_{start}_{end} or {id}_000030, with or without Y before it, "
     "the times as 30, 30.0, 30.00, 30.000 or 30000"

@@ -18,6 +18,8 @@ from audiogen_metrics.options import as_path
 from audiogen_metrics.prompts import PATH_COLUMNS, PROMPT_COLUMNS, captions_in, named
 from audiogen_metrics.tabular import column, metadata_of, read_records, read_text
 
+__all__ = ["open_dataset"]
+
 FILE_COLUMNS = (
     *("file", "file_name", "filename", *PATH_COLUMNS, "audio_file_name", "audio_filename", "slice_file_name", "fname"),
     "name",
@@ -45,7 +47,9 @@ def open_dataset(source: str | Path, suffixes: str | Iterable[str] = ()) -> Data
     path = as_path(source)
     name, equals, root = str(source).partition("=")
     if parse_suffixes(suffixes) and not path.is_dir():
-        raise UsageError("is no folder to take files of some suffixes from", where=source, fix="Leave out the suffixes")
+        raise UsageError(
+            "is not a folder, so it has no files to choose by suffix", where=source, fix="Leave out the suffixes"
+        )
     if equals and not path.exists():
         info = DATASETS.get(name)
         return info.read(_existing(as_path(root)))

@@ -15,6 +15,8 @@ from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.options import whole
 from audiogen_metrics.tabular import read_text
 
+__all__ = ["Split", "fold_split", "list_split", "paper_split", "split_by"]
+
 
 @dataclass(frozen=True)
 class Split:
@@ -173,7 +175,7 @@ def split_by(dataset: Dataset, rule: str, seed: int = 0) -> Split:
         return fold_split(dataset, value)
     if kind == "list" and value:
         return list_split(dataset, value)
-    raise UsageError(f"{rule!r} is no split", where="split", fix="Use paper, paper:400, fold:5 or list:FILE")
+    raise UsageError(f"{rule!r} is not a split", where="split", fix="Use paper, paper:400, fold:5 or list:FILE")
 
 
 def _stem(name: str) -> str:

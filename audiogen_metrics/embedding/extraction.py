@@ -29,16 +29,7 @@ from audiogen_metrics.file_hashes import HashMemo, digest_of, identity_of, memo_
 from audiogen_metrics.settings import require_lasting_cache, tell
 from audiogen_metrics.text import escaped
 
-__all__ = [
-    "Alteration",
-    "ClipFailure",
-    "EmbeddingSet",
-    "Extraction",
-    "ExtractionOptions",
-    "extract",
-    "extract_blocks",
-    "extract_each",
-]
+__all__ = ["EmbeddingSet", "Extraction", "ExtractionOptions", "extract"]
 
 DEFAULTS = ExtractionOptions()
 

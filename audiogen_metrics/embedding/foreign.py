@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from audiogen_metrics.functional.statistics import GaussianStatistics
     from audiogen_metrics.metrics.recipe import Recipe
 
+__all__ = ["ForeignStatistics", "open_foreign"]
+
 SEPARATOR = "::"
 """Between a file and which of its statistics is meant."""
 
@@ -102,7 +104,7 @@ class ForeignStatistics:
         UsageError
             It is not clear which recipe or statistics is meant, or the user must vouch for them.
         DataError
-            Statistics of other networks only, or ones that are no mean and covariance.
+            Statistics of other networks only, or ones that are not mean and covariance.
         """
         needy = [recipe for recipe in recipes if "ref" in recipe.definition.sides]
         served = {recipe.score_id: recipe for recipe in needy if self._candidates(recipe)}
@@ -188,7 +190,7 @@ class ForeignStatistics:
         Raises
         ------
         DataError
-            They cannot be read, or are no mean and covariance: shapes, types, NaN or infinity, not symmetric, or with
+            They cannot be read, or are not mean and covariance: shapes, types, NaN or infinity, not symmetric, or with
             an eigenvalue further below 0 than rounding brings it.
         """
         if name not in self._loaded:

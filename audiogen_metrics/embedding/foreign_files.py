@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from audiogen_metrics.functional.statistics import GaussianStatistics
 
+__all__ = ["Moments"]
+
 UNNAMED: Mapping[tuple[str, str], str] = {
     ("mu", "sigma"): "mu and sigma (pytorch-fid, torch-fidelity)",
     ("mu_ref", "sigma_ref"): "mu_ref and sigma_ref (stable-audio-metrics)",
@@ -170,11 +172,11 @@ def _array(path: Path, name: str) -> npt.NDArray[np.generic]:
         if path.is_dir():
             # A map is as long as the file, whatever shape its header promises.
             return np.array(np.lib.format.open_memmap(path / name, mode="r"))
-        # numpy leaves a file that is no archive open, if it opens it itself.
+        # numpy leaves a file that is not an archive open, if it opens it itself.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             array: npt.NDArray[np.generic] = archive[name]
             if not isinstance(array, np.ndarray):
-                raise ValueError("it is no array of numpy")
+                raise ValueError("it is not an array of numpy")
             return array
     except (
         OSError,

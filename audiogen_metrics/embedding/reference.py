@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from audiogen_metrics.metrics.definition import FeatureSource
     from audiogen_metrics.metrics.recipe import Recipe
 
+__all__ = ["ReferenceStatistics"]
+
 FORMAT = "audiogen-metrics reference statistics"
 FORMAT_VERSION = 1
 MAX_HEADER = 100_000_000

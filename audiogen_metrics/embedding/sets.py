@@ -17,6 +17,8 @@ from audiogen_metrics.errors import InsufficientDataError, with_names
 from audiogen_metrics.functional.blocks import Block, Places
 from audiogen_metrics.functional.statistics import GaussianStatistics
 
+__all__ = ["ClipFailure", "EmbeddingSet"]
+
 
 @dataclass(frozen=True)
 class ClipFailure:

@@ -12,17 +12,12 @@ from typing import TYPE_CHECKING
 from audiogen_metrics.audio.files import AudioFolder, printable
 from audiogen_metrics.audio.preflight import set_warnings
 from audiogen_metrics.backbones.base import Backbone
-from audiogen_metrics.embedding.extraction import (
-    Alteration,
-    ClipFailure,
-    EmbeddingSet,
-    Extraction,
-    ExtractionOptions,
-    extract_each,
-)
+from audiogen_metrics.embedding.extraction import EmbeddingSet, Extraction, ExtractionOptions, extract_each
 from audiogen_metrics.embedding.foreign import ForeignStatistics
 from audiogen_metrics.embedding.given import GivenFeatures
+from audiogen_metrics.embedding.lanes import Alteration
 from audiogen_metrics.embedding.reference import ReferenceStatistics
+from audiogen_metrics.embedding.sets import ClipFailure
 from audiogen_metrics.embedding.similarity import with_similarity
 from audiogen_metrics.errors import DataError, remedies
 from audiogen_metrics.results import InputSummary

@@ -13,10 +13,11 @@ from audiogen_metrics.declaring import takes
 from audiogen_metrics.embedding.extraction import ExtractionOptions
 from audiogen_metrics.embedding.sides import EmbeddedSide, FolderSide, StatisticsSide, between, mixed_forms
 from audiogen_metrics.errors import InsufficientDataError, UsageError, spoken
-from audiogen_metrics.evaluation import added, find_networks, tool_versions
 from audiogen_metrics.evaluation.evaluation import backbone_settings
 from audiogen_metrics.evaluation.matching import SIGNIFICANT, MatchedSystems, abreast, better, matched, unseparated
+from audiogen_metrics.evaluation.networks import added, find_networks
 from audiogen_metrics.evaluation.opening import computable, open_reference, require_named
+from audiogen_metrics.evaluation.versions import tool_versions
 from audiogen_metrics.file_hashes import hashing_as_asked
 from audiogen_metrics.metrics.measuring.measured import Measured
 from audiogen_metrics.prompts import Captions, captions_of
@@ -29,6 +30,8 @@ from audiogen_metrics.writing import written
 
 if TYPE_CHECKING:
     from audiogen_metrics.metrics.recipe import Recipe
+
+__all__ = ["Comparison", "ScoreDifference", "Systems", "compare"]
 
 FEWEST_PERMUTATIONS = 20
 """Below these p is never under 0.05."""

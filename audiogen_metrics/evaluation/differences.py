@@ -15,6 +15,8 @@ from audiogen_metrics.errors import HELPS
 from audiogen_metrics.metrics import catalogue
 from audiogen_metrics.results import later_fields
 
+__all__ = ["Difference"]
+
 TOLERANCE = 1e-5
 """Relative difference up to which scores count as equal: what batch shape and device may change."""
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from audiogen_metrics.prompts import Captions
     from audiogen_metrics.protocols import Protocol
 
+__all__ = ["Asked", "Evaluation"]
+
 
 @dataclass(frozen=True)
 class Asked:

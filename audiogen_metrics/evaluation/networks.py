@@ -12,16 +12,6 @@ from audiogen_metrics.errors import MissingDependencyError, MissingWeightsError,
 from audiogen_metrics.metrics.recipe import require_output
 from audiogen_metrics.settings import resolve_device, tell
 
-__all__ = [
-    "Networks",
-    "added",
-    "check_weights_names",
-    "create_backbones",
-    "find_networks",
-    "require_output",
-    "require_weights",
-]
-
 if TYPE_CHECKING:
     import torch
 
@@ -77,8 +67,8 @@ def find_networks(
     device, weights
         As in `audiogen_metrics.score`.
     spared
-        Backbones that the run can do without, as long as one network is here: see `added`. One of which a file is
-        given is none of them.
+        Backbones that the run can do without, as long as one network is here: see `added`. A backbone
+        whose file is given is required.
 
     Raises
     ------

@@ -11,7 +11,10 @@ from audiogen_metrics.audio.files import AudioFolder, ClipSet, open_clips
 from audiogen_metrics.audio.pairing import pair
 from audiogen_metrics.declaring import takes
 from audiogen_metrics.errors import MissingDependencyError, MissingWeightsError
-from audiogen_metrics.evaluation import added, check_weights_names, compute, create_backbones, tool_versions
+from audiogen_metrics.evaluation import create_backbones
+from audiogen_metrics.evaluation.evaluation import compute
+from audiogen_metrics.evaluation.networks import added, check_weights_names
+from audiogen_metrics.evaluation.versions import tool_versions
 from audiogen_metrics.file_hashes import hashing_as_asked
 from audiogen_metrics.prompts import Captions, captions_of
 from audiogen_metrics.protocols import PROTOCOLS, get_protocol
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from audiogen_metrics.embedding.extraction import ExtractionOptions
     from audiogen_metrics.embedding.sides import FolderSide
     from audiogen_metrics.metrics.recipe import Recipe
+
+__all__ = ["ProtocolComparison", "Row", "compare_protocols"]
 
 
 Kind = Literal["protocol", "option"]

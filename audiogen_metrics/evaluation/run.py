@@ -193,7 +193,7 @@ def score_recipes(
         raise UsageError("they are for p, which is left out with the intervals", where=where, fix=fix)
     if pairs is not None and pairing == "none":
         where = spoken("pairs", "--pairs")
-        raise UsageError("they are given, and pairing is none", where=where, fix="Leave out one of them")
+        raise UsageError("they are given, but pairing is off", where=where, fix="Leave out one of them")
     require_given(recipes, ref=ref is not None, prompts=given["prompts"] is not None)
     gen_set = open_clips(gen, suffixes, sample_rate=rate)
     ref_set = None if ref is None else opened(ref, suffixes, rate, trust_reference=given["trust_reference"])

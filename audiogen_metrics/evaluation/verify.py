@@ -17,8 +17,8 @@ from audiogen_metrics.backbones.published import weights_name
 from audiogen_metrics.declaring import takes
 from audiogen_metrics.embedding.foreign import place_of
 from audiogen_metrics.errors import DataError, MissingDependencyError, MissingWeightsError, UsageError, option
-from audiogen_metrics.evaluation import find_networks
 from audiogen_metrics.evaluation.differences import NOTES, OF_DEALS, TOLERANCE, Difference, differences
+from audiogen_metrics.evaluation.networks import find_networks
 from audiogen_metrics.evaluation.run import score_named
 from audiogen_metrics.options import as_path
 from audiogen_metrics.protocols import get_protocol
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from audiogen_metrics.evaluation import Evaluation
     from audiogen_metrics.metrics.recipe import Recipe
+
+__all__ = ["Verification", "verify", "verify_systems"]
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ class Extrapolation(NamedTuple):
         Clips of the subsets, and the mean distance of each size.
     partial
         Whether only part of the bias is taken away: the smallest subset has fewer than two rows for each dimension,
-        where the bias is no line in 1 / n. A high R² does not show it.
+        where the bias is not a line in 1 / n. A high R² does not show it.
     standard_error
         Of the value, over other draws of gen; the reference is taken as exact.
     ci95

@@ -267,6 +267,6 @@ class PooledGaussian:
         width = 2 * median_squared([other[torch.ones_like(other, dtype=torch.bool).triu(1)]])
         kernels = [(block / -width).exp_() for block in (own, other, between)]
         n, m = len(gen), len(ref)
-        # The diagonals, k(x, x) = 1, are no pairs.
+        # The diagonals, k(x, x) = 1, are not pairs.
         within = (float(kernels[0].sum()) - n) / (n * (n - 1)) + (float(kernels[1].sum()) - m) / (m * (m - 1))
         return within - 2 * float(kernels[2].mean())

@@ -87,7 +87,7 @@ def inception_leave_one_out(logits: Array, parts: Sequence[npt.NDArray[np.int64]
     Raises
     ------
     InsufficientDataError
-        A split of one clip: without it there is none.
+        A split of one clip: nothing is left without it.
     """
     rows = float64_tensor(logits, "logits", ndim=2)
     return inception_without_each(lambda places: rows[torch.from_numpy(places).to(rows.device)], parts)

@@ -34,7 +34,7 @@ def as_tensor(values: Array, name: str) -> torch.Tensor:
         array = np.asarray(values)
     except (ValueError, TypeError, RuntimeError) as error:
         raise DataError(
-            f"{name} is no array of numbers ({error})", fix="Pass rows of one length, on the CPU"
+            f"{name} is not an array of numbers ({error})", fix="Pass rows of one length, on the CPU"
         ) from error
     if array.dtype.kind not in "biufc":
         raise DataError(

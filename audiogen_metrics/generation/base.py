@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+__all__ = ["FunctionGenerator", "Generated", "Generator", "Request", "settings_of"]
+
 
 LONGEST_SECONDS = 86_400.0
 """Of a clip: a day."""

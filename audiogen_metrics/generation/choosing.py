@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from audiogen_metrics.metrics.recipe import Recipe
 
+__all__ = ["BestOf", "recipe_for_clips"]
+
 
 def recipe_for_clips(name: str, protocol: str = "audioldm") -> Recipe:
     """Return the recipe of a metric by which single clips can be chosen.

@@ -25,6 +25,8 @@ from audiogen_metrics.generation.base import Generated, Generator, Request, clip
 from audiogen_metrics.options import as_path, whole
 from audiogen_metrics.writing import below, is_temporary, write_atomically, writing
 
+__all__ = ["Summary", "generate_folder", "read_manifest"]
+
 MANIFEST = "manifest.jsonl"
 
 _ADDED = {"spacing": "as_published"}

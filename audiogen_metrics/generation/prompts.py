@@ -13,6 +13,8 @@ from audiogen_metrics.generation.base import Request
 from audiogen_metrics.options import as_path
 from audiogen_metrics.prompts import CaptionChoice, Entry, choose, default_names, merged, read_entries
 
+__all__ = ["requests_from_audio", "requests_from_file", "requests_from_prompts"]
+
 RECORDING = "recording"
 """Instead of a number of seconds: as long as the recording."""
 

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
 
+__all__ = ["LoopScores"]
+
 
 class LoopScores:
     """Evaluates every so many steps, logs the scores to the accelerator's trackers, and keeps the best state.

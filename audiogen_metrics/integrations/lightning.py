@@ -25,6 +25,8 @@ else:
             fix = "Install it: pip install 'lightning>=2.5'"
             raise MissingDependencyError(f"Lightning cannot be imported ({error})", fix=fix) from error
 
+__all__ = ["ScoreCallback"]
+
 
 class ScoreCallback(Callback):
     """Evaluates every so many steps, logs the scores to all loggers, and keeps a checkpoint of the best step.

@@ -33,6 +33,8 @@ from audiogen_metrics.run_options import SystemOptions
 if TYPE_CHECKING:
     from audiogen_metrics.evaluation import Evaluation
 
+__all__ = ["Outcome", "PeriodicEvaluation", "undisturbed"]
+
 CLIPS, CHECKPOINT, REPORT, PAGE = "clips", "checkpoint", "report.json", "page.html"
 """What the folder of one step holds."""
 
@@ -81,8 +83,8 @@ class PeriodicEvaluation:
         What makes the clips with the model that trains: a `Generator`, or a
         `audiogen_metrics.generation.base.FunctionGenerator` around a function.
     prompts
-        A file as `audiogen_metrics.generation.requests_from_file` takes it, prompts by clip id, or prompts alone. Clips
-        pair with the recordings of the reference by clip id.
+        A file as `audiogen_metrics.generation.prompts.requests_from_file` takes it, prompts by clip id, or prompts
+        alone. Clips pair with the recordings of the reference by clip id.
     ref
         Reference, as in `score`.
     folder
@@ -273,7 +275,9 @@ def requests_of(
     if isinstance(prompts, (str, Path)):
         return requests_from_file(prompts, seconds, seed)
     if not prompts:
-        raise UsageError("there are none", where="prompts", fix="Pass a file, prompts by clip id, or a list of them")
+        raise UsageError(
+            "no prompts are given", where="prompts", fix="Pass a file, prompts by clip id, or a list of them"
+        )
     texts = [*prompts.values()] if isinstance(prompts, Mapping) else [*prompts]
     if odd := [text for text in texts if not isinstance(text, str)]:
         raise UsageError(f"{odd[0]!r} is not text", where="prompts", fix="Pass a file, or texts")

@@ -9,6 +9,8 @@ from audiogen_metrics.backbones.transformers import quiet
 from audiogen_metrics.errors import MissingDependencyError
 from audiogen_metrics.integrations.periodic import Outcome, PeriodicEvaluation
 
+__all__ = ["ScoreCallback"]
+
 try:
     with quiet():
         from transformers.trainer_callback import TrainerCallback

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from audiogen_metrics.objects import CLAPScore as CLAPScore
     from audiogen_metrics.objects import MetricSuite as MetricSuite
 
-__all__ = ["METRICS", "OWN", "Metric", "catalogue", "definition_of", "metric_names", "work_of"]
+__all__ = ["METRICS", "Metric", "catalogue"]
 
 
 def _problem(name: str, kind: Any) -> str | None:

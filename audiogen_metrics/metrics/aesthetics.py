@@ -61,7 +61,7 @@ class ProductionComplexity(Rating):
     reading = "how many parts a clip has, as listeners would rate it; more is not better by itself"
 
     def explain(self, score: Reported) -> str:
-        """Say that it is no quality."""
+        """Say that it is not a quality."""
         return "Higher is more complex, from 1 to 10, which is not better by itself: compare it with the reference's."
 
 

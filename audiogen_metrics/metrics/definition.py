@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from audiogen_metrics.metrics.measuring.pool import RowPool
     from audiogen_metrics.metrics.measuring.rivals import Rivals
 
+__all__ = ["FeatureSource", "Measurement", "Metric", "Reported", "ScoreInterval", "choice", "option"]
+
 Side = Literal["gen", "ref"]
 
 Needs = Literal["moments", "rows", "pairs"]

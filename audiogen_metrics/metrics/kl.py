@@ -257,7 +257,7 @@ class KLSigmoid(ByPairs):
 
     name = "kl_sigmoid"
     title = "positive term of the Bernoulli divergence"
-    reading = "audioldm_eval's KL sigmoid: can be negative and is no divergence; only to reproduce old numbers"
+    reading = "audioldm_eval's KL sigmoid: can be negative and is not a divergence; only to reproduce old numbers"
     activation: ClassVar[Literal["softmax", "sigmoid_positive"]] = "sigmoid_positive"
     on_request = False
 

@@ -12,6 +12,8 @@ from audiogen_metrics.metrics.definition import Metric
 if TYPE_CHECKING:
     from audiogen_metrics.backbones.base import Backbone
 
+__all__ = ["Recipe"]
+
 
 @dataclass(frozen=True)
 class Recipe:

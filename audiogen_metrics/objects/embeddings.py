@@ -37,7 +37,7 @@ class EmbeddingMetric(AudioMetric):
             unequal length as a sequence of ``(time,)`` or ``(channels, time)``. They are prepared as the protocol
             prepares files, which chooses or mixes the channels. An array ``(2, time)`` is a batch of two mono clips; a
             single stereo clip is ``[clip]``. Samples of −100 at the end of a clip, with which transformers' Trainer
-            pads the shorter ones, are no part of it.
+            pads the shorter ones, are not part of it.
         sample_rate
             Of the waveforms, in Hz.
         ids

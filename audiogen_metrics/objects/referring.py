@@ -64,10 +64,10 @@ class Referring(Taking):
 
     def _open(self, ref: Reference) -> AudioFolder | ReferenceStatistics | ForeignStatistics | GivenFeatures:
         """Look at a reference as far as that is cheap, so that a mistake shows at once."""
-        from audiogen_metrics import evaluation
+        from audiogen_metrics.evaluation.opening import open_reference
 
         if isinstance(ref, (str, Path)):
-            opened = evaluation.open_reference(ref, trust_reference=self.trust_reference)
+            opened = open_reference(ref, trust_reference=self.trust_reference)
             if isinstance(opened, ReferenceStatistics | ForeignStatistics):
                 opened.select(self.recipe, self.protocol)
                 opened.require(self.recipe)

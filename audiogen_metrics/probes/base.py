@@ -16,6 +16,8 @@ from audiogen_metrics.declaring import Option, with_parameters
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.options import whole
 
+__all__ = ["Clip", "Probe", "setting"]
+
 Waveform: TypeAlias = npt.NDArray[np.float32]
 P = TypeVar("P")
 K = TypeVar("K", bound=type)

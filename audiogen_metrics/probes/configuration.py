@@ -13,6 +13,8 @@ from audiogen_metrics.probes.mel import FRONT_ENDS
 from audiogen_metrics.probes.pool import Pool
 from audiogen_metrics.registry import unknown_name
 
+__all__ = ["configure"]
+
 _WORDS = {"true": True, "false": False}
 
 

@@ -35,6 +35,8 @@ from audiogen_metrics.probes.pool import Pool, folder_labels, read_labels
 from audiogen_metrics.probes.sequences import EventSequence, event_sequences
 from audiogen_metrics.writing import below, json_text, writing
 
+__all__ = ["CopyOptions", "corrupt_folder"]
+
 MANIFEST_VERSION = 1
 
 

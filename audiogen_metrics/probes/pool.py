@@ -15,6 +15,8 @@ from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
 from audiogen_metrics.probes.base import Clip, clip_rng
 from audiogen_metrics.tabular import column, read_records
 
+__all__ = ["Pool"]
+
 
 @dataclass(frozen=True, eq=False)
 class Pool:

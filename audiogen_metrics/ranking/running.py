@@ -115,7 +115,7 @@ def _named(systems: Iterable[str | Path] | Mapping[str, ClipSet]) -> dict[str, C
     for label, folder in given.items():
         printed = escaped(label).strip()
         if not isinstance(label, str) or not printed:
-            raise UsageError(f"{label!r} is no label", where="systems", fix="Use text that can be read")
+            raise UsageError(f"{label!r} is not a label", where="systems", fix="Use text that can be read")
         if printed in shown:
             other = shown[printed]
             raise UsageError(f"{label!r} and {other!r} print as one label", where="systems", fix="Rename one")

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from audiogen_metrics.report.diagnosis import Classes, ClipDiagnosis, Diagnosis, Influence, Projection
     from audiogen_metrics.report.media import Album, Media
 
+__all__ = ["score_html"]
+
 AUDIO_BYTES = 24 * 2**20
 """Audio in a page, as MP3, before it is written as text, which adds a third."""
 

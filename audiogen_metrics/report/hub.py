@@ -16,6 +16,8 @@ from audiogen_metrics.score_text import EXACT
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, EvalResultEntry
 
+__all__ = ["EvalResultFields", "ModelIndexFields"]
+
 SCORE = "{score}"
 """Stands for the id of each score."""
 

@@ -20,6 +20,8 @@ from audiogen_metrics.score_text import EXACT, n_ref_of
 if TYPE_CHECKING:
     from audiogen_metrics.evaluation import Evaluation
 
+__all__ = ["to_csv"]
+
 COLUMNS = (
     *("score", "value", "std", "ci95_low", "ci95_high", "n_gen", "n_ref"),
     *("better", "metric", "backbone", "protocol", "reason", "ci95_ref", "remarks", "p"),

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from audiogen_metrics.metrics.recipe import Recipe
 from audiogen_metrics.protocols import PROTOCOLS
 
+__all__ = ["Answer"]
+
 PROMPT = "synthetic test audio {}, tones and noise"
 """What each generated clip should sound like, by its id."""
 

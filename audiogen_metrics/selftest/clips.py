@@ -22,6 +22,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+__all__ = ["ClipCheck"]
+
 Samples = npt.NDArray[np.int16]
 
 SEEDS: Mapping[str, int] = {"gen": 1, "ref": 2}

@@ -19,6 +19,8 @@ from audiogen_metrics.protocols import PROTOCOLS
 if TYPE_CHECKING:
     import torch
 
+__all__ = ["ResamplerCheck", "ResamplerRow"]
+
 BOUND = 1e-6
 """Largest difference of a sample, of full scale or of the clip's peak where that is higher: what another order of a sum
 in float32 may change. On the CPU, torchaudio's samples are expected to the bit."""

@@ -14,8 +14,10 @@ from audiogen_metrics.backbones.published import WEIGHTS, beside, weights_name, 
 from audiogen_metrics.backbones.weights import candidates, examine
 from audiogen_metrics.declaring import takes
 from audiogen_metrics.errors import MissingDependencyError, MissingWeightsError, NumericsError, UsageError, option
-from audiogen_metrics.evaluation import check_weights_names, create_backbones, evaluate, tool_versions
+from audiogen_metrics.evaluation import create_backbones, evaluate
 from audiogen_metrics.evaluation.evaluation import Asked
+from audiogen_metrics.evaluation.networks import check_weights_names
+from audiogen_metrics.evaluation.versions import tool_versions
 from audiogen_metrics.file_hashes import sha256_of
 from audiogen_metrics.options import as_path
 from audiogen_metrics.prompts import captions_of
@@ -160,7 +162,7 @@ def selftest(
     Returns
     -------
     Selftest
-        With its ``differences``, which are none where this installation is right.
+        Its ``differences`` are empty where this installation is right.
 
     Raises
     ------

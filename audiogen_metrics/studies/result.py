@@ -12,6 +12,8 @@ from audiogen_metrics.results import InputSummary
 from audiogen_metrics.studies.verdicts import Verdict
 from audiogen_metrics.writing import written
 
+__all__ = ["Finding", "Point", "ProbeRun", "Study"]
+
 STUDY_VERSION = 2
 
 Axis = Literal["fraction", "severity"]

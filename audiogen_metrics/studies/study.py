@@ -17,9 +17,10 @@ from audiogen_metrics.declaring import takes
 from audiogen_metrics.embedding.extraction import EmbeddingSet, ExtractionOptions
 from audiogen_metrics.embedding.sides import FolderSide
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
-from audiogen_metrics.evaluation import added, find_networks, tool_versions
 from audiogen_metrics.evaluation.evaluation import backbone_settings
+from audiogen_metrics.evaluation.networks import added, find_networks
 from audiogen_metrics.evaluation.opening import computable
+from audiogen_metrics.evaluation.versions import tool_versions
 from audiogen_metrics.file_hashes import hashing_as_asked
 from audiogen_metrics.metrics.recipe import Recipe
 from audiogen_metrics.probes import PROBES
@@ -37,6 +38,8 @@ from audiogen_metrics.studies.verdicts import judge
 
 if TYPE_CHECKING:
     from audiogen_metrics.backbones.base import Backbone
+
+__all__ = ["Effort", "sanity"]
 
 COPIED_CLIPS = 10
 """Clips whose copies give the scale of a metric without a bound, at most."""

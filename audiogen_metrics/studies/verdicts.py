@@ -10,6 +10,8 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
+__all__ = ["Verdict"]
+
 MINIMUM_CHANGE = 0.02
 """Smallest change that counts, as a share of the metric's scale on this set."""
 

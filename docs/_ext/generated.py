@@ -12,6 +12,7 @@ from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
+from counterparts import calls, commands, label
 from gallery import gallery
 from sphinx.application import Sphinx
 
@@ -39,9 +40,12 @@ def command_line() -> Iterator[str]:
 
 def _command(parser: argparse.ArgumentParser, summary: str, level: int) -> Iterator[str]:
     groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    command = parser.prog.removeprefix("agm ")
     if level > 1:
-        yield from (f"{'#' * level} {parser.prog}", "", _sentence(parser.description or summary), "")
+        heading = f"{'#' * level} {parser.prog}"
+        yield from (f"({label(command)})=", heading, "", _sentence(parser.description or summary), "")
     if level > 1 and not groups:
+        yield from (calls(command), "")
         parser.formatter_class = partial(argparse.HelpFormatter, width=USAGE_WIDTH)  # type: ignore[assignment]
         yield from ("```text", parser.format_usage().rstrip(), "```", "")
     for action in parser._actions:
@@ -174,6 +178,13 @@ def _code(text: str) -> str:
     return re.sub(r"(?<!\w)(--[a-z][a-z-]*|agm [^.,:;)]+)", r"`\1`", text)
 
 
+def name_commands(_app: Sphinx, _what: str, name: str, _object: object, _options: object, lines: list[str]) -> None:
+    """Say below the summary of a name of the API which command does the same."""
+    if text := commands(name):
+        end = lines.index("") if "" in lines else len(lines)
+        lines[end:end] = ["", text]
+
+
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "exit codes": exit_codes,
     "command line": command_line,
@@ -198,4 +209,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Fill the pages when they are read."""
     app.connect("source-read", fill)
     app.connect("env-get-outdated", outdated)
+    app.connect("autodoc-process-docstring", name_commands)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -227,7 +227,7 @@ WAVE = sound(1)[0]
         ({"é": (WAVE, RATE), "e\u0301": (WAVE, RATE)}, "two clips have the id 'é'"),
         (["missing.wav"], "missing.wav: does not exist"),
         ({"a": "missing.wav"}, "missing.wav: does not exist"),
-        ([Path(__file__)], "is no audio file by its suffix"),
+        ([Path(__file__)], "is not an audio file by its suffix"),
         ([Path(__file__).parent], "is a folder, not a file"),
         ("missing.tar", "missing.tar: there is no such archive"),
         ("missing-{3..1}.tar", "the range is empty"),
@@ -320,7 +320,7 @@ def test_members_that_cannot_be_read_are_named(folder: Path, ref: Path) -> None:
     report = score(shard, ref, **OPTIONS)
     assert report.gen.scored == 4
     assert {skipped["path"] for skipped in report.gen.skipped} == {str(shard / "link.wav"), str(shard / "other.ts")}
-    assert all("no regular file" in skipped["reason"] for skipped in report.gen.skipped)
+    assert all("not a regular file" in skipped["reason"] for skipped in report.gen.skipped)
 
 
 @pytest.mark.parametrize("name", ["gen.tar", "gen.tar.gz"])

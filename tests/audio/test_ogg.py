@@ -156,7 +156,7 @@ def test_a_stream_without_its_end_flag_is_whole() -> None:
     for behind in (b"", bytes(100), b"TAG" + bytes(125)):
         assert len(read(content + behind)) == len(NOISE)
     # Were it no page for its lost capture pattern only, the flag would be missing just so.
-    with pytest.raises(AudioFileError, match="what follows its last page is none"):
+    with pytest.raises(AudioFileError, match="something else follows its last page"):
         read(content + content[-300:])
 
 

@@ -244,7 +244,7 @@ def test_a_report_with_pairs_is_verified(many: Path, tmp_path: Path, capsys: pyt
 def test_pairs_that_cannot_be(many: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base = ["score", str(many / "flat"), str(many / "ref"), "--protocol", "yamnet", "--pairs"]
     for arguments, code, said in (
-        ([*base, "{ref}_{sample}", "--pairing", "none"], 2, "pairing is none"),
+        ([*base, "{ref}_{sample}", "--pairing", "none"], 2, "pairing is off"),
         ([base[0], base[1], "--protocol", "yamnet", "-m", "is", "--pairs", "{ref}_{sample}"], 2, "without a reference"),
         ([*base, "nothing.csv"], 2, "neither a file nor a pattern"),
         ([*base, "{ref}{ref}"], 2, "2 times"),

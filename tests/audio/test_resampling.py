@@ -76,7 +76,7 @@ def test_the_largest_ratio() -> None:
 
 
 def test_too_few_samples_for_resampy() -> None:
-    with pytest.raises(AudioFileError, match="2 samples at 44100 Hz are none at 16000 Hz"):
+    with pytest.raises(AudioFileError, match="2 samples at 44100 Hz leave no sample at 16000 Hz"):
         resample(torch.ones(2), 44_100, 16_000, "resampy")
 
 

@@ -21,9 +21,9 @@ BASE = {"data": "sounds", "output": "out"}
     [
         ({"stepz": 1}, "unknown setting 'stepz'. Did you mean 'steps'"),
         ({"steps": 0}, "steps: 0 is not within 1"),
-        ({"steps": "many"}, "steps: 'many' is no int"),
-        ({"steps": True}, "steps: True is no int"),
-        ({"learning_rate": "1e-4"}, "learning_rate: '1e-4' is no float. Write 0.0001"),
+        ({"steps": "many"}, "steps: 'many' is not of type int"),
+        ({"steps": True}, "steps: True is not of type int"),
+        ({"learning_rate": "1e-4"}, "learning_rate: '1e-4' is not of type float. Write 0.0001"),
         ({"condition": "image"}, "'image' is not one of text, audio"),
         ({"lora": 4, "pretrained": False}, "adapters on a random denoiser"),
         ({"validation": 0.1}, "needs evaluation clips for the end"),
@@ -48,7 +48,7 @@ def test_yaml_and_what_overrides_it(tmp_path: Path) -> None:
     assert config.monitored() == ("fd_panns", False)
     assert FineTuneConfig("a", "b", monitor="is_panns").monitored() == ("is_panns", True)
     path.write_text("- data\n")
-    with pytest.raises(UsageError, match="no mapping"):
+    with pytest.raises(UsageError, match="not a mapping"):
         read_config(path)
     path.write_text("data: [")
     with pytest.raises(UsageError, match="cannot be read as YAML"):

@@ -255,7 +255,7 @@ def test_validation_keeps_the_evaluation_clips_for_the_end(tiny: Path, sounds: P
 def test_split_takes_the_evaluation_clips_out(tiny: Path, sounds: Path, tmp_path: Path) -> None:
     FineTune(settings(tiny, sounds, tmp_path / "out", split="paper:4")).fit()
     assert len([p for p in (tmp_path / "out" / "evaluation" / "references").rglob("*") if p.is_file()]) == 4
-    with pytest.raises(UsageError, match="is no split"):
+    with pytest.raises(UsageError, match="is not a split"):
         FineTune(settings(tiny, sounds, tmp_path / "other", split="half")).fit()
 
 

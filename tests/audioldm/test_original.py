@@ -228,7 +228,7 @@ def put(name: str, value: Any) -> Callable[[State], State]:
         (put("scale_factor", torch.ones(2)), "not one positive number"),
         (put("betas", torch.linspace(1e-4, 2e-2, 1000)), "another schedule of noise"),
         (put("betas", torch.tensor(3)), "has betas of the shape"),
-        (put("note", "hello"), "has note, which is no tensor"),
+        (put("note", "hello"), "has note, which is not a tensor"),
         (put(3, torch.ones(1)), "has no state dict"),  # type: ignore[arg-type]
     ],
 )
@@ -246,14 +246,14 @@ def test_what_does_not_fit_is_named(
 def test_files_that_are_none(content: bytes, tmp_path: Path, home: Path) -> None:
     file = tmp_path / "tiny.ckpt"
     file.write_bytes(content)
-    with pytest.raises(MissingWeightsError, match="the file is damaged or is no checkpoint"):
+    with pytest.raises(MissingWeightsError, match="the file is damaged or is not a checkpoint"):
         convert(file, home)
 
 
 def test_a_file_that_was_cut(file: Path, tmp_path: Path, home: Path) -> None:
     cut = tmp_path / "tiny.ckpt"
     cut.write_bytes(file.read_bytes()[:1_000_000])
-    with pytest.raises(MissingWeightsError, match="the file is damaged or is no checkpoint"):
+    with pytest.raises(MissingWeightsError, match="the file is damaged or is not a checkpoint"):
         convert(cut, home)
 
 
@@ -304,12 +304,12 @@ def test_without_a_tokenizer(file: Path, tmp_path: Path, monkeypatch: pytest.Mon
         locate(alone)
     assert f"agm weights fetch {' '.join(TOKENIZER)}" in str(caught.value)
     (tmp_path / "note.txt").write_text("no checkpoint")
-    with pytest.raises(MissingWeightsError, match="is no checkpoint"):
+    with pytest.raises(MissingWeightsError, match="is not a checkpoint"):
         locate(tmp_path / "note.txt")
     with pytest.raises(MissingWeightsError, match=r"neither vocab\.json and merges\.txt nor tokenizer\.json"):
         convert_checkpoint(alone, tmp_path / "out", tokenizer=tmp_path)
     (tmp_path / "tokenizer.json").write_text("{}")
-    with pytest.raises(MissingWeightsError, match="is no tokenizer of RoBERTa"):
+    with pytest.raises(MissingWeightsError, match="is not a tokenizer of RoBERTa"):
         convert_checkpoint(alone, tmp_path / "out", tokenizer=tmp_path)
 
 

@@ -17,7 +17,8 @@ from audiogen_metrics.backbones.audiobox import FRAMES, HOP, WINDOW, AestheticsN
 from audiogen_metrics.backbones.published import WEIGHTS
 from audiogen_metrics.backbones.ratings import AESTHETICS
 from audiogen_metrics.errors import MissingWeightsError, UsageError
-from audiogen_metrics.evaluation import create_backbones, require_weights
+from audiogen_metrics.evaluation import create_backbones
+from audiogen_metrics.evaluation.networks import require_weights
 from audiogen_metrics.metrics import PQ
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.testing import check_backbone

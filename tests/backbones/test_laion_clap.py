@@ -31,7 +31,8 @@ from audiogen_metrics.backbones.published import WEIGHTS, WeightsEntry, weights_
 from audiogen_metrics.backbones.weights import examine, find, parse_weights, trust_note
 from audiogen_metrics.cli.main import main
 from audiogen_metrics.errors import DataError, MissingWeightsError, UsageError
-from audiogen_metrics.evaluation import create_backbones, require_weights
+from audiogen_metrics.evaluation import create_backbones
+from audiogen_metrics.evaluation.networks import require_weights
 from audiogen_metrics.protocols import PROTOCOLS, get_protocol
 from audiogen_metrics.testing import check_backbone
 from tests.checkpoints import write_laion_clap, write_tokenizer
@@ -206,7 +207,7 @@ def test_texts(sounds: LaionCLAP, tmp_path: Path) -> None:
         Sounds(tokenizer=tmp_path).embed_text(TEXTS)
     write_tokenizer(tmp_path)
     (tmp_path / "vocab.json").write_text(json.dumps({"<s>": 1, "<pad>": 0, "</s>": 2, "<unk>": 3}))
-    with pytest.raises(MissingWeightsError, match="is no tokenizer of RoBERTa"):
+    with pytest.raises(MissingWeightsError, match="is not a tokenizer of RoBERTa"):
         Sounds(weights=sounds.weights_file, tokenizer=tmp_path).embed_text(TEXTS)
 
 

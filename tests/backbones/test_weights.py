@@ -502,14 +502,14 @@ def test_a_truncated_checkpoint_is_refused(tmp_path: Path, new_format: bool, kee
     file = tmp_path / "short.pth"
     torch.save(toy_state(), file, _use_new_zipfile_serialization=new_format)
     file.write_bytes(file.read_bytes()[:keep])
-    refused(file, "damaged or is no checkpoint")
+    refused(file, "damaged or is not a checkpoint")
 
 
 @pytest.mark.parametrize("content", [b"<html>404</html>", b"\x00" * 5000, b"PK\x03\x04" + b"\x00" * 100])
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "page.pth"
     file.write_bytes(content)
-    refused(file, "damaged or is no checkpoint")
+    refused(file, "damaged or is not a checkpoint")
 
 
 @pytest.mark.parametrize(

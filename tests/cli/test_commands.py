@@ -120,12 +120,12 @@ def test_several_systems_against_one_reference(
         (["score", "a", "b", *YAMNET, "--fail-if", "fd_yamnet=3"], 2, "cannot read the check"),
         (["score", "a", "b", *YAMNET, "--fail-if", "fd_panns>3"], 2, "unknown score 'fd_panns'"),
         (["score", "a", "b", *YAMNET, "--batch-size", "x"], 2, "invalid int value"),
-        (["score", "a", "b", *YAMNET, "--columns", "value"], 2, "--columns: are those of a LaTeX table"),
+        (["score", "a", "b", *YAMNET, "--columns", "value"], 2, "--columns: only a LaTeX table has them"),
         (["score", "a", "b", *YAMNET, "-o", "x.tex", "--columns", "valu"], 2, "Did you mean 'value'"),
         (["score", "a", "b", *YAMNET, "--format", "latex", "--columns", "std"], 2, "no column of the table is chosen"),
         (["score", "a", "b", "--ref", "c", *YAMNET, "-o", "x.tex", "--columns", "value"], 2, "Known: n, fd_yamnet"),
         (["import", "a", "b", "--format", "latex", "--columns", "n"], 2, "unknown column 'n'"),
-        (["correlate", "a", "b", "-o", "x.csv", "--columns", "n"], 2, "--columns: are those of a LaTeX table"),
+        (["correlate", "a", "b", "-o", "x.csv", "--columns", "n"], 2, "--columns: only a LaTeX table has them"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -200,7 +200,7 @@ def test_given_weights_must_be_used_and_there(agm: Run, small: tuple[Path, Path]
     assert "weights for 'vggish', which is not used here" in done.stderr
     done = agm("score", *small, "-m", "fad", *given)
     assert done.returncode == 4
-    assert "damaged or is no checkpoint" in done.stderr
+    assert "damaged or is not a checkpoint" in done.stderr
     assert agm("score", *small, "--weights", "vggish=nowhere.pth").returncode == 2
 
 

@@ -17,8 +17,9 @@ from audiogen_metrics.cli.main import main
 from audiogen_metrics.embedding.extraction import ExtractionOptions
 from audiogen_metrics.embedding.sides import FolderSide
 from audiogen_metrics.errors import InsufficientDataError, MissingWeightsError, UsageError
-from audiogen_metrics.evaluation import create_backbones, require_weights
+from audiogen_metrics.evaluation import create_backbones
 from audiogen_metrics.evaluation.compare import compare
+from audiogen_metrics.evaluation.networks import require_weights
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.registry import Registry
 from audiogen_metrics.score_text import TABLE_WIDTH

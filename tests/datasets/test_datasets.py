@@ -104,7 +104,7 @@ def test_a_whole_miniature_is_usable(roots: dict[str, Path], name: str) -> None:
         (
             "urbansound8k",
             lambda root: _append(root / "metadata/UrbanSound8K.csv", "x.wav,1,a,b,1,1,1,siren"),
-            "no number",
+            "not a number",
         ),
         ("urbansound8k", lambda root: _append(root / "metadata/UrbanSound8K.csv", "x.wav,1"), "number of columns"),
         (
@@ -218,7 +218,7 @@ def test_rules_in_words(roots: dict[str, Path], rule: str, count: int) -> None:
 
 
 def test_rules_that_are_none(roots: dict[str, Path]) -> None:
-    with pytest.raises(UsageError, match="is no split"):
+    with pytest.raises(UsageError, match="is not a split"):
         split_by(dataset(roots, "esc50"), "half")
     with pytest.raises(UsageError, match="give the number"):
         split_by(dataset(roots, "audiocaps"), "paper")
@@ -365,11 +365,11 @@ def test_other_spellings_of_a_files_name(tmp_path: Path) -> None:
         ("a.csv", "file,caption\nx.wav,\n", "record 1: has an empty caption"),
         ("a.csv", "file,caption\nx.wav,a dog\nx.wav,a dog\n", "lists the clip 'x' twice"),
         ("a.csv", "file,caption,split\nx.wav,a dog,train\nx.wav,a hound,test\n", "lists the clip 'x' twice"),
-        ("a.csv", "clip_id,file,caption\n../../up,x.wav,a dog\n", "no path below a folder"),
+        ("a.csv", "clip_id,file,caption\n../../up,x.wav,a dog\n", "not a path below a folder"),
         ("a.json", "[1, 2]", "record 1: is a int, not an object"),
         ("a.json", '{"data": {"a": 1}}', "is not a list of records"),
         ("a.csv", "file,caption\nx.wav,caf\udce9\n", "is not UTF-8"),
-        ("a.doc", "x", "is no list of clips"),
+        ("a.doc", "x", "is not a list of clips"),
     ],
 )
 def test_tables_that_are_refused(tmp_path: Path, name: str, content: str, message: str) -> None:

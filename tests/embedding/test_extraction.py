@@ -173,7 +173,7 @@ def test_nothing_usable_is_an_error(tmp_path: Path, backbone: YAMNet) -> None:
 
 
 class Loudness(Backbone):
-    """A backbone of one number, to see how often and with what it is called; what it notes of that is no setting."""
+    """A backbone of one number, to see how often and with what it is called; what it notes of that is not a setting."""
 
     name = "loudness"
     sample_rate = 16_000
@@ -351,7 +351,7 @@ def test_a_rate_in_kilohertz_is_named_and_costs_nothing(tmp_path: Path, rate: in
     soundfile.write(tmp_path / "odd.wav", np.zeros(160_000, np.float32) + 0.1, rate)
     result = extract(scan(folder.root), [Loudness()], Preprocessing(16_000), UNCACHED)
     assert len(result.digests) == 2
-    reason = f"its header says {rate} Hz, which is no rate of sound (kHz for Hz?)"
+    reason = f"its header says {rate} Hz, which is not a rate of sound (kHz for Hz?)"
     assert [failure.reason for failure in result.failures] == [reason]
 
 

@@ -21,8 +21,9 @@ from audiogen_metrics.embedding.foreign import open_foreign, place_of
 from audiogen_metrics.embedding.foreign_networks import KNOWN, Standing, known, standing
 from audiogen_metrics.embedding.given import GivenFeatures
 from audiogen_metrics.errors import AudiogenMetricsError, DataError, InsufficientDataError, NumericsError, UsageError
-from audiogen_metrics.evaluation import embed_folder, open_reference
+from audiogen_metrics.evaluation import embed_folder
 from audiogen_metrics.evaluation.compare import compare
+from audiogen_metrics.evaluation.opening import open_reference
 from audiogen_metrics.evaluation.verify import verify
 from audiogen_metrics.functional import GaussianStatistics, frechet_distance
 from audiogen_metrics.protocols import PROTOCOLS, get_protocol

@@ -15,8 +15,9 @@ from audiogen_metrics.audio.preparation import Preprocessing
 from audiogen_metrics.cli.main import main
 from audiogen_metrics.embedding.reference import ReferenceStatistics
 from audiogen_metrics.errors import MissingDependencyError, MissingWeightsError, UsageError
-from audiogen_metrics.evaluation import Evaluation, added, find_networks
+from audiogen_metrics.evaluation import Evaluation
 from audiogen_metrics.evaluation.compare import compare
+from audiogen_metrics.evaluation.networks import added, find_networks
 from audiogen_metrics.evaluation.protocol_sweep import compare_protocols
 from audiogen_metrics.evaluation.verify import verify
 from audiogen_metrics.metrics import PQ, catalogue

@@ -133,7 +133,7 @@ def test_other_versions_alone_are_a_note(written: Any, capsys: pytest.CaptureFix
         (lambda content: content["manifest"].update(metrics="fd"), "manifest.metrics: a list belongs here"),
         (lambda content: content["scores"].update(fd_yamnet=[]), "scores.fd_yamnet: an object belongs here"),
         (lambda content: content["scores"]["fd_yamnet"].update(ci95=[1]), "2 values belongs here"),
-        (lambda content: content["scores"]["fd_yamnet"].update(value=float("nan")), "NaN is no number"),
+        (lambda content: content["scores"]["fd_yamnet"].update(value=float("nan")), "NaN is not a number"),
         (lambda content: content["scores"]["fd_yamnet"].update(value=10**400), "a number belongs here"),
         (lambda content: content["inputs"]["gen"].pop("path"), "path is missing"),
         (lambda content: content.update(manifest=None), "does not say which folders"),

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
-from audiogen_metrics.audioldm.dependencies import quiet, require
+from audiogen_metrics.audioldm.dependencies import require
 from audiogen_metrics.audioldm.tiny import _make_audible, _networks
+from audiogen_metrics.backbones.transformers import quiet
 
 require()  # before diffusers is imported by itself
 

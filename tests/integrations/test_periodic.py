@@ -356,13 +356,13 @@ class TestFailures:
         with pytest.raises(DataError, match="nowhere: folder does not exist"):
             PeriodicEvaluation(generator, ["rain"], tmp_path / "nowhere", tmp_path, every=1, options=options)
         for prompts, message in (
-            ([], "there are none"),
-            ({}, "there are none"),
+            ([], "no prompts are given"),
+            ({}, "no prompts are given"),
             (tmp_path / "no.csv", "no.csv"),
             (["rain", 2], "prompts: 2 is not text"),
             ({"a": None}, "prompts: None is not text"),
             ({"a": "rain", "A": "wind"}, "1 clip ids occur twice"),
-            ({"../a": "rain"}, "is no path below a folder"),
+            ({"../a": "rain"}, "is not a path below a folder"),
         ):
             with pytest.raises((UsageError, DataError), match=message):
                 PeriodicEvaluation(generator, prompts, None, tmp_path, every=1, options=options)

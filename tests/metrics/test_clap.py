@@ -304,7 +304,7 @@ def test_captions_by_id() -> None:
     with pytest.raises(UsageError, match="Pass a file, or prompts by clip id"):
         captions_of(3, ["a"])  # type: ignore[arg-type]
     for wrong in ({"a": []}, {"a": [1]}, {"a": None}, {1: "x"}):
-        with pytest.raises(DataError, match="is no prompt of"):
+        with pytest.raises(DataError, match="is not a prompt of"):
             captions_of(wrong, ["a"])  # type: ignore[arg-type]
 
 

@@ -215,7 +215,7 @@ def test_harmless_arrays_are_taken(same: Any) -> None:
         (scipy.sparse.csr_matrix(ROWS), "csr_matrix"),
         (ROWS.astype(object), "type object"),
         ("gen", "is a str"),
-        ([[1.0, 2.0], [3.0]], "no array of numbers"),
+        ([[1.0, 2.0], [3.0]], "not an array of numbers"),
         (None, "NoneType"),
         (np.zeros((12, 0)), r"shape \(12, 0\)"),
         (ROWS + 1j, "complex"),
@@ -307,7 +307,7 @@ def test_captions_in_another_encoding(tmp_path: Path) -> None:
 )
 def test_odd_numbers_in_audiocaps(tmp_path: Path, row: Any, reason: str) -> None:
     (tmp_path / "test.csv").write_text(f"audiocap_id,youtube_id,start_time,caption\n{row}\n")
-    with pytest.raises(DataError, match=rf"test\.csv: .*{reason} is no number"):
+    with pytest.raises(DataError, match=rf"test\.csv: .*{reason} is not a number"):
         open_dataset(f"audiocaps={tmp_path}")
 
 
@@ -318,7 +318,7 @@ def test_audioset_tables_with_other_headers_and_numbers(tmp_path: Path) -> None:
     assert [clip.clip_id for clip in open_dataset(f"audioset={tmp_path}").clips] == ["Yvid"]
     for row in ("vid, x, 40.0", "vid, 30.0, inf"):
         table.write_text(f'{row}, "/m/0"\n')
-        with pytest.raises(DataError, match="is no number"):
+        with pytest.raises(DataError, match="is not a number"):
             open_dataset(f"audioset={tmp_path}")
 
 

@@ -111,7 +111,7 @@ def test_a_pipe_and_a_folder_with_the_suffix_of_audio(tmp_path: Path) -> None:
     report = score(tmp_path, tmp_path, protocol="yamnet", metrics=["kl"])
     assert report.gen.scored == 1
     assert {entry["clip"]: entry["reason"] for entry in report.gen.skipped} == {
-        "pipe": "cannot be read (it is no regular file)"
+        "pipe": "cannot be read (it is not a regular file)"
     }
 
 

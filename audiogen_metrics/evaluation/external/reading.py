@@ -104,7 +104,7 @@ def read_features(path: str | Path, backbone: str | None = None) -> ImportedFeat
     Raises
     ------
     DataError
-        Nothing of this kind, damaged, or with numbers that are none.
+        Another kind of file, a damaged one, or one with NaN or infinity.
     """
     path = as_path(path)
     if path.is_dir():
@@ -215,7 +215,7 @@ def _own(path: Path) -> ImportedFeatures:
 def _own_archive(path: Path) -> ImportedFeatures:
     """Read what ``agm embed`` has written as an archive of numpy."""
     try:
-        # numpy leaves a file that is no archive open, if it opens it itself.
+        # numpy leaves a file that is not an archive open, if it opens it itself.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             if "description" not in archive.files:
                 raise _statistics(path)
@@ -284,21 +284,21 @@ def _load_array(path: Path) -> npt.NDArray[Any]:
     # A map is as long as the file, whatever rows the header promises; and only arrays are mapped, no archives.
     array: npt.NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
     if array.dtype.kind != "f":
-        raise ValueError(f"{array.dtype} is no kind of feature")
+        raise ValueError(f"{array.dtype} is not a kind of feature")
     return np.array(array, dtype=np.float64 if array.dtype.itemsize > 4 else np.float32)
 
 
 def _state(path: Path) -> dict[str, Any]:
     content = _reading(path, load_tensors)
     if not isinstance(content, dict) or not content:
-        raise DataError("is no dictionary of clips", where=path, fix="Write it anew")
+        raise DataError("is not a dictionary of clips", where=path, fix="Write it anew")
     return content
 
 
 def _reading(path: Path, load: Callable[[Path], Any]) -> Any:
     try:
         if not path.is_file():
-            raise ValueError("it is no file")  # a pipe would be waited for
+            raise ValueError("it is not a file")  # a pipe would be waited for
         return load(path)
     except (OSError, ValueError, EOFError, MemoryError, OverflowError) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__

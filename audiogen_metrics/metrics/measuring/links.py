@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Links:
     """What ties clips to each other, by clip id.
 
-    Clips that are tied within a set are no independent samples: they leave it together when an interval is computed.
+    Clips that are tied within a set are not independent samples: they leave it together when an interval is computed.
 
     Parameters
     ----------

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from audiogen_metrics.metrics.measuring.chance import Chance
     from audiogen_metrics.metrics.measuring.pool import RowPool
 
+__all__ = ["Measured"]
+
 UNTIED = Links()
 
 GROUPS = 20
