@@ -90,7 +90,26 @@ _FADTK = Citation(
     f"{_ARXIV}2311.01616",
 )
 
-BY_BACKBONE: Mapping[str, Citation] = MappingProxyType({"panns": _PANNS, "vggish": _VGGISH, "yamnet": _YAMNET})
+_PASST = Citation(
+    "koutini2022passt",
+    "Koutini, Khaled and Schlüter, Jan and Eghbal-zadeh, Hamid and Widmer, Gerhard",
+    "Efficient Training of Audio Transformers with Patchout",
+    "Interspeech",
+    2022,
+    f"{_ARXIV}2110.05069",
+)
+_CLAP = Citation(
+    "wu2023large",
+    "Wu, Yusong and Chen, Ke and Zhang, Tianyu and Hui, Yuchen and Berg-Kirkpatrick, Taylor and Dubnov, Shlomo",
+    "Large-Scale Contrastive Language-Audio Pretraining with Feature Fusion and Keyword-to-Caption Augmentation",
+    "ICASSP",
+    2023,
+    f"{_ARXIV}2211.06687",
+)
+
+BY_BACKBONE: Mapping[str, Citation] = MappingProxyType(
+    {"panns": _PANNS, "vggish": _VGGISH, "yamnet": _YAMNET, "passt": _PASST, "clap": _CLAP}
+)
 """By the first part of a backbone's name."""
 
 BY_PROTOCOL: Mapping[str, Citation] = MappingProxyType({"audioldm": _BENCHMARK, "fadtk": _FADTK})

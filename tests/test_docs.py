@@ -65,6 +65,14 @@ def commands(text: str) -> Iterator[list[str]]:
                     yield from map(list, itertools.product(*(word.split("|") for word in words)))
 
 
+def commands_in_tables(text: str) -> Iterator[list[str]]:
+    """Yield the arguments of the commands in cells of tables that begin and end with code, but for bare names."""
+    for row in re.findall(r"^\|.*\|$", text, re.MULTILINE):
+        for cell in map(str.strip, row.split("|")):
+            if cell.startswith("`agm ") and cell.endswith("`"):
+                yield from (shlex.split(mention) for mention in mentions(cell) if " " in mention)
+
+
 def mentions(text: str) -> list[str]:
     """Return the commands named in the sentences of a page, with or without their arguments."""
     return re.findall(r"`agm ([^`]+)`", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
@@ -112,7 +120,8 @@ def test_examples_are_found() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_commands_are_understood(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every command on a page goes through the real parser, its flags, choices and required arguments included."""
-    for words in commands(page.read_text(encoding="utf-8")):
+    text = page.read_text(encoding="utf-8")
+    for words in itertools.chain(commands(text), commands_in_tables(text)):
         try:
             build_parser().parse_args(words)
         except SystemExit:
@@ -137,7 +146,19 @@ def test_commands_are_found() -> None:
     assert ["list", "backbones"] in found
     assert ["weights", "fetch", "panns-cnn14-16k", "vggish"] in found
     assert "weights fetch" in mentions((ROOT / "docs" / "cache.md").read_text(encoding="utf-8"))
+    assert ["compare", "A", "B", "REF"] in commands_in_tables((ROOT / "README.md").read_text(encoding="utf-8"))
     assert sum("--fail-if" in words for words in found) >= 3
+
+
+def test_readme_leads_to_files_and_headings() -> None:
+    """Sphinx looks at the links of the pages below docs; nothing else looks at those of README."""
+    links = re.findall(r"\]\((?!\w+:)([^)#]*)#?([^)]*)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert len(links) > 10
+    for path, anchor in links:
+        assert (ROOT / path).is_file(), path
+        if anchor:
+            heads = re.findall(r"^#+ (.*)", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}, anchor
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

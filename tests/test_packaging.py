@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import re
+import runpy
 import subprocess
 import tarfile
 import tomllib
@@ -18,6 +19,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 import audiogen_metrics
+from audiogen_metrics.citations import citations
 
 ROOT = Path(__file__).parent.parent
 
@@ -109,6 +111,43 @@ def test_the_version_stands_in_one_place() -> None:
     newest = re.findall(r"^## \[(.*?)\]", changes, re.MULTILINE)[0]
     assert newest == ("Unreleased" if version.is_devrelease else str(version))
     assert "version" not in yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+
+
+def test_description_has_no_link_that_an_index_cannot_follow() -> None:
+    from hatchling.metadata.core import ProjectMetadata
+    from hatchling.plugin.manager import PluginManager
+
+    relative = re.compile(r"\]\((?!https://|#)")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    uploaded = ProjectMetadata(str(ROOT), PluginManager()).core.readme
+    assert relative.search(text)
+    assert not relative.search(uploaded)
+    assert uploaded.startswith("# audiogen-metrics\n")
+
+    for_an_index = runpy.run_path(str(ROOT / "hatch_build.py"))["for_an_index"]
+    linked = for_an_index(text, "https://example.org/agm")
+    assert "[Questions](https://example.org/agm/blob/HEAD/docs/questions.md)" in linked
+    assert "](https://example.org/agm/raw/HEAD/docs/_static/study/examples.svg)" in linked
+    assert not relative.search(linked)
+    assert relative.sub("](", linked).count("](") == text.count("](")
+
+
+def test_readme_cites_what_the_library_and_the_citation_file_cite() -> None:
+    entries = "".join(work.bibtex() for work in citations([], "audioldm", "0"))
+    paper, software = re.findall(r"^@.*?^}", entries, re.MULTILINE | re.DOTALL)
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert paper in text
+    assert software.replace(", version 0", "") in text
+
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert f"{{{{{cited['title']}}}}}" in software
+    assert all(f"{{{{{author['name']}}}}}" in software for author in cited["authors"])
+    (article,) = cited["references"]
+    authors = (f"{author['family-names']}, {author['given-names']}" for author in article["authors"])
+    assert f"{{{' and '.join(authors)}}}" in paper
+    assert f"{{{{{article['title']}}}}}" in paper
+    assert f"{{{article['year']}}}" in paper
+    assert article["identifiers"][0]["value"].removeprefix("arXiv:") in paper
 
 
 def test_hooks_before_a_commit_are_what_lint_runs() -> None:

@@ -15,6 +15,7 @@ from audiogen_metrics.audio.decoding import Audio
 from audiogen_metrics.audio.preparation import Preprocessing, prepare
 from audiogen_metrics.backbones import BACKBONES
 from audiogen_metrics.backbones.vggish import Float16VGGish, OverlappingVGGish, VGGishNetwork
+from audiogen_metrics.citations import citations
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.evaluation import score
 from audiogen_metrics.evaluation.protocol_sweep import variants
@@ -177,3 +178,10 @@ def test_metrics_on_backbones_of_their_own() -> None:
         get_protocol("fadtk").select(None, "clap")
     with pytest.raises(UsageError, match="unknown metric 'fq'"):
         yamnet.select("fq@vggish")
+
+
+def test_every_network_has_a_work_to_cite() -> None:
+    """That of Audiobox Aesthetics is its metrics' own."""
+    for recipe in {each for protocol in PROTOCOLS.values() for each in protocol.recipes.values()}:
+        work = recipe.definition.citation if "audiobox" in recipe.backbone else None
+        assert len(citations([(work, recipe.backbone)], "", "0")) == 2, recipe.backbone

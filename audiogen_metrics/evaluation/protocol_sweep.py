@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 from audiogen_metrics.audio.files import AudioFolder, ClipSet, open_clips
 from audiogen_metrics.audio.pairing import pair
 from audiogen_metrics.declaring import takes
-from audiogen_metrics.errors import MissingDependencyError, MissingWeightsError
+from audiogen_metrics.errors import MissingDependencyError, MissingWeightsError, option
 from audiogen_metrics.evaluation import create_backbones
 from audiogen_metrics.evaluation.evaluation import compute
 from audiogen_metrics.evaluation.networks import added, check_weights_names
@@ -124,13 +124,15 @@ class ProtocolComparison(Renderable):
                     lines.append(f"  {self.base} with one option changed:")
                 shown = row.kind
                 n = row.score.n_gen, row.score.n_ref
-                fewer = "" if n == (rows[0].score.n_gen, rows[0].score.n_ref) else f"  (n {n[0]}, {n[1]})"
+                counts = ", ".join(f"n {side} {count}" for side, count in zip(("gen", "ref"), n, strict=True) if count)
+                fewer = "" if n == (rows[0].score.n_gen, rows[0].score.n_ref) else f"  ({counts})"
                 value = f"—  {row.score.reason}" if row.score.value is None else f"{row.score.value:<12.6g}"
                 change = "" if row.change is None or row.name == self.base else f"{row.change:+.4g}"
                 share = "" if row.share is None else f"{row.share:6.1%} of these changes"
                 lines.append(f"    {row.name:<28} {value}{change:>12} {share}".rstrip() + fewer)
             lines.append("")
         lines += [f"not computed on {backbone}: {reason}" for backbone, reason in self.missing.items()]
+        lines += ["what helps: agm doctor names the command for each network"] * bool(self.missing)
         lines += [f"note: {warning}" for warning in self.warnings]
         return "\n".join(map(escaped, lines)).rstrip()
 
@@ -229,6 +231,7 @@ def _available(
     weights: Mapping[str, str | Path] | None,
 ) -> tuple[dict[str, Backbone], dict[str, str]]:
     """Return the backbones that can run here, and why the others cannot; those of the base must."""
+    _require([recipe for _, _, recipe in recipes if recipe.backbone in required], weights or {})
     backbones: dict[str, Backbone] = {}
     missing: dict[str, str] = {}
     for _, _, recipe in recipes:
@@ -241,6 +244,20 @@ def _available(
                 raise
             missing[recipe.backbone] = error.what
     return backbones, missing
+
+
+def _require(recipes: Sequence[Recipe], weights: Mapping[str, str | Path]) -> None:
+    """Raise MissingWeightsError that names all files which the base lacks, and another base that does without."""
+    from audiogen_metrics.backbones.published import beside, weights_name
+    from audiogen_metrics.evaluation.networks import require_weights
+
+    networks = {weights_name(recipe.backbone) for recipe in recipes}
+    own = networks.union(*map(beside, networks)) & weights.keys()
+    try:
+        require_weights(recipes, {name: weights[name] for name in own})
+    except MissingWeightsError as error:
+        fix = (error.fix or "").replace(option("protocol", "yamnet"), option("base", "yamnet"))
+        raise MissingWeightsError(error.what, where=error.where, fix=fix) from error
 
 
 def _scores(

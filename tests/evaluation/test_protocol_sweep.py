@@ -56,6 +56,8 @@ def test_base_scores_changes_and_shares_fit_together(small: Folders) -> None:
         assert sum(row.share or 0 for row in options) == pytest.approx(1)
     assert set(comparison.missing) >= {"panns-cnn14-16k", "vggish"}
     assert "not computed on vggish" in str(comparison)
+    assert "agm doctor names the command" in str(comparison)
+    assert "None" not in str(comparison)
 
 
 @pytest.mark.slow
@@ -106,7 +108,7 @@ def test_a_score_of_a_present_network_is_compared_across_protocols(small: Folder
 
 
 def test_missing_weights_of_the_base_and_needless_weights_are_errors(small: Folders) -> None:
-    with pytest.raises(MissingWeightsError):
+    with pytest.raises(MissingWeightsError, match=r'panns-cnn14-16k vggish; .* without them: base="yamnet"'):
         compare_protocols(*small)
     with pytest.raises(UsageError, match="weights for 'mert'"):
         compare_protocols(*small, base="yamnet", weights={"mert": "x"})
