@@ -125,7 +125,9 @@ class FineTuneSettings:
     )
     guidance: float = setting(2.5, "Guidance of evaluation clips.", "W", least=0)
     eta: float = setting(1.0, "Noise added at each step of evaluation clips.", "E", least=0, most=1)
-    candidates: int = setting(1, "Evaluation clips are the best of so many, to CLAP's ear.", "N", least=1, most=1000)
+    candidates: int = setting(
+        1, "Candidates made of each evaluation clip, of which CLAP keeps the best.", "N", least=1, most=1000
+    )
     eval_batch_size: int = setting(
         4,
         "Candidates at a time, at most, where evaluation clips are made. Clips do not depend on it beyond rounding.",
@@ -159,9 +161,9 @@ class FineTuneSettings:
     seed: int = setting(0, "Seed of everything that is random.", "N", least=0, most=2**63)
     device: str = setting(
         "auto",
-        '``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, …; several processes take a GPU each.',
+        'Where networks run: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, …; several processes take a GPU each.',
         "NAME",
-        help="auto, cpu, cuda, cuda:1, …",
+        help="where networks run: auto, cpu, cuda, cuda:1, …",
     )
     strict: bool = setting(
         False,
