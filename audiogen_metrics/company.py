@@ -176,7 +176,7 @@ class Company:
         return str(self._store.get(f"name of {number}").decode())
 
     def _say_who_is_late(self, waited: float) -> None:
-        """Say it in the first of those that wait."""
+        """Say who is late, in the first of the processes that wait."""
         turns = [int(self._store.get(f"turn of {number}")) for number in range(self._processes)]
         late = [number for number, turn in enumerate(turns) if turn < self._turn]
         if late and self._number == min(set(range(self._processes)) - {*late}):

@@ -206,7 +206,7 @@ def documented(kind: K) -> K:
 
 
 def require_known(given: Iterable[str], known: Iterable[str]) -> None:
-    """Raise TypeError, as Python does, for an option that there is not."""
+    """Raise TypeError, as Python does, for an unknown option."""
     names = [*known]
     for name in given:
         if name not in names:

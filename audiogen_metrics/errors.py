@@ -54,7 +54,7 @@ def speaking_flags(flags: bool = True) -> Iterator[None]:
 
 
 def spoken(python: str, command_line: str) -> str:
-    """Return what the user of the moment can write: of two ways to say the same."""
+    """Return the one of two wordings that the user of the moment can write: Python or flags."""
     return command_line if _speaks_flags else python
 
 
@@ -218,7 +218,7 @@ NO_MEMORY = "does not fit into memory: cut it into clips"
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Tell whether memory ran out, of a device or of the machine, for which torch has no error of its own."""
+    """Tell whether a device or the machine ran out of memory; torch has no error of its own for the machine."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, for a device
         return True
     return any(sign in str(error) for sign in ("DefaultCPUAllocator", "bad_alloc"))

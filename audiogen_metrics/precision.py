@@ -22,7 +22,7 @@ FULL = ("none", "ieee")
 
 @contextmanager
 def full_precision(device: torch.device, autocast: torch.dtype | None = None, tf32: bool = False) -> Iterator[None]:
-    """Run what is inside in float32 or better, and give the host its settings back.
+    """Run the block in float32 or better, and give the host its settings back.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def full_precision(device: torch.device, autocast: torch.dtype | None = None, tf
 
 
 class _OnCuda(NamedTuple):
-    """What one who works on CUDA chose: TF32, and whether cuDNN convolves."""
+    """What a caller who works on CUDA chose: TF32, and whether cuDNN convolves."""
 
     tf32: bool
     cudnn: bool

@@ -55,7 +55,7 @@ class DecodingOptions(TypedDict, total=False):
         Option(
             None,
             "Decoding threads; 0 decodes in the calling thread.",
-            help="decoding threads; 0: none",
+            help="decoding threads; 0 decodes in the calling thread",
             unset="one per core, at most 8",
             least=0,
             metavar="N",
@@ -102,7 +102,9 @@ class FolderOptions(NetworkOptions, EmbeddingOptions, total=False):
 class GivenOptions(TypedDict, total=False):
     """What sets need that are given in place of folders."""
 
-    sample_rate: Annotated["int | None", Option(None, "Of arrays that come without their own, in Hz.", flag="")]
+    sample_rate: Annotated[
+        "int | None", Option(None, "Sample rate of arrays that come without their own, in Hz.", flag="")
+    ]
 
 
 @declared
@@ -138,7 +140,7 @@ class RunOptions(EmbeddingOptions, GivenOptions, total=False):
             None,
             "Random deals of the clips behind p, which is then at least 1 / (draws + 1); 0 leaves p out.",
             help="random deals of the clips behind p; 0: no p",
-            unset="99, and none above 2000 clips",
+            unset="99, or 0 above 2000 clips",
             least=0,
             metavar="N",
         ),
@@ -218,7 +220,7 @@ class CompareOptions(SelectionOptions, FolderOptions, GivenOptions, total=False)
         Option(
             199,
             "Permutations of the test; p is at least 1 / (permutations + 1). 0 makes none.",
-            help="permutations of the test; 0: none",
+            help="permutations of the test; 0 makes none",
             least=0,
             metavar="N",
         ),
@@ -263,8 +265,8 @@ class StudyOptions(SelectionOptions, FolderOptions, total=False):
     prompts: Annotated[
         GivenPrompts,
         But(
-            meaning="What the recordings sound like, for CLAP, as in `audiogen_metrics.score`. Clips without are left "
-            "out of all.",
+            meaning="What the recordings sound like, for CLAP, as in `audiogen_metrics.score`. Clips without a "
+            "prompt are left out of all scores.",
             help="what the recordings sound like, for CLAP: .csv, .tsv, .jsonl or .json with clip_id and prompt, "
             "several lines for several captions; or .txt as agm generate takes it",
         ),
@@ -276,8 +278,8 @@ class StudyOptions(SelectionOptions, FolderOptions, total=False):
 class CopiesOptions(FolderOptions, GivenOptions, total=False):
     """The options of `audiogen_metrics.find_copies`, but for what tells copies apart."""
 
-    protocol: Annotated[Protocol, But(meaning="Whose FD's embeddings are compared.")]
-    backbone: Annotated[Backbone, But(meaning="Another backbone for them, as in `audiogen_metrics.score`.")]
+    protocol: Annotated[Protocol, But(meaning="Protocol whose embeddings for FD are compared.")]
+    backbone: Annotated[Backbone, But(meaning="Another backbone for these embeddings, as in `audiogen_metrics.score`.")]
     limit: Annotated[
         Limit,
         But(
@@ -330,8 +332,9 @@ class FeatureOptions(TypedDict, total=False):
     metrics: Annotated[
         Metrics,
         But(
-            meaning="Names of metrics or scores; None takes those of the protocol that ``agm embed`` was asked for, of "
-            "other tools FD, FAD, IS and KL, where the outputs that they need are there.",
+            meaning="Names of metrics or scores; None takes those of the protocol that ``agm "
+            "embed`` was asked for, and for "
+            "features of other tools FD, FAD, IS and KL, where the outputs that they need are there.",
         ),
     ]
     backbone: Annotated[

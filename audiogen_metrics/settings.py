@@ -36,7 +36,7 @@ def require_lasting_cache() -> None:
     if _lasting() is None:
         raise UsageError(
             "there is no home folder to keep a cache in, so nothing is kept",
-            fix="Set AGM_CACHE_DIR to a folder, and AGM_WEIGHTS_DIR if weights shall lie elsewhere",
+            fix="Set AGM_CACHE_DIR to a folder, and AGM_WEIGHTS_DIR if weights are to lie elsewhere",
         )
 
 

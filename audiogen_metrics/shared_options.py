@@ -28,9 +28,10 @@ Backbone = Annotated[
     "str | None",
     Option(
         None,
-        "Another backbone than the protocol's, for all metrics that name none: a registered name, or a network of "
+        "Another backbone than the protocol's, for all metrics that do not name their own: a "
+        "registered name, or a network of "
         'transformers such as ``"hf:facebook/wav2vec2-base@layer=9"``. Score ids then end in its name. Without '
-        "``metrics``, those of the protocol that it can serve.",
+        "``metrics``, those of the protocol that it can serve are computed.",
         help="another backbone than the protocol's, of agm list backbones, or a network of transformers: "
         "hf:OWNER/NAME, hf:OWNER/NAME@revision=SHA@layer=9 or hf:/FOLDER. For one metric alone: -m fd@NAME",
         metavar="NAME",
@@ -38,14 +39,18 @@ Backbone = Annotated[
 ]
 Device = Annotated[
     "str | torch.device",
-    Option("auto", '``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, …', help="auto, cpu, cuda, cuda:1, …"),
+    Option(
+        "auto",
+        'Where networks run: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, …',
+        help="where networks run: auto, cpu, cuda, cuda:1, …",
+    ),
 ]
 Weights = Annotated[
     "Mapping[str, str | Path] | None",
     Option(
         None,
         "Files to use for backbones by name, in the published format; whatever their digest, it goes into the report. "
-        "By default the published files, found on this machine and verified.",
+        "The default is the published files, found on this machine and verified.",
         help="use this file for a backbone, whatever its digest, which goes into the report",
         metavar="NAME=FILE",
         repeated=True,
@@ -114,8 +119,8 @@ Ci = Annotated[
     "bool",
     Option(
         True,
-        "With standard error and 95 % interval, and for metrics that compare two distributions with what chance alone "
-        "gives: p, and the score to expect if gen and ref were one. False leaves them out.",
+        "Compute the standard error and the 95 % interval, and for metrics that compare two distributions what chance "
+        "alone gives: p, and the score to expect if gen and ref were one distribution. False leaves them out.",
         help="leave out 95 % intervals and what chance alone gives (p)",
     ),
 ]

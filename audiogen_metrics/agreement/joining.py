@@ -97,7 +97,7 @@ class Joined:
     alone: dict[str, tuple[str, ...]]
 
     def levels(self, metrics: Sequence[str]) -> list[LevelRows]:
-        """Return the levels on which something is in both."""
+        """Return the levels on which both have something."""
         found = []
         if any(self.system_values[metric] for metric in metrics) and self.of_systems:
             found.append(LevelRows("system", self.of_systems, self.system_values, several=False))

@@ -67,7 +67,9 @@ class Scores:
     def know(self, metric: str, higher: bool, where: object) -> None:
         """Take a metric's direction; DataError where another file says the opposite."""
         if self.higher_is_better.setdefault(metric, higher) != higher:
-            raise DataError(f"says that {metric} is better the other way round than another file", where=str(where))
+            raise DataError(
+                f"says the opposite of another file about which values of {metric} are better", where=str(where)
+            )
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,7 @@ def _take(
     scores = [column for column in columns if column not in ("system", id_column, *_ABOUT)]
     texts = [column for column in scores if not any(map(is_number, _cells(records, column)))]
     if texts:
-        found.warnings.append(f"{path}: without any number, so no score: {', '.join(texts)}")
+        found.warnings.append(f"{path}: columns without any number, which are not scores: {', '.join(texts)}")
     for number, record in enumerate(records, 1):
         key = key_of(record, id_column, name, f"{path}, record {number}")
         for column in scores:

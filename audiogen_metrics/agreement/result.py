@@ -125,7 +125,7 @@ class Agreement(Renderable):
     seed: int = 0
 
     def get(self, metric: str, coefficient: Coefficient = "spearman", level: Level | None = None) -> Correlation:
-        """Return one coefficient; without a level, of the first level that there is. KeyError for what is not there."""
+        """Return one coefficient; without a level, of the first level that there is. KeyError if it is missing."""
         for found in self.correlations:
             if (found.metric, found.coefficient) == (metric, coefficient) and level in (None, found.level):
                 return found

@@ -190,7 +190,7 @@ def difference_of(
         if level.independent and count < formulas.FEW:
             return replace(found, p=formulas.swap_p(kind, x_a, x_b, y, seed))
         if max(map(abs, values)) > 1 - 1e-9:
-            raise InsufficientDataError("a perfect correlation shows no spread to make a test of")
+            raise InsufficientDataError("a perfect correlation has no spread, so it cannot be tested")
         first, second = (
             formulas.fisher(level.replicates(metric, kind, x, y, keys, seed)) for metric, x in ((a, x_a), (b, x_b))
         )

@@ -25,7 +25,7 @@ TITLES: dict[Level, str] = {
 def to_csv(
     found: Sequence[Correlation | AgreementDifference], kind: type[Correlation | AgreementDifference] = Correlation
 ) -> str:
-    """Return a line each, an interval as two columns."""
+    """Return a line for each record; an interval takes two columns."""
     records: list[dict[str, Any]] = []
     for each in found:
         record = {field.name: getattr(each, field.name) for field in fields(kind)}

@@ -305,7 +305,7 @@ class _Stream(soundfile.SoundFile):  # type: ignore[misc]  # it has no types
     """A file that is read from its beginning to its end, whatever length its header claims."""
 
     def seekable(self) -> bool:
-        """Say no: otherwise each read is cut to the claimed length and followed by a seek, which may fail."""
+        """Return False: otherwise each read is cut to the claimed length and followed by a seek, which may fail."""
         return False
 
     def rewind(self) -> None:
@@ -347,7 +347,7 @@ def _incompleteness(
 
 
 def _is_short(claimed: int, found: int, size: int) -> bool:
-    """Tell whether a chunk is cut, of which the header claims more bytes than are found in a file of this size.
+    """Tell whether a chunk is cut: its header claims more bytes than a file of this size has.
 
     It is not where the header was never completed, or has the size of the file (or of all but eight bytes) instead.
     """

@@ -174,7 +174,7 @@ def _lost(position: int) -> str:
 
 
 def _run(content: bytes, position: int, header: _Header, marks: dict[int, bytes]) -> _Frames:
-    """Collect the frames from ``position`` on, to the next length header or to whatever is no such frame."""
+    """Collect the frames from ``position`` on, to the next length header or to anything but such a frame."""
     tag = _tag(position, header, marks)
     frames: list[int] = []
     following: _Header | None = header

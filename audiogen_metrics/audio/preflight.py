@@ -127,7 +127,7 @@ def _blocks(audio: Audio) -> Iterator[npt.NDArray[np.float32]]:
 def unheard(
     clips: torch.Tensor, waveforms: torch.Tensor, sample_rate: int, preprocessing: Preprocessing
 ) -> torch.Tensor:
-    """Return which of some clips of one shape hold sound of which the network is given next to nothing.
+    """Return which of these clips, all of one shape, hold sound that the network hardly gets.
 
     Parameters
     ----------

@@ -62,7 +62,7 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class PeakPreprocessing(Preprocessing):
-    """The same, with every resampled waveform brought to one peak before it goes to 16 bits; silence stays silent.
+    """`Preprocessing` that brings every resampled waveform to one peak before 16 bits; silence stays silent.
 
     Parameters
     ----------

@@ -151,7 +151,7 @@ _IN_OGG = {b"Speex   ": "Speex", b"\x7fFLAC": "FLAC in a form that libsndfile do
 
 
 def identify(content: bytes) -> Kind | None:
-    """Return what a file is that is not audio which libsndfile knows, by its beginning; None for audio and the unknown.
+    """Return by its first bytes what a file is that libsndfile does not know; None for audio and the unknown.
 
     Examples
     --------
@@ -169,7 +169,7 @@ def identify(content: bytes) -> Kind | None:
 
 
 def codec(content: bytes) -> Kind | None:
-    """Return what is in an audio file whose container libsndfile knows, where it does not know the codec."""
+    """Return the codec of an audio file if libsndfile knows its container, but not the codec."""
     head = _head(content)
     name = _codec(head)
     # ffmpeg before 6 makes an empty file of FLAC of 32 bits, and takes that for success.

@@ -23,7 +23,7 @@ IN_MEMORY = 2**28
 
 
 class Spool:
-    """What came by once, to be read in any order, by several threads; gone when nothing reads it any more."""
+    """Clips that come only once, kept to be read in any order by several threads; deleted when nothing reads them."""
 
     def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 (lives as long as its clips)

@@ -106,7 +106,7 @@ def _put(content: bytes, place: int, width: int, number: int, order: Literal["li
 
 
 def _chunks(content: bytes, layout: _Layout, position: int, name: bytes = b"") -> Iterator[_Chunk]:
-    """Yield the chunks from a position on that are called so, as far as they follow each other."""
+    """Yield the chunks of this name from a position on, as long as they follow each other."""
     width, is_whole, step = layout.size
     # A damaged size may lead further than a position can be.
     while position < len(content) and (match := layout.name.match(content, position)):

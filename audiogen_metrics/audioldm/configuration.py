@@ -55,7 +55,7 @@ class FineTuneConfig(FineTuneSettings):
             if name not in TRACKERS:
                 raise unknown_name("tracker", name, [*TRACKERS])
         if len(names) > 1 and "none" in names:
-            raise UsageError(f"{self.tracker!r} names trackers, and none", where="tracker")
+            raise UsageError(f"{self.tracker!r} names trackers beside none", where="tracker")
         return () if names == ("none",) else names
 
     def monitored(self) -> tuple[str, bool]:

@@ -82,11 +82,11 @@ def make_accelerator(device: str, precision: str) -> Any:
 
 
 def _check_launcher(precision: str) -> None:
-    """Refuse what ``accelerate launch`` asks for and a run cannot be; say where the run's own settings count."""
+    """Refuse options of ``accelerate launch`` that a run cannot follow; say where the run's own settings count."""
     for name, what in _SHARDED.items():
         if os.environ.get(name, "").lower() in ("1", "true", "yes"):
             raise UsageError(
-                f"accelerate is told to use {what}, and each process needs the whole network here",
+                f"accelerate is told to use {what}, but each process needs the whole network here",
                 where=name,
                 fix="Launch plain processes: accelerate launch --multi_gpu",
             )

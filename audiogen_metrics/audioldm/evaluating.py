@@ -77,7 +77,7 @@ class EvaluationSet:
         return clips + bytes_of_copies(self._recordings.values(), folder)
 
     def rehearse(self, model: AudioLDM) -> Mapping[str, str]:
-        """Score noise in place of clips: what an evaluation needs is there, or it is said before anything trains.
+        """Score noise in place of clips, so that what an evaluation lacks is said before anything trains.
 
         Returns
         -------

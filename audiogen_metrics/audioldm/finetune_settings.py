@@ -125,7 +125,10 @@ class FineTuneSettings:
     guidance: float = like(Sampling, "guidance", meaning="Guidance of evaluation clips.", help="")
     eta: float = like(Sampling, "eta", meaning="Noise added at each step of evaluation clips.", help="")
     candidates: int = like(
-        Sampling, "candidates", meaning="Evaluation clips are the best of so many, to CLAP's ear.", help=""
+        Sampling,
+        "candidates",
+        meaning="Candidates made of each evaluation clip, of which CLAP keeps the best.",
+        help="",
     )
     eval_batch_size: int = like(
         Sampling,
@@ -159,9 +162,9 @@ class FineTuneSettings:
     seed: int = setting(0, "Seed of everything that is random.", "N", least=0, most=2**63)
     device: str = setting(
         "auto",
-        '``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, …; several processes take a GPU each.',
+        'Where networks run: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, …; several processes take a GPU each.',
         "NAME",
-        help="auto, cpu, cuda, cuda:1, …",
+        help="where networks run: auto, cpu, cuda, cuda:1, …",
     )
     strict: bool = setting(
         False,

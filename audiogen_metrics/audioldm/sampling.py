@@ -120,7 +120,9 @@ def time_steps(scheduler: Any, sampling: Sampling) -> torch.Tensor:
 
     length = scheduler.config.num_train_timesteps
     if sampling.steps > length:
-        raise UsageError(f"{sampling.steps} steps of a schedule of {length}", "steps", f"Use {length} at most")
+        raise UsageError(
+            f"{sampling.steps} steps do not fit into a schedule of {length}", "steps", f"Use {length} at most"
+        )
     scheduler.set_timesteps(sampling.steps)
     last, gap = length - 1, length // sampling.steps
     if sampling.spacing == "original":

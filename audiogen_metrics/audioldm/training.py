@@ -124,7 +124,7 @@ def in_float32(network: torch.nn.Module) -> Iterator[None]:
 
 
 def weights_digest(*modules: torch.nn.Module) -> str:
-    """Return the SHA-256 of every parameter and buffer: equal digests, unchanged networks."""
+    """Return the SHA-256 of every parameter and buffer: equal digests mean unchanged networks."""
     digest = hashlib.sha256()
     for module in modules:
         for name, tensor in module.state_dict().items():

@@ -93,7 +93,7 @@ def find(entry: WeightsEntry) -> Path:
     Raises
     ------
     MissingWeightsError
-        There is none; the message names files that were there but are something else.
+        No file is this one; the message names files that were there but are something else.
     """
     return find_all([entry])[0]
 

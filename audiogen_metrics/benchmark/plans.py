@@ -73,13 +73,13 @@ class Cell:
 
     @property
     def title(self) -> str:
-        """Its place in words."""
+        """The place of the cell in words."""
         start = {None: "", True: "pretrained", False: "scratch"}[self.pretrained]
         return "-".join(filter(None, (self.kind, self.dataset, self.system, start, self.condition)))
 
     @property
     def name(self) -> str:
-        """Readable, and another one for other settings."""
+        """A readable name, different for different settings."""
         text = json.dumps([self.title, self.settings], sort_keys=True, default=str)
         return f"{self.title}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 

@@ -105,7 +105,9 @@ def find_copies(
     }
     if heldout is None and len(folders["train"].clips) < 2:
         fix = f"Pass more, or {option('heldout', 'FOLDER')}"
-        raise InsufficientDataError("one training clip leaves none to hold out", where=folders["train"].root, fix=fix)
+        raise InsufficientDataError(
+            "with one training clip, no clip can be held out", where=folders["train"].root, fix=fix
+        )
     recipe = get_protocol(protocol).select(["fd"], backbone)[0] if embedding else None
     network = find_networks([recipe], device, weights).backbones[recipe.backbone] if recipe else None
 

@@ -55,7 +55,7 @@ class Listing:
         return None if found is None else self.folder / found
 
     def called(self, stem: str, suffixes: Collection[str]) -> Path | None:
-        """Return the file that is called so but for suffix, Unicode form and spaces at the ends of the name.
+        """Return the file of this name, whatever its suffix, its Unicode form and the spaces at its ends.
 
         Of several, what can be decoded goes first.
 
@@ -72,7 +72,7 @@ class Listing:
         return None if found is None else self.folder / found
 
     def first(self, stems: Iterable[str]) -> Path | None:
-        """Return the audio file of the first of these names without suffix that there is; what can be decoded first."""
+        """Return the first audio file with one of these names without suffix; those that can be decoded go first."""
         self.require()
         known = self._stems
         found = next((known[stem][0] for stem in stems if stem in known), None)

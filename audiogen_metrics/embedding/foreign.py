@@ -70,7 +70,7 @@ class ForeignStatistics:
 
     @property
     def summary(self) -> InputSummary:
-        """What is known of the set: nothing but where its statistics come from, those that were served if any were."""
+        """What is known of the set: where its statistics come from, those that were served if any were."""
         served = {score_id: moments for score_id, (moments, _) in self._served.items()}
         used = {moments.name: moments for moments in served.values()} or self.moments
         sums = self._digests([*used.values()])
@@ -146,7 +146,7 @@ class ForeignStatistics:
         found = standing(moments.name, recipe, protocol, weights)
         if found.needs_trust and not self.trusted:
             raise UsageError(
-                f"{found.fact}. To take them for {recipe.score_id} is to trust that {found.trust}",
+                f"{found.fact}. Taking them for {recipe.score_id} means trusting that {found.trust}",
                 where=printable(self.given),
                 fix=f"{found.fix}If you do: {option('trust_reference')}",
             )

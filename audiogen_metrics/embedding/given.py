@@ -1,4 +1,4 @@
-"""Features that are known as such, from statistics files, other tools or the caller, in place of a set of clips."""
+"""Features that are given ready, from statistics files, other tools or the caller, in place of a set of clips."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from audiogen_metrics.functional.statistics import GaussianStatistics
 
 @dataclass(frozen=True, eq=False)
 class GivenFeatures:
-    """Features that are known as such, not computed from audio here.
+    """Features that are given ready, not computed from audio here.
 
     Parameters
     ----------

@@ -53,7 +53,7 @@ class ShardIndex:
         self._seconds = 0.0
 
     def digests(self, shard: Path) -> Sequence[str]:
-        """Return the content hashes of a shard's clips; what reading its header may raise, if that is unreadable."""
+        """Return the content hashes of a shard's clips; raises what reading an unreadable header raises."""
         status = shard.stat()
         found = self._known.get(shard.name)
         if found is None or (found.size, found.modified) != (status.st_size, status.st_mtime_ns):

@@ -112,7 +112,7 @@ class ReferenceStatistics:
         settings: Mapping[str, Mapping[str, str | int]],
         versions: Mapping[str, str],
     ) -> ReferenceStatistics:
-        """Take what the recipes need from features: logits as they are, of other outputs mean and covariance."""
+        """Take what the recipes need from features: logits as they are, mean and covariance of other outputs."""
         features, stamps = {}, {}
         for recipe, source in sources.items():
             output = recipe.definition.output
@@ -179,13 +179,13 @@ class ReferenceStatistics:
             )
         if recipe.score_id not in self.features:
             raise InsufficientDataError(
-                f"these statistics hold nothing for {recipe.score_id}, but for {', '.join(self.features)}",
+                f"these statistics hold nothing for {recipe.score_id}, only for {', '.join(self.features)}",
                 where=self.path,
                 fix=f"Build them for {recipe.metric} too",
             )
 
     def machine_differences(self, settings: Iterable[Mapping[str, Any]]) -> list[str]:
-        """Return in what the machine of the file differs from that of a run, whose backbones have these settings."""
+        """Return how the machine of the file differs from that of a run, whose backbones have these settings."""
         made = [stamp["backbone"] for stamp in self.stamps.values()]
         return machine_differences(made, list(settings), "ref: statistics were made", "this run is")
 

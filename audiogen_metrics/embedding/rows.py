@@ -51,7 +51,7 @@ class Rows:
 
     @property
     def outputs(self) -> tuple[Output, ...]:
-        """What there is of each clip."""
+        """Names of the outputs that each clip has."""
         return tuple(self._columns)
 
     def add(self, clips: Iterable[ClipFeatures]) -> None:

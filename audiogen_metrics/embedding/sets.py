@@ -76,7 +76,7 @@ class EmbeddingSet:
 
     @property
     def outputs(self) -> tuple[Output, ...]:
-        """What there is of each clip."""
+        """Names of the outputs that each clip has."""
         return self._rows.outputs
 
     @property
@@ -118,7 +118,7 @@ class EmbeddingSet:
         return self.of_rows(wanted, self._rows, self._at(wanted), self.left_out)
 
     def renamed(self, sources: Mapping[str, str]) -> EmbeddingSet:
-        """Return a set in which each id has the clip of another id, several perhaps the same one; nothing is copied."""
+        """Return a set in which each id has the clip of another id, which several ids may share; nothing is copied."""
         return self.of_rows(sources, self._rows, self._at(sources.values()), self.left_out)
 
     def mixed(self, other: EmbeddingSet, clip_ids: Iterable[str]) -> EmbeddingSet:

@@ -1,4 +1,4 @@
-"""In what two reports differ: causes before scores, and what does not count apart."""
+"""What differs between two reports: causes before scores, and apart from them what does not count."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def differences(
     tolerance: float = TOLERANCE,
     rounding: Mapping[str, float] = MappingProxyType({}),
 ) -> Iterator[Difference]:
-    """Yield in what a repetition differs from a report, causes before scores; both as JSON values.
+    """Yield what differs between a report and its repetition, causes before scores; both are JSON values.
 
     All that either of them states is compared, also what a later version of this library adds to a report. ``rounding``
     says by score id how far apart what random deals give may be.

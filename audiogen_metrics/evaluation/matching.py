@@ -64,7 +64,7 @@ class MatchedSystems:
 
     @property
     def lengths(self) -> str:
-        """Why a difference would be one of lengths, or nothing."""
+        """Why a difference would come from the clips' lengths; empty if it would not."""
         first, output = self.rivals[0], self.recipe.definition.output
         counts = [each.gen.counts(output) for each in (first.a, first.b)]
         if not rows_apart(*counts):

@@ -85,7 +85,7 @@ def computable(
     prompts: bool,
     backbone: str | None = None,
 ) -> list[Recipe]:
-    """Return the recipes that were asked for; of a protocol's own those that need nothing which is not given.
+    """Return the recipes that were asked for by name, else those of the protocol whose needs are all given.
 
     Raises
     ------

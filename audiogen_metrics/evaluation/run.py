@@ -344,7 +344,7 @@ def manifest(
     given: RunOptions,
     weights: Mapping[str, str | Path],
 ) -> Manifest:
-    """Return how to run a run again; of sets that were given clip by clip it can only say so."""
+    """Return how a run can be repeated; of sets that were given clip by clip it says only that."""
     places = {
         name: place.root if isinstance(place, AudioFolder) else place
         for name, place in (("gen", gen), ("ref", ref))
@@ -373,7 +373,7 @@ def manifest(
 
 
 def check_names(given: Mapping[str, object], family: type[RunOptions]) -> None:
-    """Raise UsageError for an option that there is not."""
+    """Raise UsageError for an unknown option."""
     known = options_of(family)
     if unknown := [name for name in given if name not in known]:
         raise unknown_name("option", unknown[0], sorted(known))

@@ -150,7 +150,7 @@ def interval(kind: Coefficient, value: float, replicates: Numbers, rows: int | N
     """
     half = student_quantile(0.975, len(replicates) - 1) * standard_error(fisher(replicates))
     if abs(value) > 1 - 1e-9:
-        raise InsufficientDataError("a perfect correlation shows no spread to make an interval of")
+        raise InsufficientDataError("a perfect correlation has no spread, so it has no interval")
     if rows is not None:
         variance = {"pearson": 1 / (rows - 3), "spearman": (1 + value**2 / 2) / (rows - 3)}
         variance["kendall"] = 0.437 / (rows - 4)

@@ -52,7 +52,7 @@ class CLAPScore(ClipMean):
 
 @dataclass(frozen=True)
 class BestCLAPScore(CLAPScore):
-    """The same with the caption of each clip that it sounds most like."""
+    """The CLAP score with the caption that each clip sounds most like."""
 
     name = "clap_best"
     title = "CLAP score of the best caption"

@@ -52,7 +52,7 @@ class InceptionScore(Metric):
     """IS: clear classes on each clip, varied over the set."""
 
     splits: int = option(10, 1, meaning="parts whose scores are averaged")
-    seed: int = option(2020, 0, 2**32 - 1, meaning="of the permutation before the set is cut into parts")
+    seed: int = option(2020, 0, 2**32 - 1, meaning="seed of the permutation before the set is cut into parts")
 
     name = "is"
     symbol = "IS"
@@ -183,7 +183,7 @@ class InceptionScore(Metric):
         ]
 
     def explain(self, score: Reported) -> str:
-        """Say how many classes that would be."""
+        """Say how many classes the score stands for."""
         return (
             f"Higher is better, 1 is the least. As clear and varied as about {score.value:.3g} equally frequent "
             "classes, each heard with certainty. The reference plays no part."

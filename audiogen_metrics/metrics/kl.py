@@ -47,7 +47,7 @@ KULLBACK = Citation(
 class ByPairs(Metric):
     """The mean over pairs of one divergence, whatever turns logits into probabilities."""
 
-    eps: float = option(1e-6, 0.0, meaning="added inside the logarithm to the probability that is divided by")
+    eps: float = option(1e-6, 0.0, meaning="added inside the logarithm to the probability below the fraction line")
 
     ways: ClassVar[tuple[Side, ...]] = ("ref",)
     """Whose probabilities the log ratio is averaged over: ``ref`` is KL(ref ‖ gen); with both, the two are added."""
@@ -154,7 +154,7 @@ class KLDivergence(ByPairs):
 
 @dataclass(frozen=True)
 class KLReverse(KLDivergence):
-    """The same in the other direction, KL(gen ‖ ref), as stable-audio-metrics and TangoFlux report it."""
+    """KL in the other direction, KL(gen ‖ ref), as stable-audio-metrics and TangoFlux report it."""
 
     name = "kl_reverse"
     symbol = "KLReverse"

@@ -1,4 +1,4 @@
-"""Which of several systems differ beyond chance in one score: every pair compared, none too easily."""
+"""Which of several systems differ beyond chance in one score: verdicts that hold for all pairs together."""
 
 from __future__ import annotations
 

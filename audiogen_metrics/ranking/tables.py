@@ -125,7 +125,7 @@ def rule(found: Ranking) -> str:
 
 
 def _shared_without_verdict(found: Ranking) -> Iterator[str]:
-    """Yield of each score which systems share a letter though nothing is known of their difference."""
+    """Yield for each score which systems share a letter although nothing is known of their difference."""
     for score_id, groups in found.groups.items():
         pairs = [
             f"{each.system_a} and {each.system_b}"

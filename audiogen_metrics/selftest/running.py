@@ -45,7 +45,7 @@ TOLERANCE = 3e-4
 
 @dataclass(frozen=True)
 class Found:
-    """A known answer and what it is here."""
+    """A known answer, and the value that is computed here."""
 
     answer: Answer
     value: float
@@ -106,7 +106,7 @@ class Selftest(Renderable):
 
     @property
     def differences(self) -> tuple[str, ...]:
-        """What is not as it should be, one text each; empty if all that could be checked holds."""
+        """A text for each thing that is not as it should be; empty if all that could be checked holds."""
         clips = ["the seeded clips"] * (self.clips.verdict == "different")
         answers = [found.answer.title for found in self.found if not found.holds]
         rows = () if self.resamplers is None else self.resamplers.rows

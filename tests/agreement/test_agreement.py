@@ -229,7 +229,7 @@ def test_directions(tmp_path: Path, ratings: Path, capsys: pytest.CaptureFixture
     assert "Did you mean 'mine'?" in capsys.readouterr().err
     report(1.0, "mine", "fd", higher=True).to_json(tmp_path / "one.json")
     report(1.0, "mine", "fd", higher=False).to_json(tmp_path / "two.json")
-    with pytest.raises(DataError, match="the other way round"):
+    with pytest.raises(DataError, match="the opposite of another file"):
         correlate([tmp_path / "one.json", tmp_path / "two.json"], ratings)
 
 

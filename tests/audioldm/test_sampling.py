@@ -133,7 +133,7 @@ def test_spacing_moves_the_sound_and_is_recorded(model: AudioLDM) -> None:
 
 
 def test_more_steps_than_the_schedule_has() -> None:
-    with pytest.raises(UsageError, match=r"steps: 200 steps of a schedule of 100\. Use 100 at most"):
+    with pytest.raises(UsageError, match=r"steps: 200 steps do not fit into a schedule of 100\. Use 100 at most"):
         time_steps(scheduler(num_train_timesteps=100), Sampling(200))
 
 

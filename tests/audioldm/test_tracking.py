@@ -76,7 +76,7 @@ def test_what_is_wrong_with_a_tracker_is_said_before_anything_begins(
     assert {*TRACKERS} - {"none"} <= {*tracking.LOGGER_TYPE_TO_CLASS}
     for wrong, message in (
         ("tensorbord", "unknown tracker 'tensorbord'. Did you mean 'tensorboard'"),
-        ("tensorboard,none", "'tensorboard,none' names trackers, and none"),
+        ("tensorboard,none", "'tensorboard,none' names trackers beside none"),
         ("", "unknown tracker ''"),
     ):
         with pytest.raises(UsageError, match=message):

@@ -223,7 +223,7 @@ def test_trainings_are_as_long_as_the_papers_unless_said_otherwise(
         (["table2", "--root", "ROOT", "--train", "validation=0.2"], 2, "Use --validation"),
         (["table2", "--root", "ROOT", "--train", "eval_batch_size=2"], 2, "Use --batch-size"),
         (["table2", "--root", "ROOT", "--train", "strict=2"], 2, "=2 is not of type bool"),
-        (["table2", "--root", "ROOT", "--train", "tracker=none,wandb"], 2, "names trackers, and none"),
+        (["table2", "--root", "ROOT", "--train", "tracker=none,wandb"], 2, "names trackers beside none"),
         (["table2", "--root", "ROOT", "--validation", "0.95"], 2, "validation: 0.95 is not within 0.001 and 0.9"),
         (["table2", "--root", "ROOT", "--train", "output=x"], 2, "The benchmark gives each cell its own"),
         (["table1", "--root", "ROOT", "--train", "data=/elsewhere"], 2, "data is not a setting of the training alone"),

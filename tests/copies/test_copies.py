@@ -279,7 +279,7 @@ def test_sets_that_are_too_small(tmp_path: Path, odd: Path) -> None:
     with pytest.raises(DataError, match="no audio files"):
         find_copies(odd, tmp_path / "odd" / ".." / "empty" if (tmp_path / "empty").mkdir() else tmp_path / "empty")
     write_tone(tmp_path / "one" / "a.wav")
-    with pytest.raises(InsufficientDataError, match="leaves none to hold out"):
+    with pytest.raises(InsufficientDataError, match="no clip can be held out"):
         find_copies(odd, tmp_path / "one", embedding=False)
     with pytest.raises(InsufficientDataError, match=r"mel similarity: .* too few"):
         find_copies(odd, tmp_path / "one", heldout=odd, embedding=False)

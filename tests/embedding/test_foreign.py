@@ -122,7 +122,7 @@ def test_what_is_not_said_must_be_vouched_for(
     unnamed = write(tmp_path, "mu", *moments["fad_yamnet"])
     with pytest.raises(UsageError, match=r"could each take them. Name one: metrics=\"fd_yamnet\""):
         score(small[0], unnamed, protocol="yamnet", trust_reference=True)
-    trusted = "is to trust that they are of windows of yamnet, and of audio prepared as protocol yamnet prepares it"
+    trusted = "means trusting that they are of windows of yamnet, and of audio prepared as protocol yamnet prepares it"
     with pytest.raises(UsageError, match=trusted):
         score(small[0], unnamed, metrics=["fad"], protocol="yamnet")
     assert main(["score", str(small[0]), str(unnamed), "--protocol", "yamnet", "-m", "fad"]) == 2
@@ -326,7 +326,7 @@ def test_a_file_of_fadtk_finds_its_network(small: tuple[Path, Path], tmp_path: P
 @pytest.mark.slow
 def test_metric_objects(small: tuple[Path, Path], moments: Any, tmp_path: Path) -> None:
     file = write(tmp_path, "mu", *moments["fad_yamnet"])
-    with pytest.raises(UsageError, match="is to trust"):
+    with pytest.raises(UsageError, match="means trusting"):
         FAD(protocol="yamnet", ref=file)
     with pytest.raises(InsufficientDataError, match="mean and covariance, and kl needs clips"):
         KL(protocol="yamnet", ref=file, trust_reference=True)
@@ -371,7 +371,7 @@ def test_compare(small: tuple[Path, Path], moments: Any, tmp_path: Path) -> None
     command = ["compare", *map(str, small), str(file), "--protocol", "yamnet", "-m", "fd", "--permutations", "0"]
     assert main([*command, "--trust-reference", "--html", str(tmp_path / "page.html"), "-o", str(tmp_path / "o")]) == 0
     assert "statistics of an unknown number of clips" in (tmp_path / "page.html").read_text()
-    with pytest.raises(UsageError, match="is to trust"):
+    with pytest.raises(UsageError, match="means trusting"):
         compare(*small, file, **options)
     with pytest.raises(UsageError, match="do not name clips to pair with"):
         compare(*small, file, pairs="{ref}_{sample}", trust_reference=True, **options)

@@ -168,7 +168,7 @@ def test_what_is_not_in_the_file(small: Any, tmp_path: Path) -> None:
     assert report["fd_yamnet"].value is not None
     assert "there are no statistics of windows" in report["fad_yamnet"].reason
     assert "there are no logits" in report["kl_yamnet"].reason
-    with pytest.raises(InsufficientDataError, match="hold nothing for kl_yamnet, but for fd_yamnet"):
+    with pytest.raises(InsufficientDataError, match="hold nothing for kl_yamnet, only for fd_yamnet"):
         score(small[0], tmp_path / "fd.stats", protocol="yamnet", metrics=["kl"])
     with pytest.raises(UsageError, match="IS needs no reference"):
         reference_statistics(small[1], protocol="yamnet", metrics=["is"])

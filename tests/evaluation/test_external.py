@@ -310,7 +310,7 @@ def test_statistics_of_fadtk_as_reference(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match="holds no features of clips"):
         score_features(stats, stats)
     np.savez(tmp_path / "unnamed.npz", mu=every.mean(0), sigma=np.cov(every, rowvar=False))
-    with pytest.raises(UsageError, match="is to trust that they are of windows"):
+    with pytest.raises(UsageError, match="means trusting that they are of windows"):
         score_features(gen, tmp_path / "unnamed.npz")
     command = ["import", str(gen), str(tmp_path / "unnamed.npz"), "--trust-reference", "--format", "json"]
     assert main([*command, "-o", str(tmp_path / "out.json")]) == 0

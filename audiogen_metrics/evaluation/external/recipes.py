@@ -1,4 +1,4 @@
-"""Which recipes features of another run or tool are of, under the score ids that a run on audio gives."""
+"""The recipes of features that another run or tool has made, with the score ids that a run on audio gives."""
 
 from __future__ import annotations
 
