@@ -16,7 +16,7 @@ from audiogen_metrics.benchmark.records import WORDS, remarks, remarks_of, rows,
 from audiogen_metrics.benchmark.running import Result
 from audiogen_metrics.records import read
 from audiogen_metrics.rendering import records_to_csv, records_to_markdown
-from audiogen_metrics.report.document import Section, document, listed, table
+from audiogen_metrics.report.document import Section, document, listed, scrolling, table
 from audiogen_metrics.report.plots import Panel, draw_for_print
 from audiogen_metrics.report.training import panels_over_steps
 from audiogen_metrics.studies.files import caption_of, panels_by_score
@@ -44,7 +44,7 @@ def write(plan: Plan, results: Sequence[Result], folder: Path, columns: Sequence
             records = rows(artefact, plan, results)
             notes = [*remarks(plan, mine), *own]
             made = _write_table(artefact, plan, mine, records, notes, folder, columns) if records else []
-            shown = _html_table(records) if records else ""
+            shown = _html_table(records, ARTEFACTS[artefact]) if records else ""
         else:
             drawn = _figures(artefact, plan, mine, [*remarks(plan, mine), *own], folder)
             made = [path for paths in drawn.values() for path in paths]
@@ -168,11 +168,11 @@ def _section(artefact: Artefact, notes: Sequence[str], shown: str) -> Section:
     return artefact, ARTEFACTS[artefact], f"{warned}{shown or '<p>No cell is done.</p>'}"
 
 
-def _html_table(records: Sequence[Mapping[str, Any]]) -> str:
+def _html_table(records: Sequence[Mapping[str, Any]], title: str) -> str:
     header = [*records[0]]
     rows = [[escape(_cell(name, record[name])) for name in header] for record in records]
     kinds = ["" if name in WORDS else "number" for name in header[1:]]
-    return table("Our scores beside the paper's", header, rows, kinds)
+    return table(f"Our scores beside the paper's, {title.partition(':')[0]}", header, rows, kinds)
 
 
 def _picture(files: Sequence[Path], caption: str) -> str:
@@ -182,8 +182,8 @@ def _picture(files: Sequence[Path], caption: str) -> str:
     """
     (path,) = [file for file in files if file.suffix == ".svg"]
     source = f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"
-    image = f'<img src="{source}" alt="The curves that the caption is about">'
-    return f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>"
+    image = scrolling(f"Drawing {path.stem}", f'<img src="{source}" alt="The curves that the caption is about">')
+    return f'<figure class="wide">{image}<figcaption>{escape(caption)}</figcaption></figure>'
 
 
 def _shown(record: Mapping[str, Any]) -> dict[str, str]:

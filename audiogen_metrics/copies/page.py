@@ -45,9 +45,9 @@ def page(found: Copies, files: Files) -> str:
         ("not-shown", "Not shown", listed(_not_shown(len(copies), len(below), album))),
         ("provenance", "Provenance", provenance_of(sets, found.backbones, found.versions)),
     )
-    lead = f"{escape(headline(found))}. {size_of(found.gen)} against {size_of(found.train)}."
+    lead = f"{size_of(found.gen)} against {size_of(found.train)}."
     title = f"Copies in {Path(found.gen.path).name or found.gen.path}?"
-    return document(title, lead, notes(found), sections)
+    return document(title, lead, notes(found), sections, verdict=f"{headline(found)}.")
 
 
 def _least_p(clip: ClipMatches) -> float:
@@ -104,7 +104,7 @@ def _clips(
     heading: str, clips: tuple[ClipMatches, ...] | list[ClipMatches], found: Copies, files: Files, album: Album
 ) -> str:
     cards = "".join(_card(clip, rank, found, files, album) for rank, clip in enumerate(clips, 1))
-    return f'<h3>{heading}</h3><ol class="clips">{cards}</ol>' if cards else ""
+    return f'<h3>{heading}</h3><ol class="clips" role="list">{cards}</ol>' if cards else ""
 
 
 def _card(clip: ClipMatches, rank: int, found: Copies, files: Files, album: Album) -> str:
@@ -129,7 +129,7 @@ def _held_out(found: Copies, files: Files, album: Album) -> str:
                 "train", other, album.of(files["train"][other]), (), f"{kind} {similarity:.4f} to {other}"
             )
             cards += f'<li data-text="{escape(f"{clip_id} {other}")}"><h4>{escape(clip_id)}</h4>{sides}</li>'
-        text += f'<h3>By {escape(NAMES[kind])}</h3><ol class="clips">{cards}</ol>'
+        text += f'<h3>By {escape(NAMES[kind])}</h3><ol class="clips" role="list">{cards}</ol>'
     return (
         "<p>These held-out clips set the thresholds. Where two of them are one recording, the threshold is higher than "
         f"it need be, and copies are missed.</p>{text}"

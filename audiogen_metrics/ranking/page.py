@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from audiogen_metrics.report.html import (
     size_of,
 )
 from audiogen_metrics.report.reading import chances, title_of
+from audiogen_metrics.report.scores import names_of, together
 
 if TYPE_CHECKING:
     from audiogen_metrics.evaluation import Evaluation
@@ -57,7 +59,20 @@ def page(found: Ranking, evaluations: Sequence[Evaluation]) -> str:
     title = f"{len(found.reports)} systems" + ("" if first.ref is None else " against one reference")
     lead += f"{against}. Protocol <b>{escape(first.protocol)}</b>, on {escape(first.device)}."
     notes = ([first.caveat] if first.caveat else []) + warnings_of(found)
-    return document(title, lead, notes, sections)
+    return document(title, lead, notes, sections, verdict=_verdict(found))
+
+
+def _verdict(found: Ranking) -> str:
+    """Return which system is ahead of all others beyond chance, and by which scores nobody is."""
+    names = names_of(found.score_ids)
+    others = "the other" if len(found.reports) == 2 else "all others"
+    by_winner: dict[str, list[str]] = {}
+    for score_id in dict.fromkeys(each.id for each in found.differences if each.has_verdict):
+        wins = Counter(each.better for each in found.differences if each.id == score_id)
+        winner = next((label for label in found.reports if wins[label] == len(found.reports) - 1), "No system")
+        by_winner.setdefault(winner, []).append(names[score_id])
+    said = [f"{who} is better than {others} beyond chance by {together(by)}." for who, by in by_winner.items()]
+    return " ".join(said) or "Nothing here says which of the systems differ beyond chance."
 
 
 def _scores(found: Ranking) -> str:
@@ -109,7 +124,7 @@ def _pairs(found: Ranking) -> str:
     if not found.differences:
         return ""
     header = ("score", "A", "B", "value A", "value B", "n", "A − B", "interval of A − B", "level", "p", "verdict")
-    kinds = ("", "", "number", "number", "number", "number", "", "number", "number", "")
+    kinds = ("", "", "number", "number", "number", "number", "", "number", "number", "words")
     return table("Each pair of systems in each score", header, map(_pair, found.differences), kinds) + (
         "<p>p is corrected for the number of pairs, and so is the level of the interval. A system is better if p is "
         "below 0.05 <em>and</em> the interval does not hold 0, the dashed mark in the drawing. n is the number of "

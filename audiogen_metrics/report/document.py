@@ -13,8 +13,18 @@ Section = tuple[str, str, str]
 
 ALL_WELL = "No warnings: every file was scored, and the sets fit each other."
 
+NOTES_SHOWN = 4
+"""Notes that stand open; the others are one click away, so that the scores are on the first screen."""
 
-def document(title: str, lead: str, notes: Sequence[str], sections: Sequence[Section], all_well: str = ALL_WELL) -> str:
+
+def document(
+    title: str,
+    lead: str,
+    notes: Sequence[str],
+    sections: Sequence[Section],
+    all_well: str = ALL_WELL,
+    verdict: str = "",
+) -> str:
     """Return a page as text.
 
     Parameters
@@ -29,6 +39,8 @@ def document(title: str, lead: str, notes: Sequence[str], sections: Sequence[Sec
         In their order.
     all_well
         What is said if there are no notes, as text.
+    verdict
+        What the page comes to, in a sentence or two, as text.
     """
     style, script = (_asset(name) for name in ("page.css", "page.js"))
     # Nothing from elsewhere is loaded, and no script runs but the page's own.
@@ -55,6 +67,7 @@ def document(title: str, lead: str, notes: Sequence[str], sections: Sequence[Sec
 <header>
 <a class="skip" href="#{shown[0][0]}">Skip to the scores</a>
 <h1>{escape(title)}</h1>
+{f'<p class="verdict">{escape(verdict)}</p>' * bool(verdict)}
 <p>{lead}</p>
 </header>
 <main>
@@ -74,17 +87,24 @@ def listed(texts: Iterable[str]) -> str:
 
 def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], kinds: Sequence[str]) -> str:
     """Return a table of cells that are HTML already; the first of each row is its header."""
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
+    head = "".join(
+        f'<th scope="col" class="{kind}">{escape(name)}</th>' for kind, name in zip(("", *kinds), header, strict=True)
+    )
     body = "".join(
         f'<tr><th scope="row">{row[0]}</th>'
         + "".join(f'<td class="{kind}">{cell}</td>' for kind, cell in zip(kinds, row[1:], strict=True))
         + "</tr>"
         for row in rows
     )
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
-        f"<caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    return scrolling(
+        caption,
+        f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>",
     )
+
+
+def scrolling(name: str, content: str) -> str:
+    """Return HTML that may be wider than the page, in a named region that scrolls, also by keyboard."""
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(name)}">{content}</div>'
 
 
 def filter_box(words: str) -> str:
@@ -96,8 +116,11 @@ def filter_box(words: str) -> str:
 
 
 def _warnings(notes: Sequence[str]) -> str:
-    heading = '<h2 id="warnings">Read this first</h2>'
-    return f'<section class="warn" aria-labelledby="warnings">{heading}{listed(notes)}</section>'
+    shown, others = notes[:NOTES_SHOWN], notes[NOTES_SHOWN:]
+    text = f'<h2 id="warnings">Read this first</h2>{listed(shown)}'
+    if others:
+        text += f"<details><summary>{len(others)} more to read</summary>{listed(others)}</details>"
+    return f'<section class="warn" aria-labelledby="warnings">{text}</section>'
 
 
 def _asset(name: str) -> str:

@@ -61,7 +61,7 @@ def histogram(values: Sequence[float], unit: str, describe: str) -> str:
     """Return how often values occur, in up to 30 bins from the least to the greatest."""
     low, high = min(values), max(values)
     counts, width = bins(values)
-    tall, base, left = 200, 170, 40
+    tall, base, left = 200, 170, 56
     step, peak = (WIDTH - 2 * left) / len(counts), max(counts)
     drawn = [f'<path class="axis" d="M{left} {base}H{WIDTH - left}"/>']
     for place, count in enumerate(counts):
@@ -74,9 +74,9 @@ def histogram(values: Sequence[float], unit: str, describe: str) -> str:
     middle = sorted(values)[len(values) // 2]
     x = left + (middle - low) / (high - low or 1) * step * len(counts)
     drawn.append(f'<path class="median" d="M{x:.1f} 22V{base}"/>')
-    drawn.append(f'<text x="{x:.1f}" y="16" text-anchor="middle">median {middle:.3g}</text>')
-    drawn.append(f'<text x="{left}" y="{base + 18}">{low:.3g}</text>')
-    drawn.append(f'<text x="{WIDTH - left}" y="{base + 18}" text-anchor="end">{high:.3g} {escape(unit)}</text>')
+    drawn.append(f'<text x="{x:.1f}" y="17" text-anchor="middle">median {middle:.3g}</text>')
+    drawn.append(f'<text x="{left}" y="{base + 20}">{low:.3g}</text>')
+    drawn.append(f'<text x="{WIDTH - left}" y="{base + 20}" text-anchor="end">{high:.3g} {escape(unit)}</text>')
     drawn.append(f'<text x="{left - 6}" y="36" text-anchor="end">{peak}</text>')
     return _svg(WIDTH, tall, describe, drawn)
 
@@ -116,7 +116,7 @@ def intervals(rows: Sequence[tuple[str, float, tuple[float, float] | None]], des
     """Return values with their intervals below each other on one scale, a row each; the numbers stand in a table."""
     ends = [end for _, value, bounds in rows for end in (value, *(bounds or ()))]
     low, high = min(ends), max(ends)
-    wide, left, right, step = 440, 140, 420, 26
+    wide, left, right, step = 352, 142, 340, 26  # as wide as a phone, so that text keeps its size there
     scale = (right - left) / ((high - low) or 1.0)
     base = 12 + step * len(rows)
     drawn = [f'<path class="axis" d="M{left} {base}H{right}"/>']
@@ -131,8 +131,8 @@ def intervals(rows: Sequence[tuple[str, float, tuple[float, float] | None]], des
                 f'<path class="axis" d="M{one:.1f} {y}H{other:.1f}M{one:.1f} {y - 5}v10M{other:.1f} {y - 5}v10"/>'
             )
         drawn.append(f'<circle class="gen" cx="{x:.1f}" cy="{y}" r="5">{title}</circle>')
-    drawn.append(f'<text x="{left}" y="{base + 18}">{low:.3g}</text>')
-    drawn.append(f'<text x="{right}" y="{base + 18}" text-anchor="end">{high:.3g}</text>')
+    drawn.append(f'<text x="{left}" y="{base + 20}">{low:.3g}</text>')
+    drawn.append(f'<text x="{right}" y="{base + 20}" text-anchor="end">{high:.3g}</text>')
     return _svg(wide, base + 26, describe, drawn)
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from audiogen_metrics.report import drawings
 from audiogen_metrics.report.document import Section, document, filter_box, listed, table
-from audiogen_metrics.report.reading import in_sentence, interval_of, reading, title_of, value_of
+from audiogen_metrics.report.reading import in_sentence
+from audiogen_metrics.report.scores import scores_of, verdict
 from audiogen_metrics.results import InputSummary, ScoreReport
-from audiogen_metrics.score_text import n_ref_of
 from audiogen_metrics.writing import written
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def page(report: ScoreReport, shown: tuple[Diagnosis, Album] | None = None) -> s
     sets = report.inputs()
     provenance = provenance_of(sets, report.backbones, report.versions)
     sections = (
-        ("scores", "Scores", _scores(report)),
+        ("scores", "Scores", scores_of(report)),
         *(_MISSING if shown is None else _behind(*shown)),
         ("provenance", "Provenance", provenance + REPEAT),
         ("cite", "Cite", listed(map(str, report.citations()))),
@@ -84,7 +84,7 @@ def page(report: ScoreReport, shown: tuple[Diagnosis, Album] | None = None) -> s
     notes = ([report.caveat] if report.caveat else []) + list(report.warnings)
     lead = " against ".join(map(size_of, sets.values()))
     lead += f", protocol <b>{escape(report.protocol)}</b>, on {escape(report.device)}."
-    return document(" against ".join(map(_name, sets.values())), lead, notes, sections)
+    return document(" against ".join(map(_name, sets.values())), lead, notes, sections, verdict=verdict(report))
 
 
 def _behind(diagnosis: Diagnosis, album: Album) -> tuple[Section, ...]:
@@ -124,41 +124,6 @@ def _duration(seconds: float) -> str:
     if seconds >= 3600:
         return f"{seconds / 3600:.1f} h"
     return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.1f} s"
-
-
-def _scores(report: ScoreReport) -> str:
-    scores = list(report.scores.values())
-    rows = [
-        (
-            f"{escape(title_of(score))}<br><code>{escape(score.id)}</code>",
-            escape(value_of(score)),
-            escape(interval_of(score)),
-            f"{score.n_gen}" + (f" / {n_ref}" if (n_ref := n_ref_of(score, "")) else ""),
-            escape(reading(score)),
-        )
-        for score in scores
-    ]
-    header, kinds = ("score", "value", "95 % interval", "n gen / ref", "reading"), ("value", "number", "number", "")
-    text = table("Scores with the number of clips behind them", header, rows, kinds)
-    split = [
-        (
-            f"<code>{escape(score.id)}</code>",
-            f"{score.value:.4g}",
-            f"{score.details['mean_term']:.4g}",
-            f"{score.details['covariance_term']:.4g}",
-            " / ".join(
-                str(int(rows)) if (rows := score.details.get(name)) else "?" for name in ("rows_gen", "rows_ref")
-            ),
-            f"{int(score.details['dimension'])}",
-        )
-        for score in scores
-        if score.value is not None and "mean_term" in score.details
-    ]
-    if split:
-        apart = ("score", "distance", "mean term", "covariance term", "rows gen / ref", "dimensions")
-        caption = "Fréchet distances apart: what lies in the sets' centres, and what in their spread"
-        text += table(caption, apart, split, ("number",) * 5)
-    return text
 
 
 def _map(projection: Projection | None) -> str:
@@ -291,7 +256,7 @@ def clip_lists(diagnosis: Diagnosis, album: Album, heading: str = "h3") -> str:
     for name, clips in (("Worst", diagnosis.worst), ("Best", diagnosis.best)):
         if clips:
             cards = "".join(_card(clip, rank, unit, influenced, album) for rank, clip in enumerate(clips, 1))
-            lists += f'<{heading}>{name} {len(clips)} by {unit}</{heading}><ol class="clips">{cards}</ol>'
+            lists += f'<{heading}>{name} {len(clips)} by {unit}</{heading}><ol class="clips" role="list">{cards}</ol>'
     return lists
 
 

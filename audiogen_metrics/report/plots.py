@@ -28,7 +28,7 @@ IN_A_ROW = 4
 
 # Lines differ in dash, marker and grey value as well as in colour. The lists have lengths without a common divisor, so
 # that many lines can be told apart before all of it comes again.
-_COLOURS = ("#1a1a1a", "#0b5394", "#b8405e", "#d9782d", "#8fbf9f")
+_COLOURS = ("#1a1a1a", "#0b5394", "#b8405e", "#d9782d", "#2f9a8a")
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (1, 1.2)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 

@@ -12,6 +12,7 @@ from audiogen_metrics.report import drawings
 from audiogen_metrics.report.document import document, filter_box, listed, table
 from audiogen_metrics.report.html import AUDIO_BYTES, PLAYED_SECONDS, media_of, provenance_of, quoted, size_of
 from audiogen_metrics.report.reading import chances
+from audiogen_metrics.report.scores import names_of, together
 
 if TYPE_CHECKING:
     from audiogen_metrics.evaluation.compare import Comparison, Prompt, Systems
@@ -45,7 +46,21 @@ def comparison_page(found: Comparison, systems: Systems | None) -> str:
     )
     notes = ([found.caveat] if found.caveat else []) + list(found.warnings)
     title = " or ".join(Path(summary.path).name or summary.path for summary in (found.a, found.b))
-    return document(f"{title}?", f"{lead}. Protocol <b>{escape(found.protocol)}</b>.", notes, sections)
+    lead += f". Protocol <b>{escape(found.protocol)}</b>."
+    return document(f"{title}?", lead, notes, sections, verdict=verdict(found))
+
+
+def verdict(found: Comparison) -> str:
+    """Return by which scores either system is better, and which cannot tell them apart."""
+    names = names_of([difference.id for difference in found.differences])
+    kinds: dict[str, list[str]] = {}
+    for difference in found.differences:
+        kinds.setdefault(difference.verdict.partition(",")[0], []).append(names[difference.id])
+    said = [f"{name} is better by {together(kinds[key])}." for name in "AB" if (key := f"{name} better") in kinds]
+    for kind, words in (("not separable at this n", "cannot be told apart at this n"), ("equal", "are equal")):
+        if kind in kinds:
+            said.append(f"A and B {words} by {together(kinds[kind])}.")
+    return " ".join(said) or "No score says which of the two is better."
 
 
 def _verdicts(found: Comparison) -> str:
@@ -67,7 +82,7 @@ def _verdicts(found: Comparison) -> str:
         for difference in found.differences
     ]
     header = ("score", "A", "B", "better", "n", "A − B", "95 % interval of A − B", "p", "verdict")
-    kinds = ("number", "number", "", "number", "number", "", "number", "")
+    kinds = ("number", "number", "", "number", "number", "", "number", "words")
     tested = {difference.permutations for difference in found.differences if difference.permutations}
     how = (
         f"p is the share of {max(tested)} random exchanges of A's and B's clips that differ as many standard errors."
@@ -93,7 +108,9 @@ def _prompts(systems: Systems) -> str:
         cards = "".join(_card(prompt, kind.symbol, rank, album) for rank, prompt in enumerate(part, 1))
         if cards:
             against = " to the reference" * ("ref" in kind.sides)
-            text += f'<h3>{name} is ahead by {escape(kind.symbol)}{against}</h3><ol class="clips">{cards}</ol>'
+            text += (
+                f'<h3>{name} is ahead by {escape(kind.symbol)}{against}</h3><ol class="clips" role="list">{cards}</ol>'
+            )
     if not text:
         return ""
     return f"<p>Players hold MP3 copies: mono, the first {PLAYED_SECONDS} s.</p>" + filter_box("name or prompt") + text

@@ -72,7 +72,7 @@ def _argument(action: argparse.Action) -> Iterator[str]:
 
 def metrics() -> Iterator[str]:
     """Yield the table of all metrics, each with the page about it or about its family."""
-    yield from ("| | what it says | better | needs |", "|---|---|---|---|")
+    yield from ("| score | what it says | better | needs |", "|---|---|---|---|")
     pages = {page.stem for page in (Path(__file__).parents[1] / "metrics").glob("*.md")}
     for name, kind in catalogue().items():
         family = [other for other, it in catalogue().items() if it.__module__ == kind.__module__]

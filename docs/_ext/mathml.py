@@ -31,7 +31,7 @@ def visit_inline(self: Any, node: nodes.math) -> None:
 def visit_block(self: Any, node: nodes.math_block) -> None:
     """Write a displayed formula, with its source for copying."""
     source = html.escape(node.astext(), quote=True)
-    self.body.append(f'<div class="formula" title="{source}">{mathml(node.astext(), "block")}</div>')
+    self.body.append(f'<div class="formula" tabindex="0" title="{source}">{mathml(node.astext(), "block")}</div>')
     raise nodes.SkipNode
 
 

@@ -1,0 +1,106 @@
+"""The scores of one set on a page: what they come to in a sentence, the numbers, and what each of them says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from audiogen_metrics.report.document import table
+from audiogen_metrics.report.labels import labels_of
+from audiogen_metrics.report.reading import interval_of, reading, title_of, value_of
+from audiogen_metrics.results import Score, ScoreReport
+from audiogen_metrics.score_text import SIGNIFICANT, n_ref_of
+
+
+def together(names: Sequence[str]) -> str:
+    """Return names as a list within a sentence.
+
+    Examples
+    --------
+    >>> together(["FD", "IS", "KL"])
+    'FD, IS and KL'
+    """
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
+def names_of(score_ids: Sequence[str]) -> dict[str, str]:
+    """Return the short name of each score, without the arrow to its better side."""
+    return {score_id: label.rstrip(" ↑↓") for score_id, label in labels_of(score_ids).items()}
+
+
+def verdict(report: ScoreReport) -> str:
+    """Return whether the generated clips differ from the reference beyond chance, and by which scores."""
+    if report.ref is None:
+        return "There is no reference: the scores describe the generated clips alone."
+    names = names_of([*report.scores])
+    chances = {score.id: score.details["chance_p"] for score in report.scores.values() if "chance_p" in score.details}
+    if not chances:
+        return "No score has a p, so nothing here says whether the generated clips differ from the reference by chance."
+    apart, alike = (
+        [f"{names[score_id]} (p = {p:.2g})" for score_id, p in chances.items() if (p <= SIGNIFICANT) == beyond]
+        for beyond in (True, False)
+    )
+    if not apart:
+        return f"No difference from the reference beyond chance is found at this n by {together(alike)}."
+    said = f"The generated clips differ from the reference beyond chance by {together(apart)}"
+    return f"{said}; by {together(alike)} no such difference is found at this n." if alike else f"{said}."
+
+
+def scores_of(report: ScoreReport) -> str:
+    """Return the table of all scores, what each says in words, and what Fréchet distances consist of, as HTML."""
+    scores = list(report.scores.values())
+    rows = [
+        (
+            f"{escape(title_of(score))}<br><code>{escape(score.id)}</code>",
+            _value(score),
+            escape(interval_of(score)),
+            _by_chance(score),
+            f"{score.details['chance_p']:.2g}" if "chance_p" in score.details else "–",
+            f"{score.n_gen}" + (f" / {n_ref}" if (n_ref := n_ref_of(score, "")) else ""),
+        )
+        for score in scores
+    ]
+    header = ("score", "value", "95 % interval", "by chance alone", "p", "n gen / ref")
+    text = table("Scores with the number of clips behind them", header, rows, ("value", *["number"] * 4))
+    said = "".join(
+        f"<dt>{escape(title_of(score))} <code>{escape(score.id)}</code></dt><dd>{escape(reading(score))}</dd>"
+        for score in scores
+    )
+    return f"{text}<dl>{said}</dl>{_frechet(scores)}"
+
+
+def _value(score: Score) -> str:
+    number, _, spread = value_of(score).partition(" ± ")
+    return escape(number) + f"<small>± {escape(spread)}</small>" * bool(spread)
+
+
+def _by_chance(score: Score) -> str:
+    """Return what two sets of one distribution would score; of sets that differ, what the reference scores itself."""
+    details = score.details
+    if details.get("chance_p", 0) > SIGNIFICANT:
+        return f"{details['chance_expected']:.4g}"
+    if "halves_n" in details:
+        return f"{details['halves_ref']:.4g}<small>ref against itself at n = {details['halves_n']}</small>"
+    return "–"
+
+
+def _frechet(scores: Sequence[Score]) -> str:
+    rows = [
+        (
+            f"<code>{escape(score.id)}</code>",
+            f"{score.value:.4g}",
+            f"{score.details['mean_term']:.4g}",
+            f"{score.details['covariance_term']:.4g}",
+            " / ".join(
+                str(int(rows)) if (rows := score.details.get(name)) else "?" for name in ("rows_gen", "rows_ref")
+            ),
+            f"{int(score.details['dimension'])}",
+        )
+        for score in scores
+        if score.value is not None and "mean_term" in score.details
+    ]
+    if not rows:
+        return ""
+    header = ("score", "distance", "mean term", "covariance term", "rows gen / ref", "dimensions")
+    caption = "Fréchet distances apart: what lies in the sets' centres, and what in their spread"
+    return table(caption, header, rows, ("number",) * 5)
