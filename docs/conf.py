@@ -19,6 +19,7 @@ extensions = [
     "gallery",
     "generated",
     "mathml",
+    "notebooks",
 ]
 myst_enable_extensions = ["dollarmath", "amsmath", "deflist"]
 myst_heading_anchors = 3
@@ -33,6 +34,7 @@ html_static_path = ["_static"]
 html_css_files = ["formulas.css", "gallery.css"]
 html_copy_source = False
 html_show_sourcelink = False
+copybutton_exclude = ".linenos, .gp, .go"  # of a console, the commands alone
 
 # Types stand in the signatures, one parameter a line; the sections below say what the parameters mean.
 toc_object_entries_show_parents = "hide"

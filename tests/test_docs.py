@@ -15,13 +15,19 @@ from types import ModuleType
 
 import pytest
 
+from audiogen_metrics.backbones import BACKBONES
 from audiogen_metrics.cli.main import build_parser, main
+from audiogen_metrics.datasets import DATASETS
+from audiogen_metrics.metrics import METRICS
+from audiogen_metrics.probes import PROBES
 from audiogen_metrics.protocols import PROTOCOLS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [page for page in PAGES if not {"_generated", "_build"} & set(page.parts)]
-EXAMPLES = [page for page in PAGES if "```python\n" in page.read_text(encoding="utf-8")]
+RUN = re.compile(r"^```(?:python|console)$", re.MULTILINE)
+EXAMPLES = [page for page in PAGES if RUN.search(page.read_text(encoding="utf-8"))]
+TUTORIALS = [page for page in EXAMPLES if page.parent.name == "tutorials"]
 
 OF_DEVELOPERS = [ROOT / "CONTRIBUTING.md", *(ROOT / ".github").rglob("*.md")]
 """Pages on which commands stand in sentences. A package from an index has no .github."""
@@ -46,10 +52,20 @@ def name_of(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
+def fenced(text: str) -> list[tuple[str, str]]:
+    """Return language and content of the fenced blocks; fences are read in order, as an end looks like a beginning."""
+    return re.findall(r"^```([^\n]*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
 def blocks(text: str, *languages: str) -> list[str]:
-    """Return the fenced blocks in these languages; fences are read in order, as an end looks like a beginning."""
-    found = re.findall(r"^```([^\n]*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    return [content for language, content in found if language in languages]
+    """Return the fenced blocks in these languages."""
+    return [content for language, content in fenced(text) if language in languages]
+
+
+def typed(console: str) -> list[tuple[str, str]]:
+    """Return each command of a console, on one line, and what the page shows below it."""
+    parts = re.split(r"^\$ ", console, flags=re.MULTILINE)[1:]
+    return [(command, shown) for command, _, shown in (part.replace("\\\n> ", "").partition("\n") for part in parts)]
 
 
 def commands(text: str) -> Iterator[list[str]]:
@@ -57,8 +73,8 @@ def commands(text: str) -> Iterator[list[str]]:
 
     ``a|b`` stands for two commands; two commands on one line stand two spaces apart.
     """
-    for block in blocks(text, "", "text"):
-        for line in block.splitlines():
+    for block in blocks(text, "", "text", "console"):
+        for line in block.replace("\\\n> ", "").splitlines():
             for command in re.split(r"\s{2,}(?=agm )", line.removeprefix("$ ").strip()):
                 if re.match(r"(?:\S*bin/)?agm ", command):
                     words = shlex.split(command, comments=True)[1:]
@@ -99,18 +115,103 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+NUMBER = re.compile(r"\d+(?:\.(\d+))?(%?)")
+
+
+def is_alike(shown: str, printed: str) -> bool:
+    """Tell whether a line of a page is the printed one, but for spaces and last digits, which kernels may change."""
+    words = [" ".join(NUMBER.sub(r"0\2", line).split()) for line in (shown, printed)]
+    return words[0] == words[1] and all(map(is_near, NUMBER.finditer(shown), NUMBER.finditer(printed)))
+
+
+def is_near(shown: re.Match[str], printed: re.Match[str]) -> bool:
+    """Tell whether two numbers differ in their last digit at most; whole ones that are no percentages are counts."""
+    last = 10.0 ** -len(shown[1] or "") if shown[1] or shown[2] else 0.0
+    ours, theirs = (float(number[0].rstrip("%")) for number in (shown, printed))
+    return theirs == pytest.approx(ours, rel=2e-3 if shown[1] else 0, abs=1.01 * last)
+
+
+def assert_shows(page: str, printed: str) -> None:
+    """Fail unless a page shows what was printed; its lines ``…`` stand for any number of lines."""
+    lines, start = printed.rstrip().splitlines(), 0
+    for part in re.split(r"^…\n", page, flags=re.MULTILINE):
+        shown = part.strip("\n").splitlines()
+        places = range(start, len(lines) - len(shown) + 1)
+        found = (at for at in places if all(map(is_alike, shown, lines[at:])))
+        at = next(found, None)
+        assert at is not None, f"{part}\nis not in\n{printed}"
+        assert start > 0 or at == 0 or page.startswith("…"), f"begins otherwise:\n{printed}"
+        start = at + len(shown)
+    assert start == len(lines) or page.rstrip().endswith("…"), f"there is more:\n{printed}"
+
+
+@pytest.mark.parametrize(
+    ("page", "printed", "alike"),
+    [
+        ("a 1.23\nb\n", "a    1.234\nb\n", True),
+        ("a 1.23\n", "a 1.26\n", False),
+        ("step 20\n", "step 21\n", False),
+        ("a\n…\nc\n", "a\nb\nb\nc\n", True),
+        ("a\n…\n", "a\nb\n", True),
+        ("…\nc\n", "a\nb\nc\n", True),
+        ("a\n", "a\nb\n", False),
+        ("b\n", "a\nb\n", False),
+        ("a\n…\nd\n", "a\nb\nc\n", False),
+    ],
+)
+def test_what_a_page_shows_is_compared(page: str, printed: str, alike: bool) -> None:
+    if alike:
+        assert_shows(page, printed)
+    else:
+        with pytest.raises(AssertionError):
+            assert_shows(page, printed)
+
+
+@pytest.fixture
+def registries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget afterwards what a page has added to this library's lists."""
+    for registry in (BACKBONES, METRICS, PROBES, DATASETS):
+        monkeypatch.setattr(registry, "_loaders", {**registry._loaders})
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("registries")
 @pytest.mark.parametrize("page", EXAMPLES, ids=name_of)
-def test_python_examples_run(
+def test_pages_run(
     page: Path, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """All Python blocks of a page run, one after the other, in a module of their own (so that pickling finds it)."""
-    assert place.is_dir()
+    """All blocks of a page run, one after the other, in a module of their own (so that pickling finds it)."""
+    text, printed = page.read_text(encoding="utf-8"), ""
     module = ModuleType(f"page_{page.stem}")
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    for block in blocks(page.read_text(encoding="utf-8"), "python"):
-        exec(compile(block, str(page), "exec"), module.__dict__)
-    assert not re.search(r"\bnan\b", capsys.readouterr().out)
+    for language, content in fenced(text):
+        if language == "python":
+            exec(compile(content, str(page), "exec"), module.__dict__)
+            printed = capsys.readouterr().out
+            assert not re.search(r"\bnan\b", printed)
+        elif language == "output":
+            assert_shows(content, printed)
+        for command, shown in typed(content) if language == "console" else ():
+            code = main(shlex.split(command)[1:])
+            said = capsys.readouterr()
+            assert code == 0, said.err
+            assert_shows(shown, said.out)
+    for picture in re.findall(r"\]\(\.\./_static/tutorials/(\S+)\)", text):
+        assert_drawn(ROOT / "docs" / "_static" / "tutorials" / picture, place / "build" / picture)
+
+
+def curves(picture: Path) -> list[list[float]]:
+    """Return the corners of all lines that a picture draws within its axes."""
+    lines = re.findall(r'<path d="([^"]*)" clip-path=[^>]*fill: none', picture.read_text(encoding="utf-8"))
+    return [[float(number) for number in re.findall(r"-?[\d.]+", line)] for line in lines]
+
+
+def assert_drawn(shown: Path, drawn: Path) -> None:
+    """Fail unless two pictures have the same curves; the size of letters may move them a little."""
+    theirs = curves(drawn)
+    assert len(theirs) == len(curves(shown)) > 0
+    for ours, line in zip(curves(shown), theirs, strict=True):
+        assert line == pytest.approx(ours, abs=3)
 
 
 def test_examples_are_found() -> None:
@@ -252,6 +353,27 @@ def test_commands_and_calls_link_to_each_other(site: Path) -> None:
         assert (f'href="cli.html#{anchor}"' in pages["api"]) == bool(names)
         for name in names:
             assert f'href="api.html#audiogen_metrics.{name}"' in pages["cli"]
+
+
+@pytest.mark.parametrize("page", TUTORIALS, ids=name_of)
+def test_site_has_each_tutorial_as_a_notebook(site: Path, page: Path) -> None:
+    nbformat = pytest.importorskip("nbformat", reason="the extra 'docs' is not installed")
+    built = site / page.relative_to(ROOT / "docs").with_suffix(".ipynb")
+    assert f'href="{built.name}"' in built.with_suffix(".html").read_text(encoding="utf-8")
+    notebook = nbformat.read(built, as_version=nbformat.NO_CONVERT)
+    nbformat.validate(notebook)
+    wanted = []
+    for language, content in fenced(page.read_text(encoding="utf-8")):
+        if language == "python":
+            wanted.append(content.strip())
+        if language == "console":
+            wanted.append("\n".join(f"!{command}" for command, _ in typed(content)))
+    code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    assert [source for source in code if "SVG(" not in source] == wanted
+    words = "".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    links = re.findall(r"\]\(([\w/.-]+\.md)", words)
+    assert links
+    assert all((ROOT / link).is_file() for link in links), links
 
 
 @pytest.mark.slow

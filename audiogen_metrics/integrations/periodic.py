@@ -167,7 +167,7 @@ class PeriodicEvaluation:
         model
             What trains, whose modules evaluate meanwhile.
         save
-            Called by all processes with a folder for the checkpoint if this is the best evaluation so far.
+            Called by all processes with a new folder for the checkpoint if this is the best evaluation so far.
         """
         before, self._last = self._last, step
         return self.run(step, model, save) if step // self.every > before // self.every else None
@@ -184,6 +184,7 @@ class PeriodicEvaluation:
             entry["best"] = distributed.from_first(lambda: self.history.is_better(entry))
             distributed.from_first(lambda: self._write(folder, report, seen))
             if entry["best"] and save is not None:
+                distributed.from_first(lambda: (folder / CHECKPOINT).mkdir())
                 with distributed.together():
                     save(folder / CHECKPOINT)
             distributed.from_first(lambda: self._note(folder, entry, report))

@@ -140,7 +140,6 @@ class TestRuns:
         runs = evaluation(model, ref, tmp_path, page=False, monitor="kl_yamnet")
 
         def save(folder: Path) -> None:
-            folder.mkdir(parents=True)
             torch.save(model.state_dict(), folder / "model.pt")
 
         values, better = [], []
@@ -199,7 +198,7 @@ class TestRuns:
                 return History.is_better(runs.history, entry)
 
             runs.history.is_better = better  # type: ignore[method-assign]
-            return runs.run(step, model, lambda folder: (folder.mkdir(), (folder / "state").touch()))
+            return runs.run(step, model, lambda folder: (folder / "state").touch())
 
         first = evaluation(model, ref, tmp_path, page=False, options=options)
         first.start()
@@ -214,7 +213,7 @@ class TestRuns:
 
     def test_half_a_checkpoint_is_removed(self, ref: Path, tmp_path: Path) -> None:
         def save(folder: Path) -> None:
-            folder.mkdir()
+            (folder / "model.pt").write_bytes(b"half")
             raise OSError(28, "No space left on device")
 
         model = Noise()
