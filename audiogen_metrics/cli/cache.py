@@ -39,7 +39,8 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run_info(arguments: argparse.Namespace) -> int:
     """Print place and size of the cache, by kind and, for embeddings, by backbone and preprocessing."""
-    from audiogen_metrics.embedding.cache import Amount, embeddings_folder, summarise, usage
+    from audiogen_metrics.embedding.cache import embeddings_folder
+    from audiogen_metrics.embedding.housekeeping import Amount, summarise, usage
     from audiogen_metrics.settings import cache_dir
 
     require_lasting_cache()
@@ -68,7 +69,8 @@ def run_info(arguments: argparse.Namespace) -> int:
 
 def run_prune(arguments: argparse.Namespace) -> int:
     """Remove old shards and say how much that was."""
-    from audiogen_metrics.embedding.cache import embeddings_folder, prune
+    from audiogen_metrics.embedding.cache import embeddings_folder
+    from audiogen_metrics.embedding.housekeeping import prune
 
     require_lasting_cache()
     with listing():
@@ -80,7 +82,8 @@ def run_prune(arguments: argparse.Namespace) -> int:
 
 def run_verify(_arguments: argparse.Namespace) -> int:
     """Print the damaged shards; 3 if there are any."""
-    from audiogen_metrics.embedding.cache import damaged_shards, embeddings_folder, shards
+    from audiogen_metrics.embedding.cache import embeddings_folder, shards
+    from audiogen_metrics.embedding.housekeeping import damaged_shards
 
     require_lasting_cache()
     with listing():

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from audiogen_metrics.embedding import index
-from audiogen_metrics.embedding.cache import EmbeddingCache, embeddings_folder, prune, shards, summarise, usage
+from audiogen_metrics.embedding.cache import EmbeddingCache, embeddings_folder, shards
+from audiogen_metrics.embedding.housekeeping import prune, summarise, usage
 from audiogen_metrics.embedding.index import INDEX, ShardIndex
 from audiogen_metrics.settings import cache_dir
 from tests.embedding.test_cache import assert_equal, clip

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from audiogen_metrics import score
-from audiogen_metrics.embedding.cache import damaged_shards, embeddings_folder
+from audiogen_metrics.embedding.cache import embeddings_folder
+from audiogen_metrics.embedding.housekeeping import damaged_shards
 from audiogen_metrics.embedding.reference import ReferenceStatistics
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.evaluation import reference_statistics
