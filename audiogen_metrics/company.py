@@ -169,7 +169,6 @@ class Company:
         raise LostProcessError(
             f"{name} has ended, or its machine does not answer",
             where=f"process {self._number}",
-            fix="Its own message says why; run again, which takes what was embedded from the cache",
         )
 
     def _name(self, number: int) -> str:

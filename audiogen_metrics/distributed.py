@@ -314,7 +314,6 @@ def _losses() -> Iterator[None]:
         raise LostProcessError(
             f"another process has ended, or did not answer within {TIMEOUT.total_seconds():g} s",
             where=f"process {rank()}",
-            fix="Its own message says why; run again, which takes what was embedded from the cache",
         ) from error
 
 

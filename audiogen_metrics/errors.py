@@ -200,6 +200,14 @@ class LostProcessError(AudiogenMetricsError, ConnectionError):
 
     exit_code = 4
 
+    def __init__(
+        self,
+        what: str,
+        where: str | Path | None = None,
+        fix: str | None = "Its own message says why; run again, which takes what was embedded from the cache",
+    ) -> None:
+        super().__init__(what, where, fix)
+
 
 class CheckFailedError(AudiogenMetricsError):
     """A check that the user asked for did not hold."""

@@ -30,8 +30,8 @@ from safetensors.torch import save
 from audiogen_metrics.audioldm.tiny import write_tiny
 from audiogen_metrics.audioldm.training import read_state
 from audiogen_metrics.embedding.cache import shards
+from audiogen_metrics.embedding.housekeeping import damaged_shards
 from audiogen_metrics.embedding.index import read_shard_digests
-from audiogen_metrics.embedding.upkeep import damaged_shards
 from audiogen_metrics.generation.folder import read_manifest
 from benchmarks.page import put_table
 

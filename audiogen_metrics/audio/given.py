@@ -337,16 +337,22 @@ def _described(value: Any) -> str:
     return f"an array of shape {tuple(value.shape)}" if _is_array(value) else f"of type {type(value).__name__}"
 
 
-def _require_waveform(array: Any, what: str) -> None:
-    """Raise DataError unless an array may be a waveform."""
+def require_clip(array: Any, what: str) -> None:
+    """Raise DataError unless an array has the axes of a clip, and floats."""
     shape = tuple(array.shape)
     kind = getattr(array.dtype, "name", "") or str(array.dtype).rpartition(".")[2]
     if len(shape) not in (1, 2) or (len(shape) == 2 and shape[0] == 0):
         raise DataError(f"{what} has shape {shape}", fix="Each clip must be (time,) or (channels, time)")
-    if len(shape) == 2 and shape[0] > shape[1] > 0:
-        raise DataError(f"{what} has shape {shape}", fix="Time must come last: pass (channels, time)")
     if not kind.startswith(("float", "bfloat")):
         raise DataError(f"{what} has the type {array.dtype}", fix="Pass floats, full scale ±1: int16 / 32768")
+
+
+def _require_waveform(array: Any, what: str) -> None:
+    """Raise DataError unless an array may be a waveform."""
+    require_clip(array, what)
+    shape = tuple(array.shape)
+    if len(shape) == 2 and shape[0] > shape[1] > 0:
+        raise DataError(f"{what} has shape {shape}", fix="Time must come last: pass (channels, time)")
     is_strided = str(getattr(array, "layout", "torch.strided")) == "torch.strided"
     if isinstance(array, np.ma.MaskedArray) or not is_strided or getattr(array, "is_meta", False):
         raise DataError(f"{what} is masked or sparse, or has no values", fix="Pass a plain array")

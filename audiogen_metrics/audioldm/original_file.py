@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from audiogen_metrics.backbones.pretrained import load_tensors
+from audiogen_metrics.backbones.pretrained import load_tensors, other_content
 from audiogen_metrics.errors import MissingWeightsError
 from audiogen_metrics.file_hashes import sha256_of
 from audiogen_metrics.text import quoted
@@ -178,6 +178,9 @@ def _content(path: Path) -> object:
                 return load_file(path)
         return load_tensors(path, _harmless(path), mapped=zipfile.is_zipfile(path))
     except (ValueError, SafetensorError) as error:
+        if isinstance(error, ValueError) and other_content(path):
+            fix = "Pass the checkpoint itself; if this was a download, repeat it"
+            raise MissingWeightsError(f"the file {error}", where=path, fix=fix) from error
         raise unusable(f"the file {error}", path) from error
 
 

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, load_file, save_file
 from torch import nn
 
+from audiogen_metrics.audio.signatures import HEAD, identify
 from audiogen_metrics.backbones.base import Backbone
 from audiogen_metrics.backbones.published import WEIGHTS, weights_name
 from audiogen_metrics.backbones.weights import find, read_json, write_json
@@ -249,8 +250,21 @@ def load_tensors(file: Path | io.BytesIO, harmless: Sequence[Any] = (), *, mappe
         forbidden = re.search(r"GLOBAL (\S+)", text)
         if forbidden:
             raise ValueError(f"refers to code ({forbidden[1]}) and was not loaded") from error
+        if other := other_content(file):
+            raise ValueError(f"is damaged or is no checkpoint: it is {other}") from error
         reason = "not only tensors are in it" if "weights_only" in text else text.partition("\n")[0][:160]
         raise ValueError(f"is damaged or is not a checkpoint ({type(error).__name__}: {reason})") from error
+
+
+def other_content(file: Path | io.BytesIO) -> str:
+    """Return what a file is that torch has not written, such as a web page; empty if it may be of torch."""
+    if isinstance(file, io.BytesIO):
+        head = file.getvalue()[:HEAD]
+    else:
+        with file.open("rb") as content:
+            head = content.read(HEAD)
+    kind = None if head.startswith((b"PK", b"\x80")) else identify(head)
+    return "" if kind is None else kind.name
 
 
 def checked(state: Mapping[str, object], layout: Mapping[str, torch.Size], path: Path) -> State:

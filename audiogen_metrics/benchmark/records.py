@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,8 +14,6 @@ from audiogen_metrics.benchmark.running import Result
 from audiogen_metrics.datasets import DATASETS
 from audiogen_metrics.protocols import get_protocol
 
-_TITLES = {"esc50": "ESC-50", "urbansound8k": "UrbanSound8K", "audiocaps": "AudioCaps", "audioset": "AudioSet"}
-
 WORDS = ("dataset", "system", "start", "condition")
 """Columns of text; all others hold numbers."""
 
@@ -23,8 +22,8 @@ _PARTS = ("", " ±", " 95 %", " best", " best step (k)", " paper", " difference"
 
 
 def title_of(dataset: str) -> str:
-    """Return what a dataset is called in tables."""
-    return _TITLES.get(dataset) or DATASETS.get(dataset).title
+    """Return what a dataset is called in tables: its title without what follows a colon or comma."""
+    return re.split("[:,]", DATASETS.get(dataset).title)[0]
 
 
 def rows(artefact: Artefact, plan: Plan, results: Sequence[Result]) -> list[dict[str, Any]]:

@@ -40,7 +40,7 @@ def add_parser(subparsers: Subparsers) -> None:
 def run_info(arguments: argparse.Namespace) -> int:
     """Print place and size of the cache, by kind and, for embeddings, by backbone and preprocessing."""
     from audiogen_metrics.embedding.cache import embeddings_folder
-    from audiogen_metrics.embedding.upkeep import Amount, summarise, usage
+    from audiogen_metrics.embedding.housekeeping import Amount, summarise, usage
     from audiogen_metrics.settings import cache_dir
 
     require_lasting_cache()
@@ -70,7 +70,7 @@ def run_info(arguments: argparse.Namespace) -> int:
 def run_prune(arguments: argparse.Namespace) -> int:
     """Remove old shards and say how much that was."""
     from audiogen_metrics.embedding.cache import embeddings_folder
-    from audiogen_metrics.embedding.upkeep import prune
+    from audiogen_metrics.embedding.housekeeping import prune
 
     require_lasting_cache()
     with listing():
@@ -83,7 +83,7 @@ def run_prune(arguments: argparse.Namespace) -> int:
 def run_verify(_arguments: argparse.Namespace) -> int:
     """Print the damaged shards; 3 if there are any."""
     from audiogen_metrics.embedding.cache import embeddings_folder, shards
-    from audiogen_metrics.embedding.upkeep import damaged_shards
+    from audiogen_metrics.embedding.housekeeping import damaged_shards
 
     require_lasting_cache()
     with listing():

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
+from audiogen_metrics import __version__
 from audiogen_metrics.cli.common import Subparsers, write_result
 from audiogen_metrics.errors import AudiogenMetricsError
 from audiogen_metrics.text import escaped
@@ -123,6 +124,7 @@ def _backbone(name: str) -> str:
 _NEXT = "Whether its numbers are the published ones: agm selftest"
 
 _CORE: dict[str, Callable[[], str]] = {
+    "audiogen-metrics": lambda: __version__,
     "python": platform.python_version,
     "torch": _torch,
     "audio decoder": _decoder,

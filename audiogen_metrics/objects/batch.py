@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from audiogen_metrics.audio.decoding import LOWEST_RATE
+from audiogen_metrics.audio.given import require_clip
 from audiogen_metrics.audio.preflight import BEYOND_SCALE, beyond_scale, unheard, unheard_by
 from audiogen_metrics.audio.preparation import Preprocessing, prepare_clips
 from audiogen_metrics.embedding.passes import Arriving, joined, on
@@ -243,13 +244,10 @@ def _without_padding(clip: torch.Tensor) -> torch.Tensor:
 
 
 def _checked(clip: torch.Tensor, sample_rate: int, name: str) -> torch.Tensor | DataError:
-    if clip.ndim not in (1, 2) or (clip.ndim == 2 and clip.shape[0] == 0):
-        raise DataError(f"{name} has shape {tuple(clip.shape)}", fix="Each clip must be (time,) or (channels, time)")
+    require_clip(clip, name)
     clip = _without_padding(clip)
     if (error := _shortness(clip, sample_rate, name)) is not None:
         return error
-    if not clip.is_floating_point():
-        raise DataError(f"{name} has the type {clip.dtype}", fix="Pass floats, full scale ±1: int16 / 32768")
     clip = clip.to(torch.float32).contiguous()
     return clip if clip.ndim == 2 else clip[None]
 

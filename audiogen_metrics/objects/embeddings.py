@@ -52,7 +52,9 @@ class EmbeddingMetric(AudioMetric):
         UsageError
             A missing sample rate, or arguments that do not go together.
         """
-        self._add({"gen": gen, "ref": ref}, {"gen": gen_embeddings, "ref": ref_embeddings}, sample_rate, ids)
+        self._add(
+            self.sound({"gen": gen, "ref": ref}, {"gen": gen_embeddings, "ref": ref_embeddings}, sample_rate, ids)
+        )
 
     def _from_rows(self, side: Side, rows: Array, ids: Any) -> Clips:
         if self.definition.output != "windows":

@@ -38,7 +38,7 @@ class LogitMetric(AudioMetric):
         DataError, UsageError
             As in `FD.update`.
         """
-        self._add({"gen": gen, "ref": ref}, {"gen": gen_logits, "ref": ref_logits}, sample_rate, ids)
+        self._add(self.sound({"gen": gen, "ref": ref}, {"gen": gen_logits, "ref": ref_logits}, sample_rate, ids))
 
 
 class IS(LogitMetric):

@@ -38,4 +38,4 @@ class RatingMetric(AudioMetric):
         DataError, UsageError
             As in `FD.update`.
         """
-        self._add({"gen": gen, "ref": ref}, {"gen": gen_ratings, "ref": ref_ratings}, sample_rate, ids)
+        self._add(self.sound({"gen": gen, "ref": ref}, {"gen": gen_ratings, "ref": ref_ratings}, sample_rate, ids))

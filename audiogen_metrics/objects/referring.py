@@ -82,7 +82,7 @@ class Referring(Taking):
                 )
             return GivenFeatures((), gaussian=ref, size=ref.count, counted=ref.count is not None)
         ids = list(ref) if isinstance(ref, Mapping) else None
-        rows = np.stack([np.asarray(row) for row in ref.values()]) if isinstance(ref, Mapping) else ref
+        rows = _stacked(ref, self._output) if isinstance(ref, Mapping) else ref
         clips, bad = self._own_rows("ref", rows, ids)
         clips = clips.leave_out(bad)
         empty = Folded(clips.rows.new_zeros(0, 1 + clips.rows.shape[1]), 0, [])
@@ -135,6 +135,18 @@ class Referring(Taking):
                 f"there are no {side} clips", where=self.score_id, fix=f"Call update({side}=…) first{otherwise}"
             )
         return source
+
+
+def _stacked(ref: Mapping[str, Array], output: str) -> Array:
+    """Return the rows of a reference given by id as one array; DataError where they are not rows of one width."""
+    try:
+        return np.stack([np.asarray(row) for row in ref.values()]) if ref else np.empty((0, 1))
+    except ValueError as error:
+        raise DataError(
+            f"the values of the reference are not {output} of equal width",
+            where="ref",
+            fix=f"Pass a row of {output} for each id, or a folder of audio; update(ref=…) takes waveforms",
+        ) from error
 
 
 def warn_of_skipped(inputs: Mapping[str, InputSummary]) -> None:

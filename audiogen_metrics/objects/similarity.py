@@ -56,7 +56,7 @@ class SimilarityMetric(AudioMetric):
         DataError, UsageError
             As in `FD.update`; prompts that are missing, or not one for each clip.
         """
-        self._add({"gen": gen, "ref": ref}, {"gen": gen_similarity, "ref": None}, sample_rate, ids, prompts)
+        self._add(self.sound({"gen": gen, "ref": ref}, {"gen": gen_similarity, "ref": None}, sample_rate, ids, prompts))
 
     def _rows(self, features: Sequence[ClipFeatures | None], prompts: Texts | None) -> list[torch.Tensor | None]:
         if prompts is None:

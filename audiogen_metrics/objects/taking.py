@@ -81,16 +81,9 @@ class Taking(Accumulating):
         backbone = state["_backbone"]
         return {**state, "_runner": None, "_backbone": backbone if isinstance(backbone, str) else unloaded(backbone)}
 
-    def _add(
-        self,
-        waveforms: Mapping[Side, Waveforms | Batch | None],
-        ready: Mapping[Side, Array | None],
-        sample_rate: int | None,
-        ids: Sequence[str] | str | None,
-        prompts: Texts | None = None,
-    ) -> None:
-        """Add what is given to each side; nothing is added unless all of it is sound."""
-        for side, batch in self.sound(waveforms, ready, sample_rate, ids, prompts).items():
+    def _add(self, batches: Mapping[Side, Clips]) -> None:
+        """Add to each side what is `sound`."""
+        for side, batch in batches.items():
             self._append(side, batch)
 
     def sound(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Unpack
 from audiogen_metrics.audio.decoding import decoded
 from audiogen_metrics.audio.files import AudioFolder, scan
 from audiogen_metrics.declaring import takes
-from audiogen_metrics.embedding.extraction import EmbeddingSet, ExtractionOptions
+from audiogen_metrics.embedding.extraction import ExtractionOptions
 from audiogen_metrics.embedding.sides import FolderSide
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
 from audiogen_metrics.evaluation.evaluation import backbone_settings
@@ -22,9 +21,8 @@ from audiogen_metrics.evaluation.networks import added, find_networks
 from audiogen_metrics.evaluation.opening import computable
 from audiogen_metrics.evaluation.versions import tool_versions
 from audiogen_metrics.file_hashes import hashing_as_asked
-from audiogen_metrics.metrics.recipe import Recipe
 from audiogen_metrics.probes import PROBES
-from audiogen_metrics.probes.base import Clip, clip_rng
+from audiogen_metrics.probes.base import Clip
 from audiogen_metrics.probes.configuration import configure, refuse_unused
 from audiogen_metrics.probes.copying import write_clip
 from audiogen_metrics.probes.corruption import Corruption
@@ -33,16 +31,14 @@ from audiogen_metrics.probes.sequences import event_sequences
 from audiogen_metrics.prompts import Captions, captions_of
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.run_options import StudyOptions
-from audiogen_metrics.studies.result import Axis, Finding, Point, ProbeRun, Study
-from audiogen_metrics.studies.verdicts import judge
+from audiogen_metrics.studies.measures import Measure
+from audiogen_metrics.studies.result import Finding, Point, ProbeRun, Study
+from audiogen_metrics.studies.trial import Trial, common_clips
 
 if TYPE_CHECKING:
     from audiogen_metrics.backbones.base import Backbone
 
 __all__ = ["Effort", "sanity"]
-
-COPIED_CLIPS = 10
-"""Clips whose copies give the scale of a metric without a bound, at most."""
 
 PAPER_PROBES = ("noise", "masking", "interference", "reordering")
 """The corruptions of arXiv 2303.03857, section IV-A."""
@@ -53,41 +49,6 @@ CONTROL = "resynthesis"
 FRACTIONS = tuple(step / 10 for step in range(11))
 
 EventFolder = tuple[AudioFolder, dict[str, tuple[int, ...]]]
-
-
-@dataclass(frozen=True)
-class Measure:
-    """One metric as a study asks it.
-
-    Parameters
-    ----------
-    score_id
-        Its name in the results.
-    recipe
-        Backbone and preprocessing.
-    higher_is_better
-        Direction.
-    value
-        Score of ``(gen, ref)``, two sets of features with the same clip ids where the metric needs pairs.
-    """
-
-    score_id: str
-    recipe: Recipe
-    higher_is_better: bool
-    value: Callable[[EmbeddingSet, EmbeddingSet], float]
-
-    @classmethod
-    def of(cls, recipe: Recipe) -> Measure:
-        """Return the metric of a recipe; IS with one split, since it compares sets here."""
-        metric = recipe.definition.whole()
-
-        def value(gen: EmbeddingSet, ref: EmbeddingSet) -> float:
-            try:
-                return metric.compute(gen, ref).value
-            except InsufficientDataError as error:
-                raise InsufficientDataError(str(error), where=recipe.score_id) from error
-
-        return cls(recipe.score_id, replace(recipe, definition=metric), metric.higher_is_better, value)
 
 
 @dataclass
@@ -240,9 +201,9 @@ def run_study(
     effort: Effort | None = None,
 ) -> Study:
     """Run a study with metrics and backbones of one's own; `sanity` takes them from a protocol."""
-    run = _StudyRun(measures, backbones, plan, options, effort or Effort())
+    run = StudyRun(measures, backbones, plan, options, effort or Effort())
     clean = run.extract("ref", folder)
-    usable = _common(clean, run.recipes)
+    usable = common_clips(clean, run.recipes)
     whole = replace(folder, clips=tuple(clip for clip in folder.clips if clip.clip_id in usable))
     labels = folder_labels(usable) if plan.labels is None else read_labels(plan.labels)
     pool = Pool(tuple(sorted(usable)), _Loader(whole), labels, plan.seed)
@@ -277,7 +238,7 @@ def run_study(
     )
 
 
-class _StudyRun:
+class StudyRun:
     """State of one study."""
 
     def __init__(
@@ -312,127 +273,11 @@ class _StudyRun:
                 clean = self.extract("sequences", audio)
             probe = configure(name, self.plan.settings.get(name), pool)
             corruption = Corruption(probe, 1.0, self.plan.seed, company if probe.needs_pool else "", events)
-            trial = _Trial(self, name, audio, clean, corruption)
+            trial = Trial(self, name, audio, clean, corruption)
             trial.run()
         self.done[name] = ProbeRun(probe.version, probe.settings, len(trial.clip_ids), trial.left_out)
         self.points += trial.points
         self.findings += trial.findings
-
-
-@dataclass
-class _Trial:
-    """One probe on one set."""
-
-    study: _StudyRun
-    name: str
-    folder: AudioFolder
-    clean: FolderSide
-    corruption: Corruption
-
-    def __post_init__(self) -> None:
-        self.points: list[Point] = []
-        self.findings: list[Finding] = []
-        self.left_out: dict[str, str] = {}
-        self.corrupted: dict[tuple[float, int], FolderSide] = {}
-
-    def run(self) -> None:
-        """Embed what is corrupted, then score every dose and repeat."""
-        plan = self.study.plan
-        doses = ([1.0] if plan.fractions else []) + [severity for severity in plan.severities if severity > 0]
-        for severity in dict.fromkeys(doses):
-            for repeat in range(plan.repeats if plan.redraw_parameters else 1):
-                self.corrupted[severity, repeat] = self._embed(severity, repeat)
-        usable = set.intersection(*(_common(side, self.study.recipes) for side in self.corrupted.values()))
-        self.clip_ids = tuple(sorted(usable & _common(self.clean, self.study.recipes)))
-        self._note_left_out()
-        if len(self.clip_ids) < 2:
-            raise InsufficientDataError(f"{len(self.clip_ids)} clips can be corrupted and embedded", where=self.name)
-        orders = [self._order(repeat) for repeat in range(plan.repeats)]
-        for measure in self.study.measures:
-            self._measure(measure, orders)
-
-    def _embed(self, severity: float, repeat: int) -> FolderSide:
-        plan = self.study.plan
-        corruption = replace(self.corruption, severity=severity, seed=plan.seed + repeat)
-        return self.study.extract(f"{self.name} at {severity:g}", self.folder, corruption)
-
-    def _note_left_out(self) -> None:
-        for side in (self.clean, *self.corrupted.values()):
-            for extraction in side.extractions:
-                lists = [extraction.failures, *(found.left_out for found in extraction.sets.values())]
-                self.left_out |= {failure.clip_id: failure.reason for failures in lists for failure in failures}
-
-    def _order(self, repeat: int) -> tuple[str, ...]:
-        """Return the clips in the order in which this repeat corrupts them."""
-        rng = clip_rng(self.study.plan.seed, f"repeat {repeat}", self.name)
-        return tuple(self.clip_ids[place] for place in rng.permutation(len(self.clip_ids)))
-
-    def _measure(self, measure: Measure, orders: Sequence[tuple[str, ...]]) -> None:
-        plan = self.study.plan
-        clean = self.clean.features(measure.recipe).select(self.clip_ids)
-        scale = _scale(measure, clean, plan.seed)
-        known: dict[tuple[float, int, frozenset[str]], float] = {}
-
-        def value(severity: float, repeat: int, chosen: frozenset[str]) -> float:
-            severity, repeat = (severity, repeat if plan.redraw_parameters else 0) if chosen else (0.0, 0)
-            if (severity, repeat, chosen) not in known:
-                mixed = clean
-                if chosen:
-                    mixed = clean.mixed(self.corrupted[severity, repeat].features(measure.recipe), chosen)
-                known[severity, repeat, chosen] = measure.value(mixed, clean)
-            return known[severity, repeat, chosen]
-
-        axes: dict[Axis, dict[float, list[float]]] = {}
-        if plan.fractions:
-            axes["fraction"] = {
-                dose: [
-                    value(1.0, repeat, frozenset(order[: round(dose * len(order))]))
-                    for repeat, order in enumerate(orders)
-                ]
-                for dose in plan.fractions
-            }
-        if plan.severities:
-            everything, repeats = frozenset(self.clip_ids), plan.repeats if plan.redraw_parameters else 1
-            axes["severity"] = {
-                dose: [value(dose, repeat, everything if dose else frozenset()) for repeat in range(repeats)]
-                for dose in plan.severities
-            }
-        for axis, curve in axes.items():
-            self.points += [
-                Point(self.name, measure.score_id, axis, dose, repeat, score)
-                for dose, scores in curve.items()
-                for repeat, score in enumerate(scores)
-            ]
-            verdict = judge(curve, scale, higher_is_better=measure.higher_is_better)
-            self.findings.append(Finding(self.name, measure.score_id, axis, verdict))
-
-
-def _scale(measure: Measure, clean: EmbeddingSet, seed: int) -> float:
-    """Return how far a metric moves on this set when nothing is left to recognise; see `Study`."""
-    order = [clean.clip_ids[place] for place in clip_rng(seed, "", "scale").permutation(len(clean))]
-    kind = measure.recipe.definition
-    if kind.worst is not None or "ref" not in kind.sides:
-        scale = abs(measure.value(clean, clean) - (kind.worst or 0.0))
-    elif kind.needs == "pairs":
-        # Each clip against the next one in a random order: no clip meets itself.
-        strangers = dict(zip(order, order[1:] + order[:1], strict=True))
-        scale = measure.value(clean.renamed({clip_id: strangers[clip_id] for clip_id in clean.clip_ids}), clean)
-    elif kind.needs == "moments":
-        scale = float(clean.statistics(kind.output).factor.square().sum())
-    else:
-        copies = [clean.renamed(dict.fromkeys(clean.clip_ids, clip)) for clip in order[:COPIED_CLIPS]]
-        scale = math.fsum(measure.value(copied, clean) for copied in copies) / len(copies)
-    if not scale > 0:
-        raise InsufficientDataError(
-            f"{measure.score_id} has no scale on this set: with nothing left to recognise it would be {scale:.3g} off",
-            fix="Take a set with more clips and more kinds of sound",
-        )
-    return scale
-
-
-def _common(side: FolderSide, recipes: Sequence[Recipe]) -> set[str]:
-    """Return the clips that every recipe has features of."""
-    return set.intersection(*(set(side.features(recipe).clip_ids) for recipe in recipes))
 
 
 @dataclass(frozen=True)

@@ -250,6 +250,14 @@ def test_files_that_are_none(content: bytes, tmp_path: Path, home: Path) -> None
         convert(file, home)
 
 
+def test_a_text_in_place_of_a_checkpoint(tmp_path: Path, home: Path) -> None:
+    file = tmp_path / "tiny.ckpt"
+    file.write_text("<!DOCTYPE html><title>404</title>")
+    with pytest.raises(MissingWeightsError, match="is no checkpoint: it is an HTML page") as caught:
+        convert(file, home)
+    assert caught.value.fix == "Pass the checkpoint itself; if this was a download, repeat it"
+
+
 def test_a_file_that_was_cut(file: Path, tmp_path: Path, home: Path) -> None:
     cut = tmp_path / "tiny.ckpt"
     cut.write_bytes(file.read_bytes()[:1_000_000])

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from audiogen_metrics import __version__
 from audiogen_metrics.backbones.weights import parse_weights
 from audiogen_metrics.cli.main import build_parser, main
 from audiogen_metrics.cli.scoring import Bound
@@ -250,6 +251,7 @@ def test_cache_info(agm: Run, small: tuple[Path, Path]) -> None:
 def test_doctor(agm: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     done = agm("doctor")
     assert done.returncode == 0, done.stdout
+    assert done.stdout.startswith(f"ok       audiogen-metrics: {__version__}\n")
     assert "ok       backbone yamnet" in done.stdout
     (tmp_path / "blocked").touch()
     monkeypatch.setenv("AGM_CACHE_DIR", str(tmp_path / "blocked"))

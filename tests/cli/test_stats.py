@@ -18,7 +18,7 @@ from safetensors import safe_open
 from audiogen_metrics import score
 from audiogen_metrics.cli.main import main
 from audiogen_metrics.embedding.cache import EmbeddingCache, embeddings_folder, shards
-from audiogen_metrics.embedding.upkeep import damaged_shards, prune
+from audiogen_metrics.embedding.housekeeping import damaged_shards, prune
 from audiogen_metrics.errors import UsageError
 
 FAST = ("--protocol", "yamnet", "--device", "cpu", "--batch-size", "4", "--workers", "0")

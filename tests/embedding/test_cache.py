@@ -25,8 +25,8 @@ from audiogen_metrics.backbones.yamnet import YAMNet
 from audiogen_metrics.embedding import cache as cache_module
 from audiogen_metrics.embedding.cache import CachedClip, EmbeddingCache, embeddings_folder, read_shard, shards
 from audiogen_metrics.embedding.extraction import Extraction, ExtractionOptions, extract
+from audiogen_metrics.embedding.housekeeping import Amount, damaged_shards, prune, summarise, usage
 from audiogen_metrics.embedding.index import read_shard_digests
-from audiogen_metrics.embedding.upkeep import Amount, damaged_shards, prune, summarise, usage
 from audiogen_metrics.file_hashes import FileIdentity, HashMemo, digest_of, identity_of, memo_folder
 from audiogen_metrics.settings import cache_dir
 from tests.conftest import write_tone

@@ -13,8 +13,8 @@ import pytest
 
 from audiogen_metrics.embedding import index
 from audiogen_metrics.embedding.cache import EmbeddingCache, embeddings_folder, shards
+from audiogen_metrics.embedding.housekeeping import prune, summarise, usage
 from audiogen_metrics.embedding.index import INDEX, ShardIndex
-from audiogen_metrics.embedding.upkeep import prune, summarise, usage
 from audiogen_metrics.settings import cache_dir
 from tests.embedding.test_cache import assert_equal, clip
 

@@ -248,12 +248,21 @@ class TestBadClips:
             ("gen_embeddings", broken[:, None], FAD),
         ):
             metric = make(protocol="yamnet", on_bad_clip="omit", ref={f"clip-{i}": row for i, row in enumerate(rows)})
-            with pytest.warns(UserWarning, match="gen: 1 of 20 clips are left out"):
+            with pytest.warns(UserWarning, match="gen: 1 of 20 clips are left out") as told:
                 metric.update(**{name: given}, ids=names(20))
+            assert told[0].filename == __file__
             expected = make(protocol="yamnet", ref={f"clip-{i}": row for i, row in enumerate(rows)})
             expected.update(**{name: given[kept]}, ids=[names(20)[i] for i in kept])
             assert float(metric.compute()) == pytest.approx(float(expected.compute()), rel=1e-9)
             assert metric.compute_score().details["left_out_gen"] == 1
+
+    def test_a_reference_whose_values_are_no_rows(self) -> None:
+        waveform = np.zeros(RATE, dtype=np.float32)
+        for ref in ({"a": (waveform, RATE)}, {"a": waveform[:3], "b": waveform[:4]}):
+            with pytest.raises(DataError, match="the values of the reference are not embeddings of equal width"):
+                FD(protocol="yamnet", ref=ref)
+        with pytest.raises(InsufficientDataError, match="the reference is empty"):
+            FD(protocol="yamnet", ref={})
 
     def test_nothing_is_left(self) -> None:
         metric = FD(protocol="yamnet", on_bad_clip="omit", on_missing="omit")

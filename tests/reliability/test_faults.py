@@ -15,8 +15,8 @@ import pytest
 
 from audiogen_metrics import score
 from audiogen_metrics.embedding.cache import embeddings_folder
+from audiogen_metrics.embedding.housekeeping import damaged_shards
 from audiogen_metrics.embedding.reference import ReferenceStatistics
-from audiogen_metrics.embedding.upkeep import damaged_shards
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.evaluation import reference_statistics
 from audiogen_metrics.report.html import score_html

@@ -19,7 +19,8 @@ from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.records import read
 from audiogen_metrics.studies import Study, sanity
 from audiogen_metrics.studies.files import caption_of, panels, panels_by_score, summary, to_markdown, write_study
-from audiogen_metrics.studies.study import Effort, Measure, StudyPlan, _scale, run_study
+from audiogen_metrics.studies.measures import Measure, scale_of
+from audiogen_metrics.studies.study import Effort, StudyPlan, run_study
 from audiogen_metrics.studies.verdicts import judge
 from tests.conftest import EXAMPLES, Run
 
@@ -279,7 +280,7 @@ def test_scales_do_not_depend_on_how_many_clips_there_are() -> None:
     names = ["fd", "fad", "is", "kl", "kid", "kad", "precision", "recall", "density", "coverage"]
     for recipe in get_protocol("yamnet").select(names):
         measure = Measure.of(recipe)
-        few, many = (np.mean([_scale(measure, drawn(clips), seed) for seed in range(8)]) for clips in (40, 160))
+        few, many = (np.mean([scale_of(measure, drawn(clips), seed) for seed in range(8)]) for clips in (40, 160))
         assert few == pytest.approx(many, rel=0.2), recipe.score_id
 
 

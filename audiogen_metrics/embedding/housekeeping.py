@@ -1,4 +1,4 @@
-"""What lies in the cache: how much of what, what is damaged, and what is old enough to go."""
+"""What lies in the cache folder, what of it is damaged, and how old shards go."""
 
 from __future__ import annotations
 
