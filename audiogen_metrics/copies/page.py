@@ -91,7 +91,7 @@ def _distributions(found: Copies) -> str:
             f"generated clips to their nearest training clips; the threshold is "
             f"{found.thresholds[kind].similarity:.4f}.</figcaption></figure>"
         )
-    return f'<div class="columns">{figures}</div>' if figures else ""
+    return figures
 
 
 _FILTER = (

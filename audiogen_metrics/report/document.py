@@ -98,7 +98,7 @@ def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], ki
     )
     return scrolling(
         caption,
-        f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>",
+        f"<table><caption><span>{escape(caption)}</span></caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>",
     )
 
 
@@ -116,7 +116,8 @@ def filter_box(words: str) -> str:
 
 
 def _warnings(notes: Sequence[str]) -> str:
-    shown, others = notes[:NOTES_SHOWN], notes[NOTES_SHOWN:]
+    folded = len(notes) > NOTES_SHOWN + 1
+    shown, others = (notes[:NOTES_SHOWN], notes[NOTES_SHOWN:]) if folded else (notes, [])
     text = f'<h2 id="warnings">Read this first</h2>{listed(shown)}'
     if others:
         text += f"<details><summary>{len(others)} more to read</summary>{listed(others)}</details>"

@@ -61,7 +61,7 @@ def histogram(values: Sequence[float], unit: str, describe: str) -> str:
     """Return how often values occur, in up to 30 bins from the least to the greatest."""
     low, high = min(values), max(values)
     counts, width = bins(values)
-    tall, base, left = 200, 170, 56
+    tall, base, left = 204, 172, 56
     step, peak = (WIDTH - 2 * left) / len(counts), max(counts)
     drawn = [f'<path class="axis" d="M{left} {base}H{WIDTH - left}"/>']
     for place, count in enumerate(counts):
@@ -73,8 +73,8 @@ def histogram(values: Sequence[float], unit: str, describe: str) -> str:
         )
     middle = sorted(values)[len(values) // 2]
     x = left + (middle - low) / (high - low or 1) * step * len(counts)
-    drawn.append(f'<path class="median" d="M{x:.1f} 22V{base}"/>')
-    drawn.append(f'<text x="{x:.1f}" y="17" text-anchor="middle">median {middle:.3g}</text>')
+    drawn.append(f'<path class="median" d="M{x:.1f} 24V{base}"/>')
+    drawn.append(f'<text x="{x:.1f}" y="18" text-anchor="middle">median {middle:.3g}</text>')
     drawn.append(f'<text x="{left}" y="{base + 20}">{low:.3g}</text>')
     drawn.append(f'<text x="{WIDTH - left}" y="{base + 20}" text-anchor="end">{high:.3g} {escape(unit)}</text>')
     drawn.append(f'<text x="{left - 6}" y="36" text-anchor="end">{peak}</text>')

@@ -35,7 +35,7 @@ def verdict(report: ScoreReport) -> str:
     names = names_of([*report.scores])
     chances = {score.id: score.details["chance_p"] for score in report.scores.values() if "chance_p" in score.details}
     if not chances:
-        return "No score has a p, so nothing here says whether the generated clips differ from the reference by chance."
+        return "No score has a p, so nothing here says whether the two sets differ beyond chance."
     apart, alike = (
         [f"{names[score_id]} (p = {p:.2g})" for score_id, p in chances.items() if (p <= SIGNIFICANT) == beyond]
         for beyond in (True, False)
@@ -49,19 +49,20 @@ def verdict(report: ScoreReport) -> str:
 def scores_of(report: ScoreReport) -> str:
     """Return the table of all scores, what each says in words, and what Fréchet distances consist of, as HTML."""
     scores = list(report.scores.values())
+    tested = any("chance_p" in score.details for score in scores)
     rows = [
         (
             f"{escape(title_of(score))}<br><code>{escape(score.id)}</code>",
             _value(score),
             escape(interval_of(score)),
-            _by_chance(score),
-            f"{score.details['chance_p']:.2g}" if "chance_p" in score.details else "–",
+            *(_chance(score) if tested else ()),
             f"{score.n_gen}" + (f" / {n_ref}" if (n_ref := n_ref_of(score, "")) else ""),
         )
         for score in scores
     ]
-    header = ("score", "value", "95 % interval", "by chance alone", "p", "n gen / ref")
-    text = table("Scores with the number of clips behind them", header, rows, ("value", *["number"] * 4))
+    header = ("score", "value", "95 % interval", *(("by chance alone", "p") if tested else ()), "n gen / ref")
+    kinds = ("value", *["number"] * (len(header) - 2))
+    text = table("Scores with the number of clips behind them", header, rows, kinds)
     said = "".join(
         f"<dt>{escape(title_of(score))} <code>{escape(score.id)}</code></dt><dd>{escape(reading(score))}</dd>"
         for score in scores
@@ -74,14 +75,18 @@ def _value(score: Score) -> str:
     return escape(number) + f"<small>± {escape(spread)}</small>" * bool(spread)
 
 
-def _by_chance(score: Score) -> str:
-    """Return what two sets of one distribution would score; of sets that differ, what the reference scores itself."""
+def _chance(score: Score) -> tuple[str, str]:
+    """Return what two sets of one distribution would score, or of sets that differ the reference itself, and p."""
     details = score.details
-    if details.get("chance_p", 0) > SIGNIFICANT:
-        return f"{details['chance_expected']:.4g}"
-    if "halves_n" in details:
-        return f"{details['halves_ref']:.4g}<small>ref against itself at n = {details['halves_n']}</small>"
-    return "–"
+    if "chance_p" not in details:
+        return "–", "–"
+    p, by_chance = details["chance_p"], "–"
+    if p > SIGNIFICANT:
+        by_chance = f"{details['chance_expected']:.4g}"
+    # A set that varies less than the reference can lie nearer to its half than the other half does: that says nothing.
+    elif "halves_n" in details and (details["halves_gen"] > details["halves_ref"]) != score.higher_is_better:
+        by_chance = f"{details['halves_ref']:.4g}<small>ref against itself at n = {details['halves_n']}</small>"
+    return by_chance, f"{p:.2g}"
 
 
 def _frechet(scores: Sequence[Score]) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,13 +19,14 @@ from audiogen_metrics.report.html import score_html
 from audiogen_metrics.report.plots import style_of
 from tests.benchmark.test_benchmark import CLASSES, faked, settings
 from tests.datasets import miniatures
+from tests.report.browser import CHROMIUM, Browser
 from tests.report.test_html import Outline, outline
 
 PAGES = ("score", "comparison", "ranking", "copies", "benchmark")
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outline]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page of each kind, of twelve short sounds a set."""
     root = tmp_path_factory.mktemp("pages")
     rng = np.random.default_rng(0)
@@ -43,7 +46,12 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outline]:
     plan = make_plan(["table1", "table2"], settings({"esc50": str(miniatures.esc50(root / "ESC-50", CLASSES, 2))}))
     write(plan, faked(plan), root)
     (root / "index.html").rename(root / "benchmark.html")
-    return {name: outline(root / f"{name}.html") for name in PAGES}
+    return root
+
+
+@pytest.fixture(scope="module")
+def pages(folder: Path) -> dict[str, Outline]:
+    return {name: outline(folder / f"{name}.html") for name in PAGES}
 
 
 @pytest.mark.slow
@@ -112,6 +120,29 @@ def test_the_verdict_comes_first(pages: dict[str, Outline]) -> None:
     }.items():
         text = pages[name].text
         assert 0 < text.index(words) < text.index("12 clips (12.0 s)"), name
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None or shutil.which("bash") is None, reason="no Chromium here")
+def test_on_a_phone(folder: Path, tmp_path: Path) -> None:
+    """Nothing widens the page, drawings have letters of 11 pixels or more, and the focus can be seen in a player."""
+    too_wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    letters = """[...document.querySelectorAll("svg text")].map((text) => parseFloat(getComputedStyle(text).fontSize)
+        * text.ownerSVGElement.getBoundingClientRect().width / text.ownerSVGElement.viewBox.baseVal.width)"""
+    browser = Browser(tmp_path)
+    try:
+        browser.call("Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=1, mobile=False)
+        drawn = []
+        for name in PAGES:
+            browser.open(folder / f"{name}.html")
+            assert browser.run(too_wide) == 0, name
+            drawn += browser.run(letters)
+        assert min(drawn) >= 11
+        browser.open(folder / "score.html")
+        browser.run("document.querySelector('audio').focus({focusVisible: true})")
+        assert browser.run("getComputedStyle(document.querySelector('audio')).outlineStyle") == "solid"
+    finally:
+        browser.close()
 
 
 def luminance(colour: str) -> float:

@@ -1,0 +1,60 @@
+"""The sentence that a page begins with, and what of chance stands beside a score."""
+
+from __future__ import annotations
+
+import pytest
+
+from audiogen_metrics.report.html import page
+from audiogen_metrics.report.scores import scores_of, together, verdict
+from audiogen_metrics.results import InputSummary, Score, ScoreReport
+
+SET = InputSummary("gen", 40, 40, 0, 20.0, "00")
+
+
+def report(fd: float | None, fad: float | None) -> ScoreReport:
+    """Return a report of FD and FAD with these p, and of KL, which has none."""
+    details = {
+        name: {} if p is None else {"chance_p": p, "chance_expected": 28.17, "chance_draws": 100}
+        for name, p in (("fd", fd), ("fad", fad), ("kl", None))
+    }
+    scores = {
+        f"{name}_yamnet": Score(f"{name}_yamnet", name, "yamnet", 30.0, False, 40, 40, details=details[name])
+        for name in details
+    }
+    return ScoreReport(scores, "yamnet", SET, SET)
+
+
+@pytest.mark.parametrize(
+    ("fd", "fad", "said"),
+    [
+        (
+            0.01,
+            0.02,
+            "The generated clips differ from the reference beyond chance by FD (p = 0.01) and FAD (p = 0.02).",
+        ),
+        (
+            *(0.05, 0.06),
+            "The generated clips differ from the reference beyond chance by FD (p = 0.05); by FAD (p = 0.06) no such "
+            "difference is found at this n.",
+        ),
+        (0.3, None, "No difference from the reference beyond chance is found at this n by FD (p = 0.3)."),
+        (None, None, "No score has a p, so nothing here says whether the two sets differ beyond chance."),
+    ],
+)
+def test_the_verdict_says_what_p_says(fd: float | None, fad: float | None, said: str) -> None:
+    found = report(fd, fad)
+    assert verdict(found).startswith(said)
+    text = page(found)
+    assert text.index("</h1>") < text.index(said) < text.index("<table>")
+
+
+def test_chance_has_columns_where_it_is_known() -> None:
+    assert "28.17" in scores_of(report(0.3, None))
+    differing = scores_of(report(0.01, None))
+    assert "28.17" not in differing  # the mean of the deals says nothing of sets that differ
+    assert ">0.01<" in differing
+    assert "by chance alone" not in scores_of(report(None, None))
+
+
+def test_names_in_a_sentence() -> None:
+    assert [together(["FD", "IS", "KL"][:count]) for count in (1, 2, 3)] == ["FD", "FD and IS", "FD, IS and KL"]
