@@ -20,7 +20,7 @@ def for_an_index(text: str, repository: str) -> str:
 
 
 class ReadmeHook(MetadataHookInterface):
-    """Gives the project its long description, with ``Repository`` of ``[project.urls]`` behind the links."""
+    """The project's long description, with ``Repository`` of ``[project.urls]`` in front of its links."""
 
     def update(self, metadata: dict[str, Any]) -> None:
         """Set the description."""
