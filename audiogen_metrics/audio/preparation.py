@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from audiogen_metrics.audio.decoding import Audio
 
-__all__ = ["PeakPreprocessing", "Preprocessing"]
+__all__ = ["PeakPreprocessing", "Preprocessing", "prepare"]
 
 
 MAX_PREPARED = 2**28

@@ -17,6 +17,8 @@ from audiogen_metrics.studies.verdicts import MINIMUM_CHANGE
 from audiogen_metrics.text import escaped
 from audiogen_metrics.writing import written
 
+__all__ = ["write_study"]
+
 ANSWERS = {
     "responds": "responds",
     "flat": "flat",

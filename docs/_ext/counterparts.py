@@ -35,7 +35,7 @@ PYTHON: dict[str, tuple[str, ...]] = {
     "selftest": ("selftest.selftest",),
     "completion": (),
 }
-"""By command, the names of the API that do the same; none where only the command does it."""
+"""By command, the names of the API that do the same; empty where Python has no function for it."""
 
 
 def calls(command: str) -> str:
