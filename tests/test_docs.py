@@ -27,7 +27,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [page for page in PAGES if not {"_generated", "_build"} & set(page.parts)]
 RUN = re.compile(r"^```(?:python|console)$", re.MULTILINE)
 EXAMPLES = [page for page in PAGES if RUN.search(page.read_text(encoding="utf-8"))]
-TUTORIALS = [page for page in EXAMPLES if page.parent.name == "tutorials"]
+TUTORIALS = [page for page in EXAMPLES if page.parent == ROOT / "docs" / "tutorials"]
 
 OF_DEVELOPERS = [ROOT / "CONTRIBUTING.md", *(ROOT / ".github").rglob("*.md")]
 """Pages on which commands stand in sentences. A package from an index has no .github."""
