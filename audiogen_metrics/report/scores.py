@@ -42,8 +42,9 @@ def verdict(report: ScoreReport) -> str:
     )
     if not apart:
         return f"No difference from the reference beyond chance is found at this n by {together(alike)}."
+    each = " Each score is tested at 5 % by itself." if len(chances) > 1 else ""
     said = f"The generated clips differ from the reference beyond chance by {together(apart)}"
-    return f"{said}; by {together(alike)} no such difference is found at this n." if alike else f"{said}."
+    return (f"{said}; by {together(alike)} no such difference is found at this n." if alike else f"{said}.") + each
 
 
 def scores_of(report: ScoreReport) -> str:

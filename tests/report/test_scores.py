@@ -30,12 +30,13 @@ def report(fd: float | None, fad: float | None) -> ScoreReport:
         (
             0.01,
             0.02,
-            "The generated clips differ from the reference beyond chance by FD (p = 0.01) and FAD (p = 0.02).",
+            "The generated clips differ from the reference beyond chance by FD (p = 0.01) and FAD (p = 0.02). "
+            "Each score is tested at 5 % by itself.",
         ),
         (
             *(0.05, 0.06),
             "The generated clips differ from the reference beyond chance by FD (p = 0.05); by FAD (p = 0.06) no such "
-            "difference is found at this n.",
+            "difference is found at this n. Each score is tested at 5 % by itself.",
         ),
         (0.3, None, "No difference from the reference beyond chance is found at this n by FD (p = 0.3)."),
         (None, None, "No score has a p, so nothing here says whether the two sets differ beyond chance."),
