@@ -123,7 +123,7 @@ def test_a_change_while_a_file_is_hashed_is_not_remembered(tmp_path: Path, monke
 @pytest.mark.usefixtures("trusting")
 def test_no_pipe_is_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(OSError, match="no regular file"):
+    with pytest.raises(OSError, match="not a regular file"):
         sha256_of(tmp_path / "pipe")
 
 

@@ -251,7 +251,7 @@ def load_tensors(file: Path | io.BytesIO, harmless: Sequence[Any] = (), *, mappe
         if forbidden:
             raise ValueError(f"refers to code ({forbidden[1]}) and was not loaded") from error
         if other := other_content(file):
-            raise ValueError(f"is damaged or is no checkpoint: it is {other}") from error
+            raise ValueError(f"is damaged or is not a checkpoint: it is {other}") from error
         reason = "not only tensors are in it" if "weights_only" in text else text.partition("\n")[0][:160]
         raise ValueError(f"is damaged or is not a checkpoint ({type(error).__name__}: {reason})") from error
 

@@ -303,7 +303,7 @@ def test_an_output_folder_is_of_one_run(tiny: Path, sounds: Path, tmp_path: Path
     with pytest.raises(UsageError, match=r"the run had learning_rate = 0\.001, not 0\.01"):
         FineTune(settings(tiny, sounds, tmp_path / "out", learning_rate=0.01)).fit(resume=True)
     (tmp_path / "out" / STATE).write_bytes(b"nonsense")
-    with pytest.raises(DataError, match="no state of a run, or damaged"):
+    with pytest.raises(DataError, match="not a state of a run, or damaged"):
         FineTune(settings(tiny, sounds, tmp_path / "out")).fit(resume=True)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("")

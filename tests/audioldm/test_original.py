@@ -253,7 +253,7 @@ def test_files_that_are_none(content: bytes, tmp_path: Path, home: Path) -> None
 def test_a_text_in_place_of_a_checkpoint(tmp_path: Path, home: Path) -> None:
     file = tmp_path / "tiny.ckpt"
     file.write_text("<!DOCTYPE html><title>404</title>")
-    with pytest.raises(MissingWeightsError, match="is no checkpoint: it is an HTML page") as caught:
+    with pytest.raises(MissingWeightsError, match="is not a checkpoint: it is an HTML page") as caught:
         convert(file, home)
     assert caught.value.fix == "Pass the checkpoint itself; if this was a download, repeat it"
 

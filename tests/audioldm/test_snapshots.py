@@ -115,7 +115,7 @@ def test_truncated_or_missing_files(copy: Path) -> None:
     with pytest.raises(MissingWeightsError, match="vae: has no weights file"):
         load(copy)
     shutil.rmtree(copy / "vocoder")
-    with pytest.raises(MissingWeightsError, match="no AudioLDM checkpoint: it has no vocoder"):
+    with pytest.raises(MissingWeightsError, match="not an AudioLDM checkpoint: it has no vocoder"):
         load(copy)
 
 

@@ -202,7 +202,7 @@ def test_prompts_that_no_score_uses_are_spoken_of(gen: Any, tmp_path: Path, caps
     (tmp_path / "p.csv").write_text("clip_id,prompt\nc0,a\n")
     command = ["score", str(gen), str(gen), "--protocol", "yamnet", "-m", "kl", "--prompts", str(tmp_path / "p.csv")]
     assert main(command) == 0
-    assert "for the CLAP score name it too: -m all,clap" in capsys.readouterr().err
+    assert "for the CLAP score, name it too: -m all,clap" in capsys.readouterr().err
 
 
 def test_the_short_way_gives_the_same_number(

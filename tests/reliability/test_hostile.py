@@ -37,7 +37,7 @@ def test_no_name_leads_out_of_a_folder(tmp_path: Path, name: str) -> None:
         lambda: Request(name, "a dog"),
         lambda: write_clip(tmp_path / "out", clip),
     ):
-        with pytest.raises(DataError, match="no path below a folder"):
+        with pytest.raises(DataError, match="not a path below a folder"):
             make()
     assert everything(tmp_path) == set()
 
