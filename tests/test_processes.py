@@ -320,7 +320,7 @@ def test_two_runs_in_one_store(sets: tuple[Path, Path], tmp_path: Path) -> None:
     script = tmp_path / "training.py"
     script.write_text(TRAINING)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent), "AGM_GROUP_TIMEOUT": "8", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent), "AGM_GROUP_TIMEOUT": "20", "OMP_NUM_THREADS": "1"}
     options = [*map(str, scoring(sets, "--no-cache")), "-o", str(tmp_path / "out.json")]
     done = subprocess.run(
         [*command, *options], capture_output=True, text=True, check=False, timeout=BOUND_SECONDS, env=environment

@@ -238,7 +238,7 @@ class TestSuffixes:
     def test_where_there_is_no_folder(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (tmp_path / "table.csv").write_text("file,caption\nx.wav,dog\n")
         assert main(["data", "check", "folder", str(tmp_path / "table.csv"), "--suffix", "wav"]) == 2
-        assert "is no folder" in capsys.readouterr().err
+        assert "is not a folder" in capsys.readouterr().err
         model = ["--model", "tiny-random", "-o", str(tmp_path / "out"), "--suffix", "wav"]
         assert main(["generate", "--prompt", "dog", *model]) == 2
         assert "--suffix: chooses recordings" in capsys.readouterr().err

@@ -73,7 +73,7 @@ def test_tables_name_their_clips(tmp_path: Path) -> None:
         ("a.json", '[{"prompt": "a", "seconds": 0}]', "cannot last 0"),
         ("a.csv", "clip_id,prompt\n../up,x\n", "not a path below a folder"),
         ("a.csv", "clip_id,prompt\n/root,x\n", "not a path below a folder"),
-        ("a.doc", "x", "no list of prompts"),
+        ("a.doc", "x", "not a list of prompts"),
     ],
 )
 def test_what_is_wrong_with_a_file(tmp_path: Path, name: str, content: str, message: str) -> None:
