@@ -76,15 +76,17 @@ def whole_number(name: str) -> int | None:
     return int(text)
 
 
-def tf32_allowed() -> bool:
-    """Return whether products on CUDA may be rounded to TF32: ``AGM_TF32``, by default no.
+def tf32_allowed(*, unless_set: bool = False) -> bool:
+    """Return whether products on CUDA may be rounded to TF32: ``AGM_TF32``, or ``unless_set`` where it says nothing.
 
     Raises
     ------
     UsageError
         Something else than 0 or 1.
     """
-    chosen = whole_number("AGM_TF32") or 0
+    chosen = whole_number("AGM_TF32")
+    if chosen is None:
+        return unless_set
     if chosen > 1:
         raise UsageError(f"AGM_TF32={chosen}", fix="Set it to 0 or 1")
     return chosen == 1

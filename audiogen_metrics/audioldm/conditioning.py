@@ -69,12 +69,13 @@ class TextTower:
     def _embed(self, prompt: str) -> torch.Tensor:
         # One at a time: the embedding of a prompt then does not depend on its company.
         longest = min(int(self.tokenizer.model_max_length), self.network.config.max_position_embeddings - 2)
-        tokens = self.tokenizer(prompt, return_tensors="pt", verbose=False)
-        length = tokens.input_ids.shape[1]
-        if length > longest:
-            warnings.warn(f"a prompt of {length} tokens is cut to {longest}: {prompt[:40]!r} …", stacklevel=2)
-            tokens = self.tokenizer(prompt, return_tensors="pt", truncation=True, max_length=longest)
-        return F.normalize(self.network(**tokens.to(self._device)).text_embeds.float(), dim=-1)[0]
+        tokens = self.tokenizer(prompt, verbose=False)["input_ids"]
+        if len(tokens) > longest:
+            warnings.warn(f"a prompt of {len(tokens)} tokens is cut to {longest}: {prompt[:40]!r} …", stacklevel=2)
+            tokens = self.tokenizer(prompt, truncation=True, max_length=longest)["input_ids"]
+        with full_precision(self._device):
+            found = self.network(torch.tensor([tokens], dtype=torch.long, device=self._device)).text_embeds
+        return F.normalize(found.float(), dim=-1)[0]
 
 
 class Clap:

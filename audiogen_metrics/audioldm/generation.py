@@ -27,7 +27,8 @@ from audiogen_metrics.declaring import takes
 from audiogen_metrics.errors import NumericsError, UsageError, option
 from audiogen_metrics.generation.base import Generated, Request
 from audiogen_metrics.generation.prompts import requests_from_prompts
-from audiogen_metrics.settings import resolve_device
+from audiogen_metrics.precision import full_precision
+from audiogen_metrics.settings import resolve_device, tf32_allowed
 
 _TOLD: set[str] = set()
 
@@ -69,6 +70,8 @@ class AudioLDM:
         self._clap: Clap | None = None
         self._clap_choice = clap
         self._largest_batch = 2**16
+        # Torch lets cuDNN round, and AudioLDM's own code leaves it at that. Without cuDNN a shorter type would be slow.
+        self.tf32: bool = self.dtype != torch.float32 or tf32_allowed(unless_set=True)
         self.settings: dict[str, Any] = {
             "system": "audioldm",
             "model": snapshot.name,
@@ -78,6 +81,7 @@ class AudioLDM:
             "attention_head_dim": self.unet.config.attention_head_dim,
             "dtype": dtype,
             "device": device.type,
+            **({"tf32": int(self.tf32)} if device.type == "cuda" else {}),
             **({"converted_from": source} if (source := snapshot.converted_from) else {}),
         }
 
@@ -240,9 +244,10 @@ class AudioLDM:
     def _waveforms(self, jobs: Sequence[_Job], seconds: float, sampling: Sampling) -> list[Any]:
         frames = math.ceil(int(seconds * self.sample_rate / self._hop) / self._shrink)
         shape = (self.unet.config.in_channels, frames, self.vocoder.config.model_in_dim // self._shrink)
-        latents = self._denoise(torch.stack([job[0] for job in jobs]), [job[1] for job in jobs], shape, sampling)
-        mel = self.vae.decode(latents.float() / self.vae.config.scaling_factor).sample.squeeze(1)
-        waveforms = self.vocoder(mel)[:, : int(seconds * self.sample_rate)].float().cpu().numpy()
+        with torch.device(self.device), full_precision(self.device, tf32=self.tf32):
+            latents = self._denoise(torch.stack([job[0] for job in jobs]), [job[1] for job in jobs], shape, sampling)
+            mel = self.vae.decode(latents.float() / self.vae.config.scaling_factor).sample.squeeze(1)
+            waveforms = self.vocoder(mel)[:, : int(seconds * self.sample_rate)].float().cpu().numpy()
         broken = [job[2] for job, waveform in zip(jobs, waveforms, strict=True) if not np.isfinite(waveform).all()]
         if broken:
             raise NumericsError(

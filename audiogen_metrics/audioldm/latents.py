@@ -30,6 +30,7 @@ from audiogen_metrics.embedding.cache import checksum_of
 from audiogen_metrics.embedding.extraction import MAX_LOADED_SAMPLES
 from audiogen_metrics.errors import NO_MEMORY, AudioFileError, DataError, is_out_of_memory
 from audiogen_metrics.file_hashes import digest_of
+from audiogen_metrics.precision import full_precision
 from audiogen_metrics.settings import cache_dir
 from audiogen_metrics.writing import write_atomically
 
@@ -119,8 +120,10 @@ class TrainingClips:
         shrink = HOP * 4
         self.samples: int = max(1, round(seconds * SAMPLE_RATE / shrink)) * shrink
         weights = {name: digest for name, digest in model.snapshot.digests().items() if name.startswith("vae/")}
-        space = json.dumps({"vae": weights, "samples": self.samples, "decoder": DECODER_VERSION}, sort_keys=True)
-        self.folder: Path = cache_dir() / "latents" / hashlib.sha256(space.encode()).hexdigest()[:24]
+        place = {} if model.device.type == "cpu" else {"device": model.device.type}
+        space = {"vae": weights, "samples": self.samples, "decoder": DECODER_VERSION, **place}
+        digest = hashlib.sha256(json.dumps(space, sort_keys=True).encode()).hexdigest()
+        self.folder: Path = cache_dir() / "latents" / digest[:24]
         self._texts = [prompt(clip, template) for clip in clips]
         wordless = [clip.clip_id for clip, text in zip(clips, self._texts, strict=True) if not text.strip()]
         if wordless and condition == "text":
@@ -276,8 +279,9 @@ class TrainingClips:
     @torch.inference_mode()
     def _encode(self, audio: Audio) -> torch.Tensor:
         waveform = training_waveform(audio, self.samples)
-        mel = log_mel(waveform[None].to(self._model.device))
-        return cast("torch.Tensor", self._model.vae.encode(mel).latent_dist.parameters[0].cpu())
+        with full_precision(self._model.device):
+            mel = log_mel(waveform[None].to(self._model.device))
+            return cast("torch.Tensor", self._model.vae.encode(mel).latent_dist.parameters[0].cpu())
 
     def _recall(self, digest: str) -> torch.Tensor | None:
         try:

@@ -16,6 +16,7 @@ from audiogen_metrics.backbones.weights import offline
 from audiogen_metrics.errors import MissingWeightsError, UsageError, option
 from audiogen_metrics.file_hashes import sha256_of
 from audiogen_metrics.options import as_path
+from audiogen_metrics.precision import full_precision
 
 if TYPE_CHECKING:
     import torch
@@ -199,10 +200,13 @@ def load_part(kind: type[Any], folder: Path, **options: Any) -> Any:
     MissingWeightsError
         Files missing or unreadable, or weights that do not fit the configuration: nothing is ever left random.
     """
+    import torch
+
     if not weights_files(folder):
         raise MissingWeightsError("has no weights file", where=folder, fix="Download the checkpoint again, whole")
     try:
-        with quiet():
+        # Else these networks take the host's default type and device.
+        with quiet(), torch.device("cpu"), full_precision(torch.device("cpu")):
             network, report = kind.from_pretrained(
                 str(folder), output_loading_info=True, local_files_only=True, **options
             )
