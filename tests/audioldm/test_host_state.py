@@ -37,17 +37,15 @@ def made(tiny: Path, sounds: Path) -> list[Any]:
     ]
 
 
+@pytest.fixture(scope="module")
+def alone(tiny: Path, sounds: Path) -> list[Any]:
+    return made(tiny, sounds)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("host", HOSTS)
-def test_clips_and_latents(
-    tiny: Path, sounds: Path, host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = []
-    for name in ("alone", "hosted"):
-        monkeypatch.setenv("AGM_CACHE_DIR", str(tmp_path / name))
-        if name == "alone":
-            found.append(made(tiny, sounds))
-        else:
-            with HOSTS[host]():
-                found.append(made(tiny, sounds))
-    for alone, hosted in zip(*found, strict=True):
-        torch.testing.assert_close(hosted, alone, rtol=0, atol=0)
+def test_clips_and_latents(tiny: Path, sounds: Path, alone: list[Any], host: str) -> None:
+    with HOSTS[host]():
+        hosted = made(tiny, sounds)
+    for found, expected in zip(hosted, alone, strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
