@@ -27,9 +27,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["AGM_PRODUCTS"] = "torch"
 
 collect_ignore = ["broken_plugin.py"]  # what a plug-in that cannot be imported looks like
-collect_ignore_glob = [
-    "peers/run_*.py"
-]  # programs for the peers' environments, whose packages need not work in this one
+# Programs for the peers' environments, whose packages need not work in this one.
+collect_ignore_glob = ["peers/run_*.py"]
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
