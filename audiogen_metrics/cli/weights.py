@@ -14,6 +14,7 @@ from audiogen_metrics.backbones.weights import candidates, examine, fetch, find,
 from audiogen_metrics.cli.common import Subparsers, say, write_result
 from audiogen_metrics.errors import AudiogenMetricsError, MissingWeightsError
 from audiogen_metrics.rendering import FORMATS
+from audiogen_metrics.text import byte_size
 from audiogen_metrics.writing import json_text
 
 _NAME = "of a backbone, as listed, or hf:OWNER/NAME[@revision=SHA]"
@@ -73,7 +74,7 @@ def _list(form: str, commercial: bool) -> int:
         return 0
     cells = [("name", "size", "sha256", "licence of weights", "of code", "commercial use", "file")]
     for row, terms in rows:
-        size = f"{row['size'] / 1e6:.0f} MB" if row["size"] is not None else "unknown"
+        size = byte_size(row["size"]) if row["size"] is not None else "unknown"
         digest = f"{row['sha256'][:12]}…" if row["sha256"] else "first used"
         cells.append((row["name"], size, digest, terms.weights, terms.code, terms.answer, row["path"] or "missing"))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
