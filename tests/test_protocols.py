@@ -163,6 +163,13 @@ def test_a_recipe_cuts_clips_at_the_same_second_on_another_backbone() -> None:
     assert dict(variants(fd))["32 kHz"].preprocessing.maximum_samples == 8 * 32_000
 
 
+def test_a_caveat_is_said_of_the_protocols_own_networks_only() -> None:
+    yamnet = PROTOCOLS["yamnet"]
+    assert yamnet.caveat_of(yamnet.select(None)) == yamnet.caveat
+    assert yamnet.caveat_of(yamnet.select(["fd@passt", "fd"])) == yamnet.caveat
+    assert yamnet.caveat_of(yamnet.select(["fd", "kl"], "passt")) == ""
+
+
 def test_metrics_on_backbones_of_their_own() -> None:
     yamnet = get_protocol("yamnet")
     ids = [recipe.score_id for recipe in yamnet.select("KL, fd@panns-cnn14-16k, fd, fd@yamnet")]

@@ -251,7 +251,7 @@ class Evaluation:
             protocol=self.protocol.name,
             gen=self.gen.summary(),
             ref=None if self.ref is None else self.ref.summary(),
-            caveat=self.protocol.caveat,
+            caveat=self.protocol.caveat_of(self.recipes),
             pairing={
                 "mode": self.asked.pairing,
                 "paired": len(self.pairs.paired),

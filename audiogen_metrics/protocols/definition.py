@@ -32,7 +32,7 @@ class Protocol:
     recipes
         The recipes by the names of their metrics; where a metric has several, all but the first by their score ids.
     caveat
-        What must be said beside every score of this protocol; empty if nothing.
+        What must be said beside scores on the networks of this protocol; empty if nothing.
     defects
         Known defects that the protocol keeps on purpose.
     """
@@ -93,6 +93,11 @@ class Protocol:
                 fix=f"Name a metric that it can serve: {option('metrics', 'NAME')}",
             )
         return self.select([*metrics], backbone)
+
+    def caveat_of(self, computed: Iterable[Recipe]) -> str:
+        """Return the caveat if it is about one of these recipes; empty if all are on networks of the user's choice."""
+        networks = {recipe.backbone for recipe in self.recipes.values()}
+        return self.caveat if any(recipe.backbone in networks for recipe in computed) else ""
 
     def name_of(self, recipe: Recipe) -> str:
         """Return the name by which `select` finds this recipe alone; with its backbone if the protocol has another."""
