@@ -15,6 +15,7 @@ from audiogen_metrics.audio.decoding import Audio
 from audiogen_metrics.audio.preparation import Preprocessing, prepare
 from audiogen_metrics.backbones import BACKBONES
 from audiogen_metrics.backbones.vggish import Float16VGGish, OverlappingVGGish, VGGishNetwork
+from audiogen_metrics.backbones.yamnet import YAMNet
 from audiogen_metrics.citations import citations
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.evaluation import score
@@ -179,6 +180,8 @@ def test_metrics_on_backbones_of_their_own() -> None:
         "yamnet",
         "panns-cnn14-32k",
     ]
+    with pytest.raises(UsageError, match=r"backbone: is a YAMNet, not the name .* FD\(backbone=…\)\.score\(gen, ref\)"):
+        score("gen", "ref", protocol="yamnet", metrics="fd", backbone=YAMNet())  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="fd needs embeddings, which vggish does not give"):
         yamnet.select("fd", "vggish")
     with pytest.raises(UsageError, match=r"protocol fadtk needs windows, and clap gives embeddings"):

@@ -57,8 +57,11 @@ class Protocol:
         Raises
         ------
         UsageError
-            A metric that the protocol does not have, a backbone that cannot serve it, or two scores of one id.
+            A metric that the protocol does not have, a backbone that cannot serve it or is no name, or two scores of
+            one id.
         """
+        if backbone is not None and not isinstance(backbone, str):
+            raise _not_a_name(backbone)
         if metrics is None:
             return list(self.recipes.values()) if backbone is None else self._served(backbone)
         asked = [name.partition("@")[::2] for name in split_list(metrics)]
@@ -158,6 +161,15 @@ def _network(name: str) -> type[Backbone]:
     from audiogen_metrics.backbones import BACKBONES
 
     return BACKBONES.get(name)
+
+
+def _not_a_name(backbone: object) -> UsageError:
+    """Return the error for an object where a name is needed: a report must say what to run it again with."""
+    return UsageError(
+        f"is a {type(backbone).__name__}, not the name of a backbone",
+        where="backbone",
+        fix="Give it to a metric, FD(backbone=…).score(gen, ref), or give its class a name, BACKBONES.add(name, class)",
+    )
 
 
 def _distinct(recipes: list[Recipe]) -> list[Recipe]:
