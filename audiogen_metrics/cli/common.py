@@ -93,9 +93,9 @@ def say_what_is_lacking(recipes: Iterable[Recipe], *, ref: bool, prompts: bool, 
     """Say which scores are not computed without a reference or prompts."""
     from audiogen_metrics.evaluation.opening import lacks
 
-    needy: dict[str, list[str]] = {}
+    needy: dict[str, dict[str, None]] = {}
     for recipe in recipes:
-        needy.setdefault(lacks(recipe, ref=ref, prompts=prompts), []).append(recipe.score_id)
+        needy.setdefault(lacks(recipe, ref=ref, prompts=prompts), {})[recipe.score_id] = None
     if not ref:
         lacking = f"; {', '.join(needy['a reference'])} would need one" if "a reference" in needy else ""
         say(f"no reference: what looks at generated audio alone is computed{lacking}")
