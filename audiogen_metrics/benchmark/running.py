@@ -16,7 +16,7 @@ from audiogen_metrics.benchmark.identity import identified, system_folder
 from audiogen_metrics.benchmark.plans import Cell, Plan
 from audiogen_metrics.benchmark.settings import training_config
 from audiogen_metrics.datasets.base import DatasetClip, prompt
-from audiogen_metrics.distributed import launched, place
+from audiogen_metrics.distributed import launched, place, require_others
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.evaluation import score
 from audiogen_metrics.evaluation.versions import tool_versions
@@ -104,6 +104,7 @@ class Benchmark:
         self.plan = identified(self.plan, self._weights, self._systems)
         self._check()
         for number, cell in enumerate(self.plan.cells, 1):
+            require_others()
             if self.read(cell) is None:
                 self._say(f"[{number}/{len(self.plan.cells)}] {cell.name}")
                 begin = time.perf_counter()
@@ -287,6 +288,7 @@ class Benchmark:
     def _wait(self, samples: Path, requests: Sequence[Request]) -> None:
         """Let the first process wait for the clips of the others; if one of them dies, torchrun ends all."""
         while self.is_main and launched() > 1:
+            require_others()
             if len(read_manifest(samples)) >= len(requests):
                 return
             time.sleep(1.0)
