@@ -104,6 +104,11 @@ class Company:
             time.sleep(pause)
             pause = min(2 * pause, 0.25)
 
+    def part(self) -> None:
+        """Tell the others that this process goes."""
+        if self._processes > 1:
+            self._store.set("gone", str(self._number))
+
     def close(self) -> None:
         """Close the connections of this process."""
         for line in self._lines.values():

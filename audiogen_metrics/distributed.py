@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -33,6 +33,9 @@ TIMEOUT = timedelta(minutes=10)
 
 MEETING_SECONDS = 60
 """How long a process waits at the start for the others to come; ``AGM_GROUP_TIMEOUT`` says otherwise."""
+
+PARTING_SECONDS = 5
+"""How long a process that stops waits for the others to hear why."""
 
 PATIENCE_SECONDS = 3.5
 """After this much waiting at the start, it is said."""
@@ -180,6 +183,52 @@ _met: list[Store] = []
 """Where processes have met. Without torchrun, the first process answers what others ask there, while this is kept."""
 
 
+def stop(error: Exception) -> None:
+    """Tell the processes that this one has met, and that wait for it, why it stops."""
+    if not _met or isinstance(error, LostProcessError):
+        return
+    number, processes = place()
+    with suppress(RuntimeError):  # they have gone too
+        _met[-1].set("stopped", pickle.dumps(_portable(error)).hex())
+        _met[-1].set(f"heard/{number}", "")
+        for *_, company in _known:
+            company.part()
+        everybody, end = [f"heard/{each}" for each in range(processes)], time.monotonic() + PARTING_SECONDS
+        # Without torchrun, the first process is the one that the others ask.
+        while number == 0 and not _met[-1].check(everybody) and time.monotonic() < end:
+            time.sleep(0.05)
+
+
+def require_others() -> None:
+    """Raise what has stopped another process of those that have met."""
+    if (error := _told()) is not None:
+        raise error
+
+
+def _told() -> Exception | None:
+    """Return what has stopped another process, if it has said so."""
+    try:
+        if not _met or not _met[-1].check(["stopped"]):
+            return None
+        _met[-1].set(f"heard/{place()[0]}", "")
+        return cast("Exception", pickle.loads(bytes.fromhex(_met[-1].get("stopped").decode())))
+    except RuntimeError:
+        return None  # nobody is left to ask
+
+
+def is_first_to(say: str) -> bool:
+    """Tell whether no other process of those that have met has said this yet."""
+    store = _met[-1] if _met else None
+    try:
+        if store is None and is_joined():  # by others, such as accelerate
+            from torch.distributed.distributed_c10d import _get_default_store
+
+            store = _get_default_store()
+        return store is None or store.add(f"said/{say}", 1) == 1
+    except RuntimeError:
+        return True  # nobody is left to ask
+
+
 def _all_here(store: Store, processes: int, end: float) -> bool:
     names = [f"here/{number}" for number in range(processes)]
     while not store.check(names):
@@ -308,10 +357,10 @@ def _losses() -> Iterator[None]:
     """Say what it means if a collective operation fails."""
     try:
         yield
-    except LostProcessError:
-        raise
+    except LostProcessError as lost:
+        raise _told() or lost from None
     except RuntimeError as error:
-        raise LostProcessError(
+        raise _told() or LostProcessError(
             f"another process has ended, or did not answer within {TIMEOUT.total_seconds():g} s",
             where=f"process {rank()}",
         ) from error

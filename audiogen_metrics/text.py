@@ -1,4 +1,4 @@
-"""Text from elsewhere, such as names of files, in a form that can be shown."""
+"""Text from elsewhere, such as names of files, and sizes, in a form that can be shown."""
 
 from __future__ import annotations
 
@@ -39,3 +39,17 @@ def quoted(path: Path) -> str:
     if escaped(text) == text:
         return shlex.quote(text)
     return "$'" + _NOT_PLAIN.sub(lambda found: b"\\x%02x" % found[0][0], os.fsencode(text)).decode() + "'"
+
+
+def byte_size(number: int) -> str:
+    """Return a number of bytes as people write it.
+
+    Examples
+    --------
+    >>> byte_size(358_668_570), byte_size(492)
+    ('359 MB', '492 bytes')
+    """
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if number >= unit:
+            return f"{number / unit:.3g} {name}"
+    return f"{number} bytes"

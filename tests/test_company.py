@@ -46,10 +46,11 @@ def test_they_meet_again_and_again(three: list[Company]) -> None:
         assert assemble(three) == [None] * 3
 
 
+@pytest.mark.parametrize("leaving", ["close", "part"])
 @pytest.mark.parametrize("gone", [0, 1, 2])
-def test_whoever_goes_is_named_by_those_who_wait(three: list[Company], gone: int) -> None:
+def test_whoever_goes_is_named_by_those_who_wait(three: list[Company], gone: int, leaving: str) -> None:
     assert assemble(three) == [None] * 3
-    three[gone].close()
+    getattr(three[gone], leaving)()
     begin = time.monotonic()
     errors = assemble([each for number, each in enumerate(three) if number != gone])
     assert time.monotonic() - begin < 20

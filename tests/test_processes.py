@@ -56,6 +56,13 @@ if os.environ["RANK"] == "1":
 """
 
 
+LACKING = f"""
+import os, sys
+if os.environ["RANK"] == "LACKS":
+    sys.argv[2] = "gone"
+{RUN}
+"""
+
 KILLED = f"""
 import os, signal
 from audiogen_metrics.backbones.yamnet import YAMNet
@@ -301,6 +308,15 @@ def test_an_error_in_one_process_is_the_error_of_all(sets: tuple[Path, Path], tm
     found = start(2, scoring(sets), tmp_path, FAILING)
     assert [done.returncode for done in found] == [6, 6], found[0].stderr
     assert all("out of luck" in done.stderr for done in found)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_folder_that_one_process_lacks_stops_all(sets: tuple[Path, Path], tmp_path: Path, rank: int) -> None:
+    """With the same message and exit code, also where the first process, which answers the others, is the one."""
+    found = start(2, scoring(sets), tmp_path, LACKING.replace("LACKS", str(rank)))
+    assert [done.returncode for done in found] == [3, 3], found[1 - rank].stderr
+    assert all("agm: error: gone: folder does not exist" in done.stderr for done in found)
+    assert not any("Traceback" in done.stderr for done in found)
 
 
 def test_an_error_in_scoring_is_the_error_of_all(sets: tuple[Path, Path], tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from audiogen_metrics.audio.decoding import Audio
 from audiogen_metrics.audio.preparation import Preprocessing, prepare
 from audiogen_metrics.backbones import BACKBONES
 from audiogen_metrics.backbones.vggish import Float16VGGish, OverlappingVGGish, VGGishNetwork
+from audiogen_metrics.backbones.yamnet import YAMNet
 from audiogen_metrics.citations import citations
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.evaluation import score
@@ -163,6 +164,13 @@ def test_a_recipe_cuts_clips_at_the_same_second_on_another_backbone() -> None:
     assert dict(variants(fd))["32 kHz"].preprocessing.maximum_samples == 8 * 32_000
 
 
+def test_a_caveat_is_said_of_the_protocols_own_networks_only() -> None:
+    yamnet = PROTOCOLS["yamnet"]
+    assert yamnet.caveat_of(yamnet.select(None)) == yamnet.caveat
+    assert yamnet.caveat_of(yamnet.select(["fd@passt", "fd"])) == yamnet.caveat
+    assert yamnet.caveat_of(yamnet.select(["fd", "kl"], "passt")) == ""
+
+
 def test_metrics_on_backbones_of_their_own() -> None:
     yamnet = get_protocol("yamnet")
     ids = [recipe.score_id for recipe in yamnet.select("KL, fd@panns-cnn14-16k, fd, fd@yamnet")]
@@ -172,6 +180,8 @@ def test_metrics_on_backbones_of_their_own() -> None:
         "yamnet",
         "panns-cnn14-32k",
     ]
+    with pytest.raises(UsageError, match=r"backbone: is a YAMNet, not the name .* FD\(backbone=…\)\.score\(gen, ref\)"):
+        score("gen", "ref", protocol="yamnet", metrics="fd", backbone=YAMNet())  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="fd needs embeddings, which vggish does not give"):
         yamnet.select("fd", "vggish")
     with pytest.raises(UsageError, match=r"protocol fadtk needs windows, and clap gives embeddings"):

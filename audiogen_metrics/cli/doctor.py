@@ -20,7 +20,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "doctor",
         description="Check this installation. Exits with 4 if the core is broken; "
-        "a backbone without its weights is named, but is not a fault.",
+        "a backbone whose weights are not here is named, and is not a fault.",
         allow_abbrev=False,
     )
     parser.set_defaults(run=run)
@@ -83,7 +83,8 @@ def _examine(name: str, check: Callable[[], str]) -> tuple[bool, str]:
             if isinstance(error, (AudiogenMetricsError, ImportError, OSError, RuntimeError))
             else type(error).__name__
         )
-        return False, f"MISSING  {name}: {kind}{': ' * bool(kind)}{error}\n"
+        text = str(error).removeprefix(f"{name.removeprefix('backbone ')}: ")
+        return False, f"MISSING  {name}: {kind}{': ' * bool(kind)}{text}\n"
 
 
 def _torch() -> str:
@@ -121,7 +122,7 @@ def _backbone(name: str) -> str:
     return f"weights sha256 {BACKBONES.get(name)().weights_sha256[:16]}…"
 
 
-_NEXT = "Whether its numbers are the published ones: agm selftest"
+_NEXT = "agm selftest tells whether its numbers are the published ones."
 
 _CORE: dict[str, Callable[[], str]] = {
     "audiogen-metrics": lambda: __version__,

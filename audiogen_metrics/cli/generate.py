@@ -96,9 +96,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Make the clips; say how many on stderr."""
     # What the command line can get wrong is said before anything heavy loads.
     _check_choice(arguments)
-    requests = _requests(arguments)
     if check_processes(arguments):
-        distributed.join()
+        distributed.join()  # first, so that the others hear of a file that this one cannot read
+    requests = _requests(arguments)
 
     from audiogen_metrics.audioldm.generation import AudioLDM, AudioLDMGenerator
     from audiogen_metrics.generation.folder import generate_folder

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from audiogen_metrics import __version__
+from audiogen_metrics import __version__, distributed
 from audiogen_metrics.cli.common import say, saying_problems
 from audiogen_metrics.cli.parsing import Parser
 from audiogen_metrics.cli.streams import ready
@@ -105,7 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             finally:
                 sys.stdout.flush()  # a full disk is an error of ours, not of the interpreter on its way out
         except AudiogenMetricsError as error:
-            print(f"agm: error: {error}", file=sys.stderr)
+            print(f"agm: error: {error}", file=sys.stderr, flush=True)
+            distributed.stop(error)
             return error.exit_code
         except OSError as error:
             if error.filename is None:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from audiogen_metrics.cli.common import (
-    Subparsers,
-    add_format_options,
-    show,
-)
+from audiogen_metrics.cli.common import Subparsers, add_format_options, say_what_is_lacking, show
 from audiogen_metrics.cli.flags import add_options, arguments_of
 from audiogen_metrics.evaluation.protocol_sweep import compare_protocols
+from audiogen_metrics.protocols import PROTOCOLS
 from audiogen_metrics.rendering import FORMATS
 from audiogen_metrics.run_options import SweepOptions
 
@@ -35,6 +32,8 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare and write the result."""
+    every = [recipe for protocol in PROTOCOLS.values() for recipe in protocol.recipes.values()]
+    say_what_is_lacking(every, ref=True, prompts=arguments.prompts is not None)
     comparison = compare_protocols(arguments.gen, arguments.ref, **arguments_of(arguments, SweepOptions))
     show(comparison, arguments)
     return 0

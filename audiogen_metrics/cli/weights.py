@@ -14,9 +14,10 @@ from audiogen_metrics.backbones.weights import candidates, examine, fetch, find,
 from audiogen_metrics.cli.common import Subparsers, say, write_result
 from audiogen_metrics.errors import AudiogenMetricsError, MissingWeightsError
 from audiogen_metrics.rendering import FORMATS
+from audiogen_metrics.text import byte_size
 from audiogen_metrics.writing import json_text
 
-_NAME = "of a backbone, as listed, or hf:OWNER/NAME[@revision=SHA]"
+_NAME = "a name of agm weights list, or hf:OWNER/NAME[@revision=SHA]"
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -26,8 +27,8 @@ def add_parser(subparsers: Subparsers) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     listing = actions.add_parser(
         "list",
-        help="all published weights and networks of the hub that were used here: size, digest, licences, and where "
-        "they are on this machine",
+        help="list all published weights, and the networks of the hub that were used here: size, digest, licences, and "
+        "where they are on this machine",
         allow_abbrev=False,
     )
     listing.add_argument(
@@ -36,12 +37,14 @@ def add_parser(subparsers: Subparsers) -> None:
     listing.add_argument(
         "--format", choices=FORMATS["Facts"], default="table", help="format of the result (default: %(default)s)"
     )
-    fetching = actions.add_parser("fetch", help="download weights, unless they are here, and print their files")
+    fetching = actions.add_parser("fetch", help="download what is not here yet, and print where all of it is")
     fetching.add_argument("names", nargs="+", metavar="NAME", help=_NAME)
-    verifying = actions.add_parser("verify", help="hash all weights on this machine anew")
-    verifying.add_argument("names", nargs="*", metavar="NAME", help=f"{_NAME} (default: all that are here)")
+    verifying = actions.add_parser(
+        "verify", help="hash weights on this machine again, and compare with their known digests"
+    )
+    verifying.add_argument("names", nargs="*", metavar="NAME", help=f"{_NAME} (default: everything that is here)")
     locating = actions.add_parser(
-        "path", help="print the file that is used for a name, or the folder of a network of the hub"
+        "path", help="print the file that is used for a name, or a network's folder for one of the hub"
     )
     locating.add_argument("name", metavar="NAME", help=_NAME)
 
@@ -73,13 +76,13 @@ def _list(form: str, commercial: bool) -> int:
         return 0
     cells = [("name", "size", "sha256", "licence of weights", "of code", "commercial use", "file")]
     for row, terms in rows:
-        size = f"{row['size'] / 1e6:.0f} MB" if row["size"] is not None else "unknown"
-        digest = f"{row['sha256'][:12]}…" if row["sha256"] else "first used"
+        size = byte_size(row["size"]) if row["size"] is not None else "unknown"
+        digest = f"{row['sha256'][:12]}…" if row["sha256"] else "not published"
         cells.append((row["name"], size, digest, terms.weights, terms.code, terms.answer, row["path"] or "missing"))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for line in cells:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-    print(f"\nFor a machine without connection, fetch these elsewhere and put them into {weights_dir()}:")
+    print(f"\nFor a machine without a connection, download these elsewhere and put them into {weights_dir()}:")
     for row, _ in rows:
         if "file_name" in row:
             digest = row["sha256"] or "no published digest: the first file is trusted".ljust(64)

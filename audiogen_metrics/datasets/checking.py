@@ -49,6 +49,8 @@ class Check(Renderable):
         Counts of classes, rates, channels, and the spread of lengths in seconds.
     errors
         Of the clips that cannot be decoded, by clip id, with what would mend them.
+    seconds
+        Lengths of the others, by clip id.
     """
 
     dataset: str
@@ -58,6 +60,7 @@ class Check(Renderable):
     remarks: tuple[str, ...]
     summary: Mapping[str, Any]
     errors: Mapping[str, AudioFileError] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def is_usable(self) -> bool:
@@ -130,6 +133,7 @@ def check(dataset: Dataset, info: DatasetInfo | None = None, *, progress: bool =
         (*dataset.remarks, *_remarks(dataset, info), *filter(None, [dataset.lacking])),
         _summary(dataset, facts),
         errors,
+        {name: fact.seconds for name, fact in facts.items()},
     )
 
 

@@ -12,6 +12,7 @@ from typing import TypedDict
 from audiogen_metrics.embedding.cache import DESCRIPTION, UNREADABLE, files_below, is_denied, read_shard, shards
 from audiogen_metrics.embedding.index import INDEX, read_shard_digests
 from audiogen_metrics.errors import UsageError, spoken
+from audiogen_metrics.text import byte_size
 from audiogen_metrics.writing import is_temporary
 
 SECONDS_PER_DAY = 86_400
@@ -64,7 +65,7 @@ class Amount:
         return Amount(self.files + other.files, self.size + other.size)
 
     def __str__(self) -> str:
-        return f"{self.files} files, {self.size / 2**20:.1f} MB"
+        return f"{self.files} file{'s' * (self.files != 1)}, {byte_size(self.size)}"
 
 
 KINDS: dict[str, tuple[str, ...]] = {

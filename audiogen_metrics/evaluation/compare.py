@@ -317,7 +317,7 @@ def compare(
         observe(Systems(a, b, reference, tuple(compared)))
     return Comparison(
         protocol,
-        chosen.caveat,
+        chosen.caveat_of(recipes),
         a.summary(),
         b.summary(),
         None if reference is None else reference.summary(),

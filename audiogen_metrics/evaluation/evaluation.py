@@ -173,7 +173,7 @@ class Evaluation:
         found = {}
         for recipe in self.listed:
             if recipe in self.missing:
-                found[recipe.score_id] = replace(_blank(recipe), reason=self.missing[recipe])
+                found[recipe.score_id] = replace(blank_of(recipe), reason=self.missing[recipe])
                 continue
             measured = self.measured(recipe)
             if said := cost(measured, ci=self.asked.ci):
@@ -251,7 +251,7 @@ class Evaluation:
             protocol=self.protocol.name,
             gen=self.gen.summary(),
             ref=None if self.ref is None else self.ref.summary(),
-            caveat=self.protocol.caveat,
+            caveat=self.protocol.caveat_of(self.recipes),
             pairing={
                 "mode": self.asked.pairing,
                 "paired": len(self.pairs.paired),
@@ -313,7 +313,7 @@ def backbone_settings(recipes: Iterable[Recipe], backbones: Mapping[str, Backbon
     }
 
 
-def _blank(recipe: Recipe) -> Score:
+def blank_of(recipe: Recipe) -> Score:
     """Return the score of no clips, which has no value."""
     kind = recipe.definition
     n_ref = 0 if "ref" in kind.sides else None
@@ -342,7 +342,7 @@ def scored(recipe: Recipe, measured: Measured, *, ci: bool = False, extrapolate:
     command line: the words are kept in reports.
     """
     kind = recipe.definition
-    blank = replace(_blank(recipe), n_gen=len(measured.gen), n_ref=measured.n_ref)
+    blank = replace(blank_of(recipe), n_gen=len(measured.gen), n_ref=measured.n_ref)
     try:
         found = measured.measurement
     except InsufficientDataError as error:

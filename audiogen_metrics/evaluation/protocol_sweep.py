@@ -12,7 +12,7 @@ from audiogen_metrics.audio.pairing import pair
 from audiogen_metrics.declaring import takes
 from audiogen_metrics.errors import MissingDependencyError, MissingWeightsError, option
 from audiogen_metrics.evaluation import create_backbones
-from audiogen_metrics.evaluation.evaluation import compute
+from audiogen_metrics.evaluation.evaluation import blank_of, compute
 from audiogen_metrics.evaluation.networks import added, check_weights_names
 from audiogen_metrics.evaluation.versions import tool_versions
 from audiogen_metrics.file_hashes import hashing_as_asked
@@ -69,7 +69,7 @@ class ProtocolComparison(Renderable):
     """Every protocol's scores of the same two folders, and what each option of the base does.
 
     ``missing`` says, by backbone, why its scores are not there; ``passes`` how often each backbone went over the
-    two folders, once per preprocessing.
+    two folders, once per preprocessing. Scores that need prompts have rows without a value where there are no prompts.
     """
 
     base: str
@@ -165,7 +165,8 @@ def compare_protocols(gen: ClipSet, ref: ClipSet, **options: Unpack[SweepOptions
     recipes: list[tuple[Kind, str, Recipe]]
     recipes = [("protocol", p.name, recipe) for p in _base_first(base) for recipe in p.recipes.values()]
     recipes += [("option", name, changed) for recipe in chosen.select(None) for name, changed in variants(recipe)]
-    recipes = [each for each in recipes if prompts is not None or not each[2].definition.prompted]
+    unprompted = [each for each in recipes if prompts is None and each[2].definition.prompted]
+    recipes = [each for each in recipes if each not in unprompted]
     gen_set, ref_set = (
         open_clips(place, given["suffixes"], sample_rate=given["sample_rate"], name=name)
         for name, place in (("gen", gen), ("ref", ref))
@@ -183,6 +184,8 @@ def compare_protocols(gen: ClipSet, ref: ClipSet, **options: Unpack[SweepOptions
         gen_set, ref_set, [r for _, _, r in usable], backbones, ExtractionOptions.of(given), captions
     )
     rows = [Row(kind, name, score) for (kind, name, _), score in zip(usable, scores, strict=True)]
+    lacking = [(name, blank_of(recipe)) for kind, name, recipe in unprompted if kind == "protocol"]
+    rows += [Row("protocol", name, replace(score, reason="needs prompts")) for name, score in lacking]
     distinct = {(recipe.backbone, recipe.preprocessing) for _, _, recipe in usable}
     return ProtocolComparison(
         base=base,

@@ -32,7 +32,7 @@ class Protocol:
     recipes
         The recipes by the names of their metrics; where a metric has several, all but the first by their score ids.
     caveat
-        What must be said beside every score of this protocol; empty if nothing.
+        What must be said beside scores on the networks of this protocol; empty if nothing.
     defects
         Known defects that the protocol keeps on purpose.
     """
@@ -57,8 +57,11 @@ class Protocol:
         Raises
         ------
         UsageError
-            A metric that the protocol does not have, a backbone that cannot serve it, or two scores of one id.
+            A metric that the protocol does not have, a backbone that cannot serve it or is no name, or two scores of
+            one id.
         """
+        if backbone is not None and not isinstance(backbone, str):
+            raise _not_a_name(backbone)
         if metrics is None:
             return list(self.recipes.values()) if backbone is None else self._served(backbone)
         asked = [name.partition("@")[::2] for name in split_list(metrics)]
@@ -93,6 +96,11 @@ class Protocol:
                 fix=f"Name a metric that it can serve: {option('metrics', 'NAME')}",
             )
         return self.select([*metrics], backbone)
+
+    def caveat_of(self, computed: Iterable[Recipe]) -> str:
+        """Return the caveat if it is about one of these recipes; empty if all are on networks of the user's choice."""
+        networks = {recipe.backbone for recipe in self.recipes.values()}
+        return self.caveat if any(recipe.backbone in networks for recipe in computed) else ""
 
     def name_of(self, recipe: Recipe) -> str:
         """Return the name by which `select` finds this recipe alone; with its backbone if the protocol has another."""
@@ -153,6 +161,15 @@ def _network(name: str) -> type[Backbone]:
     from audiogen_metrics.backbones import BACKBONES
 
     return BACKBONES.get(name)
+
+
+def _not_a_name(backbone: object) -> UsageError:
+    """Return the error for an object where a name is needed: a report must say what to run it again with."""
+    return UsageError(
+        f"is a {type(backbone).__name__}, not the name of a backbone",
+        where="backbone",
+        fix="Give it to a metric, FD(backbone=…).score(gen, ref), or give its class a name, BACKBONES.add(name, class)",
+    )
 
 
 def _distinct(recipes: list[Recipe]) -> list[Recipe]:

@@ -29,7 +29,7 @@ from audiogen_metrics.selftest.clips import ClipCheck, check_clips, make_clips, 
 from audiogen_metrics.selftest.fma_pop import distance_to_fma_pop, open_fma_pop
 from audiogen_metrics.selftest.resamplers import ResamplerCheck, check_resamplers
 from audiogen_metrics.settings import resolve_device
-from audiogen_metrics.text import escaped
+from audiogen_metrics.text import byte_size, escaped
 
 if TYPE_CHECKING:
     import torch
@@ -305,16 +305,9 @@ def _files_needed(recipes: Sequence[Recipe], given: Mapping[str, str | Path]) ->
             others += [f"{path} {problem}" for path, problem in problems.items() if problem]
     if not lacking:
         return ""
-    files = ", ".join(f"{each.file_name}{_size(each.size)}" for each in lacking)
+    files = ", ".join(f"{each.file_name} ({byte_size(each.size)})" if each.size else each.file_name for each in lacking)
     rejected = "".join(f"; {other}" for other in others)
     return f"needs {files}: agm weights fetch {' '.join(each.name for each in lacking)}{rejected}"
-
-
-def _size(size: int | None) -> str:
-    if size is None:
-        return ""
-    unit, name = next(pair for pair in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "bytes")) if size >= pair[0])
-    return f" ({size / unit:.3g} {name})"
 
 
 def _foreign(given: Mapping[str, str | Path]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from audiogen_metrics.options import as_path
 from audiogen_metrics.rendering import markdown, records_to_csv, records_to_markdown
 from audiogen_metrics.report.labels import in_papers_order, labels_of
 from audiogen_metrics.report.plots import Curve, Panel, draw, draw_for_print
@@ -35,7 +36,7 @@ NO_VERDICT = (
 )
 
 
-def write_study(study: Study, folder: Path) -> list[Path]:
+def write_study(study: Study, folder: str | Path) -> list[Path]:
     """Write every form of a study into ``folder`` and return the files.
 
     ``study.json`` is everything; ``points.csv`` and ``verdicts.csv`` its tables; ``study.md`` the verdicts for
@@ -47,6 +48,7 @@ def write_study(study: Study, folder: Path) -> list[Path]:
     UsageError
         A folder that cannot be written.
     """
+    folder = as_path(folder)
     texts = {
         "study.json": study.to_json(),
         "points.csv": records_to_csv([asdict(point) for point in study.points]),

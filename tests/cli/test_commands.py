@@ -19,6 +19,7 @@ from audiogen_metrics.backbones.weights import parse_weights
 from audiogen_metrics.cli.main import build_parser, main
 from audiogen_metrics.cli.scoring import Bound
 from audiogen_metrics.errors import UsageError
+from audiogen_metrics.text import byte_size
 from tests.conftest import EXAMPLES, Run
 from tests.test_docs import parsers
 
@@ -238,7 +239,7 @@ def test_cache_info(agm: Run, small: tuple[Path, Path]) -> None:
     assert (info["files"], info["bytes"]) == (len(there), sum(path.stat().st_size for path in there))
     assert info["bytes"] == sum(kind["bytes"] for kind in info["kinds"].values())
     assert info["kinds"]["embeddings"]["bytes"] == space["bytes"]
-    size = f"{info['kinds']['embeddings']['files']} files, {space['bytes'] / 2**20:.1f} MB"
+    size = f"{info['kinds']['embeddings']['files']} files, {byte_size(space['bytes'])}"
     assert f"embeddings: {size}" in agm("cache", "info").stdout
     (Path(info["folder"]) / space["name"] / "b.safetensors").write_bytes(b"no shard")
     done = agm("cache", "info")
@@ -253,6 +254,7 @@ def test_doctor(agm: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     assert done.returncode == 0, done.stdout
     assert done.stdout.startswith(f"ok       audiogen-metrics: {__version__}\n")
     assert "ok       backbone yamnet" in done.stdout
+    assert "MISSING  backbone vggish: the weights vggish-10086976.pth are not on this machine" in done.stdout
     (tmp_path / "blocked").touch()
     monkeypatch.setenv("AGM_CACHE_DIR", str(tmp_path / "blocked"))
     done = agm("doctor")

@@ -25,7 +25,7 @@ from audiogen_metrics.backbones.yamnet import YAMNet
 from audiogen_metrics.embedding import cache as cache_module
 from audiogen_metrics.embedding.cache import CachedClip, EmbeddingCache, embeddings_folder, read_shard, shards
 from audiogen_metrics.embedding.extraction import Extraction, ExtractionOptions, extract
-from audiogen_metrics.embedding.housekeeping import Amount, damaged_shards, prune, summarise, usage
+from audiogen_metrics.embedding.housekeeping import damaged_shards, summarise
 from audiogen_metrics.embedding.index import read_shard_digests
 from audiogen_metrics.file_hashes import FileIdentity, HashMemo, digest_of, identity_of, memo_folder
 from audiogen_metrics.settings import cache_dir
@@ -141,13 +141,6 @@ def test_a_changed_number_is_found() -> None:
 
 def run(folder: Path, **options: bool) -> Extraction:
     return extract(scan(folder), [YAMNet()], AUDIO, ExtractionOptions(workers=0, **options))  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def tones(tmp_path: Path) -> Path:
-    for name in "abc":
-        write_tone(tmp_path / "tones" / f"{name}.wav")
-    return tmp_path / "tones"
 
 
 def assert_same_features(one: Extraction, other: Extraction) -> None:
@@ -464,33 +457,6 @@ def test_a_clip_larger_than_a_shard_gets_one_of_its_own(monkeypatch: pytest.Monk
     sizes = [len(read_shard_digests(shard)) for shard in shards(cache.folder)]
     assert sorted(sizes) == [1, 20, 20]
     assert len(EmbeddingCache({}, "test").get(["long", *(f"digest{index}" for index in range(40))])) == 41
-
-
-def test_usage_is_all_that_lies_there(tones: Path) -> None:
-    assert sum(usage(cache_dir()).values(), Amount()) == Amount(0, 0)
-    run(tones)
-    for place in ("weights/a.pth", "weights/digests/a.json", "weights/converted/a.safetensors", "latents/x/a", "odd"):
-        (cache_dir() / place).parent.mkdir(parents=True, exist_ok=True)
-        (cache_dir() / place).write_bytes(b"1234567")
-    os.link(cache_dir() / "odd", cache_dir() / "weights" / "the same file")
-    (cache_dir() / "a link").symlink_to(tones / "a.wav")
-    found = usage(cache_dir())
-    there = [path.lstat() for path in cache_dir().rglob("*") if path.is_symlink() or path.is_file()]
-    sizes = {status.st_ino: status.st_size for status in there}
-    assert sum(found.values(), Amount()) == Amount(len(sizes), sum(sizes.values()))
-    assert found["embeddings"].size == sum(space["bytes"] for space in summarise(embeddings_folder()))
-    assert found["converted weights"] == found["latents"] == Amount(1, 7)
-    assert prune(embeddings_folder(), 1, everything=True, dry_run=True) == found["embeddings"]
-    assert prune(embeddings_folder(), 1, everything=True) == found["embeddings"]
-    assert usage(cache_dir()) == found | {"embeddings": Amount(0, 0)}
-
-
-def test_a_damaged_shard_is_named_in_the_summary(tones: Path) -> None:
-    run(tones)
-    (shard,) = shards(embeddings_folder())
-    (shard.parent / "b.safetensors").write_bytes(b"no shard")
-    (summary,) = summarise(embeddings_folder())
-    assert (summary["clips"], summary["shards"], list(summary["damaged"])) == (3, 2, ["b.safetensors"])
 
 
 @contextmanager

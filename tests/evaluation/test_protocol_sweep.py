@@ -73,7 +73,10 @@ def test_scores_that_need_prompts_are_computed_with_them(small: Folders, tmp_pat
     with warnings.catch_warnings(action="ignore"):
         weights = {"clap": write_tiny(tmp_path / "tiny") / "clap"}
     prompts = dict.fromkeys(scan(small[0]).clip_ids, "a tone")
-    assert "clap_htsat_unfused" not in compare_protocols(*small, base="clap", weights=weights).by_score()
+    without = compare_protocols(*small, base="clap", weights=weights).by_score()
+    assert [(row.name, row.score.value, row.score.reason) for row in without["clap_htsat_unfused"]] == [
+        ("clap", None, "needs prompts")
+    ]
     found = compare_protocols(*small, base="clap", weights=weights, prompts=prompts).by_score()
     known = score(small[0], protocol="clap", weights=weights, prompts=prompts)["clap"].value
     assert found["clap_htsat_unfused"][0].score.value == known
@@ -120,6 +123,8 @@ def test_command_line(agm: Run, small: Folders, tmp_path: Path) -> None:
     table = agm(*common)
     assert table.returncode == 0, table.stderr
     assert "yamnet with one option changed" in table.stdout
+    assert "needs prompts" in table.stdout
+    assert table.stderr.count("no prompts: ") == table.stderr.count("clap_htsat_unfused") == 1
     file = tmp_path / "c.json"
     assert agm(*common, "--format", "json", "-o", file).returncode == 0
     content = json.loads(file.read_text())

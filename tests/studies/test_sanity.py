@@ -196,7 +196,7 @@ def test_nonsense_is_refused_before_anything_is_embedded() -> None:
 
 @pytest.mark.slow
 def test_files_are_complete_and_equal_for_equal_studies(controls: Study, tmp_path: Path) -> None:
-    first, second = write_study(controls, tmp_path / "a"), write_study(controls, tmp_path / "b")
+    first, second = write_study(controls, str(tmp_path / "a")), write_study(controls, tmp_path / "b")
     assert {path.name for path in first} == {
         "study.json", "points.csv", "verdicts.csv", "study.md", "fraction.pdf", "fraction.png", "fraction.svg",
         "fraction-column.pdf", "fraction.tex", "fraction-probes.png", "fraction-probes.svg",
