@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
 
+from audiogen_metrics.report.weighing import by_weight
+
 Section = tuple[str, str, str]
 """Anchor, title and content, which is HTML; a section without content is left out."""
 
@@ -34,7 +36,7 @@ def document(
     lead
         HTML below it.
     notes
-        What to read before anything is believed, as text.
+        What to read before anything is believed, as text; they stand in the order of their weight.
     sections
         In their order.
     all_well
@@ -71,7 +73,7 @@ def document(
 <p>{lead}</p>
 </header>
 <main>
-{_warnings(notes) if notes else f"<p>{escape(all_well)}</p>" * bool(all_well)}
+{_warnings(by_weight(notes)) if notes else f"<p>{escape(all_well)}</p>" * bool(all_well)}
 <nav aria-label="Sections"><ul>{links}</ul></nav>
 {body}</main>
 <script>{script}</script>
