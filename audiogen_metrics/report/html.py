@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from audiogen_metrics.audio.files import ClipSet
     from audiogen_metrics.evaluation.evaluation import Evaluation
     from audiogen_metrics.report.chance import Variety
-    from audiogen_metrics.report.diagnosis import Classes, ClipDiagnosis, Diagnosis, Influence, Projection
+    from audiogen_metrics.report.diagnosis import Classes, ClipDiagnosis, Diagnosis, Influence
     from audiogen_metrics.report.media import Album, Media
+    from audiogen_metrics.report.projection import Projection
 
 __all__ = ["score_html"]
 
