@@ -25,7 +25,7 @@ FORMATS: Mapping[str, tuple[str, ...]] = {
     "ProtocolComparison": ("table", "json", "csv", "markdown"),
     "Copies": ("table", "json", "csv", "markdown", "html"),
     "Agreement": ("table", "json", "csv", "markdown", "latex"),
-    "Study": ("table", "json", "csv", "markdown"),
+    "Study": ("table", "json", "csv", "markdown", "html"),
     "Selftest": ("table", "json"),
     "Check": ("text", "json"),
     "Facts": ("table", "json"),

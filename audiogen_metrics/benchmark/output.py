@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -16,7 +15,7 @@ from audiogen_metrics.benchmark.records import WORDS, remarks, remarks_of, rows,
 from audiogen_metrics.benchmark.running import Result
 from audiogen_metrics.records import read
 from audiogen_metrics.rendering import records_to_csv, records_to_markdown
-from audiogen_metrics.report.document import Section, document, listed, scrolling, table
+from audiogen_metrics.report.document import Section, document, drawing, listed, table
 from audiogen_metrics.report.plots import Panel, draw_for_print
 from audiogen_metrics.report.training import panels_over_steps
 from audiogen_metrics.studies.files import caption_of, panels_by_score
@@ -176,14 +175,9 @@ def _html_table(records: Sequence[Mapping[str, Any]], title: str) -> str:
 
 
 def _picture(files: Sequence[Path], caption: str) -> str:
-    """Return a figure with its caption, as HTML.
-
-    The drawing is a picture of its own: the styles within it are those of matplotlib, which the page does not allow.
-    """
+    """Return a figure with its caption, as HTML."""
     (path,) = [file for file in files if file.suffix == ".svg"]
-    source = f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"
-    image = scrolling(f"Drawing {path.stem}", f'<img src="{source}" alt="The curves that the caption is about">')
-    return f'<figure class="wide">{image}<figcaption>{escape(caption)}</figcaption></figure>'
+    return drawing(f"Drawing {path.stem}", path.read_bytes(), "The curves that the caption is about", caption)
 
 
 def _shown(record: Mapping[str, Any]) -> dict[str, str]:

@@ -109,6 +109,16 @@ def scrolling(name: str, content: str) -> str:
     return f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(name)}">{content}</div>'
 
 
+def drawing(name: str, svg: bytes, describe: str, caption: str) -> str:
+    """Return an SVG file as a figure in a region called ``name``, with a text in its place and a caption.
+
+    It is a picture of its own: the styles within it are those of matplotlib, which the page does not allow.
+    """
+    source = f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
+    image = scrolling(name, f'<img src="{source}" alt="{escape(describe)}">')
+    return f'<figure class="wide">{image}<figcaption>{escape(caption)}</figcaption></figure>'
+
+
 def filter_box(words: str) -> str:
     """Return the field that filters the clips of a page, by ``words`` such as their names."""
     return (

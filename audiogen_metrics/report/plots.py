@@ -74,12 +74,17 @@ def draw_for_print(
     ``NAME.pdf``, ``.svg`` and ``.png`` are as wide as the text of a two-column page, ``NAME-column.pdf`` as one column;
     ``NAME.tex`` includes one of them, with the caption.
     """
-    rows = [panels[start : start + IN_A_ROW] for start in range(0, len(panels), IN_A_ROW)]
+    rows = in_rows(panels)
     widths = {f"{name}{suffix}": PAGE for suffix in FORMATS} | {f"{name}-column.pdf": COLUMN}
     for file, width in widths.items():
         draw(rows, folder / file, width=width)
     write_result(folder / f"{name}.tex", including(name, caption, notes).encode())
     return [folder / file for file in (*widths, f"{name}.tex")]
+
+
+def in_rows(panels: Sequence[Panel]) -> list[Sequence[Panel]]:
+    """Return panels in rows of four."""
+    return [panels[start : start + IN_A_ROW] for start in range(0, len(panels), IN_A_ROW)]
 
 
 def draw(rows: Sequence[Sequence[Panel]], path: Path, *, title: str = "", width: float | None = None) -> None:
@@ -103,7 +108,12 @@ def draw(rows: Sequence[Sequence[Panel]], path: Path, *, title: str = "", width:
     """
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
-        raise UsageError(f"{suffix or 'no suffix'} is no format of figures", path, f"Use {', '.join(FORMATS)}")
+        raise UsageError(f"{suffix or 'no suffix'} is not a format of figures", path, f"Use {', '.join(FORMATS)}")
+    write_result(path, drawn(rows, suffix, title=title, width=width))
+
+
+def drawn(rows: Sequence[Sequence[Panel]], suffix: str, *, title: str = "", width: float | None = None) -> bytes:
+    """Return panels in rows as the bytes of a file with this suffix; see `draw`."""
     import matplotlib as mpl
 
     file = io.BytesIO()
@@ -115,7 +125,7 @@ def draw(rows: Sequence[Sequence[Panel]], path: Path, *, title: str = "", width:
         figure = _figure(rows, title, width, text)
         dpi = 150 if width is None else 300
         figure.savefig(file, format=suffix[1:], dpi=dpi, metadata=_METADATA.get(suffix))
-    write_result(path, file.getvalue())
+    return file.getvalue()
 
 
 def _figure(rows: Sequence[Sequence[Panel]], title: str, width: float | None, text: float) -> Figure:

@@ -191,5 +191,5 @@ def test_what_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot be written"):
         draw([panels(1)], tmp_path / "file" / "a.pdf")
-    with pytest.raises(UsageError, match="is no format of figures"):
+    with pytest.raises(UsageError, match="is not a format of figures"):
         draw([panels(1)], tmp_path / "a.jpeg")
