@@ -32,6 +32,17 @@ _COLOURS = ("#1a1a1a", "#0b5394", "#b8405e", "#d9782d", "#2f9a8a")
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (1, 1.2)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 
+_DARK = {
+    "#1a1a1a": "#e6e9ec",
+    "#0b5394": "#6ca9e8",
+    "#b8405e": "#ec7f9b",
+    "#d9782d": "#f2a65e",
+    "#2f9a8a": "#5fcbb8",
+    "#000000": "#c3cbd3",
+    "#ffffff": "#14181c",
+}
+"""What colours become where the reader's screen is dark: those of lines, of axes, and of hollow markers."""
+
 _SETTINGS = {
     "svg.hashsalt": "audiogen-metrics",
     "svg.fonttype": "none",
@@ -125,7 +136,22 @@ def drawn(rows: Sequence[Sequence[Panel]], suffix: str, *, title: str = "", widt
         figure = _figure(rows, title, width, text)
         dpi = 150 if width is None else 300
         figure.savefig(file, format=suffix[1:], dpi=dpi, metadata=_METADATA.get(suffix))
-    return file.getvalue()
+    return in_both_modes(file.getvalue()) if suffix == ".svg" else file.getvalue()
+
+
+def in_both_modes(svg: bytes) -> bytes:
+    """Return an SVG file of matplotlib that has light lines and no ground on a dark screen.
+
+    It stays as it is on a light one, in print, and in programs that know nothing of a screen's mode.
+    """
+    rules = [
+        f'[style*="{part}: {light}"]{{{part}:{dark}!important}}'
+        for light, dark in _DARK.items()
+        for part in ("fill", "stroke")
+    ]
+    rules += [f"text{{fill:{_DARK['#000000']}}}", '[id^="patch_"]>[style="fill: #ffffff"]{fill:none!important}']
+    style = f"<style>@media (prefers-color-scheme:dark){{{''.join(rules)}}}</style>"
+    return svg.replace(b"</defs>", style.encode() + b"\n </defs>", 1)
 
 
 def _figure(rows: Sequence[Sequence[Panel]], title: str, width: float | None, text: float) -> Figure:
