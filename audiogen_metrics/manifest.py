@@ -26,8 +26,8 @@ class InputSummary:
     seconds
         Length of the scored audio; 0 where it is not known.
     digest
-        Hash over clip ids and file contents: equal for equal sets, whatever the order and place of the files. Of
-        others' statistics the SHA-256 of their file, or over those of their files.
+        Hash over clip ids and file contents: equal for equal sets, whatever the order and place of the files. For
+        others' statistics it is the SHA-256 of their file, or over those of their files.
     skipped
         The files that could not be scored: ``{"clip", "path", "reason"}``, and ``"fix"`` where one is known.
     left_out
@@ -68,7 +68,7 @@ class InputSummary:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a run was asked for: enough to run it again.
+    """What a run was asked for, which is enough to run it again.
 
     Parameters
     ----------
@@ -77,11 +77,11 @@ class Manifest:
     given
         Which of the two were given clip by clip, so that their places are only descriptions.
     sample_rate
-        Of arrays that came without their own, in Hz.
+        Sample rate, in Hz, of arrays that came without their own.
     metrics
         Names of the metrics that were computed.
     limit
-        Clips of each set at most.
+        How many clips of each set were taken at most.
     weights
         By name, files that were given in place of the published ones.
     batch_size
@@ -89,7 +89,7 @@ class Manifest:
     recipes
         By score id, everything that shapes the score: preprocessing with its resampler, and the metric's options.
     suffixes
-        Of the files that were taken as clips; empty for all audio.
+        Suffixes of the files that were taken as clips; empty for all audio.
     ci, extrapolate
         Whether intervals and values at infinite n were computed; None if that was not recorded.
     draws
@@ -97,11 +97,11 @@ class Manifest:
     pairs
         The reference of each generated clip, where several may share one; empty where equal ids pair.
     seed
-        Of all that is drawn.
+        Seed of everything that is drawn at random.
     prompts
-        What generated clips should sound like, one or several texts by clip id; empty where that was not given.
+        What generated clips should sound like, as one or several texts by clip id; empty where that was not given.
     trust_reference
-        Whether statistics were taken that do not say how they were made.
+        Whether statistics were accepted although they do not say how they were made.
     """
 
     gen: str

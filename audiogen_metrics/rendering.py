@@ -109,7 +109,7 @@ def render(found: Renderable, form: str, **options: Any) -> str:
 
 
 def records_to_csv(records: Sequence[Mapping[str, object]]) -> str:
-    """Return records of one shape as CSV: numbers in full, empty where there is none.
+    """Return records of one shape as CSV: numbers in full, None as an empty cell.
 
     Examples
     --------

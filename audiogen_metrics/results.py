@@ -28,7 +28,7 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class Score:
-    """One number, or the reason why there is none.
+    """One number, or the reason why it is missing.
 
     Parameters
     ----------
@@ -39,13 +39,13 @@ class Score:
     value
         The score; None if it could not be computed, and then `reason` says why. Never NaN.
     higher_is_better
-        Direction.
+        Which direction is better.
     n_gen, n_ref
         Clips it was computed on; ``n_ref`` is None for a metric that looks at the generated set only, and of statistics
         that do not say how many clips are behind them; `remarks` then say so.
     std
-        Standard deviation (ddof 0) over the splits of an IS, or the subsets of a KID that has some; else None. It is no
-        error of measurement: that is ``standard_error`` in `details`.
+        Standard deviation (ddof 0) over the splits of an IS, or the subsets of a KID that has some; else None. It
+        does not say how sure the score is: that is ``standard_error`` in `details`.
     ci95
         95 % confidence interval, where one was asked for.
     details
@@ -81,9 +81,9 @@ class ScoreReport(Renderable):
     Attributes
     ----------
     scores
-        By score id.
+        The scores, by their ids.
     protocol, caveat
-        Its name, and what must be said beside its scores.
+        The protocol's name, and what must be said beside its scores.
     gen, ref
         What was found, scored and skipped of each set; ``ref`` is None where there was none.
     pairing
@@ -91,11 +91,11 @@ class ScoreReport(Renderable):
     backbones
         By name, the settings of each network, with the digest of its weights.
     device
-        Where the networks ran; ``unknown`` for features that came without a word on it.
+        Where the networks ran; ``unknown`` for features that do not say it.
     warnings
         What to know before the scores are believed.
     versions
-        Of everything that takes part in a number.
+        Versions of everything that takes part in a number.
     manifest
         What the run was asked for; None for sets that were not given as folders.
     missing

@@ -81,7 +81,7 @@ class Influence:
     Parameters
     ----------
     score_id
-        Which one.
+        The score.
     by_clip
         How much more a clip raises the score than the average clip does: the mean of the scores without one clip,
         minus the score without this one. Most harmful first; the sum is 0.
@@ -103,10 +103,10 @@ class Diagnosis:
     projection
         Both sets in the plane; None if there are no embeddings.
     classes
-        In which the sets differ; None if no classes are known.
+        Classes in which the sets differ; None if no classes are known.
     order
-        What clips are ordered by: their ``divergence`` from the reference, their ``rating`` by a metric that needs
-        none, their ``distance`` to the nearest reference clip, or None.
+        What clips are ordered by: their ``divergence`` from the reference, their ``rating`` by a metric without a
+        reference, their ``distance`` to the nearest reference clip, or None.
     rated_by
         Title of the metric that rates them, where they are ordered by that.
     values
@@ -114,7 +114,8 @@ class Diagnosis:
     worst, best
         Clips, the most extreme first.
     influence
-        Of each clip on the first score that it is known for; None if there is none, or too few clips.
+        What each clip does to the first score for which that is known; None if it is known for no score, or there are
+        too few clips.
     notes
         What cannot be shown, and why.
     """
@@ -137,7 +138,9 @@ def diagnose(evaluation: Evaluation, clips: int = 20) -> Diagnosis:
     classes: Classes | None = None
     nearest: dict[str, Neighbour] | None = None
     if evaluation.ref is None:
-        text = "There is no reference: no map of the sets, no classes missed or invented, no clips by distance or KL."
+        text = (
+            "Without a reference there are no map of the sets, no missed or invented classes, no distances and no KL."
+        )
         notes.append(text)
     else:
         try:
@@ -165,7 +168,7 @@ def diagnose(evaluation: Evaluation, clips: int = 20) -> Diagnosis:
             lacking += " Clips are ordered by distance." * bool(values)
         notes += [lacking] * (evaluation.ref is not None)
     ranked = sorted(values, key=lambda clip_id: (sign * values[clip_id], clip_id))
-    # Of few clips, none is both among the worst and among the best.
+    # A clip is not both among the worst and among the best, however few there are.
     count = min(clips, -(-len(ranked) // 2))
     best = ranked[::-1][: min(count, len(ranked) - count)]
     influence = _influence(evaluation)

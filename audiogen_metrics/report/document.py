@@ -38,7 +38,7 @@ def document(
     notes
         What to read before anything is believed, as text; they stand in the order of their weight.
     sections
-        In their order.
+        The sections, in their order.
     all_well
         What is said if there are no notes, as text.
     verdict

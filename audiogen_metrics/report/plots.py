@@ -56,7 +56,7 @@ _METADATA: dict[str, dict[str, Any]] = {".pdf": {"CreationDate": None}, ".svg": 
 
 @dataclass(frozen=True)
 class Curve:
-    """One line with its band; ``low`` and ``high`` equal ``middle`` where there is none. ``style`` counts from 0."""
+    """One line with its band; ``low`` and ``high`` equal ``middle`` in a line without one. ``style`` counts from 0."""
 
     label: str
     style: int

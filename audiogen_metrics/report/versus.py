@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 PROMPTS_SHOWN = 10
 
 _NO_PROMPTS = (
-    "<p>No prompts: they are ranked by a score that each clip has by itself, such as KL, and need clips of the same "
-    "names in all sets.</p>"
+    "<p>No prompts are shown: they are ranked by a score that each clip has by itself, such as KL, and the clips of "
+    "all sets must have the same names.</p>"
 )
 
 _NO_CLIPS = (

@@ -118,9 +118,9 @@ def to_markdown(study: Study) -> str:
 def caption_of(study: Study, name: str | None = None) -> str:
     """Return what must stand below the curves of `panels_by_score`: on which set, by which protocol, how often."""
     text = f"Scores of damaged recordings against the same recordings as they were: {name or study.ref.path}, "
-    text += f"{_title(study)}. Lines: mean of the repeats; bands: lowest and highest."
+    text += f"{_title(study)}. Lines are means of the repeats; bands span the lowest and the highest."
     if CONTROL in study.probes:
-        text += f" {CONTROL.capitalize()} is the control: the way through the mel-spectrogram without a damage."
+        text += f" {CONTROL.capitalize()} is the control, which goes through the mel-spectrogram without any damage."
     if any(run.clips != study.ref.scored for run in study.probes.values()):
         own = ", ".join(
             f"{probe} ({run.clips})" for probe, run in study.probes.items() if run.clips != study.ref.scored
