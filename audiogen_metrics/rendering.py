@@ -25,7 +25,7 @@ FORMATS: Mapping[str, tuple[str, ...]] = {
     "ProtocolComparison": ("table", "json", "csv", "markdown"),
     "Copies": ("table", "json", "csv", "markdown", "html"),
     "Agreement": ("table", "json", "csv", "markdown", "latex"),
-    "Study": ("table", "json", "csv", "markdown"),
+    "Study": ("table", "json", "csv", "markdown", "html"),
     "Selftest": ("table", "json"),
     "Check": ("text", "json"),
     "Facts": ("table", "json"),
@@ -109,7 +109,7 @@ def render(found: Renderable, form: str, **options: Any) -> str:
 
 
 def records_to_csv(records: Sequence[Mapping[str, object]]) -> str:
-    """Return records of one shape as CSV: numbers in full, empty where there is none.
+    """Return records of one shape as CSV: numbers in full, None as an empty cell.
 
     Examples
     --------

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from audiogen_metrics.citations import Citation, citations
 from audiogen_metrics.errors import DataError, UsageError
+from audiogen_metrics.manifest import LATER, InputSummary, Manifest
 from audiogen_metrics.metrics import work_of
 from audiogen_metrics.records import load_json, read
 from audiogen_metrics.registry import unknown_name
@@ -24,13 +25,10 @@ __all__ = ["InputSummary", "Manifest", "Score", "ScoreReport"]
 
 SCHEMA_VERSION = 1
 
-LATER = {"later": True}
-"""Marks a field that reports of the first version do not have; the schema does not require it."""
-
 
 @dataclass(frozen=True)
 class Score:
-    """One number, or the reason why there is none.
+    """One number, or the reason why it is missing.
 
     Parameters
     ----------
@@ -41,13 +39,13 @@ class Score:
     value
         The score; None if it could not be computed, and then `reason` says why. Never NaN.
     higher_is_better
-        Direction.
+        Which direction is better.
     n_gen, n_ref
         Clips it was computed on; ``n_ref`` is None for a metric that looks at the generated set only, and of statistics
         that do not say how many clips are behind them; `remarks` then say so.
     std
-        Standard deviation (ddof 0) over the splits of an IS, or the subsets of a KID that has some; else None. It is no
-        error of measurement: that is ``standard_error`` in `details`.
+        Standard deviation (ddof 0) over the splits of an IS, or the subsets of a KID that has some; else None. It
+        does not say how sure the score is: that is ``standard_error`` in `details`.
     ci95
         95 % confidence interval, where one was asked for.
     details
@@ -77,128 +75,15 @@ class Score:
 
 
 @dataclass(frozen=True)
-class InputSummary:
-    """One of the two sets: what was found, scored, skipped.
-
-    Parameters
-    ----------
-    path
-        The folder as given.
-    found, scored
-        Audio files below it, and those that were scored; None for statistics that do not say how many clips are behind
-        them.
-    ignored
-        Files without an audio suffix, or without one of those that were asked for.
-    seconds
-        Length of the scored audio; 0 where it is not known.
-    digest
-        Hash over clip ids and file contents: equal for equal sets, whatever the order and place of the files. Of
-        others' statistics the SHA-256 of their file, or over those of their files.
-    skipped
-        The files that could not be scored: ``{"clip", "path", "reason"}``, and ``"fix"`` where one is known.
-    left_out
-        By backbone, clips that only this backbone could not take; same fields.
-    files
-        Content hash (BLAKE2b, 20 bytes) of each scored clip by id.
-    statistics
-        Where others' statistics come from: the layout of the file, the arrays that were read for each score, the
-        SHA-256 of each file. Empty for clips.
-    """
-
-    path: str
-    found: int | None
-    scored: int | None
-    ignored: int
-    seconds: float
-    digest: str
-    skipped: tuple[dict[str, str], ...] = ()
-    left_out: Mapping[str, tuple[dict[str, str], ...]] = field(default_factory=dict)
-    files: Mapping[str, str] = field(default_factory=dict)
-    statistics: Mapping[str, str] = field(default_factory=dict, metadata=LATER)
-
-    @property
-    def clips(self) -> str:
-        """How many clips were scored, in words."""
-        return "statistics of an unknown number of clips" if self.scored is None else f"{self.scored} clips"
-
-    @property
-    def share(self) -> str:
-        """How many of the clips that were found were scored, in words."""
-        return self.clips if self.scored is None else f"{self.scored} of {self.found} clips"
-
-    @property
-    def length(self) -> str:
-        """Length as text to append, empty where it is not known."""
-        return f", {self.seconds:.1f} s" if self.seconds else ""
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What a run was asked for: enough to run it again.
-
-    Parameters
-    ----------
-    gen, ref
-        As given: folders, or a statistics file for ``ref``; None where there was no reference.
-    given
-        Which of the two were given clip by clip, so that their places are only descriptions.
-    sample_rate
-        Of arrays that came without their own, in Hz.
-    metrics
-        Names of the metrics that were computed.
-    limit
-        Clips of each set at most.
-    weights
-        By name, files that were given in place of the published ones.
-    batch_size
-        Clips per forward pass, at most; changes scores by less than 1e-5 relative.
-    recipes
-        By score id, everything that shapes the score: preprocessing with its resampler, and the metric's options.
-    suffixes
-        Of the files that were taken as clips; empty for all audio.
-    ci, extrapolate
-        Whether intervals and values at infinite n were computed; None if that was not recorded.
-    draws
-        Random deals behind p, as asked for; None for the default.
-    pairs
-        The reference of each generated clip, where several may share one; empty where equal ids pair.
-    seed
-        Of all that is drawn.
-    prompts
-        What generated clips should sound like, one or several texts by clip id; empty where that was not given.
-    trust_reference
-        Whether statistics were taken that do not say how they were made.
-    """
-
-    gen: str
-    ref: str | None
-    metrics: tuple[str, ...]
-    limit: int | None = None
-    weights: Mapping[str, str] = field(default_factory=dict)
-    batch_size: int = 16
-    recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    suffixes: tuple[str, ...] = field(default=(), metadata=LATER)
-    ci: bool | None = field(default=None, metadata=LATER)
-    extrapolate: bool | None = field(default=None, metadata=LATER)
-    seed: int = field(default=0, metadata=LATER)
-    draws: int | None = field(default=None, metadata=LATER)
-    pairs: Mapping[str, str] = field(default_factory=dict, metadata=LATER)
-    prompts: Mapping[str, tuple[str, ...]] = field(default_factory=dict, metadata=LATER)
-    given: tuple[str, ...] = field(default=(), metadata=LATER)
-    sample_rate: int | None = field(default=None, metadata=LATER)
-    trust_reference: bool = field(default=False, metadata=LATER)
-
-
-@dataclass(frozen=True)
 class ScoreReport(Renderable):
     """Scores of one generated set against one reference set.
 
     Attributes
     ----------
     scores
-        By score id.
+        The scores, by their ids.
     protocol, caveat
-        Its name, and what must be said beside its scores.
+        The protocol's name, and what must be said beside its scores.
     gen, ref
         What was found, scored and skipped of each set; ``ref`` is None where there was none.
     pairing
@@ -206,11 +91,11 @@ class ScoreReport(Renderable):
     backbones
         By name, the settings of each network, with the digest of its weights.
     device
-        Where the networks ran; ``unknown`` for features that came without a word on it.
+        Where the networks ran; ``unknown`` for features that do not say it.
     warnings
         What to know before the scores are believed.
     versions
-        Of everything that takes part in a number.
+        Versions of everything that takes part in a number.
     manifest
         What the run was asked for; None for sets that were not given as folders.
     missing

@@ -130,7 +130,7 @@ def records_of(
         raise DataError("is not a list of records", where=path)
     for number, record in enumerate(found, 1):
         if not isinstance(record, dict):
-            raise DataError(f"record {number}: is a {type(record).__name__}, not an object", where=path)
+            raise DataError(f"record {number} must be an object, and is {json.dumps(record)[:40]}", where=path)
         yield record
 
 

@@ -128,7 +128,7 @@ LAYERS = [
     {"functional", "audio"},
     {"backbones"},
     {"metrics"},
-    {"score_text"},
+    {"score_text", "manifest"},
     {"results", "protocols", "prompts"},
     {"shared_options"},
     {"run_options"},

@@ -110,7 +110,7 @@ class Joined:
         return found
 
     def warnings(self) -> list[str]:
-        """Name what is in one input only."""
+        """Return the names that are in one input only."""
         found = []
         for where, other in (("scores", "ratings"), ("ratings", "scores")):
             names = self.alone[where]
@@ -120,7 +120,7 @@ class Joined:
         return found
 
     def hint(self) -> str:
-        """Say what may be wrong where nothing is in both."""
+        """Return what may be wrong where nothing is in both."""
         shown = [f"{where} have {names[0]}" for where, names in self.alone.items() if names]
         return f"Use the same names in both files ({', '.join(shown)})" if shown else "Give at least three of each"
 

@@ -36,7 +36,7 @@ class Scores:
     of_systems, of_clips
         By metric: the value of each system, or of each clip.
     higher_is_better
-        By metric; what is not in it is not known.
+        By metric, without those whose direction is not known.
     warnings
         What was left out.
     """
@@ -234,10 +234,10 @@ def read_ratings(given: str | Path, column: str = "rating") -> Ratings:
 
 
 def directions(scores: Scores, lower: Iterable[str]) -> dict[str, bool]:
-    """Return whether higher is better, of every metric of which that is known.
+    """Return whether higher is better, for every metric where that is known.
 
-    By what the user says, then what a report says, then what this library knows of the metric whose name a column
-    begins with.
+    What the user says comes first, then what a report says, then what this library knows of the metric whose name a
+    column begins with.
 
     Raises
     ------
@@ -283,7 +283,7 @@ def is_number(value: object) -> bool:
 
 
 def number_of(value: object, where: str, *, commas: bool = False) -> float:
-    """Return a finite number from a cell; ``commas`` are decimal points, and else an error."""
+    """Return a finite number from a cell; ``commas`` are decimal points where they are allowed, otherwise an error."""
     text = value.strip() if isinstance(value, str) else value
     if isinstance(text, str) and re.fullmatch(r"[-+]?\d+(,\d+)+", text):
         if not commas:
@@ -296,7 +296,7 @@ def number_of(value: object, where: str, *, commas: bool = False) -> float:
         number = math.nan
     if not math.isfinite(number):
         raise DataError(
-            f"{str(value)[:40]!r} is not a number", where=where, fix="Leave the cell empty if there is none"
+            f"{str(value)[:40]!r} is not a number", where=where, fix="Leave the cell empty if there is no number"
         )
     return number
 

@@ -27,7 +27,7 @@ class Correlation:
     metric, coefficient
         The metric, and ``spearman``, ``kendall`` (tau-b) or ``pearson``.
     agreement
-        The coefficient, turned so that positive means agreement with people; None where there is none.
+        The coefficient, turned so that positive means agreement with people; None where it cannot be computed.
     raw
         The coefficient of the metric as it is: the negative of ``agreement`` where lower is better.
     higher_is_better
@@ -36,7 +36,7 @@ class Correlation:
         Systems or clips, and how many of them are independent of each other: clips of one id, by several systems,
         are one unit.
     interval
-        95 %, of ``agreement``; None where `reason` says why.
+        95 % interval of ``agreement``; where it is None, `reason` says why.
     p
         Chance of a coefficient as far from 0 if metric and ratings had nothing to do with each other, two-sided.
     reason
@@ -99,15 +99,16 @@ class Agreement(Renderable):
     Attributes
     ----------
     correlations, differences
-        Of every level that the data have.
+        Coefficients, and differences of two metrics, on every level that the data have.
     ratings
-        How many ``ratings``, ``rated`` systems or clips, ``raters`` where they are named, ``systems`` and ``clips``.
+        How many there are of ``ratings``, ``rated`` systems or clips, ``raters`` where they are named, ``systems`` and
+        ``clips``.
     alone
         Names of systems and clips that are in one of the two inputs only: ``scores`` and ``ratings``.
     warnings
         What to know before the numbers are believed.
     seed
-        Of the random orders behind p.
+        Seed of the random orders behind p.
 
     Examples
     --------

@@ -39,25 +39,25 @@ def correlate(
     scores
         What ``agm score`` has written: a JSON report for each system, one of several systems, its CSV, or
         ``--per-clip``; the JSON of ``agm clap``; or tables (CSV, TSV, JSON lines) with the columns ``system``,
-        ``clip_id`` or both and a column for each metric. A report without a name is of the system that its file is
-        called.
+        ``clip_id`` or both and a column for each metric. A report without a name belongs to the system that its
+        file is named after.
     ratings
         A table with the columns ``system``, ``clip_id`` or both, and ``rating``; several ratings of one clip are
         several rows, with or without a column ``rater``, and their mean counts.
     metrics
-        Columns or score ids; by default all.
+        Columns or score ids; None takes all.
     rating
         Name of the column of ratings.
     lower_is_better
         Metrics whose direction is not known here and that are better when they are lower. Scores of this library are
         known, by the report or by a column's name.
     seed
-        Of the random orders behind p.
+        Seed of the random orders behind p.
 
     Returns
     -------
     Agreement
-        Positive is agreement, whatever the metric's direction.
+        Positive values mean agreement, whatever the metric's direction.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def correlate_files(
     lower_is_better: Iterable[str] = (),
     seed: int = 0,
 ) -> Agreement:
-    """Do what `correlate` does, of files some of which come with the name of their system."""
+    """Do what `correlate` does, for files of which some come with the name of their system."""
     seed = whole("seed", seed, 0)
     found, said = read_scores(scores), read_ratings(ratings, rating)
     higher = directions(found, [lower_is_better] if isinstance(lower_is_better, str) else lower_is_better)
@@ -202,7 +202,7 @@ def difference_of(
 
 
 def _corrected(found: Sequence[AgreementDifference]) -> list[AgreementDifference]:
-    """Return the pairs of one level and coefficient with p corrected for their number, and who is better."""
+    """Return the pairs of one level and coefficient with p corrected for their number, and the better metric."""
     known = [each for each in found if each.p is not None]
     adjusted = iter(formulas.holm([each.p for each in known if each.p is not None]))
     result = []

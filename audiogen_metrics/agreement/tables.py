@@ -64,7 +64,7 @@ def notes(found: Agreement) -> Iterator[str]:
     counts = found.ratings
     raters = f" by {counts['raters']} raters" if counts["raters"] else ""
     yield f"{counts['ratings']} ratings{raters} of {counts['rated']} systems or clips; their means are compared."
-    yield "Positive is agreement with people: the sign of metrics for which lower is better is turned."
+    yield "Positive means agreement with people: where lower is better, the sign of the coefficient is turned."
     if "system" in found.levels:
         yield (
             "Systems: intervals and p are about other systems like these; the error of each system's own value is not "
@@ -72,8 +72,8 @@ def notes(found: Agreement) -> Iterator[str]:
         )
     if "clip_within_system" in found.levels:
         yield (
-            "Clips: intervals and p are about other clips of these systems, clips of one id as one unit; they say "
-            "nothing of other systems."
+            "Clips: intervals and p are about other clips of these systems, where clips of one id are one unit; "
+            "they say nothing about other systems."
         )
     for level in found.levels:
         why: dict[str, list[str]] = {}
@@ -85,7 +85,7 @@ def notes(found: Agreement) -> Iterator[str]:
 
 
 def verdicts(found: Agreement, level: Level) -> Iterator[str]:
-    """Yield which metrics agree better than others on a level, or that none does."""
+    """Yield which metrics agree better than others on a level, and how many comparisons show no difference."""
     chosen = [each for each in found.differences if each.level == level]
     if not chosen:
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -12,14 +11,15 @@ from audiogen_metrics import __version__
 from audiogen_metrics.benchmark.latex import to_latex
 from audiogen_metrics.benchmark.plans import ARTEFACTS, Artefact, Plan
 from audiogen_metrics.benchmark.published import UNKNOWN, tables
-from audiogen_metrics.benchmark.records import WORDS, remarks, remarks_of, rows, title_of
+from audiogen_metrics.benchmark.records import WORDS, remarks, remarks_of, rows, title_of, verdict
 from audiogen_metrics.benchmark.running import Result
 from audiogen_metrics.records import read
 from audiogen_metrics.rendering import records_to_csv, records_to_markdown
-from audiogen_metrics.report.document import Section, document, listed, scrolling, table
+from audiogen_metrics.report.document import Section, document, drawing, listed, table
 from audiogen_metrics.report.plots import Panel, draw_for_print
 from audiogen_metrics.report.training import panels_over_steps
 from audiogen_metrics.studies.files import caption_of, panels_by_score
+from audiogen_metrics.studies.page import verdict as study_verdict
 from audiogen_metrics.studies.result import Study
 from audiogen_metrics.writing import json_text, write_result, written
 
@@ -52,7 +52,7 @@ def write(plan: Plan, results: Sequence[Result], folder: Path, columns: Sequence
         files += made
         sections.append(_section(artefact, own, shown))
     page = folder / "index.html"
-    written(_page(sections, remarks(plan, results), plan), page)
+    written(_page(sections, plan, results), page)
     return [page, *files]
 
 
@@ -150,7 +150,7 @@ def _markdown(title: str, records: Sequence[Mapping[str, Any]], notes: Sequence[
     return "\n".join(lines) + "\n"
 
 
-def _page(sections: Sequence[Section], notes: Sequence[str], plan: Plan) -> str:
+def _page(sections: Sequence[Section], plan: Plan, results: Sequence[Result]) -> str:
     settings = escape(json_text(plan.settings.shared(), default=list))
     lead = f"audiogen-metrics {__version__}; model <b>{escape(plan.settings.model)}</b>; "
     lead += f"protocol <b>{escape(plan.settings.protocol)}</b>."
@@ -159,7 +159,12 @@ def _page(sections: Sequence[Section], notes: Sequence[str], plan: Plan) -> str:
         ("splits", "Evaluation clips", listed(f"{title_of(name)}: {each.rule}" for name, each in plan.splits.items())),
         ("settings", "Settings", f"<pre>{settings}</pre>"),
     )
-    return document("Benchmark of arXiv 2303.03857", lead, notes, (*sections, *rest), "")
+    said = [verdict(plan, results)]
+    for result in results:
+        if result.cell.kind == "study":
+            said.append(f"{title_of(result.cell.dataset)}: {study_verdict(read(Study, result.details['study']))}")
+    title, notes = "Benchmark of arXiv 2303.03857", remarks(plan, results)
+    return document(title, lead, notes, (*sections, *rest), "", " ".join(filter(None, said)))
 
 
 def _section(artefact: Artefact, notes: Sequence[str], shown: str) -> Section:
@@ -176,14 +181,9 @@ def _html_table(records: Sequence[Mapping[str, Any]], title: str) -> str:
 
 
 def _picture(files: Sequence[Path], caption: str) -> str:
-    """Return a figure with its caption, as HTML.
-
-    The drawing is a picture of its own: the styles within it are those of matplotlib, which the page does not allow.
-    """
+    """Return a figure with its caption, as HTML."""
     (path,) = [file for file in files if file.suffix == ".svg"]
-    source = f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"
-    image = scrolling(f"Drawing {path.stem}", f'<img src="{source}" alt="The curves that the caption is about">')
-    return f'<figure class="wide">{image}<figcaption>{escape(caption)}</figcaption></figure>'
+    return drawing(f"Drawing {path.stem}", path.read_bytes(), "The curves that the caption is about", caption)
 
 
 def _shown(record: Mapping[str, Any]) -> dict[str, str]:

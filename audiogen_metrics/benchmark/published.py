@@ -34,7 +34,7 @@ def tables() -> dict[str, Any]:
 
 
 def published(table: str, dataset: str, condition: str, pretrained: bool | None = None) -> dict[str, float | None]:
-    """Return the published scores of one cell by metric, and ``steps_k`` for Table II; empty where there are none.
+    """Return the published scores of one cell by metric, and ``steps_k`` for Table II; empty where it has no such cell.
 
     Examples
     --------

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from audiogen_metrics.benchmark.costs import papers_best_step
-from audiogen_metrics.benchmark.plans import Artefact, Cell, Plan
+from audiogen_metrics.benchmark.plans import TABLES, Artefact, Cell, Plan
 from audiogen_metrics.benchmark.published import PAPER_METRICS, published
 from audiogen_metrics.benchmark.running import Result
 from audiogen_metrics.datasets import DATASETS
@@ -44,8 +44,7 @@ def _is_optional(column: str) -> bool:
 
 
 def _row(artefact: Artefact, plan: Plan, result: Result) -> dict[str, Any]:
-    cell = result.cell
-    paper = published(artefact, cell.dataset, cell.condition, cell.pretrained) if cell.system == "audioldm" else {}
+    cell, paper = result.cell, _paper(artefact, result.cell)
     row: dict[str, Any] = {"dataset": title_of(cell.dataset), "system": cell.system}
     if artefact == "table2":
         row["start"] = "pre-trained" if cell.pretrained else "scratch"
@@ -55,13 +54,64 @@ def _row(artefact: Artefact, plan: Plan, result: Result) -> dict[str, Any]:
         row["paper's step (k)"] = paper.get("steps_k")
     row["n"] = next((score.get("n_gen") for score in result.scores.values()), None)
     recipes = get_protocol(plan.settings.protocol).recipes
-    comparable = plan.settings.protocol == "audioldm" and plan.settings.limit is None
+    comparable = not _apart(plan)
     for metric in PAPER_METRICS:
         name = recipes[metric].score_id if metric in recipes else ""
         own = result.details.get("each_best", {}).get(name, {})
         parts = _parts(result.scores.get(name, {}), own, paper.get(metric), comparable)
         row |= {f"{metric.upper()}{part}": value for part, value in zip(_PARTS, parts, strict=True)}
     return row
+
+
+def _paper(artefact: Artefact, cell: Cell) -> Mapping[str, float | None]:
+    """Return what the paper says of a cell; nothing of another system than its own."""
+    return published(artefact, cell.dataset, cell.condition, cell.pretrained) if cell.system == "audioldm" else {}
+
+
+def _apart(plan: Plan) -> str:
+    """Return why no score may stand beside a published one; empty if they may."""
+    if plan.settings.protocol != "audioldm":
+        return f"the protocol is {plan.settings.protocol}"
+    return "" if plan.settings.limit is None else "it took a part of the clips only"
+
+
+def verdict(plan: Plan, results: Sequence[Result]) -> str:
+    """Return what the scores of the tables come to beside the published ones, as far as their intervals say."""
+    if not results:
+        return "No cell is done."
+    if _random(results):
+        return "The numbers of the model only show that everything works: its weights are random."
+    if not {*TABLES} & {*plan.artefacts}:
+        return ""
+    if _apart(plan):
+        return f"Nothing here can be compared with the paper: {_apart(plan)}."
+    beside = [*_beside_published(plan, results)]
+    bounds = [(*score["ci95"], theirs) for score, theirs in beside if score.get("ci95")]
+    if not bounds:
+        return f"{len(beside)} scores stand beside published ones, without intervals that would say what chance does."
+    within = sum(low <= theirs <= high for low, high, theirs in bounds)
+    return (
+        f"The published number lies within our 95 % interval for {within} of the {len(bounds)} scores that have both. "
+        "How much the paper's own numbers vary is not known."
+    )
+
+
+def _beside_published(plan: Plan, results: Sequence[Result]) -> Iterator[tuple[Mapping[str, Any], float]]:
+    """Yield each score of the tables that has a value and stands beside a published one, with that."""
+    recipes = get_protocol(plan.settings.protocol).recipes
+    for artefact in TABLES:
+        for result in results:
+            if artefact in result.cell.artefacts:
+                paper = _paper(artefact, result.cell)
+                for metric in PAPER_METRICS:
+                    score, theirs = result.scores.get(recipes[metric].score_id, {}), paper.get(metric)
+                    if score.get("value") is not None and theirs is not None:
+                        yield score, theirs
+
+
+def _random(results: Sequence[Result]) -> bool:
+    """Tell whether any of the models has random weights."""
+    return any(result.cell.settings.get("model", {}).get("random_weights") for result in results)
 
 
 def _parts(score: Mapping[str, Any], own: Mapping[str, Any], theirs: float | None, comparable: bool) -> tuple[Any, ...]:
@@ -76,7 +126,7 @@ def _parts(score: Mapping[str, Any], own: Mapping[str, Any], theirs: float | Non
 def remarks(plan: Plan, results: Sequence[Result]) -> list[str]:
     """Return what to know before reading any number, the gravest first."""
     settings, found = plan.settings, []
-    if any(result.cell.settings.get("model", {}).get("random_weights") for result in results):
+    if _random(results):
         found.append("the model has random weights: these numbers mean nothing but that the machinery works")
     if settings.protocol != "audioldm":
         found.append(

@@ -15,7 +15,7 @@ from audiogen_metrics.cli.common import (
     write_result,
 )
 from audiogen_metrics.cli.flags import add_options, arguments_of
-from audiogen_metrics.cli.parsing import at_least, output_folder
+from audiogen_metrics.cli.parsing import at_least, output_file, output_folder
 from audiogen_metrics.errors import CheckFailedError, UsageError
 from audiogen_metrics.rendering import FORMATS, render
 from audiogen_metrics.run_options import StudyOptions
@@ -73,12 +73,19 @@ def add_parser(subparsers: Subparsers) -> None:
     add_options(parser, StudyOptions, " (default: all of the protocol)")
     parser.add_argument(
         "--format",
-        choices=FORMATS["Study"],
+        choices=[form for form in FORMATS["Study"] if form != "html"],
         default="table",
         help="format of the result on stdout (default: %(default)s)",
     )
     parser.add_argument(
-        "-o", "--output", type=output_folder, metavar="DIR", help="write JSON, tables and figures into DIR as well"
+        "--html", type=output_file, metavar="FILE", help="also write a page: what is heard, curves, how to repeat it"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=output_folder,
+        metavar="DIR",
+        help="also write the page, JSON, tables and figures into DIR",
     )
     parser.set_defaults(run=run)
 
@@ -108,6 +115,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:
         cost = {"seconds": round(seconds, 1), "embedded": effort.embedded, "recalled": effort.recalled}
         files.append(lambda: _write(study, cost, arguments.output))
+    if arguments.html is not None:
+        files.append(lambda: study.to_html(arguments.html))
     write_result(render(study, arguments.format), None, arguments.format, files)
     failed = [text for check in expected if (text := check(study)) is not None]
     if failed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from audiogen_metrics.audio.files import AudioFile, AudioFolder, ClipSet, open_clips
 from audiogen_metrics.audio.pairing import pair, read_pairs
@@ -63,7 +63,7 @@ class ScoreDifference:
     detectable
         The difference that this many clips would find with 80 % chance; None without a standard error.
     verdict
-        In words. One system is better if p is below 0.05 *and* the interval does not hold 0.
+        In words: which system is better, that they are not separable, or why there is no verdict.
     """
 
     id: str
@@ -82,6 +82,18 @@ class ScoreDifference:
     permutations: int
     detectable: float | None
     verdict: str
+
+    @property
+    def better(self) -> Literal["A", "B"] | None:
+        """The better system, if ``p`` is below 0.05 *and* the interval does not hold 0; else None."""
+        if self.p is None or self.ci95 is None or self.p >= SIGNIFICANT or self.ci95[0] <= 0 <= self.ci95[1]:
+            return None
+        return ("A", "B")[better(self.difference, self.higher_is_better)]
+
+    @property
+    def equal(self) -> bool:
+        """Whether both systems have exactly the same score."""
+        return self.difference == 0 and self.p == 1
 
 
 @dataclass(frozen=True)
@@ -369,15 +381,14 @@ def _difference(recipe: Recipe, match: MatchedSystems, permutations: int, seed: 
         bounds = match.bounds()
     except InsufficientDataError as reason:
         return replace(known, verdict=f"none: {reason.what}; p alone does not say which is better")
-    p = bounds.p(known.difference) if known.p is None else known.p
-    verdict = unseparated(bounds)
-    if p < SIGNIFICANT and bounds.apart:
-        verdict = f"{match.names[better(known.difference, kind.higher_is_better)]} better, p = {p:.2g}"
-    return replace(
+    found = replace(
         known,
         standard_error=bounds.standard_error,
         ci95=(bounds.low, bounds.high),
-        p=p,
+        p=bounds.p(known.difference) if known.p is None else known.p,
         detectable=bounds.detectable,
-        verdict=verdict,
+    )
+    return replace(
+        found,
+        verdict=unseparated(bounds) if found.better is None else f"{found.better} better, p = {found.p:.2g}",
     )

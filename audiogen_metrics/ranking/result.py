@@ -75,7 +75,7 @@ class PairDifference:
     @property
     def has_verdict(self) -> bool:
         """Whether the two systems could be compared."""
-        return not self.verdict.startswith("none: ")
+        return self.p_adjusted is not None
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def score_systems(
     Raises
     ------
     UsageError
-        Fewer than two systems, labels that cannot be told apart, an option that there is not; and whatever
+        Fewer than two systems, labels that cannot be told apart, an unknown option; and whatever
         `audiogen_metrics.score` raises.
 
     Examples
@@ -147,8 +147,8 @@ def rank(reports: Mapping[str, ScoreReport], evaluations: Sequence[Evaluation], 
         warnings += abreast(sides[a], sides[b])
     if too_few(made, len(pairs)):
         warnings.append(
-            f"{made} permutations: p cannot be below 0.05 / {len(pairs)}, as {len(pairs)} pairs of systems ask, so "
-            f"that there is no verdict; {20 * len(pairs)} are the fewest"
+            f"{made} permutations: p cannot be below 0.05 / {len(pairs)}, which {len(pairs)} pairs of systems need, "
+            f"so that no verdict is possible; use {20 * len(pairs)} or more"
         )
     differences: list[PairDifference] = []
     groups = {}

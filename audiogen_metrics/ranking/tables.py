@@ -139,7 +139,7 @@ def _shared_without_verdict(found: Ranking) -> Iterator[str]:
 
 
 def remarks_of(found: Ranking) -> Iterator[str]:
-    """Yield why there is no value, no verdict, or no best one, the same for several systems once."""
+    """Yield why values, verdicts or a best value are missing; what holds for several systems is said once."""
     for score_id in found.score_ids:
         why: dict[str, list[str]] = {}
         for label, score in found.scores(score_id).items():
@@ -157,8 +157,8 @@ def remarks_of(found: Ranking) -> Iterator[str]:
             yield f"{score_id}, no verdict on {'any pair' if everyone else '; '.join(who)}: {text}"
         if not found.comparable(score_id):
             yield (
-                f"{score_id}: systems have unlike numbers of clips, on which the value depends, so that no best one is "
-                "marked; pairs are compared at equal n"
+                f"{score_id}: the value depends on the number of clips, which differs between systems, so that no best "
+                "value is marked; pairs are compared at equal n"
             )
 
 

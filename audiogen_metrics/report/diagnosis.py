@@ -9,64 +9,15 @@ from typing import Literal, cast
 import torch
 
 from audiogen_metrics.audio.files import AudioFile
-from audiogen_metrics.backbones.base import Output
-from audiogen_metrics.embedding.extraction import EmbeddingSet
-from audiogen_metrics.embedding.given import GivenFeatures
 from audiogen_metrics.embedding.sides import FolderSide
 from audiogen_metrics.errors import InsufficientDataError
 from audiogen_metrics.evaluation.evaluation import Evaluation
-from audiogen_metrics.functional.statistics import GaussianStatistics
-from audiogen_metrics.metrics.recipe import Recipe
-from audiogen_metrics.report.chance import LEVEL, Variety, class_chances, variety
+from audiogen_metrics.report.chance import LEVEL, class_chances
+from audiogen_metrics.report.projection import Projection, clip_rows, embedding_recipe, projected
 from audiogen_metrics.report.reading import in_sentence
-
-MAX_POINTS = 1500
-"""Points of one set in the projection, so that the page stays light; axes are fitted to all clips."""
 
 ROWS_AT_ONCE = 1024
 """Rows of the distance matrix held in memory at a time."""
-
-TINY = 1e-300
-
-FEWEST_CLIPS = 6
-"""Clips from which on an exchange of clips can be told from chance."""
-
-
-@dataclass(frozen=True)
-class Cloud:
-    """One set in the plane: points with their clip ids, and the ellipse of two standard deviations.
-
-    Parameters
-    ----------
-    clip_ids, points
-        Clips that are drawn, and where; empty for a set known by statistics only.
-    centre
-        Mean of all clips.
-    axes
-        Half-axes of the ellipse as two vectors.
-    total
-        Clips or rows that mean and ellipse stand for; None if that is not known.
-    """
-
-    clip_ids: tuple[str, ...]
-    points: tuple[tuple[float, float], ...]
-    centre: tuple[float, float]
-    axes: tuple[tuple[float, float], tuple[float, float]]
-    total: int | None
-
-
-@dataclass(frozen=True)
-class Projection:
-    """Both sets on the two principal axes of their pooled distribution; ``shares`` of variance by axis."""
-
-    backbone: str
-    gen: Cloud
-    ref: Cloud
-    shares: tuple[float, float]
-    spread: float
-    """Total variance of gen relative to ref."""
-    variety: Variety | None
-    """How sure that is; None where the clips of a set are not known, or too few."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +81,7 @@ class Influence:
     Parameters
     ----------
     score_id
-        Which one.
+        The score.
     by_clip
         How much more a clip raises the score than the average clip does: the mean of the scores without one clip,
         minus the score without this one. Most harmful first; the sum is 0.
@@ -152,10 +103,10 @@ class Diagnosis:
     projection
         Both sets in the plane; None if there are no embeddings.
     classes
-        In which the sets differ; None if no classes are known.
+        Classes in which the sets differ; None if no classes are known.
     order
-        What clips are ordered by: their ``divergence`` from the reference, their ``rating`` by a metric that needs
-        none, their ``distance`` to the nearest reference clip, or None.
+        What clips are ordered by: their ``divergence`` from the reference, their ``rating`` by a metric without a
+        reference, their ``distance`` to the nearest reference clip, or None.
     rated_by
         Title of the metric that rates them, where they are ordered by that.
     values
@@ -163,7 +114,8 @@ class Diagnosis:
     worst, best
         Clips, the most extreme first.
     influence
-        Of each clip on the first score that it is known for; None if there is none, or too few clips.
+        What each clip does to the first score for which that is known; None if it is known for no score, or there are
+        too few clips.
     notes
         What cannot be shown, and why.
     """
@@ -186,11 +138,13 @@ def diagnose(evaluation: Evaluation, clips: int = 20) -> Diagnosis:
     classes: Classes | None = None
     nearest: dict[str, Neighbour] | None = None
     if evaluation.ref is None:
-        text = "There is no reference: no map of the sets, no classes missed or invented, no clips by distance or KL."
+        text = (
+            "Without a reference there are no map of the sets, no missed or invented classes, no distances and no KL."
+        )
         notes.append(text)
     else:
         try:
-            projection = _projection(evaluation)
+            projection = projected(evaluation)
         except InsufficientDataError as error:
             notes.append(f"No map of the sets: {error.what}.")
         try:
@@ -214,7 +168,7 @@ def diagnose(evaluation: Evaluation, clips: int = 20) -> Diagnosis:
             lacking += " Clips are ordered by distance." * bool(values)
         notes += [lacking] * (evaluation.ref is not None)
     ranked = sorted(values, key=lambda clip_id: (sign * values[clip_id], clip_id))
-    # Of few clips, none is both among the worst and among the best.
+    # A clip is not both among the worst and among the best, however few there are.
     count = min(clips, -(-len(ranked) // 2))
     best = ranked[::-1][: min(count, len(ranked) - count)]
     influence = _influence(evaluation)
@@ -230,76 +184,6 @@ def diagnose(evaluation: Evaluation, clips: int = 20) -> Diagnosis:
         influence,
         tuple(notes),
     )
-
-
-def _clip_rows(features: EmbeddingSet) -> torch.Tensor:
-    """Return one float64 row per clip: its embedding, or the mean of its windows."""
-    if not len(features):
-        raise InsufficientDataError("no clip is left")
-    if "embeddings" in features.outputs:
-        return features.rows("embeddings").double()
-    return torch.stack(
-        [clip.mean(dim=0) for rows, counts in features.blocks("windows") for clip in rows.split(counts)]
-    ).double()
-
-
-def _embedding_recipe(evaluation: Evaluation) -> Recipe:
-    recipe = evaluation.recipe("embeddings") or evaluation.recipe("windows")
-    if recipe is None:
-        raise InsufficientDataError("no backbone of this run gives embeddings")
-    return recipe
-
-
-def _projection(evaluation: Evaluation) -> Projection:
-    recipe = _embedding_recipe(evaluation)
-    if evaluation.ref is None:
-        raise InsufficientDataError("there is no reference")
-    output: Output = "embeddings" if "embeddings" in evaluation.backbones[recipe.backbone].outputs else "windows"
-    gen, ref = evaluation.gen.features(recipe), evaluation.ref.features(recipe)
-    gen_gauss, ref_gauss = gen.statistics(output), ref.statistics(output)
-    for gauss in (gen_gauss, ref_gauss):
-        gauss.require_covariance()
-    pooled = gen_gauss.merge(ref_gauss)
-    _, sizes, axes = torch.linalg.svd(pooled.factor, full_matrices=False)
-    if len(axes) < 2:
-        raise InsufficientDataError("it needs at least three clips")
-    # The sign of a principal axis is arbitrary: the same one on every machine.
-    axes = axes[:2] * axes[:2].gather(1, axes[:2].abs().argmax(dim=1, keepdim=True)).sign()
-    shares = (sizes[:2].square() / sizes.square().sum().clamp(min=TINY)).tolist()
-    clouds = (_cloud(gen, gen_gauss, pooled.mean, axes), _cloud(ref, ref_gauss, pooled.mean, axes))
-    spread = float(gen_gauss.factor.square().sum() / ref_gauss.factor.square().sum().clamp(min=TINY))
-    return Projection(recipe.backbone, *clouds, (shares[0], shares[1]), spread, _variety(evaluation, recipe, output))
-
-
-def _variety(evaluation: Evaluation, recipe: Recipe, output: Output) -> Variety | None:
-    """Return how sure the sets' variances are; of the pairs only where all clips of a set have one."""
-    sides = evaluation.gen.features(recipe), evaluation.ref.features(recipe) if evaluation.ref is not None else None
-    if not all(isinstance(side, EmbeddingSet) and len(side) >= FEWEST_CLIPS for side in sides):
-        return None
-    gen, ref = sides
-    assert isinstance(gen, EmbeddingSet)
-    assert isinstance(ref, EmbeddingSet)
-    paired = bool(evaluation.paired) and gen.clip_ids == ref.clip_ids and evaluation.asked.prompts is None
-    rows = (gen.rows(output).double(), ref.rows(output).double())
-    if not all(bool((side - side[0]).any()) for side in rows):
-        return None
-    return variety(*rows, (gen.counts(output), ref.counts(output)), paired=paired)
-
-
-def _cloud(
-    features: EmbeddingSet | GivenFeatures, gauss: GaussianStatistics, origin: torch.Tensor, axes: torch.Tensor
-) -> Cloud:
-    """Return one set in the plane of two axes ``(2, d)``."""
-    clip_ids: tuple[str, ...] = ()
-    points: list[list[float]] = []
-    if isinstance(features, EmbeddingSet):
-        step = max(1, -(-len(features) // MAX_POINTS))
-        clip_ids = features.clip_ids[::step]
-        points = ((_clip_rows(features)[::step] - origin) @ axes.T).tolist()
-    _, lengths, directions = torch.linalg.svd(gauss.factor @ axes.T)
-    half = 2 * torch.nn.functional.pad(lengths, (0, 2 - len(lengths)))[:, None] * directions
-    (x, y), ((ax, ay), (bx, by)) = ((gauss.mean - origin) @ axes.T).tolist(), half.tolist()
-    return Cloud(clip_ids, tuple((x, y) for x, y in points), (x, y), ((ax, ay), (bx, by)), gauss.count)
 
 
 def _classes(evaluation: Evaluation) -> Classes:
@@ -339,9 +223,9 @@ def _nearest(evaluation: Evaluation) -> dict[str, Neighbour] | None:
     if not isinstance(evaluation.ref, FolderSide):
         return None
     try:
-        recipe = _embedding_recipe(evaluation)
+        recipe = embedding_recipe(evaluation)
         gen, ref = evaluation.gen.features(recipe), evaluation.ref.features(recipe)
-        gen_rows, ref_rows = _clip_rows(gen), _clip_rows(ref)
+        gen_rows, ref_rows = clip_rows(gen), clip_rows(ref)
     except InsufficientDataError:
         return None
     files = _files(evaluation.ref)

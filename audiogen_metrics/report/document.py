@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
 
+from audiogen_metrics.report.weighing import by_weight
+
 Section = tuple[str, str, str]
 """Anchor, title and content, which is HTML; a section without content is left out."""
 
@@ -34,9 +36,9 @@ def document(
     lead
         HTML below it.
     notes
-        What to read before anything is believed, as text.
+        What to read before anything is believed, as text; they stand in the order of their weight.
     sections
-        In their order.
+        The sections, in their order.
     all_well
         What is said if there are no notes, as text.
     verdict
@@ -71,7 +73,7 @@ def document(
 <p>{lead}</p>
 </header>
 <main>
-{_warnings(notes) if notes else f"<p>{escape(all_well)}</p>" * bool(all_well)}
+{_warnings(by_weight(notes)) if notes else f"<p>{escape(all_well)}</p>" * bool(all_well)}
 <nav aria-label="Sections"><ul>{links}</ul></nav>
 {body}</main>
 <script>{script}</script>
@@ -105,6 +107,16 @@ def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], ki
 def scrolling(name: str, content: str) -> str:
     """Return HTML that may be wider than the page, in a named region that scrolls, also by keyboard."""
     return f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(name)}">{content}</div>'
+
+
+def drawing(name: str, svg: bytes, describe: str, caption: str) -> str:
+    """Return an SVG file as a figure in a region called ``name``, with a text in its place and a caption.
+
+    It is a picture of its own: the styles within it are those of matplotlib, which the page does not allow.
+    """
+    source = f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
+    image = scrolling(name, f'<img src="{source}" alt="{escape(describe)}">')
+    return f'<figure class="wide">{image}<figcaption>{escape(caption)}</figcaption></figure>'
 
 
 def filter_box(words: str) -> str:

@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from audiogen_metrics.report.diagnosis import Cloud, Projection
+    from audiogen_metrics.report.projection import Cloud, Projection
 
 WIDTH, HEIGHT, MARGIN = 640, 420, 36
 

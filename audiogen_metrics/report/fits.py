@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def draw_fits(evaluation: Evaluation, path: Path) -> None:
-    """Draw every score that extrapolates over 1 / n, with its line; InsufficientDataError where there is none."""
+    """Draw every score that extrapolates over 1 / n, with its line; InsufficientDataError where no score does."""
     from audiogen_metrics.report.labels import labels_of
     from audiogen_metrics.report.plots import COLUMN, Curve, Panel, draw
 

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from audiogen_metrics.audio.files import ClipSet
     from audiogen_metrics.evaluation.evaluation import Evaluation
     from audiogen_metrics.report.chance import Variety
-    from audiogen_metrics.report.diagnosis import Classes, ClipDiagnosis, Diagnosis, Influence, Projection
+    from audiogen_metrics.report.diagnosis import Classes, ClipDiagnosis, Diagnosis, Influence
     from audiogen_metrics.report.media import Album, Media
+    from audiogen_metrics.report.projection import Projection
 
 __all__ = ["score_html"]
 
@@ -138,8 +139,8 @@ def _map(projection: Projection | None) -> str:
     return (
         f"<figure>{drawings.scatter(projection, describe)}<figcaption>{_key()} "
         f"Two principal axes of both sets' embeddings ({escape(projection.backbone)}), {first} and {second} of the "
-        f"variance; crosses are means, ellipses two standard deviations; {drawn}. What the map does not show, "
-        f"the other axes hold.</figcaption></figure><p>In all dimensions the generated set has "
+        f"variance; crosses are means, ellipses two standard deviations; {drawn}. What lies on the "
+        f"other axes is not on the map.</figcaption></figure><p>In all dimensions the generated set has "
         f"<b>{projection.spread:.2f}</b> times the variance of the reference"
         f"{_variety(projection.variety)}.</p>"
     )
@@ -197,8 +198,8 @@ def _influence(influence: Influence | None) -> str:
         rows = [(escape(clip), f"{change:+.3g}") for clip, change in part]
         columns += f"<div>{table(f'Clips that {caption}', ('clip', 'change'), rows, ('number',))}</div>"
     return (
-        f"<p>How much more each clip adds to <code>{escape(influence.score_id)}</code> than the average clip does: by "
-        f'how much further the distance falls without it. Exact.</p><div class="columns">{columns}</div>'
+        f"<p>How much more each clip adds to <code>{escape(influence.score_id)}</code> than the average clip does: how "
+        f'much further the score falls without it, computed exactly.</p><div class="columns">{columns}</div>'
     )
 
 

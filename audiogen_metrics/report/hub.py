@@ -188,7 +188,7 @@ def check_fields(form: Form, known: Mapping[str, Any]) -> None:
         datetime.fromisoformat(known.get("date", "2026-01-01"))
     except ValueError as error:
         fix = "Write it like 2026-01-31 or 2026-01-31T10:30:00Z"
-        raise UsageError(f"{known['date']!r} is no date of ISO 8601", where="date", fix=fix) from error
+        raise UsageError(f"{known['date']!r} is not a date of ISO 8601", where="date", fix=fix) from error
 
 
 def _valued(report: ScoreReport) -> list[Score]:

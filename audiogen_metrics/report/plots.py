@@ -32,6 +32,17 @@ _COLOURS = ("#1a1a1a", "#0b5394", "#b8405e", "#d9782d", "#2f9a8a")
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (1, 1.2)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 
+_DARK = {
+    "#1a1a1a": "#e6e9ec",
+    "#0b5394": "#6ca9e8",
+    "#b8405e": "#ec7f9b",
+    "#d9782d": "#f2a65e",
+    "#2f9a8a": "#5fcbb8",
+    "#000000": "#c3cbd3",
+    "#ffffff": "#14181c",
+}
+"""What colours become where the reader's screen is dark: those of lines, of axes, and of hollow markers."""
+
 _SETTINGS = {
     "svg.hashsalt": "audiogen-metrics",
     "svg.fonttype": "none",
@@ -45,7 +56,7 @@ _METADATA: dict[str, dict[str, Any]] = {".pdf": {"CreationDate": None}, ".svg": 
 
 @dataclass(frozen=True)
 class Curve:
-    """One line with its band; ``low`` and ``high`` equal ``middle`` where there is none. ``style`` counts from 0."""
+    """One line with its band; ``low`` and ``high`` equal ``middle`` in a line without one. ``style`` counts from 0."""
 
     label: str
     style: int
@@ -74,12 +85,17 @@ def draw_for_print(
     ``NAME.pdf``, ``.svg`` and ``.png`` are as wide as the text of a two-column page, ``NAME-column.pdf`` as one column;
     ``NAME.tex`` includes one of them, with the caption.
     """
-    rows = [panels[start : start + IN_A_ROW] for start in range(0, len(panels), IN_A_ROW)]
+    rows = in_rows(panels)
     widths = {f"{name}{suffix}": PAGE for suffix in FORMATS} | {f"{name}-column.pdf": COLUMN}
     for file, width in widths.items():
         draw(rows, folder / file, width=width)
     write_result(folder / f"{name}.tex", including(name, caption, notes).encode())
     return [folder / file for file in (*widths, f"{name}.tex")]
+
+
+def in_rows(panels: Sequence[Panel]) -> list[Sequence[Panel]]:
+    """Return panels in rows of four."""
+    return [panels[start : start + IN_A_ROW] for start in range(0, len(panels), IN_A_ROW)]
 
 
 def draw(rows: Sequence[Sequence[Panel]], path: Path, *, title: str = "", width: float | None = None) -> None:
@@ -103,7 +119,12 @@ def draw(rows: Sequence[Sequence[Panel]], path: Path, *, title: str = "", width:
     """
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
-        raise UsageError(f"{suffix or 'no suffix'} is no format of figures", path, f"Use {', '.join(FORMATS)}")
+        raise UsageError(f"{suffix or 'no suffix'} is not a format of figures", path, f"Use {', '.join(FORMATS)}")
+    write_result(path, drawn(rows, suffix, title=title, width=width))
+
+
+def drawn(rows: Sequence[Sequence[Panel]], suffix: str, *, title: str = "", width: float | None = None) -> bytes:
+    """Return panels in rows as the bytes of a file with this suffix; see `draw`."""
     import matplotlib as mpl
 
     file = io.BytesIO()
@@ -115,7 +136,22 @@ def draw(rows: Sequence[Sequence[Panel]], path: Path, *, title: str = "", width:
         figure = _figure(rows, title, width, text)
         dpi = 150 if width is None else 300
         figure.savefig(file, format=suffix[1:], dpi=dpi, metadata=_METADATA.get(suffix))
-    write_result(path, file.getvalue())
+    return in_both_modes(file.getvalue()) if suffix == ".svg" else file.getvalue()
+
+
+def in_both_modes(svg: bytes) -> bytes:
+    """Return an SVG file of matplotlib that has light lines and no ground on a dark screen.
+
+    It stays as it is on a light one, in print, and in programs that know nothing of a screen's mode.
+    """
+    rules = [
+        f'[style*="{part}: {light}"]{{{part}:{dark}!important}}'
+        for light, dark in _DARK.items()
+        for part in ("fill", "stroke")
+    ]
+    rules += [f"text{{fill:{_DARK['#000000']}}}", '[id^="patch_"]>[style="fill: #ffffff"]{fill:none!important}']
+    style = f"<style>@media (prefers-color-scheme:dark){{{''.join(rules)}}}</style>"
+    return svg.replace(b"</defs>", style.encode() + b"\n </defs>", 1)
 
 
 def _figure(rows: Sequence[Sequence[Panel]], title: str, width: float | None, text: float) -> Figure:

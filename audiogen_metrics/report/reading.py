@@ -30,7 +30,7 @@ def chances(scores: int) -> str:
 
 
 def value_of(score: Score) -> str:
-    """Return the number for people, with what is known of its uncertainty; a dash where there is none."""
+    """Return the number for people, with what is known of its uncertainty; a dash for a score without one."""
     if score.value is None:
         return "–"
     text = f"{score.value:.4g}"

@@ -108,5 +108,5 @@ def _frechet(scores: Sequence[Score]) -> str:
     if not rows:
         return ""
     header = ("score", "distance", "mean term", "covariance term", "rows gen / ref", "dimensions")
-    caption = "Fréchet distances apart: what lies in the sets' centres, and what in their spread"
+    caption = "The two terms of Fréchet distances: of the sets' means, and of their covariances"
     return table(caption, header, rows, ("number",) * 5)

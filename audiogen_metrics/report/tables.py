@@ -78,7 +78,7 @@ def to_av_benchmark(report: ScoreReport) -> str:
 
 
 def to_csv(*reports: ScoreReport) -> str:
-    """Return one line per score, behind a header; numbers in full, empty where there is none.
+    """Return one line per score, behind a header; numbers in full; a cell is empty where a score has no such number.
 
     Of several reports, the first column is the path of the generated set.
 
@@ -139,7 +139,7 @@ def clips_to_csv(evaluations: Mapping[str, Evaluation]) -> str:
     ids = [*dict.fromkeys(score_id for scores in found.values() for score_id in scores)]
     if not ids:
         fix = f"Ask for one, such as {option('metrics', 'kl,clap,pq')}"
-        raise UsageError("no score here is a mean over clips, so there is none of each clip", fix=fix)
+        raise UsageError("no score here is a mean over clips, so no clip has one of its own", fix=fix)
     several = len(found) > 1
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")

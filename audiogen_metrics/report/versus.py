@@ -15,14 +15,14 @@ from audiogen_metrics.report.reading import chances
 from audiogen_metrics.report.scores import names_of, together
 
 if TYPE_CHECKING:
-    from audiogen_metrics.evaluation.compare import Comparison, Prompt, Systems
+    from audiogen_metrics.evaluation.compare import Comparison, Prompt, ScoreDifference, Systems
     from audiogen_metrics.report.media import Album
 
 PROMPTS_SHOWN = 10
 
 _NO_PROMPTS = (
-    "<p>No prompts: they are ranked by a score that each clip has by itself, such as KL, and need clips of the same "
-    "names in all sets.</p>"
+    "<p>No prompts are shown: they are ranked by a score that each clip has by itself, such as KL, and the clips of "
+    "all sets must have the same names.</p>"
 )
 
 _NO_CLIPS = (
@@ -55,12 +55,27 @@ def verdict(found: Comparison) -> str:
     names = names_of([difference.id for difference in found.differences])
     kinds: dict[str, list[str]] = {}
     for difference in found.differences:
-        kinds.setdefault(difference.verdict.partition(",")[0], []).append(names[difference.id])
-    said = [f"{name} is better by {together(kinds[key])}." for name in "AB" if (key := f"{name} better") in kinds]
-    for kind, words in (("not separable at this n", "cannot be told apart at this n"), ("equal", "are equal")):
-        if kind in kinds:
-            said.append(f"A and B {words} by {together(kinds[kind])}.")
-    return " ".join(said) or "No score says which of the two is better."
+        kinds.setdefault(_standing(difference), []).append(names[difference.id])
+    return " ".join(kind.format(together(kinds[kind])) for kind in _STANDINGS if kind in kinds) or _UNDECIDED
+
+
+_A_BETTER, _B_BETTER, _ALIKE, _EQUAL = _STANDINGS = (
+    "A is better by {}.",
+    "B is better by {}.",
+    "A and B cannot be told apart at this n by {}.",
+    "A and B are equal by {}.",
+)
+
+_UNDECIDED = "No score says which of the two is better."
+
+
+def _standing(difference: ScoreDifference) -> str:
+    """Return the sentence that a score belongs to."""
+    if difference.better is not None:
+        return _A_BETTER if difference.better == "A" else _B_BETTER
+    if difference.equal:
+        return _EQUAL
+    return _UNDECIDED if difference.ci95 is None else _ALIKE
 
 
 def _verdicts(found: Comparison) -> str:

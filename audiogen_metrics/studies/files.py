@@ -28,7 +28,8 @@ ANSWERS = {
     "no verdict": "no verdict: repeats do not differ",
 }
 
-_DOSES: Mapping[Axis, str] = {"fraction": "share of clips corrupted", "severity": "severity"}
+DOSES: Mapping[Axis, str] = {"fraction": "share of clips corrupted", "severity": "severity"}
+"""What each axis is called in words."""
 
 NO_VERDICT = (
     "No verdict: no score differs from repeat to repeat, so nothing says what chance would do. Study shares between 0 "
@@ -39,9 +40,10 @@ NO_VERDICT = (
 def write_study(study: Study, folder: str | Path) -> list[Path]:
     """Write every form of a study into ``folder`` and return the files.
 
-    ``study.json`` is everything; ``points.csv`` and ``verdicts.csv`` its tables; ``study.md`` the verdicts for
-    people; ``fraction.pdf``, ``.svg``, ``.png`` and ``fraction-column.pdf`` (and ``severity``) the curves as a paper
-    prints them, with ``fraction.tex``; ``fraction-probes.svg`` and ``.png`` each of them by itself, for a screen.
+    ``study.html`` is the page; ``study.json`` is everything; ``points.csv`` and ``verdicts.csv`` are its tables;
+    ``study.md`` has the verdicts for people; ``fraction.pdf``, ``.svg``, ``.png`` and ``fraction-column.pdf`` (and
+    ``severity``) are the curves as a paper prints them, with ``fraction.tex``; ``fraction-probes.svg`` and ``.png``
+    have each of them by itself, for a screen.
 
     Raises
     ------
@@ -54,6 +56,7 @@ def write_study(study: Study, folder: str | Path) -> list[Path]:
         "points.csv": records_to_csv([asdict(point) for point in study.points]),
         "verdicts.csv": study.to_csv(),
         "study.md": to_markdown(study),
+        "study.html": study.to_html(),
     }
     for name, text in texts.items():
         written(text, folder / name)
@@ -117,9 +120,9 @@ def to_markdown(study: Study) -> str:
 def caption_of(study: Study, name: str | None = None) -> str:
     """Return what must stand below the curves of `panels_by_score`: on which set, by which protocol, how often."""
     text = f"Scores of damaged recordings against the same recordings as they were: {name or study.ref.path}, "
-    text += f"{_title(study)}. Lines: mean of the repeats; bands: lowest and highest."
+    text += f"{_title(study)}. Lines are means of the repeats; bands span the lowest and the highest."
     if CONTROL in study.probes:
-        text += f" {CONTROL.capitalize()} is the control: the way through the mel-spectrogram without a damage."
+        text += f" {CONTROL.capitalize()} is the control, which goes through the mel-spectrogram without any damage."
     if any(run.clips != study.ref.scored for run in study.probes.values()):
         own = ", ".join(
             f"{probe} ({run.clips})" for probe, run in study.probes.items() if run.clips != study.ref.scored
@@ -134,7 +137,7 @@ def panels_by_score(study: Study, axis: Axis) -> list[Panel]:
     for score, label in labels.items():
         curves = [_curve(study, (probe, score, axis), probe, style) for style, probe in enumerate(study.probes)]
         scale = max(study.finding(probe, score, axis).scale for probe in study.probes)
-        found.append(Panel(label, _DOSES[axis], "", curves, 2 * MINIMUM_CHANGE * scale))
+        found.append(Panel(label, DOSES[axis], "", curves, 2 * MINIMUM_CHANGE * scale))
     return found
 
 
@@ -145,14 +148,14 @@ def panels(study: Study, axis: Axis) -> list[list[Panel]]:
     def panel(probe: str, score: str, style: int) -> Panel:
         curve = _curve(study, (probe, score, axis), labels[score], style)
         span = 2 * MINIMUM_CHANGE * study.finding(probe, score, axis).scale
-        return Panel(probe, _DOSES[axis], labels[score], [curve], span)
+        return Panel(probe, DOSES[axis], labels[score], [curve], span)
 
     def normalised(probe: str) -> Panel:
         curves = [
             _curve(study, (probe, score, axis), label, style, normalised=True)
             for style, (score, label) in enumerate(labels.items())
         ]
-        return Panel(probe, _DOSES[axis], "change / scale (+ worse)", curves, 2 * MINIMUM_CHANGE)
+        return Panel(probe, DOSES[axis], "change / scale (+ worse)", curves, 2 * MINIMUM_CHANGE)
 
     rows = [[panel(probe, score, style) for probe in study.probes] for style, score in enumerate(labels)]
     return [list(map(normalised, study.probes)), *rows]

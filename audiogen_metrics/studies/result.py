@@ -112,6 +112,12 @@ class Study(Renderable):
 
         return written(to_markdown(self), path)
 
+    def to_html(self, path: str | Path | None = None) -> str:
+        """Return the page of the study, and write it to ``path`` if one is given."""
+        from audiogen_metrics.studies.page import study_page
+
+        return written(study_page(self), path)
+
     def finding(self, probe: str, score: str, axis: Axis = "fraction") -> Verdict:
         """Return one verdict; KeyError if that was not studied."""
         return {(f.probe, f.score, f.axis): f.verdict for f in self.findings}[probe, score, axis]

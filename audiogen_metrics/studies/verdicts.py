@@ -49,7 +49,7 @@ class Verdict:
         How far the metric moves on this set when nothing is left to recognise; see `Study`.
     effect_size
         ``change`` over the standard deviation from repeat to repeat, at the doses where repeats differ; None where
-        none do.
+        they do not differ at any dose.
     """
 
     answer: Response

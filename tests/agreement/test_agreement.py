@@ -302,7 +302,7 @@ def test_formats(table: Path, ratings: Path, tmp_path: Path, capsys: pytest.Capt
 
     text = shown()
     assert text.startswith("systems\nmetric")
-    assert "Positive is agreement" in text
+    assert "Positive means agreement" in text
     rows = list(csv.DictReader(io.StringIO(shown("--format", "csv"))))
     assert [row["coefficient"] for row in rows[:3]] == ["spearman", "kendall", "pearson"]
     assert float(rows[0]["ci95_low"]) < float(rows[0]["agreement"])

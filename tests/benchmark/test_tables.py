@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import re
 import shutil
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +105,43 @@ def test_all_rows_have_all_columns_in_every_format(roots: dict[str, str], tmp_pa
     assert (
         table_of(tmp_path / "table1.md")[1].count("–") == 5
     )  # KL, its interval, its difference; FD as published, and its difference
+
+
+def test_the_page_begins_with_what_the_numbers_support(roots: dict[str, str], tmp_path: Path) -> None:
+    plan = make_plan(["table1"], settings(roots, protocol="audioldm"))
+
+    def said(plan: Plan, results: list[Result]) -> str:
+        write(plan, results, tmp_path)
+        (found,) = re.findall('<p class="verdict">(.*?)</p>', (tmp_path / "index.html").read_text(encoding="utf-8"))
+        return html.unescape(found)
+
+    def scored(ci95: tuple[float, float] | None) -> list[Result]:
+        """Return results with an FAD of 6 and this interval."""
+        score = {"value": 6.0, "n_gen": 12, "ci95": ci95}
+        return [Result(cell, {"fad_vggish": score}, None, {}, ()) for cell in plan.cells]
+
+    published = [row["FAD paper"] for row in rows("table1", plan, scored(None))]
+    assert len(published) == 4
+    assert published.count(5.95) == 1
+    assert said(plan, scored((5.9, 6.0))).startswith(
+        "The published number lies within our 95 % interval for 1 of the 4 scores that have both."
+    )
+    assert said(plan, scored((0.0, 99.0))).startswith(
+        "The published number lies within our 95 % interval for 4 of the 4"
+    )
+    assert said(plan, scored(None)).startswith("4 scores stand beside published ones, without intervals")
+    assert said(plan, []) == "No cell is done."
+    for change, why in (
+        ({"protocol": "yamnet"}, "the protocol is yamnet"),
+        ({"limit": 2}, "it took a part of the clips"),
+    ):
+        other = make_plan(["table1"], settings(roots, **{"protocol": "audioldm", **change}))
+        assert said(other, scored((0.0, 99.0))).startswith(f"Nothing here can be compared with the paper: {why}")
+    random = [
+        replace(result, cell=replace(result.cell, settings={"model": {"random_weights": True}}))
+        for result in scored((0.0, 99.0))
+    ]
+    assert "its weights are random" in said(plan, random)
 
 
 def test_columns_do_not_depend_on_the_order_of_rows(roots: dict[str, str]) -> None:

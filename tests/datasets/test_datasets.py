@@ -366,7 +366,7 @@ def test_other_spellings_of_a_files_name(tmp_path: Path) -> None:
         ("a.csv", "file,caption\nx.wav,a dog\nx.wav,a dog\n", "lists the clip 'x' twice"),
         ("a.csv", "file,caption,split\nx.wav,a dog,train\nx.wav,a hound,test\n", "lists the clip 'x' twice"),
         ("a.csv", "clip_id,file,caption\n../../up,x.wav,a dog\n", "not a path below a folder"),
-        ("a.json", "[1, 2]", "record 1: is a int, not an object"),
+        ("a.json", "[1, 2]", "record 1 must be an object, and is 1"),
         ("a.json", '{"data": {"a": 1}}', "is not a list of records"),
         ("a.csv", "file,caption\nx.wav,caf\udce9\n", "is not UTF-8"),
         ("a.doc", "x", "is not a list of clips"),

@@ -53,6 +53,7 @@ def by_id(found: Comparison) -> dict[str, ScoreDifference]:
 def no_better(found: Comparison) -> None:
     for difference in found.differences:
         assert "better" not in difference.verdict, difference
+        assert difference.better is None, difference
 
 
 @pytest.mark.slow
@@ -158,6 +159,8 @@ def test_without_permutations_p_is_students(few: Path) -> None:
     assert ci95 is not None
     assert (p < 0.05) == (not ci95[0] <= 0 <= ci95[1])
     assert ("better" in found["fd_yamnet"].verdict) == (p < 0.05)
+    ahead = "A" if found["fd_yamnet"].difference < 0 else "B"
+    assert found["fd_yamnet"].better == (ahead if p < 0.05 else None)
     assert found["precision_yamnet"].p in (None, 1.0)
     assert found["precision_yamnet"].verdict.startswith(("none: ", "equal"))
 
@@ -184,6 +187,8 @@ def test_a_difference_of_exactly_nothing(few: Path) -> None:
         found = compare(few / "gen", few / "gen", few / "ref", protocol="yamnet", permutations=permutations)
         for difference in found.differences:
             assert (difference.difference, difference.p, difference.verdict) == (0.0, 1.0, "equal")
+            assert difference.equal
+            assert difference.better is None
 
 
 @pytest.mark.slow

@@ -281,7 +281,7 @@ def test_negative_seeds(sets: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("a.jsonl", "[1, 2]\n", "record 1: is a list, not an object"),
+        ("a.jsonl", "[1, 2]\n", r"record 1 must be an object, and is \[1, 2\]"),
         ("a.json", '{"data": "text"}', "is not a list of records"),
         ("a.json", '{"data": 5}', "is not a list of records"),
         ("a.json", "[" * 100_000, "cannot be read"),

@@ -111,7 +111,7 @@ class TestModelIndex:
         ({"dataset_id": None}, "dataset_id: None is not a text"),
         ({"dataset_id": "a/b/c"}, "dataset_id: Repo id must be in the form"),
         ({"dataset_id": "a b"}, "dataset_id: Repo id must use alphanumeric"),
-        ({**DATASET, "date": "tomorrow"}, "date: 'tomorrow' is no date of ISO 8601"),
+        ({**DATASET, "date": "tomorrow"}, "date: 'tomorrow' is not a date of ISO 8601"),
         ({**DATASET, "source_name": "x"}, "a source needs its URL"),
     ],
     ids=str,

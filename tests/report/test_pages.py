@@ -17,12 +17,13 @@ from audiogen_metrics.benchmark.plans import make_plan
 from audiogen_metrics.ranking import score_systems
 from audiogen_metrics.report.html import score_html
 from audiogen_metrics.report.plots import style_of
+from audiogen_metrics.studies import sanity
 from tests.benchmark.test_benchmark import CLASSES, faked, settings
 from tests.datasets import miniatures
 from tests.report.browser import CHROMIUM, Browser
 from tests.report.test_html import Outline, outline
 
-PAGES = ("score", "comparison", "ranking", "copies", "benchmark")
+PAGES = ("score", "comparison", "ranking", "copies", "benchmark", "study")
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     compare(a, c, ref, **quick, observe=seen.append).to_html(root / "comparison.html", seen[0])
     score_systems([c, a], ref, **quick).to_html(root / "ranking.html")
     find_copies(a, b, heldout=ref, embedding=False, false_alarms=0.5).to_html(root / "copies.html")
+    heard = {"protocol": "yamnet", "probes": ["white-noise", "identity"], "fractions": (0, 0.5, 1), "repeats": 2}
+    sanity(a, **heard).to_html(root / "study.html")
     plan = make_plan(["table1", "table2"], settings({"esc50": str(miniatures.esc50(root / "ESC-50", CLASSES, 2))}))
     write(plan, faked(plan), root)
     (root / "index.html").rename(root / "benchmark.html")
@@ -116,6 +119,7 @@ def test_the_verdict_comes_first(pages: dict[str, Outline]) -> None:
         "score": "No difference from the reference beyond chance is found at this n by FD (p = ",
         "comparison": "A is better by FD",
         "ranking": "a is better than the other beyond chance by FD",
+        "study": "respond to white-noise",
         "copies": " of 12 generated clips are called copies of training clips",
     }.items():
         text = pages[name].text

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from audiogen_metrics.errors import UsageError
 from audiogen_metrics.report.labels import in_papers_order, labels_of
 from audiogen_metrics.report.plots import COLUMN, FORMATS, PAGE, Curve, Panel, draw, draw_for_print, style_of
 from audiogen_metrics.report.training import panels_over_steps
+from tests.report.test_pages import contrast
 
 X = [0.0, 0.25, 0.5, 0.75, 1.0]
 
@@ -191,5 +193,23 @@ def test_what_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot be written"):
         draw([panels(1)], tmp_path / "file" / "a.pdf")
-    with pytest.raises(UsageError, match="is no format of figures"):
+    with pytest.raises(UsageError, match="is not a format of figures"):
         draw([panels(1)], tmp_path / "a.jpeg")
+
+
+def test_vectors_have_lines_for_a_dark_screen(tmp_path: Path) -> None:
+    """Every colour of the drawing has another one there, which can be seen on dark paper; PNG stays white."""
+    draw([panels(2)], tmp_path / "figure.svg", width=PAGE)
+    text = (tmp_path / "figure.svg").read_text(encoding="utf-8")
+    parsed = ET.fromstring(text)
+    rule = "".join(each.text or "" for each in parsed.iter("{http://www.w3.org/2000/svg}style"))
+    dark = dict(re.findall(r'\[style\*="((?:fill|stroke): #\w+)"\]\{\w+:(#\w+)!important\}', rule))
+    styles = ";".join(re.findall('style="([^"]*)"', text.partition("</style>")[2]))
+    used = set(re.findall(r"(?:fill|stroke): #\w+", styles))
+    assert used - {"stroke: #b0b0b0"} <= dark.keys()  # the grid is grey, and the same in both
+    for colour in {dark[name] for name in used & dark.keys()} - {dark["fill: #ffffff"]}:
+        assert contrast(colour, "#14181c") >= 4.5, colour
+    assert rule.startswith("*{stroke-linejoin")
+    draw([panels(2)], tmp_path / "figure.png", width=PAGE)
+    with Image.open(tmp_path / "figure.png") as picture:
+        assert picture.convert("RGBA").getpixel((1, 1)) == (255, 255, 255, 255)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from audiogen_metrics.evaluation.compare import Comparison, ScoreDifference
 from audiogen_metrics.report.html import page
 from audiogen_metrics.report.scores import scores_of, together, verdict
+from audiogen_metrics.report.versus import verdict as verdict_on_two
 from audiogen_metrics.results import InputSummary, Score, ScoreReport
 
 SET = InputSummary("gen", 40, 40, 0, 20.0, "00")
@@ -59,3 +61,28 @@ def test_chance_has_columns_where_it_is_known() -> None:
 
 def test_names_in_a_sentence() -> None:
     assert [together(["FD", "IS", "KL"][:count]) for count in (1, 2, 3)] == ["FD", "FD and IS", "FD, IS and KL"]
+
+
+def test_the_verdict_on_two_systems_comes_from_numbers() -> None:
+    cases = {
+        "fd": (-2.0, 0.01, (-3.0, -1.0), False),
+        "is": (-2.0, 0.01, (-3.0, -1.0), True),
+        "kl": (1.0, 0.01, (-0.1, 2.1), False),  # p alone says nothing
+        "fad": (0.0, 1.0, None, False),
+        "kid": (1.0, 0.01, None, False),
+    }
+    differences = tuple(
+        ScoreDifference(
+            name, name, "", up, 0, 0, difference, 9, True, 1, None, ci95, p, 99, None, "in words of any kind"
+        )
+        for name, (difference, p, ci95, up) in cases.items()
+    )
+    assert [each.better for each in differences] == ["A", "B", None, None, None]
+    assert [each.equal for each in differences] == [False, False, False, True, False]
+    found = Comparison("yamnet", "", SET, SET, SET, differences, (), {}, {})
+    said = (
+        "A is better by FD. B is better by IS. A and B cannot be told apart at this n by KL. A and B are equal by FAD."
+    )
+    assert verdict_on_two(found) == said
+    said = "No score says which of the two is better."
+    assert verdict_on_two(Comparison("yamnet", "", SET, SET, SET, differences[4:], (), {}, {})) == said

@@ -198,8 +198,8 @@ def test_nonsense_is_refused_before_anything_is_embedded() -> None:
 def test_files_are_complete_and_equal_for_equal_studies(controls: Study, tmp_path: Path) -> None:
     first, second = write_study(controls, str(tmp_path / "a")), write_study(controls, tmp_path / "b")
     assert {path.name for path in first} == {
-        "study.json", "points.csv", "verdicts.csv", "study.md", "fraction.pdf", "fraction.png", "fraction.svg",
-        "fraction-column.pdf", "fraction.tex", "fraction-probes.png", "fraction-probes.svg",
+        "study.html", "study.json", "points.csv", "verdicts.csv", "study.md", "fraction.pdf", "fraction.png",
+        "fraction.svg", "fraction-column.pdf", "fraction.tex", "fraction-probes.png", "fraction-probes.svg",
     }  # fmt: skip
     for one, two in zip(first, second, strict=True):
         assert one.read_bytes() == two.read_bytes()
