@@ -214,8 +214,7 @@ for _entry in (
         name="panns-wavegram-logmel-cnn14",
         file_name="Wavegram_Logmel_Cnn14_mAP=0.439.pth",
         urls=("https://zenodo.org/record/3987831/files/Wavegram_Logmel_Cnn14_mAP%3D0.439.pth",),
-        sha256=None,  # Zenodo's record has the size, and MD5 alone: 17fa9ab65af3c0eb5ffbc5f65552c4e1
-        size=328_692_198,
+        sha256=None,  # people who downloaded it give MD5 alone: 17fa9ab65af3c0eb5ffbc5f65552c4e1
         licence="CC-BY-4.0 (Zenodo record 3987831)",
         code="MIT (this library)",
         commercial=True,
