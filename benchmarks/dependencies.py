@@ -1,6 +1,7 @@
 """What each package costs: its room on the disk and the time of its import.
 
 ``python benchmarks/dependencies.py`` measures what is installed here, and writes the tables of docs/dependencies.md.
+It needs all extras: ``pip install -e '.[dev,reference,wandb]'``.
 """
 
 from __future__ import annotations

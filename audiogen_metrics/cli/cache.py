@@ -15,9 +15,9 @@ from audiogen_metrics.settings import require_lasting_cache
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add the subcommand."""
-    parser = subparsers.add_parser("cache", description="Inspect and clean the cache folder.")
+    parser = subparsers.add_parser("cache", description="Look after the cache folder.")
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
-    info = actions.add_parser("info", help="print where the cache is and what it holds", allow_abbrev=False)
+    info = actions.add_parser("info", help="where the cache is and what it holds", allow_abbrev=False)
     add_format_options(info, FORMATS["Facts"])
     info.set_defaults(run=run_info)
     prune = actions.add_parser("prune", help="remove embeddings that were cached long ago", allow_abbrev=False)
@@ -32,7 +32,7 @@ def add_parser(subparsers: Subparsers) -> None:
     prune.add_argument("--dry-run", action="store_true", help="only say what would be removed")
     prune.set_defaults(run=run_prune)
     verify = actions.add_parser(
-        "verify", help="read all embeddings and report damage, with exit code 3", allow_abbrev=False
+        "verify", help="read all embeddings and report damage; exits with 3 if there is any", allow_abbrev=False
     )
     verify.set_defaults(run=run_verify)
 

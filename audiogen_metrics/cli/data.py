@@ -31,16 +31,14 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser("data", allow_abbrev=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    listing = commands.add_parser(
-        "list", help="list datasets, and how their files must lie on the disk", allow_abbrev=False
-    )
+    listing = commands.add_parser("list", help="what is known, and how it must lie on the disk", allow_abbrev=False)
     listing.set_defaults(run=list_datasets)
 
     check = commands.add_parser(
         "check",
         help="decode every clip; exit code 5 if one cannot be used",
-        description="Say which clips are there, missing or odd. NAME is a dataset of agm list datasets, or the word "
-        "folder; ROOT is then your own folder, or a table: .csv, .tsv, .jsonl, .json or .parquet.",
+        description="Say what is there, what is missing and what is odd. NAME is a dataset of "
+        "agm list datasets, or folder for your own: a folder, or a table: .csv, .tsv, .jsonl, .json or .parquet.",
         allow_abbrev=False,
     )
     _add_source(check)
@@ -64,20 +62,20 @@ def add_parser(subparsers: Subparsers) -> None:
     add_caption_option(
         export,
         "first",
-        "caption of a clip that has several; all writes a line for each (default: %(default)s)",
+        "which of several captions of a clip is taken; all writes a line for each (default: %(default)s)",
     )
     export.add_argument(
         "--template",
         default="label",
         metavar="TEXT",
-        help="prompt for class labels: label, sentence, or text with {label} (default: %(default)s)",
+        help="label, sentence, or text with {label} (default: %(default)s)",
     )
     export.set_defaults(run=export_dataset)
 
 
 def _add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", type=Known(_names), help="%(type)s, or folder")
-    parser.add_argument("root", metavar="ROOT", help="folder of the unpacked dataset")
+    parser.add_argument("root", metavar="ROOT", help="the folder that it unpacks to")
     add_flags(parser, EmbeddingOptions, "suffixes")
 
 
