@@ -118,7 +118,7 @@ class CallableBackbone(Backbone):
             raise DataError(
                 "what the function takes from globals or encloses has changed since the backbone was made",
                 where=self.name,
-                fix="Make the backbone anew after the change",
+                fix="Make the backbone again after the change",
             )
         return _Adapter(_copy(self._function, self.name), self.outputs)
 

@@ -358,7 +358,7 @@ def refuse_code(snapshot: Snapshot) -> None:
         )
         raise UsageError(
             f"is of a kind that transformers does not know ({snapshot.config.get('model_type')!r}) and brings code of "
-            "its own, which is not run unasked",
+            "its own, which is not run unless you allow it",
             where=str(snapshot.name),
             fix=f"Read {', '.join(path.name for path in snapshot.code) or 'its code'} in {snapshot.folder}, then allow "
             f"it: {way}",

@@ -87,7 +87,7 @@ def rank_of(held_out: int, rate: float) -> int:
     if rank > held_out:
         least = math.ceil(1e4 / (held_out + 1)) / 1e4
         raise InsufficientDataError(
-            f"a rate of {rate:g} false alarms cannot be told from {held_out} held-out clips, but 1 in {held_out + 1}",
+            f"{held_out} held-out clips cannot show a rate of {rate:g} false alarms, but at best 1 in {held_out + 1}",
             fix=f"Use at least {math.ceil(1 / rate - 1e-9) - 1} held-out clips"
             + f", or {option('false_alarms', f'{least:g}')}" * (held_out > 0),
         )

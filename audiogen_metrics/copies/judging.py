@@ -150,17 +150,17 @@ def _warnings(
     again = sum(row >= search.generated for row in search.identical)
     if drawn:
         found.append(
-            "no held-out clips were given: training clips, each compared with all others, stand for real clips that "
-            "were not trained on; near-duplicates among them raise the threshold, so that copies are missed, not "
-            "invented"
+            "no held-out clips were given: training clips, each compared with all others, take the place of real clips "
+            "that were not trained on; near-duplicates among them raise the threshold, so that copies are missed, "
+            "never invented"
         )
     if again:
         kind = "have an identical twin in the training set" if drawn else "are in the training set too"
         found.append(f"{again} held-out clips {kind} and are left out")
     if rate is None:
         found += [
-            f"{kind}: {each.held_out} held-out clips cannot tell 1 % of false alarms, but {each.false_alarms:.2%}: "
-            "at least 99 can"
+            f"{kind}: {each.held_out} held-out clips cannot show 1 % of false alarms, so the rate is "
+            f"{each.false_alarms:.2%}; 99 or more clips can"
             for kind, each in thresholds.items()
             if each.false_alarms > FALSE_ALARMS
         ]
@@ -175,7 +175,7 @@ def _lengths(used: Mapping[str, Extraction], thresholds: Mapping[Kind, Threshold
     said = f"generated clips last {gen:.3g} s on average, held-out clips {held_out:.3g} s: "
     if gen > held_out:
         return [
-            f"{said}the thresholds are of shorter clips, which are alike to something more often; copies are missed"
+            f"{said}the thresholds come from shorter clips, which are alike to something more often; copies are missed"
         ]
     cuts = "held-out clips are cut to the generated clips' lengths for mel similarity"
     if "embedding" not in thresholds:

@@ -62,7 +62,7 @@ class GaussianStatistics:
         Raises
         ------
         DataError
-            Not two-dimensional, empty, or with NaN or infinite values.
+            The embeddings are not two-dimensional, are empty, or have NaN or infinite values.
         """
         return cls.from_blocks([as_tensor(embeddings, "embeddings")])
 
@@ -135,7 +135,7 @@ class GaussianStatistics:
         if float(eigenvalues[0]) < -1e-6 * max(float(eigenvalues[-1]), 0.0):
             raise DataError(
                 f"covariance has the eigenvalue {float(eigenvalues[0]):.3g}",
-                fix="A covariance has none below 0: compute it in float64",
+                fix="A covariance has no eigenvalue below 0: compute it in float64",
             )
         return cls(mean, eigenvalues.clamp(min=0).sqrt()[:, None] * eigenvectors.T, count)
 
