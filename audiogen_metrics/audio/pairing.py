@@ -21,21 +21,21 @@ PairingMode = Literal["auto", "id", "none"]
 
 @dataclass(frozen=True)
 class Pairing:
-    """Clip ids in both sets, and those in one only; all sorted."""
+    """Clip ids in both sets, and clip ids in only one of them; all sorted."""
 
     paired: tuple[str, ...]
     gen_only: tuple[str, ...]
     ref_only: tuple[str, ...]
 
     def near_misses(self, gen: str = "gen", ref: str = "ref") -> str:
-        """Say how many clips would pair but for one detail of their names; an empty text if none would.
+        """Say how many clips would pair except for one detail of their names; an empty text for 0 such clips.
 
         Such clips are never paired: on many systems ``Dog.wav`` and ``dog.wav`` are two files.
 
         Parameters
         ----------
         gen, ref
-            What the sets are called.
+            Names of the sets.
 
         Examples
         --------
@@ -55,20 +55,20 @@ class Pairing:
         return "; ".join(found)
 
     def unmatched(self, gen: str = "gen", ref: str = "ref", most: int = 6) -> str:
-        """Say how many clips have no partner, which are the first of them, and which would nearly have one."""
+        """Say how many clips have no partner, name the first of them, and name those that nearly have one."""
         names = [f"{gen} {clip!r}" for clip in self.gen_only] + [f"{ref} {clip!r}" for clip in self.ref_only]
         shown = ", ".join(names[:most]) + (", …" if len(names) > most else "")
         return "; ".join(filter(None, [f"{len(names)} clips have no partner: {shown}", self.near_misses(gen, ref)]))
 
     def warnings(self, gen: str = "gen", ref: str = "ref", skipped: int = 0) -> list[str]:
-        """Return what to know where some clips pair and some do not.
+        """Return warnings if some clips pair and some do not.
 
         Parameters
         ----------
         gen, ref
-            What the sets are called.
+            Names of the sets.
         skipped
-            How many had a partner that could not be used.
+            Number of clips whose partner could not be used.
         """
         if not (self.paired and (self.gen_only or self.ref_only)):
             return []
@@ -94,7 +94,7 @@ def pair(gen_ids: Iterable[str], ref_ids: Iterable[str], prompts: Mapping[str, s
 def read_pairs(
     pairs: str | Path | Mapping[str, str], gen_ids: Collection[str], ref_ids: Collection[str]
 ) -> dict[str, str]:
-    """Return the reference of each generated clip, where several were made for one.
+    """Return the reference of each generated clip, if several clips were made for one reference.
 
     Parameters
     ----------
@@ -108,9 +108,9 @@ def read_pairs(
     Raises
     ------
     UsageError
-        Neither a pattern nor a file.
+        ``pairs`` is neither a pattern nor a file.
     DataError
-        A file that cannot be read, a clip with two references, or no clip that has one.
+        The file cannot be read, a clip has two references, or no clip has one.
 
     Examples
     --------
@@ -140,7 +140,7 @@ def read_pairs(
 
 
 def suggest_pairs(gen_ids: Collection[str], ref_ids: Collection[str]) -> str | None:
-    """Return the pattern that pairs most generated clips, where these look like several samples of one prompt."""
+    """Return the pattern that pairs most generated clips, if these look like several samples of one prompt."""
     for pattern in ("{ref}_{sample}", "{ref}-{sample}", "{sample}/{ref}", "{ref}/{sample}"):
         form = _pattern(pattern)
         fitting = [clip for clip in gen_ids if (match := form.fullmatch(clip)) and match["ref"] in ref_ids]
@@ -153,7 +153,7 @@ def _pattern(text: str) -> re.Pattern[str]:
     parts = re.split(r"(\{ref\}|\{sample\})", text)
     if text.count("{ref}") != 1:
         raise UsageError(f"{text!r} has {{ref}} {text.count('{ref}')} times", fix="Write it once")
-    # The reference takes as much as it can: names have underscores, numbers of samples rarely.
+    # The reference takes as much of the name as possible: names have underscores, numbers of samples rarely have.
     forms = {"{ref}": "(?P<ref>.+)", "{sample}": "[^/]+?"}
     return re.compile("".join(forms.get(part, re.escape(part)) for part in parts), re.DOTALL)
 
@@ -170,7 +170,7 @@ def _read_file(path: Path) -> list[tuple[str, str]]:
 
 
 def as_clip_id(name: str, ids: Collection[str]) -> str:
-    """Return a clip id as it is in a set, where it may be written with its suffix."""
+    """Return a clip id as it is in a set; it may be given with its suffix."""
     clip = canonical_id(name)
     return clip if clip in ids else _without_suffixes(clip)
 

@@ -1,4 +1,4 @@
-"""What to know about a set before its scores are believed."""
+"""Warnings about a set, to be read before its scores are trusted."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ BEYOND_SCALE = 2.0
 """A peak this many times full scale is not an overshoot: the samples are on another scale."""
 
 EDGE_SECONDS = 0.004
-"""Resampling rings this long at both ends, where what it takes away begins and stops: no sound of the clip."""
+"""Resampling rings this long at both ends, where the sound that it removes begins and stops."""
 
 BLOCK = 2**20
-"""Samples of each channel that are looked at together."""
+"""Samples of each channel that are inspected together."""
 
 PROBE_MANIFEST = "manifest.json"
-"""Beside the copies that ``agm probe`` has written."""
+"""Name of the manifest beside the copies that ``agm probe`` has written."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClipFacts:
-    """What was seen of a clip when it was decoded and prepared for a network.
+    """Facts about a clip from when it was decoded and prepared for a network.
 
     Parameters
     ----------
     seconds, sample_rate, channels
-        Of the file.
+        Length, rate and number of channels of the file.
     peak
         Largest magnitude of the file's samples, over all channels.
     clipped
@@ -60,7 +60,7 @@ class ClipFacts:
     constant
         Whether each channel of the file stays at one value.
     unheard
-        Whether the file holds sound of which the network is given next to nothing.
+        Whether the file has sound of which hardly anything reaches the network.
     """
 
     seconds: float
@@ -82,7 +82,7 @@ def inspect(
     audio
         The clip.
     waveform, preprocessing
-        What it was prepared to, and how; without them it counts as heard.
+        The prepared waveform, and how it was prepared; without them the clip counts as heard.
     """
     length, channels = audio.samples.shape
     lowest, highest = np.full(channels, np.inf, np.float32), np.full(channels, -np.inf, np.float32)
@@ -117,8 +117,8 @@ def inspect(
 def _blocks(audio: Audio) -> Iterator[npt.NDArray[np.float32]]:
     """Yield the samples ``(channels, time)`` a block at a time, each with one more sample, the next one's first.
 
-    Channel by channel they are looked at many times as fast as interleaved; all at once that would take several times
-    the memory of the clip.
+    Inspecting channel by channel is many times as fast as interleaved; all at once it would take several times the
+    memory of the clip.
     """
     for start in range(0, len(audio.samples), BLOCK):
         yield np.ascontiguousarray(audio.samples[start : start + BLOCK + 1].T)
@@ -127,16 +127,16 @@ def _blocks(audio: Audio) -> Iterator[npt.NDArray[np.float32]]:
 def unheard(
     clips: torch.Tensor, waveforms: torch.Tensor, sample_rate: int, preprocessing: Preprocessing
 ) -> torch.Tensor:
-    """Return which of these clips, all of one shape, hold sound that the network hardly gets.
+    """Return which of these clips, all of one shape, have sound that hardly reaches the network.
 
     Parameters
     ----------
     clips
         ``(batch, channels, time)``.
     waveforms
-        What they were prepared to, ``(batch, time)``, on the same device, where the answer stays.
+        Prepared waveforms, ``(batch, time)``, on the same device; the result is there too.
     sample_rate
-        Of the clips, in Hz.
+        Rate of the clips in Hz.
     preprocessing
         How they were prepared.
     """
@@ -175,7 +175,7 @@ def beyond_scale(peak: float) -> str:
 
 
 def probe_copies(folder: AudioFolder, clip_ids: Collection[str]) -> set[str]:
-    """Return which of these clips ``agm probe`` has written, by its manifests: they may be beyond full scale."""
+    """Return which of these clips ``agm probe`` has written, by its manifests; these may exceed full scale."""
     found = set()
     known: dict[Path, frozenset[str]] = {}
     for clip in folder.clips:
@@ -190,7 +190,7 @@ def probe_copies(folder: AudioFolder, clip_ids: Collection[str]) -> set[str]:
 
 
 def _probed(manifest: Path) -> frozenset[str]:
-    """Return the clips of a probe's manifest; none where there is no such file."""
+    """Return the clips of a probe's manifest; an empty set without such a file."""
     try:
         content = json.loads(manifest.read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -213,13 +213,13 @@ def set_warnings(
     name
         ``gen`` or ``ref``.
     facts
-        By preprocessing, those of each clip by id.
+        By preprocessing, the facts of each clip by id.
     digests
         Content hash of each clip.
     window_seconds
         Shortest clip that needs no padding.
     folder
-        Where the clips are.
+        Folder of the clips.
     """
     files = next(iter(facts.values()))
     silent = [clip for clip, fact in files.items() if fact.peak < SILENCE_PEAK]

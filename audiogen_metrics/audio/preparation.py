@@ -1,4 +1,4 @@
-"""From decoded audio to the waveform that a backbone takes, as a protocol prescribes."""
+"""Turn decoded audio into the waveform that a backbone takes, as a protocol prescribes."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ __all__ = ["PeakPreprocessing", "Preprocessing", "prepare"]
 
 
 MAX_PREPARED = 2**28
-"""Samples of a prepared clip at most (1 GB): nearly five hours at 16 kHz."""
+"""Largest number of samples of a prepared clip (1 GB): nearly five hours at 16 kHz."""
 
 FULL_SCALE = 2**15
-"""16-bit integer that full scale, 1.0, would be."""
+"""16-bit integer that stands for full scale, 1.0."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What happens between the decoder and a backbone, in this order.
+    """Steps between the decoder and a backbone, in this order.
 
     Parameters
     ----------
     sixteen_bit
-        ``"file"`` takes the 16-bit integers that libsndfile makes of the file; floats, and waveforms that come from no
-        file, are cut off as wider integers are. ``"resampled"`` rounds the resampled waveform to 16 bits;
-        ``"truncated"`` does as laion_clap does, whose full scale is 32 767 and whose integers are cut off towards zero;
-        ``"resampled-truncated"`` is one after the other, as fadtk has it; None keeps float32.
+        ``"file"`` takes the 16-bit integers that libsndfile makes of the file; floats, and waveforms without a file,
+        are cut off as wider integers are. ``"resampled"`` rounds the resampled waveform to 16 bits; ``"truncated"``
+        follows laion_clap, whose full scale is 32 767 and whose integers are cut off towards zero;
+        ``"resampled-truncated"`` does both, like fadtk; None keeps float32.
     channel
-        ``"first"`` channel only, or the ``"mean"`` of all channels.
+        The ``"first"`` channel only, or the ``"mean"`` of all channels.
     peak_floor
         Divide by the largest sample, or by this if that is larger; 0 leaves the level alone.
     remove_dc
@@ -93,18 +93,18 @@ def prepare(audio: Audio, preprocessing: Preprocessing) -> torch.Tensor:
 def prepare_clips(clips: torch.Tensor, sample_rate: int, preprocessing: Preprocessing) -> torch.Tensor:
     """Return the waveforms ``(batch, time)`` of clips of one shape, as `prepare` makes them of files.
 
-    They are prepared where they are, a GPU does all of them at once. There, too, a waveform is its file's to 1e-6 of
-    full scale, on the CPU to the bit; a protocol that rounds the resampled waveform to 16 bits may round a few samples
-    to the other side.
+    They are prepared on their device, on a GPU all at once. On the CPU a waveform equals that of its file to the bit,
+    on a GPU to 1e-6 of full scale; a protocol that rounds the resampled waveform to 16 bits may then round a few
+    samples to the other side.
 
     Parameters
     ----------
     clips
         ``(batch, channels, time)``, float32.
     sample_rate
-        Of the clips, in Hz.
+        Rate of the clips in Hz.
     preprocessing
-        What to do.
+        Steps to take.
 
     Raises
     ------
@@ -116,8 +116,8 @@ def prepare_clips(clips: torch.Tensor, sample_rate: int, preprocessing: Preproce
     _refuse_long(clips.shape[2], sample_rate, preprocessing)
     if clips.device.type != "cpu":
         return _prepared(clips, sample_rate, preprocessing)
-    # A clip fits the caches, a batch does not (from 48 kHz it takes three times as long), and how torch sums the rows
-    # of a batch depends on the number of threads.
+    # One clip fits into the caches, a batch does not (from 48 kHz it takes three times as long), and the order in which
+    # torch sums the rows of a batch depends on the number of threads.
     return torch.cat([_prepared(clip[None], sample_rate, preprocessing) for clip in clips])
 
 
@@ -160,5 +160,5 @@ def _used(preprocessing: Preprocessing) -> slice:
 
 
 def _sixteen_bit(integers: torch.Tensor) -> torch.Tensor:
-    """Return whole numbers as samples, in their place."""
+    """Turn whole numbers into samples, in place."""
     return integers.clamp_(-FULL_SCALE, FULL_SCALE - 1).div_(FULL_SCALE)

@@ -1,8 +1,8 @@
-"""Sample-rate conversion, as the evaluators of the field do it.
+"""Convert sample rates as published evaluators do.
 
-The sinc interpolation is the one of ``torchaudio.functional.resample``, to the bit, without torchaudio: its wheels
-refuse to be imported beside a torch that was built for another CUDA, which plain ``pip install`` brings now and then.
-The one of resampy is a matrix product here, which is many times as fast as its loop and needs no compiler.
+The sinc interpolation equals ``torchaudio.functional.resample`` to the bit, without torchaudio, whose wheels cannot be
+imported beside a torch that was built for another CUDA, and plain ``pip install`` brings such a pair now and then.
+The interpolation of resampy is a matrix product here, which is many times as fast as its loop and needs no compiler.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ Resampler = Literal["torchaudio", "torchaudio-kaiser", "resampy", "decimate", "d
 
 ``torchaudio`` is that function's default, a Hann-windowed sinc of 6 zero crossings with rolloff 0.99, and
 ``torchaudio-kaiser`` its Kaiser window with fadtk's settings, 64 zero crossings; ``resampy`` is that package's
-kaiser_best, a table of a windowed sinc with 8192 entries a crossing, interpolated between them. The others reproduce an
-old evaluator's defects: ``decimate`` keeps every third sample of clips at three times the rate, and of those at twice
-the rate every second, which it then resamples once more, so that half the length is left; ``decimate-resampy`` keeps
-every second sample at twice the rate and leaves the rest to resampy.
+kaiser_best, a table of a windowed sinc with 8192 entries for each crossing, interpolated between them. The others
+reproduce an old evaluator's defects. ``decimate`` keeps every third sample of clips at three times the rate; of clips
+at twice the rate it keeps every second sample and then resamples again, so that half the length is left.
+``decimate-resampy`` keeps every second sample at twice the rate and leaves the rest to resampy.
 """
 
 RESAMPLING_VERSION = 3
-"""Part of every cache key. Raised by hand whenever samples would come out otherwise."""
+"""Part of every cache key, raised by hand whenever samples change."""
 
 PRECISION = 8192
 """Entries of resampy's table between two crossings."""
@@ -42,19 +42,19 @@ MAX_PERIOD = 2**24
 """Largest matrix of weights (128 MB); rates that need more are interpolated output by output."""
 
 BLOCK_WEIGHTS = 2**18
-"""Weights that are made at a time there (2 MB)."""
+"""Weights that are made at a time in that case (2 MB)."""
 
 MAX_RATIO = 1024
-"""Largest ratio of two rates: no sound is left beyond it, and not much further no entry of resampy's table."""
+"""Largest ratio of two rates; beyond it, no sound is left, and soon no entry of resampy's table."""
 
 MAX_KERNEL = 2**26
 """Largest kernel that is kept, in taps (256 MB); two rates without a common factor may need gigabytes."""
 
 MAX_PRODUCT = 2**32
-"""Taps up to which a larger kernel is torchaudio's to the bit: multiplied whole, and as it rounds the samples' times.
+"""Taps up to which a larger kernel equals torchaudio's to the bit: multiplied whole, with times rounded alike.
 
-It could not hold a larger one itself (16 GB, and several times as much to compute them). There, and only there, times
-are exact: in torchaudio's float32, sound at odd rates gets noise of about −70 dB.
+torchaudio could not hold a larger one (16 GB, and several times as much to compute it). For these, and only for these,
+times are exact: in torchaudio's float32, sound at odd rates gets noise of about −70 dB.
 """
 
 BLOCK_TAPS, BLOCK_PHASES = 2**22, 64
@@ -69,8 +69,8 @@ _KEPT = ByteBoundedCache(KEPT_BYTES)
 def resample(waveform: torch.Tensor, sample_rate: int, target_rate: int, resampler: Resampler) -> torch.Tensor:
     """Return ``waveform`` ``(…, time)``, float32, at ``target_rate`` Hz; the same object when the rates are equal.
 
-    Any two rates will do: where they share no large factor, each output of a second has a filter of its own. It is
-    computed where the waveform is, in full precision.
+    Any two rates are possible: if they share no large factor, each output of a second has its own filter. The
+    computation runs on the waveform's device, in full precision.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def resample(waveform: torch.Tensor, sample_rate: int, target_rate: int, resampl
 
 
 def _kept_on(device: torch.device, make: Callable[..., torch.Tensor], *arguments: Hashable) -> torch.Tensor:
-    """Return kernels where they are needed; beside a GPU, they cross to it once."""
+    """Return kernels on the device; they are copied to a GPU only once."""
     return _KEPT(make, *arguments) if device.type == "cpu" else _KEPT(_moved, device, make, *arguments)
 
 
@@ -95,7 +95,7 @@ def _moved(device: torch.device, make: Callable[..., torch.Tensor], *arguments: 
 
 
 def _interpolating(device: torch.device) -> torch.dtype:
-    """Return the type in which `_resampy` multiplies: most GPUs are 32 times as slow in float64, MPS has none.
+    """Return the type in which `_resampy` multiplies: most GPUs are 32 times as slow in float64, and MPS lacks it.
 
     Sums of a few hundred products round by less than 1e-6 of full scale in float32 (tests/test_batches.py).
     """
@@ -113,7 +113,7 @@ def _sinc(
     rolloff: float = 0.99,
     beta: float | None = None,
 ) -> torch.Tensor:
-    """Convolve with one windowed sinc per output phase: a Kaiser window with ``beta``, else a Hann window."""
+    """Convolve with one windowed sinc per output phase: with ``beta`` a Kaiser window, otherwise a Hann window."""
     import torch
 
     common = math.gcd(sample_rate, target_rate)
@@ -151,14 +151,14 @@ class _Sinc(NamedTuple):
         return 2 * self.width + self.old
 
     def span(self, first: int, last: int) -> tuple[int, int]:
-        """Return where the windows of these phases begin and end, with two samples more for rounding in float32."""
+        """Return where the windows of these phases begin and end, with two more samples for rounding in float32."""
         end = (last - 1) * self.old // self.new + 2 * self.width + 3
         return max(0, first * self.old // self.new - 2), min(self.taps, end)
 
     def values(self, phases: tuple[int, int], columns: tuple[int, int], *, exact: bool = False) -> torch.Tensor:
         """Return the taps ``(phases, 1, columns)``, float32.
 
-        In float32 and in this order of operations, because torchaudio computes them so; ``exact`` in float64.
+        They are computed in float32 and in this order, as in torchaudio; if ``exact``, in float64.
         """
         import torch
 
@@ -180,7 +180,7 @@ class _Sinc(NamedTuple):
 def _kernels(sinc: _Sinc, first: int, last: int) -> torch.Tensor:
     """Return the kernels ``(last − first, 1, taps)`` of some phases.
 
-    Outside the windows all taps are one number, that at a window's end: in float32 it is not quite zero.
+    Outside the windows all taps have the value at a window's end, which is not quite zero in float32.
     """
     import torch
 
@@ -194,7 +194,7 @@ def _kernels(sinc: _Sinc, first: int, last: int) -> torch.Tensor:
 
 
 def _blocks(padded: torch.Tensor, sinc: _Sinc) -> Iterator[torch.Tensor]:
-    """Yield ``(batch, phases, frames)`` for some phases at a time, whose kernels are made and forgotten."""
+    """Yield ``(batch, phases, frames)`` for some phases at a time; their kernels are not kept."""
     import torch
 
     is_whole = sinc.new * sinc.old <= MAX_PRODUCT
@@ -211,7 +211,7 @@ def _blocks(padded: torch.Tensor, sinc: _Sinc) -> Iterator[torch.Tensor]:
 def _resampy(waveforms: torch.Tensor, sample_rate: int, target_rate: int) -> torch.Tensor:
     """Interpolate by the table: outputs at the same fraction of an input sample have the same weights.
 
-    An output whose time resampy rounds to the other side of an input sample gets the weights it has there.
+    If resampy rounds the time of an output to the other side of an input sample, the output gets the weights there.
     """
     import numpy as np
     import torch
@@ -243,7 +243,7 @@ def _resampy(waveforms: torch.Tensor, sample_rate: int, target_rate: int) -> tor
 
 @lru_cache(maxsize=1)
 def _kaiser_best() -> npt.NDArray[np.float64]:
-    """Return the right half of resampy's filter of that name: 50 crossings of a sinc in a Kaiser window."""
+    """Return the right half of resampy's filter kaiser_best: 50 crossings of a sinc in a Kaiser window."""
     import numpy as np
 
     crossings, rolloff, beta = 50, 0.9173473712608761, 12.984585247040012
@@ -254,7 +254,7 @@ def _kaiser_best() -> npt.NDArray[np.float64]:
 
 
 class _Table:
-    """That filter for one ratio of rates."""
+    """resampy's filter kaiser_best for one ratio of rates."""
 
     def __init__(self, ratio: float) -> None:
         import numpy as np
@@ -262,7 +262,7 @@ class _Table:
         self.ratio, self.scale = ratio, min(1.0, ratio)
         self.values = self.scale * _kaiser_best()
         self.slopes = np.diff(self.values, append=self.values[-1])
-        # Cut to a whole number, as resampy does it, which stretches the filter a little.
+        # Cut to a whole number, as in resampy, which stretches the filter a little.
         self.step = int(self.scale * PRECISION)
         self.wing = len(self.values) // self.step
 
@@ -279,7 +279,7 @@ class _Table:
         return np.concatenate([left[:, ::-1], right], axis=1)
 
     def at(self, padded: torch.Tensor, times: npt.NDArray[np.float64], places: npt.NDArray[np.int64]) -> torch.Tensor:
-        """Return the values at single times, each with weights of its own; ``places`` are the samples before them."""
+        """Return the values at single times, each with its own weights; ``places`` are the samples before them."""
         import numpy as np
         import torch
 
@@ -292,7 +292,7 @@ class _Table:
         return found
 
     def _wing(self, distances: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Return the weights of the samples on one side, the nearest of which is this far away."""
+        """Return the weights of the samples on one side; ``distances`` are those of the nearest samples."""
         import numpy as np
 
         first = distances * PRECISION
@@ -305,7 +305,7 @@ class _Table:
 
 
 def _table_kernels(old: int, new: int, ratio: float) -> torch.Tensor:
-    """Return the weights of ``new`` outputs over the ``old`` inputs they advance by, and the wings: a row each."""
+    """Return a row of weights for each of ``new`` outputs, over the ``old`` inputs they advance by and the wings."""
     import numpy as np
     import torch
 

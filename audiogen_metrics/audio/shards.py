@@ -1,4 +1,4 @@
-"""Tar shards in WebDataset's form: the clips of an archive, read where they lie."""
+"""Tar shards in WebDataset's form: the clips of an archive, read in place."""
 
 from __future__ import annotations
 
@@ -48,21 +48,21 @@ def expanded(pattern: str) -> list[Path]:
 
 
 class Shard:
-    """One archive: its audio members, and how many others there are.
+    """One archive: its audio members, and the number of other members.
 
     Parameters
     ----------
     path
-        The archive. Of one that is not compressed only the headers are read, and each clip when it is needed.
+        The archive. If it is not compressed, only the headers are read at first, and each clip when it is needed.
     suffixes
-        Of the members to take; empty takes all audio.
+        Suffixes of the members to take; empty takes all audio.
     spool
-        Where members of a compressed archive are kept, which cannot be read out of order.
+        Keeps the members of a compressed archive, which cannot be read out of order.
 
     Raises
     ------
     DataError
-        Missing, not a tar archive, or damaged.
+        The archive is missing, damaged, or not a tar archive.
     """
 
     def __init__(self, path: Path, suffixes: frozenset[str], spool: Spool) -> None:
@@ -107,7 +107,7 @@ class Shard:
         return kind is not None and kind.is_sound
 
     def _content(self, archive: tarfile.TarFile, member: tarfile.TarInfo, is_plain: bool) -> Content:
-        """Return what reads a member; of a compressed archive it is read now, if it may be audio."""
+        """Return a function that reads a member; in a compressed archive, possible audio is read now."""
         if not member.isreg() or member.issparse():
             return _no_file
         if member.size > MAX_BYTES:
@@ -121,7 +121,7 @@ class Shard:
 
 
 def _opened(path: Path) -> tuple[IO[bytes], bool]:
-    """Return an archive as a file without compression, and whether it has none."""
+    """Return an archive as a file that is read without compression, and whether it is uncompressed on the disk."""
     with path.open("rb") as file:
         head = file.read(6)
     for begin, opened in ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\0", lzma.open)):
@@ -131,7 +131,7 @@ def _opened(path: Path) -> tuple[IO[bytes], bool]:
 
 
 def _require_end(file: IO[bytes], end: int) -> None:
-    """Raise ReadError unless an archive ends where its members do; tarfile takes anything else as the end."""
+    """Raise ReadError unless an archive ends where its members do; tarfile takes anything else for the end."""
     file.seek(end)
     block = file.read(tarfile.BLOCKSIZE)
     if len(block) < tarfile.BLOCKSIZE:

@@ -1,6 +1,6 @@
-"""Say what a file is that cannot be decoded, by its first bytes, and what makes audio of it.
+"""Tell what an undecodable file is, by its first bytes, and what makes audio of it.
 
-Nothing here decodes: it is asked when decoding has failed, or where a suffix such as ``.ts`` says too little.
+Nothing is decoded here. It is used when decoding has failed, or if a suffix such as ``.ts`` says too little.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from audiogen_metrics.audio import tags
 from audiogen_metrics.errors import AudioFileError
 
 HEAD = 4096
-"""Bytes of a file that tell what it is."""
+"""Number of bytes from which a file is identified."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What a file is: in words, what to do with it, and whether sound is in it."""
+    """What a file is, what to do with it, and whether it has sound."""
 
     name: str
     fix: str
@@ -39,7 +39,7 @@ _FROM_ARRAY = "Write its samples as audio: in Python, soundfile.write(FILE, SAMP
 _REPLACE = "Put the audio in its place, or remove it"
 _MIDI = "It holds notes, no sound; play them: fluidsynth -F OUT.wav SOUNDFONT.sf2 IN"
 
-# How files begin, in the order of the questions.
+# How files begin, in the order in which they are compared.
 _SOUNDS = (
     (rb"\x00...ftyp(?:M4A|M4B|M4P|F4A)", "MPEG-4 audio (M4A: AAC or ALAC)"),
     (rb"\x00...ftyp3g", "3GP (MPEG-4)"),
@@ -135,10 +135,10 @@ _IN_WAV = {
 """Codecs in WAV by their tag (RFC 2361, and what ffmpeg writes)."""
 _PCM, _FLOAT, _EXTENSIBLE = 0x0001, 0x0003, 0xFFFE
 _DECODED_IN_WAV = {0x0002, 0x0006, 0x0007, 0x0011, 0x0014, 0x0031, 0x0038, 0x0040, 0x0055}
-"""Further ones that libsndfile decodes."""
+"""Further codecs that libsndfile decodes."""
 _BITS = {_PCM: (8, 16, 24, 32), _FLOAT: (32, 64)}
 _GUID = b"\x00\x00\x00\x00\x10\x00\x80\x00\x00\xaa\x00\x38\x9b\x71"
-"""What follows the tag in an identifier of extensible WAV that holds one."""
+"""Bytes after the tag in an identifier of extensible WAV that has a tag."""
 _GUIDS = {
     bytes.fromhex("bfaa23e958cb7144a119fffa01e4ce62"): "ATRAC3plus",
     bytes.fromhex("2c806de046dbcf11b4d100805f6cbbea"): "AC-3",
@@ -151,7 +151,7 @@ _IN_OGG = {b"Speex   ": "Speex", b"\x7fFLAC": "FLAC in a form that libsndfile do
 
 
 def identify(content: bytes) -> Kind | None:
-    """Return by its first bytes what a file is that libsndfile does not know; None for audio and the unknown.
+    """Return the kind of a file that libsndfile does not know, by its first bytes; None for audio and unknown files.
 
     Examples
     --------
@@ -169,15 +169,15 @@ def identify(content: bytes) -> Kind | None:
 
 
 def codec(content: bytes) -> Kind | None:
-    """Return the codec of an audio file if libsndfile knows its container, but not the codec."""
+    """Return the codec of an audio file if libsndfile knows its container but not the codec."""
     head = _head(content)
     name = _codec(head)
-    # ffmpeg before 6 makes an empty file of FLAC of 32 bits, and takes that for success.
+    # ffmpeg before 6 turns FLAC of 32 bits into an empty file, and reports success.
     return None if name is None else Kind(name, _CONVERT_FLAC if head.startswith(b"fLaC") else _CONVERT, True)
 
 
 def names_content(decode: F) -> F:
-    """Let the error of a decoder of ``(path, content)`` say what the content is, if it can be told."""
+    """Make the error of a decoder of ``(path, content)`` say what the content is, if this is known."""
 
     @wraps(decode)
     def decoding(path: Path, content: bytes, **options: Any) -> Any:
@@ -195,7 +195,7 @@ def names_content(decode: F) -> F:
 
 
 def _head(content: bytes) -> bytes:
-    """Return the beginning; programs put ID3 tags in front of AAC and others too."""
+    """Return the beginning of a file, without ID3 tags, which programs also write before AAC and others."""
     start = tags.after_id3(content, 0)
     return content[start : start + HEAD]
 
@@ -205,7 +205,7 @@ def _as_text(head: bytes) -> str:
     try:
         text = head[:256].decode("utf-8")
     except UnicodeDecodeError as error:
-        if error.start < 252:  # not a character that the cut went through
+        if error.start < 252:  # not just a character that was cut at the end
             return ""
         text = head[: error.start].decode("utf-8")
     words = " ".join(text.split())

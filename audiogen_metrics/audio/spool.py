@@ -1,4 +1,4 @@
-"""A temporary file for clips that come one by one and are needed again."""
+"""A temporary file for clips that can be read only once and are needed again."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from audiogen_metrics.audio.decoding import Audio
 from audiogen_metrics.errors import DataError
 
 Content: TypeAlias = Callable[[], bytes | Audio]
-"""Gives the bytes of a clip's file, or its samples."""
+"""A function that returns the bytes of a clip's file, or its samples."""
 
 IN_MEMORY = 2**28
-"""Bytes that are kept in memory; more go to a temporary file (256 MB)."""
+"""Bytes up to which clips are kept in memory; beyond that, they go to a temporary file (256 MB)."""
 
 
 class Spool:
-    """Clips that come only once, kept to be read in any order by several threads; deleted when nothing reads them."""
+    """Keep clips that can be read only once, for several threads in any order; deleted when no longer used."""
 
     def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 (lives as long as its clips)

@@ -1,4 +1,4 @@
-"""Tags that players put before and behind the sound: ID3, APE, Lyrics3, and padding with zeros."""
+"""Tags that programs write before and after the sound (ID3, APE, Lyrics3), and padding with zeros."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _ID3V1 = {b"TAG+": 227, b"TAG": 128}
 
 
 def skip(content: bytes, position: int) -> int:
-    """Return where whatever is neither a tag nor a zero begins, at ``position`` or behind it."""
+    """Return the first place, from ``position`` on, that is neither a tag nor a zero."""
     while (end := _skip_one(content, position)) > position:
         position = end
     return position
 
 
 def after_id3(content: bytes, position: int) -> int:
-    """Return where an ID3v2 tag at ``position`` ends, or ``position``; its size is in four bytes of seven bits."""
+    """Return the end of an ID3v2 tag at ``position``, or ``position``; the size is in four bytes of seven bits."""
     head = content[position : position + 10]
     if head[:3] != b"ID3" or len(head) < 10:
         return position
@@ -29,18 +29,18 @@ def after_id3(content: bytes, position: int) -> int:
 
 
 def id3(size: int) -> bytes:
-    """Return an ID3v2 tag without content, of this many bytes and ten more."""
+    """Return an empty ID3v2 tag of this many bytes and ten more."""
     return b"ID3\x03\0\0" + bytes(size >> shift & 127 for shift in (21, 14, 7, 0)) + bytes(size)
 
 
 def _skip_one(content: bytes, position: int) -> int:
-    """Return the end of the tag or the zeros at ``position``, or ``position`` if there are none."""
+    """Return the end of the tag or the zeros at ``position``, or ``position`` if something else is there."""
     head = content[position : position + 32]
     if head[:3] == b"ID3":
         return after_id3(content, position)
     if head[:8] == b"APETAGEX" and len(head) == 32:
         size, flags = int.from_bytes(head[12:16], "little"), int.from_bytes(head[20:24], "little")
-        # The size counts a footer, but no header.
+        # The size includes a footer, but not the header.
         return position + size + (32 if flags >> 29 & 1 else 0)
     for magic, length in _ID3V1.items():
         if head.startswith(magic):

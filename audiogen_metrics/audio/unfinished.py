@@ -1,7 +1,7 @@
-"""Headers that were never finished: the writer was killed, or wrote to a pipe, and its sizes still say nothing.
+"""Complete headers that lack their sizes, because the writer was killed or wrote to a pipe.
 
-The sound then goes on to the end of the file, as ffmpeg reads it. libsndfile takes such a file for empty, or refuses
-it, or reads what follows an empty sound as samples.
+The sound then goes to the end of the file, as in ffmpeg. libsndfile takes such a file for empty, or refuses it, or
+reads what follows an empty sound as samples.
 """
 
 from __future__ import annotations
@@ -14,28 +14,29 @@ from typing import Literal
 from audiogen_metrics.audio import tags
 
 _UNKNOWN = 2**62
-"""Sizes of 64 bits from here on are the -1, or the largest number, that says: up to the end."""
+"""Sizes of 64 bits from here on are -1, or the largest number, which mean: up to the end."""
 
 _RF64_SIZES = 20
-"""Where RF64 has the sizes of the file and of the sound, which its own chunk then has no room for."""
+"""Where RF64 has the sizes of the file and of the sound, for which their own chunks have no room."""
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """How a container cuts itself into chunks.
+    """How a container is cut into chunks.
 
     Parameters
     ----------
     first
         Where the first chunk begins.
     name
-        What a chunk's name is.
+        Form of a chunk's name.
     sound
-        Name of the chunk that holds the samples, with the bytes in front of them there.
+        Name of the chunk with the samples, and the number of bytes before them in it.
     size
-        Bytes of a chunk's size, whether it counts its own header, and what it is rounded up to.
+        Bytes of a chunk's size, whether it includes the header, and the multiple to which it is rounded up.
     total
-        Where the size of the whole file is, with the bytes that it does not count; None if there is none.
+        Place of the size of the whole file, and the bytes that it does not count; None if the container has no such
+        size.
     """
 
     first: int
@@ -60,7 +61,7 @@ _LAYOUTS = {
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Where a chunk begins, where what it holds begins, and how many bytes of that its size claims."""
+    """Where a chunk and its content begin, and how many bytes of content its size claims."""
 
     start: int
     inside: int
@@ -68,9 +69,9 @@ class _Chunk:
 
 
 def completed(content: bytes) -> bytes:
-    """Return a WAV, AIFF, CAF, W64 or AU file with its sizes, if they were left open.
+    """Return a WAV, AIFF, CAF, W64 or AU file with its sizes filled in, if they were missing.
 
-    It ends with its sound. Chunks up to the end of the file, or tags, behind a size of zero are not samples.
+    The result ends with its sound. Chunks up to the end of the file, or tags, after a size of zero are not samples.
     """
     if content.startswith(b".snd"):
         return content if any(content[8:12]) else _put(content, 8, 4, 2**32 - 1, "big")
@@ -100,13 +101,13 @@ def completed(content: bytes) -> bytes:
 
 
 def _put(content: bytes, place: int, width: int, number: int, order: Literal["little", "big"]) -> bytes:
-    """Return the bytes with a number, or the largest that fits, in their place."""
+    """Return the bytes with a number written at a place, or the largest that fits."""
     written = min(number, (1 << 8 * width) - 1).to_bytes(width, order)
     return content[:place] + written + content[place + width :]
 
 
 def _chunks(content: bytes, layout: _Layout, position: int, name: bytes = b"") -> Iterator[_Chunk]:
-    """Yield the chunks of this name from a position on, as long as they follow each other."""
+    """Yield the chunks with this name from a position on, as long as they follow each other."""
     width, is_whole, step = layout.size
     # A damaged size may lead further than a position can be.
     while position < len(content) and (match := layout.name.match(content, position)):
@@ -120,7 +121,7 @@ def _chunks(content: bytes, layout: _Layout, position: int, name: bytes = b"") -
 
 
 def _holds_samples(content: bytes, layout: _Layout, start: int) -> bool:
-    """Tell whether what follows the header of an empty sound is neither chunks to the end, nor tags, nor nothing."""
+    """Tell whether samples follow the header of an empty sound: not chunks to the end, nor tags, nor the end."""
     last = start
     for chunk in _chunks(content, layout, start):
         last = chunk.inside + chunk.size

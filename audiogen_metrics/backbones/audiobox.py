@@ -1,8 +1,8 @@
-"""Audiobox Aesthetics: four ratings of a clip, by WavLM-base and one small head an axis.
+"""Audiobox Aesthetics: four ratings of a clip, by WavLM-base and a small head for each axis.
 
 Tjandra et al., "Meta Audiobox Aesthetics", 2025; Chen et al., "WavLM", 2022. The network is written here with the names
-of the published file, and proven equal to the authors' and to transformers' WavLM: the latter takes seconds to import
-and computes attention weights that nobody reads.
+of the published file, and tested to equal the authors' and transformers' WavLM, which takes seconds to import and
+computes attention weights that are not used.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SAMPLES_PER_PASS = {"cpu": WINDOW}
 """Samples that go through the network together, by type of device: on a CPU one window, which fills its caches."""
 
 SAMPLES_ELSEWHERE = 16 * WINDOW
-"""The first layer's maps are 65 MB a window."""
+"""Samples that go through the network together on other devices: the first layer's maps take 65 MB for a window."""
 
 WIDTH, FEED_FORWARD, HEADS, LAYERS = 768, 3072, 12, 12
 CHANNELS = 512
@@ -45,7 +45,7 @@ KERNELS = ((10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2))
 """Kernel and stride of the convolutions over samples."""
 
 BUCKETS, FARTHEST = 320, 800
-"""Distances between frames that have a bias of their own, and the frames from which on all share one."""
+"""Number of biases for distances between frames, and the distance from which on all share one."""
 
 POSITION_KERNEL, POSITION_GROUPS = 128, 16
 
@@ -57,18 +57,18 @@ _MASK = "wavlm_model.mask_emb"
 
 @dataclass(frozen=True)
 class Head:
-    """What the published ``config.json`` says of the network behind WavLM.
+    """What the published ``config.json`` says about the network after WavLM.
 
     Parameters
     ----------
     mean, std
-        Of each axis' ratings: what a head gives is in these units.
+        Mean and standard deviation of each axis' ratings, the units of a head's output.
     layers
         Linear layers of a head.
     norm
-        Whether a layer norm follows each but the last of them.
+        Whether a layer norm follows each layer but the last.
     dropout
-        In training only, but it shifts the numbers in the tensors' names.
+        Dropout of the training, which shifts the numbers in the tensors' names.
     unit
         Whether a head takes vectors of length 1.
     """
@@ -82,7 +82,7 @@ class Head:
 
     @classmethod
     def read(cls, path: Path) -> Head:
-        """Return what a config file says; MissingWeightsError for one that is missing, damaged or of another form."""
+        """Return what a config file says; MissingWeightsError if it is missing, damaged or of another form."""
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             axes = [content["target_transform"][axis] for axis in AESTHETICS]
@@ -114,8 +114,8 @@ _BESIDE = f"Put the {CONFIG} that was published with the weights into their fold
 class AudioboxAesthetics(PretrainedBackbone):
     """Audiobox Aesthetics: how people would rate a clip, on four axes from about 1 to 10.
 
-    ``ratings`` are in the order of `AESTHETICS`. Each window of 10 s is rated by itself, the last one with zeros behind
-    it, and a clip's rating is their mean, weighted by length.
+    ``ratings`` are in the order of `AESTHETICS`. Each window of 10 s is rated by itself, the last one filled with
+    zeros, and a clip's rating is their mean, weighted by length.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ class AudioboxAesthetics(PretrainedBackbone):
 
     @cached_property
     def config_file(self) -> Path:
-        """The config in use: the one given, the one beside weights that were given, else the published one."""
+        """The config in use: the given one, the one beside given weights, or the published one."""
         if self._given is None or f"{self.name}-config" in self._beside:
             return self.beside(f"{self.name}-config")
         return self.weights_file.with_name(CONFIG)
@@ -155,7 +155,7 @@ class AudioboxAesthetics(PretrainedBackbone):
         return AestheticsNetwork(Head.read(self.config_file))
 
     def unwrap(self, checkpoint: object, path: Path) -> Mapping[str, object]:
-        """Return the network's tensors: without the one for training, the position weights in one piece."""
+        """Return the network's tensors, without the one for training, and with the position weights in one piece."""
         state = dict(super().unwrap(checkpoint, path))
         shapes = {
             _MASK: torch.Size([WIDTH]),
@@ -171,17 +171,17 @@ class AudioboxAesthetics(PretrainedBackbone):
 class AestheticsNetwork(PretrainedNetwork):
     """Windows of 10 s, WavLM-base, and a rating of each axis by its own mixture of WavLM's layers.
 
-    Zeros behind a short window are not computed: of all that follows, only the first layer's norm, which takes its mean
-    over the whole window, hears them, and what they add to it is known.
+    Zeros after a short window are not computed. They only reach the first layer's norm, which takes its mean over the
+    whole window, and their part of it is known.
 
     Parameters
     ----------
     head
-        What follows WavLM.
+        Description of the heads after WavLM.
     """
 
     def __init__(self, head: Head) -> None:
-        with torch.device("meta"):  # 100 million random numbers would be drawn for nothing
+        with torch.device("meta"):  # avoids drawing 100 million random numbers
             super().__init__(Body(head))
         self.body: Body
         self.register_buffer("mean", _row(head.mean), persistent=False)
@@ -215,7 +215,7 @@ def _row(values: tuple[float, ...]) -> torch.Tensor:
 
 
 class Body(nn.Module):
-    """The published network, by its own names; what training alone needs is left out."""
+    """The published network, with its own names, without the parts for training."""
 
     def __init__(self, head: Head) -> None:
         super().__init__()
@@ -255,7 +255,7 @@ class WavLM(nn.Module):
         self.encoder = Encoder()
 
     def forward(self, windows: torch.Tensor) -> torch.Tensor:
-        """Return ``(windows, 13, 768)`` of ``(windows, time)``: what enters the first layer, and what leaves each."""
+        """Return ``(windows, 13, 768)`` of ``(windows, time)``: the first layer's input, and each layer's output."""
         maps = windows[:, None]
         for layer in cast("nn.ModuleList", self.feature_extractor["conv_layers"]):
             maps = layer(maps)
@@ -276,7 +276,7 @@ def _convolutions() -> list[nn.Module]:
 
 
 class WindowNorm(nn.GroupNorm):
-    """Group norm of each channel over a window of 10 s, of which the end may be left out where it is zero."""
+    """Group norm of each channel over a window of 10 s, whose end may be missing if it is zero."""
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Return ``(batch, channels, frames)`` with mean 0 and variance 1 over the window, scaled and shifted."""
@@ -315,7 +315,7 @@ class Encoder(nn.Module):
 
 
 class Layer(nn.Module):
-    """One transformer layer, its norms behind the sums."""
+    """One transformer layer, with its norms after the sums."""
 
     def __init__(self, first: bool) -> None:
         super().__init__()
@@ -352,7 +352,7 @@ class Attention(nn.Module):
         return mixed
 
     def distance_bias(self, frames: int) -> torch.Tensor:
-        """Return ``(heads, frames, frames)``: a bias for each side, exact near by, by steps of logarithms beyond."""
+        """Return the biases ``(heads, frames, frames)``: exact for near frames, in logarithmic steps for others."""
         places = torch.arange(frames, dtype=torch.int64, device=self.relative_attention_bias.weight.device)
         apart = places - places[:, None]
         side, near = BUCKETS // 2, BUCKETS // 4

@@ -1,4 +1,4 @@
-"""What every backbone is: a network with its front end, and a fingerprint of everything that shapes its numbers."""
+"""The base of all backbones: a network with its front end, and a fingerprint of everything that shapes its numbers."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from audiogen_metrics.settings import tf32_allowed, with_index
 __all__ = ["Backbone", "Features", "Output"]
 
 Output = Literal["embeddings", "windows", "logits", "ratings", "similarity"]
-"""``embeddings``: one row per clip; ``windows``: one row per window; ``logits``: class logits per clip; ``ratings``:
-what people would say of a clip, one number an axis; ``similarity``: of a clip's embedding to those of its captions,
-which no network gives by itself."""
+"""``embeddings``: a row for each clip; ``windows``: a row for each window; ``logits``: class logits of a clip;
+``ratings``: how people would rate a clip, a number for each axis; ``similarity``: of a clip's embedding to those of its
+captions, which is computed from two outputs of a network."""
 
 
 @dataclass(frozen=True)
 class Features:
-    """Outputs for a batch of clips of one length, float32; None for what the backbone does not give.
+    """Outputs for a batch of clips of one length, float32; None for outputs that the backbone does not have.
 
     Parameters
     ----------
     embeddings
-        ``(batch, d)``, clip rows.
+        ``(batch, d)``, a row for each clip.
     windows
-        ``(batch, windows, d)``, window rows in time order.
+        ``(batch, windows, d)``, a row for each window, in time order.
     logits
         ``(batch, classes)``, before softmax or sigmoid.
     ratings
@@ -50,7 +50,7 @@ class Features:
     ratings: torch.Tensor | None = None
 
     def named(self) -> dict[Output, torch.Tensor]:
-        """Return the outputs that are there, by name."""
+        """Return the outputs of this batch, by name."""
         every: dict[Output, torch.Tensor | None] = {
             "embeddings": self.embeddings,
             "windows": self.windows,
@@ -67,18 +67,18 @@ _PLAIN = (int, float, str, bytes, tuple, list, dict, set, frozenset, Enum, PureP
 class Backbone(ABC):
     """A network with its front end, loaded when first used.
 
-    A subclass sets the class attributes, gives `load` and `weights_sha256`, and is registered under its name in
+    A subclass sets the class attributes, defines `load` and `weights_sha256`, and is registered under its name in
     `BACKBONES` or announced by an entry point.
 
     Parameters
     ----------
     device
-        Where it runs.
+        Device on which it runs.
     autocast
         Lower precision for the network (not for its front end), for example ``torch.bfloat16``; None is float32.
     tf32
-        On CUDA, let products of float32 be rounded to TF32: faster, and scores move by up to 1.3e-3 (relative). None
-        takes ``AGM_TF32``, by default no.
+        On CUDA, round products of float32 to TF32, which is faster and moves scores by up to 1.3e-3 (relative). None
+        takes ``AGM_TF32``, by default False.
 
     Attributes
     ----------
@@ -87,25 +87,26 @@ class Backbone(ABC):
     sample_rate
         Rate in Hz of the waveforms it takes.
     outputs
-        What it gives. FD needs ``embeddings``, FAD ``windows``, IS and KL ``logits``, PQ and its like ``ratings``.
+        Names of its outputs. FD needs ``embeddings``, FAD ``windows``, IS and KL ``logits``, PQ, PC, CE and CU
+        ``ratings``.
     window_logits
         Whether its ``windows`` are class logits, not embeddings.
     axes
-        Names of the ratings in the order of their columns; empty where there are none.
+        Names of the ratings in the order of their columns; empty without ratings.
     reads_text
         Whether it embeds texts into the same space as clips, by `embed_text`.
     minimum_samples
         Shortest waveform it takes; shorter clips are zero-padded to it.
     numerics_version
-        Raised by hand whenever a change of code changes numbers: outdates cached embeddings.
+        Raised by hand whenever a change of code changes numbers, so that cached embeddings are not used any more.
     chooses_products
         Whether the engine chosen for this machine, ``products``, multiplies its matrices in float32 on a CPU.
 
     Notes
     -----
-    Plain attributes of an instance (numbers, texts, paths, types, and containers of them, whose names have no leading
-    underscore) are part of `settings`: a subclass that takes, say, layers keeps them in one. Whatever else shapes its
-    numbers it adds to `settings` itself.
+    Plain attributes of an instance (numbers, texts, paths, types, and containers of them) are part of `settings` if
+    their names do not begin with an underscore. A subclass with an option such as a layer keeps it in such an
+    attribute, and adds to `settings` whatever else shapes its numbers.
     """
 
     name: ClassVar[str]
@@ -129,7 +130,7 @@ class Backbone(ABC):
 
     @abstractmethod
     def load(self) -> torch.nn.Module:
-        """Return the network: waveforms ``(batch, time)`` to `Features`. Called once, when first needed."""
+        """Return the network, which turns waveforms ``(batch, time)`` into `Features`; called once, when needed."""
 
     @property
     @abstractmethod
@@ -137,21 +138,21 @@ class Backbone(ABC):
         """SHA-256 of the weights file, hex; found without loading the network."""
 
     def require(self) -> None:
-        """Raise MissingWeightsError or MissingDependencyError where what the network is loaded from is not here.
+        """Raise MissingWeightsError or MissingDependencyError if something that the network needs is not here.
 
-        It is asked before anything is computed, so it must be quick and load nothing. A backbone that needs an optional
-        package says so here.
+        It is called before anything is computed, so it must be quick and load nothing. A backbone that needs an
+        optional package checks for it here.
         """
         _ = self.settings
 
     @property
     def labels(self) -> tuple[str, ...] | None:
-        """Class names in the order of the logits; None where there are no logits."""
+        """Class names in the order of the logits; None without logits."""
         return None
 
     @property
     def text_settings(self) -> dict[str, str | int]:
-        """What shapes the embeddings of texts beside `settings`, such as the digest of the tokenizer."""
+        """What shapes the embeddings of texts besides `settings`, such as the digest of the tokenizer."""
         return {}
 
     def embed_text(self, texts: Sequence[str]) -> torch.Tensor:  # noqa: ARG002  # what subclasses take
@@ -160,7 +161,7 @@ class Backbone(ABC):
         Raises
         ------
         UsageError
-            The network reads no texts.
+            The network does not read texts.
         """
         raise UsageError("reads no texts", where=self.name, fix="Use a CLAP")
 
@@ -171,20 +172,20 @@ class Backbone(ABC):
     def usable_samples(self, samples: int) -> int:
         """Return how many of a clip's first ``samples`` samples can reach the outputs.
 
-        A backbone that drops an incomplete last window says so here: clips are then cut to fewer distinct
-        lengths, and larger batches form, with the same numbers.
+        A backbone that drops an incomplete last window overrides this: clips are then cut to fewer distinct lengths,
+        which makes larger batches with the same numbers.
         """
         return samples
 
     @property
     def plain_cpu(self) -> bool:
-        """Whether the network runs in float32 on a CPU, for which its convolutions may be rearranged."""
+        """Whether the network runs in float32 on a CPU, so that its convolutions may be rearranged."""
         return self.device.type == "cpu" and self.autocast is None
 
     @cached_property
     def network(self) -> torch.nn.Module:
         """The network on its device, in evaluation mode."""
-        # Networks of others take the host's default type and device while they are built.
+        # Networks of other packages take the host's default type and device while they are built.
         with full_precision(self.device), torch.no_grad():
             with torch.device("cpu"):
                 loaded = self.load()
@@ -210,7 +211,7 @@ class Backbone(ABC):
         return settings | self._own_settings()
 
     def _own_settings(self) -> dict[str, str | int]:
-        """Return the plain public attributes that an instance adds to these: which layer, which pooling."""
+        """Return the plain public attributes that an instance adds, such as a layer or a pooling."""
         known = ("device", "autocast", "tf32", "products", "instance")
         return {
             name: _told(value)
@@ -237,9 +238,9 @@ class Backbone(ABC):
         Raises
         ------
         DataError
-            Another shape or type.
+            The shape or type is another one.
         InsufficientDataError
-            Clips that are too short.
+            The clips are too short.
         """
         if waveforms.ndim != 2 or not waveforms.is_floating_point():
             raise DataError(

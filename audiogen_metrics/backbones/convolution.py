@@ -1,4 +1,4 @@
-"""Convolutions in less time: batch norm folded into them, Winograd's algorithm, large maps one at a time."""
+"""Faster convolutions: with batch norm folded in, by Winograd's algorithm, and on large maps one at a time."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from audiogen_metrics.backbones.products import (
 )
 
 POINTS = (0.0, 1.0, -1.0, 0.5, -2.0)
-"""Where Winograd's polynomials are evaluated, besides infinity; these keep rounding small (Barabasz et al., 2020)."""
+"""Points of Winograd's polynomials, besides infinity; these keep rounding small (Barabasz et al., 2020)."""
 
 TILES_PER_STRIP = 128
-"""Tiles transformed at a time: so few that they stay in the cache, and enough to be worth reading the weights for."""
+"""Tiles transformed at a time: few enough to stay in the cache, and enough to be worth reading the weights for."""
 
 FEW_WEIGHTS = 256 * 256
-"""Pairs of channels up to which oneDNN takes all products of a strip in one call, which takes as long for a few tiles
-as for 64; where there are more, each product is a call of its own."""
+"""Pairs of channels up to which oneDNN computes all products of a strip in one call, which takes as long for a few
+tiles as for 64. With more pairs, each product is a separate call."""
 
 Convolution = TypeVar("Convolution", nn.Conv1d, nn.Conv2d)
 
@@ -35,7 +35,7 @@ class Winograd(Multiplies):
 
     Each tile of ``tile × tile`` outputs takes (tile + 2)² products per pair of channels instead of 9 tile²: 2.25 times
     fewer for tiles of 2, and 4 times for 4. Tiles are transformed into such products and back, a strip of the maps at a
-    time, which pays where the channels are many. The result differs from a plain convolution's by at most 5e-6 of its
+    time, which pays if there are many channels. The result differs from a plain convolution's by at most 5e-6 of its
     largest value with tiles of 2, and by 7e-6 with tiles of 4. Lavin and Gray, "Fast Algorithms for Convolutional
     Neural Networks", 2015.
 
@@ -58,7 +58,7 @@ class Winograd(Multiplies):
         inputs, outputs = torch.linalg.inv(_powers(points, tile + 2)).T, _powers(points, tile).T
         filters = torch.kron(_powers(points, 3), _powers(points, 3)).float()
         weight = convolution.weight.detach()
-        # (products, out, in), seen as (products, in, out): no second copy of what may be hundreds of megabytes.
+        # A view (products, in, out) of (products, out, in), since a copy may take hundreds of megabytes.
         products = (filters @ weight.flatten(2).flatten(0, 1).T).unflatten(1, weight.shape[:2]).transpose(1, 2)
         self.register_buffer("weight", products, persistent=False)
         self.register_buffer("bias", convolution.bias.detach(), persistent=False)
@@ -104,7 +104,7 @@ class Winograd(Multiplies):
         return joined
 
     def _together(self, tiles: torch.Tensor, grouped: Grouped) -> torch.Tensor:
-        """Return the same, all products of 64 tiles in one call: tiles that lack are zeros."""
+        """Return the same, with all products of 64 tiles in one call; missing tiles are zeros."""
         batch, channels, down, across = tiles.shape[:4]
         columns = tiles.permute(0, 2, 3, 4, 5, 1).reshape(batch * down * across, len(self.inputs), channels)
         parts = []
@@ -121,7 +121,7 @@ class Winograd(Multiplies):
 
 
 class Pointwise(Multiplies):
-    """A 1×1 convolution as a product of matrices, with no copy of maps that are channels last in memory.
+    """A 1×1 convolution as a product of matrices, which does not copy maps that are channels last in memory.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ class Pointwise(Multiplies):
 
 
 class OneByOne(nn.Module):
-    """A network that takes the items of a batch singly, so that large maps of few channels stay small and reused."""
+    """A network that takes the items of a batch one by one, so that the memory of large maps is small and reused."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -154,9 +154,9 @@ class OneByOne(nn.Module):
 
 
 def pad_within(convolution: nn.Conv2d) -> nn.Conv2d:
-    """Return one convolution that does what a 3×3 one does behind zeros on the right and below.
+    """Return one convolution that does what a 3×3 one does on maps with zeros on the right and below.
 
-    Its filters get zeros on the left and above: with padding on all sides, which costs no copy, that is the same.
+    Its filters get zeros on the left and above. With padding on all sides, which needs no copy, the result is the same.
     """
     assert (convolution.kernel_size, convolution.padding) == ((3, 3), (0, 0))
     channels, wider, groups = convolution.in_channels, convolution.out_channels, convolution.groups
@@ -174,7 +174,7 @@ def fold_batch_norm(convolution: Convolution, norm: nn.BatchNorm1d | nn.BatchNor
 
 
 def _powers(points: torch.Tensor, count: int) -> torch.Tensor:
-    """Return the powers ``(points + 1, count)`` of each point, and those of infinity: 1 for the highest, else 0."""
+    """Return the powers ``(points + 1, count)`` of each point, and those of infinity: 0, but 1 for the highest."""
     last = points.new_zeros(1, count)
     last[0, -1] = 1
     return torch.cat([points[:, None] ** torch.arange(count, dtype=torch.int64, device=points.device), last])

@@ -1,4 +1,4 @@
-"""A backbone of one's own, from any torch module or function."""
+"""Make a backbone from any torch module or function."""
 
 from __future__ import annotations
 
@@ -36,30 +36,29 @@ def from_callable(
     name
         Lower-case letters, digits, ``_`` and ``-``; the score id ends in it.
     function
-        Takes waveforms ``(batch, time)`` float32 at ``sample_rate``, gives the single output as a tensor, or
+        Takes waveforms ``(batch, time)`` float32 at ``sample_rate``, and returns a single output as a tensor, or
         several as a dict by name: ``embeddings (batch, d)``, ``windows (batch, windows, d)``,
-        ``logits (batch, classes)``. A `torch.nn.Module` is copied as it is now; training it further changes nothing.
+        ``logits (batch, classes)``. A `torch.nn.Module` is copied as it is now; further training does not change it.
     sample_rate
-        Hz.
+        Rate of the waveforms in Hz.
     outputs
-        What the function gives. FD needs ``embeddings``, FAD ``windows``, IS and KL ``logits``.
+        Names of the outputs. FD needs ``embeddings``, FAD ``windows``, IS and KL ``logits``.
     minimum_samples
         Shortest waveform it takes.
     version
-        Names the code of the function, needed unless it is a module: part of the fingerprint that keeps cached
-        embeddings apart. Raise it whenever the code changes. A module without one is identified by its compiled code,
-        which differs between versions of Python. Weights, plain attributes and what a function encloses are always
-        hashed.
+        Stands for the code of the function in the fingerprint, which keeps cached embeddings apart. Raise it whenever
+        the code changes. A function needs it; a module without a version is identified by its compiled code, which
+        differs between versions of Python. Weights, plain attributes and enclosed values are always hashed.
     labels
         Class names in the order of the logits.
     device
-        Where a module runs until a metric moves it.
+        Device of a module until a metric moves it.
 
     Raises
     ------
     UsageError
-        A name, outputs or version that would make scores ambiguous; a module without a version that holds something
-        whose content cannot be hashed.
+        The name, outputs or version would make scores ambiguous, or a module without a version has an object whose
+        content cannot be hashed.
 
     Examples
     --------
@@ -99,9 +98,9 @@ class CallableBackbone(Backbone):
         device: str | torch.device,
     ) -> None:
         super().__init__(device)
-        # The class attributes of other backbones are this one's own.
+        # What other backbones have as class attributes, an instance has here.
         vars(self).update(name=name, sample_rate=sample_rate, outputs=outputs, minimum_samples=minimum_samples)
-        # A function's own copy is itself; of modules, methods and partial functions it is one of what they hold.
+        # A copy of a function is the function itself; modules, methods and partial functions copy what they hold.
         self._function = _copy(function, name)
         self._labels = None if labels is None else tuple(labels)
         self._version = version
@@ -113,13 +112,13 @@ class CallableBackbone(Backbone):
         Raises
         ------
         DataError
-            What the function takes from outside has changed since the backbone was made.
+            Something that the function uses from outside has changed since the backbone was made.
         """
         if identity_of(self._function, self._version, self.name) != self._sha256:
             raise DataError(
                 "what the function takes from globals or encloses has changed since the backbone was made",
                 where=self.name,
-                fix="Make the backbone anew after the change",
+                fix="Make the backbone again after the change",
             )
         return _Adapter(_copy(self._function, self.name), self.outputs)
 

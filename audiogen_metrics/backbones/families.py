@@ -1,4 +1,4 @@
-"""Kinds of transformers' audio networks: what each one hears at once, and where its rows come from."""
+"""Kinds of transformers' audio networks: the window of each, and where its rows come from."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _FAMILIES: dict[str, Family] = {
     "encodec": "encodec",
     "dac": "dac",
 }
-"""Families by ``model_type``. Speech is whatever takes a waveform and gives a sequence of frames."""
+"""Families by ``model_type``. All networks that turn a waveform into a sequence of frames are speech."""
 
 _HEADS = ("ForAudioClassification", "ForSequenceClassification")
 
 
 def family_of(config: Mapping[str, Any]) -> Family | None:
-    """Return the family of a network that needs no code of its own; None for others."""
+    """Return the family of a network that transformers knows; None for networks with their own code."""
     kind = config.get("model_type")
     # MERT is HuBERT, unless it adds a constant-Q transform or scales its residuals.
     if kind == "mert_model" and (config.get("feature_extractor_cqt") or config.get("deepnorm")):
@@ -40,24 +40,24 @@ def family_of(config: Mapping[str, Any]) -> Family | None:
 
 @dataclass(frozen=True)
 class Hearing:
-    """How a network is fed, and what comes out, as far as its configuration tells.
+    """Input and output of a network, as its configuration describes them.
 
     Parameters
     ----------
     family
-        See `family_of`; ``speech`` for one that comes with code of its own.
+        See `family_of`; ``speech`` for a network with its own code.
     sample_rate
-        In Hz.
+        Rate in Hz.
     minimum_samples
         Shortest waveform that gives a row.
     window, hop
-        Samples that it hears at once, and from one window to the next; 0: the whole clip.
+        Samples of a window, and from one window to the next; 0 for the whole clip.
     samples_per_frame
-        Where frames of a padded window must be told apart; 0 where nothing is padded.
+        Samples of a frame, to tell sound from padding in a window; 0 if windows are not padded.
     layers
-        Hidden layers that can be named; 0: none.
+        Number of hidden layers that can be chosen.
     labels
-        Names of its classes; None without a classification head.
+        Names of the classes; None without a classification head.
     """
 
     family: Family
@@ -71,14 +71,14 @@ class Hearing:
 
 
 def hearing_of(config: Mapping[str, Any], extractor: Mapping[str, Any], where: str) -> Hearing:
-    """Return how a network is fed.
+    """Return the input and output of a network.
 
     Raises
     ------
     UsageError
-        A kind of network that is not supported.
+        The kind of network is not supported.
     MissingWeightsError
-        Configuration files that lack what is needed.
+        The configuration files lack something that is needed.
     """
     family = family_of(config)
     if family is None and "auto_map" not in config:
@@ -118,7 +118,7 @@ def _shortest(config: Mapping[str, Any]) -> int:
     """Return the samples that give one frame at the end of a stack of convolutions."""
     kernels, strides = config.get("conv_kernel"), config.get("conv_stride")
     if kernels is None or strides is None:
-        return 1600  # code of its own, which checks itself
+        return 1600  # the network's own code checks the length itself
     samples = int(config.get("squeeze_factor") or 1)
     for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
         samples = (samples - 1) * int(stride) + int(kernel)

@@ -1,4 +1,4 @@
-"""What the front ends of several networks share: exact power spectra on the device, in bounded memory."""
+"""Shared by several front ends: exact power spectra on the device, in bounded memory."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import torch
 import torch.nn.functional as F
 
 FRAMES_PER_PASS = 2048
-"""Frames that are transformed together: 8 kB each, twice."""
+"""Frames that are transformed together; each takes 16 kB."""
 
 WINDOWS_PER_BLOCK = 512
-"""Windows of one clip that a network takes at a time, four minutes or more: what it makes of them must fit into memory,
-however long the clip is."""
+"""Windows of one clip that a network takes at a time, four minutes or more, so that memory is bounded for clips of any
+length."""
 
 
 def window_blocks(waveforms: torch.Tensor, window: int, hop: int) -> Iterator[torch.Tensor]:
-    """Yield ``(batch, time)`` in parts that hold `WINDOWS_PER_BLOCK` whole windows each, the last one the rest.
+    """Yield ``(batch, time)`` in parts of `WINDOWS_PER_BLOCK` whole windows each; the last part has the rest.
 
     Parameters
     ----------
@@ -46,15 +46,15 @@ def power_spectrogram(
     fft, hop
         FFT length and distance of frames in samples.
     frame
-        Length in samples of a frame and of its Hann window, with zeros behind it up to ``fft``; None is ``fft``.
+        Length in samples of a frame and of its Hann window, followed by zeros up to ``fft``; None is ``fft``.
     periodic
-        Whether the Hann window would be 0 one sample behind its end; if not, its last sample is.
+        Whether the Hann window would be 0 one sample after its end; otherwise its last sample is 0.
     """
     frame = fft if frame is None else frame
     precision = torch.float32 if waveforms.device.type == "mps" else torch.float64
     window = torch.hann_window(frame, periodic, dtype=precision, device=waveforms.device)
     window = F.pad(window, (0, fft - frame))
-    # A whole batch's temporary arrays are too large for the CPU's allocator to use again: page faults double the time.
+    # The allocator does not reuse the temporary arrays of a whole batch, and page faults would double the time.
     clips = 1 if waveforms.device.type == "cpu" else len(waveforms)
     shape = (len(waveforms), 1 + (waveforms.shape[1] - frame) // hop, fft // 2 + 1)
     power = torch.empty(shape, dtype=torch.float32, device=waveforms.device)

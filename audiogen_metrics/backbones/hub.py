@@ -1,6 +1,6 @@
-"""Networks of the Hugging Face hub by name: what ``hf:…`` means, which files it stands for, how they get here.
+"""Networks of the Hugging Face hub by name: what ``hf:…`` means, which files it stands for, how they are fetched.
 
-Nothing here reads what is inside a weights file: `audiogen_metrics.backbones.huggingface` does.
+Weights files are read in `audiogen_metrics.backbones.huggingface`, not here.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _OPTION = r"@(?:revision=[^@]*|layer=[^@]*|frames|float16)"
 _NAME = re.compile(rf"(?P<source>.+?)(?P<options>(?:{_OPTION})*)", re.DOTALL)
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-"""In the order of preference: nothing in the first kind can run."""
+"""Weights files in the order of preference; the first kind cannot run code."""
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -41,8 +41,8 @@ _trusts: ContextVar[bool] = ContextVar("trusts_remote_code", default=False)
 def trust_remote_code(trust: bool = True) -> Iterator[None]:
     """Let networks that are made inside the block run the Python files of their checkpoints.
 
-    A checkpoint of a kind that transformers does not know brings code of its own, which can do whatever you can. Read
-    it first, and name a revision, so that it stays what you have read.
+    A checkpoint of a kind that transformers does not know has its own code, which can do whatever you can. Read it
+    first, and name a revision, so that it stays what you have read.
 
     Examples
     --------
@@ -64,7 +64,7 @@ def trusts_remote_code() -> bool:
 
 @dataclass(frozen=True)
 class HubName:
-    """A network as people name it: ``hf:facebook/wav2vec2-base@layer=9``.
+    """The name of a network, such as ``hf:facebook/wav2vec2-base@layer=9``.
 
     Parameters
     ----------
@@ -73,9 +73,9 @@ class HubName:
     revision
         Commit, branch or tag; None takes the branch ``main``, as it was when it was fetched.
     layer
-        Hidden layer that embeddings are taken from, 0 for what goes into the first one; None takes the last output.
+        Hidden layer of the embeddings, 0 for the input of the first layer; None takes the last output.
     frames
-        Also give each frame as a row, for FAD.
+        Whether each frame is a row too, for FAD.
     float16
         Round rows to float16, as fadtk stores them.
     """
@@ -116,7 +116,7 @@ class HubName:
         return found
 
     def __str__(self) -> str:
-        """Return the name with its options in one order, so that one network has one name."""
+        """Return the name with its options in a fixed order, so that one network has one name."""
         options = [
             f"@revision={self.revision}" if self.revision else "",
             "" if self.layer is None else f"@layer={self.layer}",
@@ -127,17 +127,17 @@ class HubName:
 
     @property
     def is_folder(self) -> bool:
-        """Whether the name is that of a folder of this machine."""
+        """Whether the name is that of a folder on this machine."""
         return self.source.startswith(("/", ".", "~")) or Path(self.source).is_absolute()
 
     @property
     def files(self) -> str:
-        """The name without what leaves its files alone: what is fetched, and verified."""
+        """The name without the options that do not concern its files; this is fetched and verified."""
         return str(HubName(self.source, self.revision))
 
     @property
     def slug(self) -> str:
-        """The name in small letters, digits and ``_``, as score ids have it; of a folder its last part."""
+        """The name in small letters, digits and ``_``, for score ids; for a folder, the last part of its path."""
         source = (as_path(self.source).resolve().name or "folder") if self.is_folder else self.source
         short = HubName(source, self.revision and self.revision[:7], self.layer, self.frames, self.float16)
         return re.sub(r"[^a-z0-9]+", "_", str(short).lower()).strip("_")
@@ -150,11 +150,11 @@ class Snapshot:
     Parameters
     ----------
     name
-        As it was given.
+        Name as it was given.
     folder
-        Where they are.
+        Folder of the files.
     revision
-        The commit that they are of; None for a folder.
+        Commit of the files; None for a folder.
     """
 
     name: HubName
@@ -163,12 +163,12 @@ class Snapshot:
 
     @cached_property
     def config(self) -> Mapping[str, Any]:
-        """What kind of network it is."""
+        """Configuration of the network, from ``config.json``."""
         return self._json(CONFIG)
 
     @cached_property
     def extractor(self) -> Mapping[str, Any]:
-        """What the network wants of audio."""
+        """Configuration of the feature extractor."""
         return self._json(EXTRACTOR)
 
     def _json(self, name: str) -> Mapping[str, Any]:
@@ -184,7 +184,7 @@ class Snapshot:
 
     @cached_property
     def weights(self) -> tuple[Path, ...]:
-        """The weights files: safetensors where there are any, else torch's."""
+        """The weights files: safetensors if there are any, otherwise torch's."""
         for name in _WEIGHTS:
             if (self.folder / name).is_file():
                 return (self.folder / name,)
@@ -205,7 +205,7 @@ class Snapshot:
 
     @property
     def code(self) -> tuple[Path, ...]:
-        """Python files that a checkpoint brings."""
+        """Python files of the checkpoint."""
         return tuple(sorted(self.folder.glob("*.py")))
 
     def digests(self, *, memo: bool = True) -> dict[str, str]:
@@ -214,7 +214,7 @@ class Snapshot:
         Raises
         ------
         MissingWeightsError
-            A file of one revision is not what it was when it was first used.
+            A file of this revision has changed since it was first used.
         """
         files = [*self.weights, self.folder / CONFIG, self.folder / EXTRACTOR]
         files += self.code if needs_code(self.config) else ()
@@ -242,13 +242,13 @@ class Snapshot:
 
     @property
     def trust_note(self) -> Path:
-        """Where the digests of this revision are recorded, as they were when it was first used."""
+        """File with the digests of this revision from its first use."""
         place = f"{self.name.source.replace('/', '--')}-{self.revision}"
         return cache_dir() / "weights" / "trusted" / "hub" / f"{place}.json"
 
     @property
     def licence(self) -> str | None:
-        """The licence that the model card states; None where it states none."""
+        """The licence that the model card states; None without a statement."""
         try:
             text = (self.folder / CARD).read_text(encoding="utf-8", errors="replace")
         except OSError:
@@ -259,21 +259,21 @@ class Snapshot:
 
 
 def needs_code(config: Mapping[str, Any]) -> bool:
-    """Tell whether a network cannot be had without code of its checkpoint."""
+    """Tell whether a network needs code of its checkpoint."""
     from audiogen_metrics.backbones.families import family_of
 
     return "auto_map" in config and family_of(config) is None
 
 
 def locate(name: HubName) -> Snapshot:
-    """Find the files of a network on this machine. Never downloads.
+    """Find the files of a network on this machine, without downloading.
 
     Raises
     ------
     MissingWeightsError
         They are not here; the message has the command that fetches them.
     MissingDependencyError
-        A name on the hub, and the hub's client is not installed.
+        The name is on the hub, and the hub's client is not installed.
     """
     if name.is_folder:
         folder = as_path(name.source).absolute()
@@ -300,9 +300,9 @@ def fetch_hub(name: HubName) -> Snapshot:
     Raises
     ------
     MissingWeightsError
-        Offline, or the hub does not have it.
+        The machine is offline, or the hub does not have the network.
     UsageError
-        A folder, which is never fetched.
+        The name is that of a folder, which is never fetched.
     """
     if name.is_folder:
         raise UsageError("a folder of this machine is not fetched", where=str(name), fix="Name it where it is used")
@@ -319,7 +319,7 @@ def fetch_hub(name: HubName) -> Snapshot:
         weights = [f"{Path(kind).stem}*{Path(kind).suffix}", f"{kind}.index.json"]
         wanted = [CONFIG, EXTRACTOR, CARD, "*.py", *weights]
         folder = Path(hub.snapshot_download(name.source, revision=name.revision, allow_patterns=wanted))
-    except Exception as error:  # of the network, the hub, the disk: each has classes of its own
+    except Exception as error:  # connection, hub and disk have different classes of errors
         raise MissingWeightsError(
             f"download failed ({type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]})",
             where=name.files,
@@ -342,7 +342,7 @@ def fetch_command(name: HubName) -> str:
 
 
 def refuse_code(snapshot: Snapshot) -> None:
-    """Raise UsageError unless code of the checkpoint may run; never may code that lies in another repository."""
+    """Raise UsageError unless code of the checkpoint may run; code in another repository may never run."""
     modules = {str(address).partition("--") for address in snapshot.config["auto_map"].values()}
     elsewhere = sorted(repository for repository, dashes, _ in modules if dashes)
     if elsewhere:
@@ -358,7 +358,7 @@ def refuse_code(snapshot: Snapshot) -> None:
         )
         raise UsageError(
             f"is of a kind that transformers does not know ({snapshot.config.get('model_type')!r}) and brings code of "
-            "its own, which is not run unasked",
+            "its own, which is not run unless you allow it",
             where=str(snapshot.name),
             fix=f"Read {', '.join(path.name for path in snapshot.code) or 'its code'} in {snapshot.folder}, then allow "
             f"it: {way}",

@@ -1,6 +1,6 @@
 """Any audio network of transformers, by name: ``hf:MIT/ast-finetuned-audioset-10-10-0.4593``.
 
-Rate, front end and windows are those of the network's own feature extractor, which runs as transformers has it.
+Rate, front end and windows are those of the network's own feature extractor, which transformers runs.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from audiogen_metrics.precision import full_precision
 EXTRA = "hf"
 
 _NEVER_USED = frozenset({"masked_spec_embed"})
-"""Weights that training alone uses, which some checkpoints lack."""
+"""Weights that only training uses, which some checkpoints lack."""
 
 
 class HubNetwork(Backbone):
-    """A network of transformers: one embedding a clip, and what else it gives.
+    """A network of transformers: one embedding for each clip, and the network's other outputs.
 
-    Made by `named`, since rate and outputs depend on the network.
+    Use `named` to make one, since rate and outputs depend on the network.
 
     Parameters
     ----------
     device, autocast, tf32
         As for `Backbone`.
     weights
-        Must be None: a folder is named in the name itself.
+        Must be None: the name of the network may be a folder.
 
     Attributes
     ----------
     snapshot
-        The files that it is made of.
+        Its files.
     hearing
-        How it is fed.
+        Its input and output.
     """
 
     snapshot: ClassVar[Snapshot]
@@ -64,7 +64,7 @@ class HubNetwork(Backbone):
             refuse_code(self.snapshot)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Rebuild the class from the name where it is unpickled; the network is loaded there anew."""
+        """Pickle the name only: unpickling makes the class again, and the network is loaded there."""
         state = {name: value for name, value in self.__dict__.items() if name != "network"}
         return _restored, (self.name, state)
 
@@ -74,13 +74,13 @@ class HubNetwork(Backbone):
 
     @property
     def weights_sha256(self) -> str:
-        """SHA-256 of the weights file, or over the digests of several."""
+        """SHA-256 of the weights file, or of the digests of several files."""
         found = [self._digests[path.name] for path in self.snapshot.weights]
         return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()
 
     @property
     def labels(self) -> tuple[str, ...] | None:
-        """Class names in the order of the logits; None where there are no logits."""
+        """Class names in the order of the logits; None without logits."""
         return self.hearing.labels
 
     @property
@@ -95,13 +95,13 @@ class HubNetwork(Backbone):
             told["revision"] = self.snapshot.revision
         version = str(transformers_module("", EXTRA).__version__)
         if self.hearing.family == "ast":
-            # Its extractor has two ways, which differ in their last digits.
+            # Its extractor can work in two ways, which differ in the last digits.
             fast = transformers_module("utils.import_utils", EXTRA).is_torchaudio_available()
             version += f", mel by {'torchaudio' if fast else 'numpy'}"
         return super().settings | told | {"transformers": version}
 
     def usable_samples(self, samples: int) -> int:
-        """Return the samples without a rest behind the last window that is too short to be heard."""
+        """Return the samples without a rest after the last window that is too short for a frame."""
         window, hop = self.hearing.window, self.hearing.hop
         if not window or samples <= window:
             return samples
@@ -114,11 +114,11 @@ class HubNetwork(Backbone):
         Raises
         ------
         MissingWeightsError
-            Files that are damaged, would run code, or do not fit the configuration: nothing is ever left random.
+            A file is damaged, would run code, or does not fit the configuration, so that weights would stay random.
         """
         snapshot, name = self.snapshot, HubName.parse(self.name)
         kind, options = _loader(snapshot, self.labels is not None)
-        # Weights that are not in the file are drawn, before they are found to be missing.
+        # transformers draws weights that are not in the file, before they are found to be missing.
         with quiet(), torch.random.fork_rng(devices=[]):
             try:
                 body, found = kind.from_pretrained(
@@ -134,7 +134,7 @@ class HubNetwork(Backbone):
                 extract = extractor.AutoFeatureExtractor.from_pretrained(
                     str(snapshot.folder), local_files_only=True, trust_remote_code=False
                 )
-            except Exception as error:  # a damaged file makes transformers raise nearly anything
+            except Exception as error:  # with a damaged file, transformers may raise anything
                 text = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
                 raise MissingWeightsError(
                     f"cannot be loaded ({type(error).__name__}: {text})",
@@ -146,12 +146,12 @@ class HubNetwork(Backbone):
 
 
 def named(text: str) -> type[HubNetwork]:
-    """Return the class of the network of this name, made from its configuration files.
+    """Return the class of the network with this name, made from its configuration files.
 
     Raises
     ------
     UsageError
-        A malformed name, a kind of network that is not supported, or an option that it does not have.
+        The name is malformed, the kind of network is not supported, or it lacks an option of the name.
     MissingWeightsError, MissingDependencyError
         The network is not on this machine.
     """
@@ -186,7 +186,7 @@ def _restored(name: str, state: dict[str, Any]) -> HubNetwork:
 
 
 def _loader(snapshot: Snapshot, classifies: bool) -> tuple[Any, dict[str, Any]]:
-    """Return the class that loads a network, and what it must be told."""
+    """Return the class that loads a network, and its arguments."""
     if family_of(snapshot.config) is None:
         return transformers_module("models.auto.modeling_auto", EXTRA).AutoModel, {"trust_remote_code": True}
     if snapshot.config["model_type"] == "mert_model":
@@ -200,7 +200,7 @@ def _loader(snapshot: Snapshot, classifies: bool) -> tuple[Any, dict[str, Any]]:
 
 
 def _require_whole(found: dict[str, Any], body: nn.Module, folder: Path) -> None:
-    """Raise MissingWeightsError unless every weight of the network came from the files, and is a number."""
+    """Raise MissingWeightsError unless every weight of the network came from the files and is finite."""
     missing = [str(name) for name in found.get("missing_keys", ()) if str(name).split(".")[-1] not in _NEVER_USED]
     wrong = sorted(missing) + sorted(map(str, found.get("mismatched_keys", ())))
     if wrong:
@@ -215,18 +215,18 @@ def _require_whole(found: dict[str, Any], body: nn.Module, folder: Path) -> None
 
 
 class _Network(nn.Module):
-    """A network of transformers behind its feature extractor."""
+    """A feature extractor and a network of transformers."""
 
     def __init__(self, body: Any, extract: Any, hearing: Hearing, name: HubName) -> None:
         super().__init__()
         self.extract, self.hearing, self.name = extract, hearing, name
-        # The decoder of Whisper and those of codecs are not needed.
+        # The decoders of Whisper and of codecs are not needed.
         encoders = ("whisper", "encodec", "dac")
         self.body: Any = body.encoder if hearing.labels is None and hearing.family in encoders else body
         self.config: Any = body.config
 
     def forward(self, waveforms: torch.Tensor) -> Features:
-        """Return the features of ``(batch, time)``, whose windows are heard one after the other."""
+        """Return the features of ``(batch, time)``, one window after the other."""
         samples = waveforms.shape[1]
         window, hop = self.hearing.window or samples, self.hearing.hop or samples
         starts = range(0, max(1, samples - window + hop), hop)
@@ -241,7 +241,7 @@ class _Network(nn.Module):
         return Features(embeddings=embeddings, windows=rows if self.name.frames else None, logits=logits)
 
     def _heard(self, waveforms: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return the rows ``(batch, rows, d)`` of one window, those of padding left out, and the logits."""
+        """Return the rows ``(batch, rows, d)`` of one window, without those of padding, and the logits."""
         if self.hearing.family == "encodec":
             return self._codec(self._padded(waveforms), waveforms.shape[1]), None
         inputs = self._inputs(waveforms)
@@ -250,17 +250,17 @@ class _Network(nn.Module):
         found, logits = self._asked(inputs)
         states = found.last_hidden_state if self.name.layer is None else found.hidden_states[self.name.layer]
         if self.hearing.family == "ast":
-            # As the network itself pools: the mean of its two tokens.
+            # The network itself pools in this way: the mean of its two tokens.
             pooled = found.pooler_output if self.name.layer is None else (states[:, 0] + states[:, 1]) / 2
             return pooled.float()[:, None], logits
         return states[:, : self._frames(waveforms.shape[1])].float(), logits
 
     def _asked(self, inputs: dict[str, torch.Tensor]) -> tuple[Any, torch.Tensor | None]:
-        """Return what the network itself gives, and the logits of the head behind it."""
+        """Return the network's own output, and the logits of its head."""
         options = {"output_hidden_states": True} if self.name.layer is not None else {}
         if self.hearing.labels is None:
             return self.body(**inputs, **options), None
-        # A classifier hands on hidden layers, but not what it classifies.
+        # A classifier returns hidden layers, but not the rows that it classifies.
         base = self.body.encoder if self.hearing.family == "whisper" else self.body.base_model
         seen: list[Any] = []
         hook = base.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
@@ -271,7 +271,7 @@ class _Network(nn.Module):
         return seen[0], logits
 
     def _inputs(self, waveforms: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return what the feature extractor makes of waveforms of one length."""
+        """Return the feature extractor's output for waveforms of one length."""
         clips = list(waveforms.cpu().numpy())
         with torch.device("cpu"), full_precision(torch.device("cpu")):
             inputs = self.extract(clips, sampling_rate=self.hearing.sample_rate, return_tensors="pt")
@@ -280,27 +280,27 @@ class _Network(nn.Module):
         return {name: inputs[name].to(waveforms.device) for name in kept if name in inputs}
 
     def _padded(self, waveforms: torch.Tensor) -> torch.Tensor:
-        """Return a window with zeros up to its length, in all channels that the network has."""
+        """Return a window, filled with zeros, in as many channels as the network has."""
         missing = max(0, self.hearing.window - waveforms.shape[1])
         padded = nn.functional.pad(waveforms, (0, missing))[:, None]
         return padded.expand(-1, int(self.config.audio_channels), -1)
 
     def _codec(self, signal: torch.Tensor, samples: int) -> torch.Tensor:
-        """Return what a codec would quantise, frame by frame."""
+        """Return the frames that a codec would quantise."""
         if getattr(self.config, "normalize", False):
-            # As transformers and the authors scale each window, its padding with it.
+            # transformers and the authors scale each window together with its padding.
             level = signal.mean(dim=1, keepdim=True).pow(2).mean(dim=2, keepdim=True).sqrt() + 1e-8
             signal = signal / level
         rows: torch.Tensor = self.body(signal).transpose(1, 2).float()
         return rows[:, : self._frames(samples)]
 
     def _frames(self, samples: int) -> int | None:
-        """Return how many frames have sound in them; None: all."""
+        """Return how many frames have sound in them; None for all."""
         return -(-samples // self.hearing.samples_per_frame) if self.hearing.samples_per_frame else None
 
 
 def _weighted(rows: torch.Tensor, shares: list[int]) -> torch.Tensor:
-    """Return the mean of windows ``(batch, windows, d)``, each as much as it has samples."""
+    """Return the mean of windows ``(batch, windows, d)``, weighted by their samples."""
     if len(shares) == 1:
         return rows[:, 0]
     weights = torch.tensor(shares, dtype=rows.dtype, device=rows.device)

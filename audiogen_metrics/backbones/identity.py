@@ -1,4 +1,4 @@
-"""A hash over everything that shapes what a function or module of the user's gives: weights, attributes, code."""
+"""Hash everything that shapes the output of a user's function or module: weights, attributes, code."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _PLAIN = (
     *(operator.itemgetter, operator.attrgetter, operator.methodcaller, types.GenericAlias, types.UnionType),
     *(torch.dtype, torch.device, torch.layout, torch.memory_format, np.generic, np.dtype),
 )
-"""What its ``repr`` tells whole."""
+"""Types whose ``repr`` tells everything."""
 
 _NAMED = (
     types.BuiltinFunctionType,
@@ -46,7 +46,7 @@ _NAMED = (
     np.ufunc,
     logging.Logger,
 )
-"""Compiled functions, and what has no say in a number: told by their names."""
+"""Compiled functions, and types that do not shape a number: hashed by their names."""
 
 _STANDARD = tuple(str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "platstdlib"))
 _PACKAGE = __name__.partition(".")[0]
@@ -54,28 +54,28 @@ _OWN = str(Path(__file__).resolve().parents[1])
 
 
 def identity_of(function: object, version: str | None, where: str) -> str:
-    """Return a SHA-256 over all that is seen to shape what a function or module gives.
+    """Return a SHA-256 over everything visible that shapes the output of a function or module.
 
-    Hashed are parameters and buffers, plain attributes, hooks, what functions enclose and take from their module's
-    globals, and, without a version, their compiled code and that of the user's own helpers. Installed packages are
-    taken by name and version, torch, numpy and the standard library by name. What a TorchScript module holds beside
-    its weights cannot be seen.
+    It covers parameters and buffers, plain attributes, hooks, and what functions enclose or take from their module's
+    globals; without a version also their compiled code and that of the user's own helpers. Installed packages count by
+    name and version; torch, numpy and the standard library by name. Of a TorchScript module only the weights are
+    visible.
 
     Parameters
     ----------
     function
-        A module, or anything that can be called.
+        A module, or another callable.
     version
         Stands for the code, and for whatever cannot be hashed.
     where
-        Named by the error.
+        Name for the error.
 
     Raises
     ------
     UsageError
-        Without a version: something whose content cannot be seen, such as an object of a compiled extension.
+        Without a version: the content of an object is not visible, as for an object of a compiled extension.
     """
-    # The mode of these is chosen by whoever runs them; that of a module in a list or a closure stays as it is.
+    # Whoever runs these modules chooses their mode; a module in a list or a closure keeps its own.
     switched = {id(module) for module in function.modules()} if isinstance(function, nn.Module) else set()
     walk = _Walk(version is None, switched)
     try:
@@ -90,25 +90,25 @@ def identity_of(function: object, version: str | None, where: str) -> str:
 
 
 class _OpaqueError(Exception):
-    """Something that cannot be hashed: its place and type."""
+    """The place and type of an object that cannot be hashed."""
 
 
 class _Walk:
-    """A hash that grows over an object and all that it refers to, each part once."""
+    """A hash over an object and everything that it refers to, each part once."""
 
     def __init__(self, code: bool, switched: set[int]) -> None:
         self.code, self.switched = code, switched
         self.digest = hashlib.sha256()
         self._seen: dict[int, int] = {}
-        self._kept: list[object] = []  # an id is an object's own only while the object lives
+        self._kept: list[object] = []  # an id belongs to an object only while the object lives
 
     def add(self, value: Any, place: str) -> None:
-        """Hash ``value``, which stands at ``place``."""
+        """Hash ``value``, which is at ``place``."""
         if isinstance(value, _PLAIN):
             self._note(f"{type(value).__qualname__} {value!r}")
             return
         self._note(f"{type(value).__module__}.{type(value).__qualname__}")
-        # Whether constants of a program are one object depends on how it was loaded.
+        # How a program was loaded decides whether its equal constants are one object.
         if not isinstance(value, tuple | frozenset | types.CodeType):
             if id(value) in self._seen:
                 self._note(f"again {self._seen[id(value)]}")
@@ -199,7 +199,7 @@ class _Walk:
         if isinstance(getattr(value, "_orig_mod", None), nn.Module):  # what torch.compile has wrapped
             self.add(value._orig_mod, place)
             return
-        # A hook's key is a running number of the process.
+        # The key of a hook is a number that counts up in the process.
         state = {
             name: [*member.values()] if "_hooks" in name and isinstance(member, dict) else member
             for name, member in vars(value).items()
@@ -229,7 +229,7 @@ class _Walk:
 
     def _add_function(self, value: types.FunctionType, place: str) -> None:
         self._note(f"{value.__module__}.{value.__qualname__}")
-        # Not by its names, which functools.wraps copies.
+        # Its names do not say whose it is, since functools.wraps copies them.
         if _is_installed(value.__code__.co_filename) and value.__closure__ is None:
             self._note(f"{value.__code__.co_firstlineno} {_version(value.__globals__.get('__name__', ''))}")
             return
@@ -237,7 +237,7 @@ class _Walk:
         for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
             try:
                 self.add(cell.cell_contents, f"{place}.{name}")
-            except ValueError:  # a name that has no value yet
+            except ValueError:  # the name is not assigned yet
                 self._note(name)
         if self.code:
             self.add(value.__code__, place)
@@ -245,7 +245,7 @@ class _Walk:
             self._add_used(names, value.__globals__)
 
     def _add_used(self, names: set[str], members: Mapping[str, Any]) -> None:
-        """Hash what a function takes from a module by name, and from the user's modules in there by attribute."""
+        """Hash what a function takes from a module by name, and from the user's modules in it by attribute."""
         for name in sorted(names & members.keys()):
             found = members[name]
             known = id(found) in self._seen
@@ -267,11 +267,11 @@ _ANY_CLASS = frozenset(
         *("__dataclass_fields__", "__dataclass_params__", "__match_args__"),
     ]
 )
-"""Members that any class has, which do not shape what it computes."""
+"""Members that every class has, which do not shape what it computes."""
 
 
 def _has_plain_state(value: object) -> bool:
-    """Tell whether all of an object's state is in attributes: no base class keeps some of it in compiled code."""
+    """Tell whether all of an object's state is in attributes, and not in a base class of compiled code."""
     kind = type(value)
     has_attributes = hasattr(value, "__dict__") or bool(_slots(kind)) or kind is object
     return has_attributes and kind.__basicsize__ <= _plain_size(kind)
@@ -300,7 +300,7 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
 
 
 def _is_found_in(module: types.ModuleType | None, value: type) -> bool:
-    """Tell whether a class is that of an installed module under its name, and not one made while the program ran."""
+    """Tell whether an installed module has this class under its name, so that it was not made while the program ran."""
     if module is None or not _is_installed(_file(module)):
         return False
     found: Any = module
@@ -310,7 +310,7 @@ def _is_found_in(module: types.ModuleType | None, value: type) -> bool:
 
 
 def _is_installed(file: str) -> bool:
-    """Tell whether code comes with Python or an installed package, where it is taken as known by name and version."""
+    """Tell whether code comes with Python or an installed package, which name and version identify."""
     if not file or file.startswith("<frozen "):
         return True
     if file.startswith("<"):  # typed in, or given to exec
@@ -320,13 +320,13 @@ def _is_installed(file: str) -> bool:
 
 
 def _file(module: types.ModuleType) -> str:
-    """Return the file of a module; modules inside Python have none, and neither has what is typed in."""
+    """Return the file of a module; ``<stdin>`` for code that was typed in, an empty text for modules inside Python."""
     return getattr(module, "__file__", None) or ("<stdin>" if module.__name__ == "__main__" else "")
 
 
 @functools.cache
 def _version(module: str) -> str:
-    """Return the version of the package that a module is of; none for torch, numpy and Python's own."""
+    """Return the version of a module's package; an empty text for torch, numpy and Python's own."""
     top = module.partition(".")[0]
     if top in sys.stdlib_module_names or top in ("torch", "numpy", _PACKAGE):
         return ""

@@ -1,7 +1,7 @@
-"""LAION's CLAP from its published ``.pt`` files: transformers' network behind laion_clap's front end in torch.
+"""LAION's CLAP from its published ``.pt`` files: laion_clap's front end in torch, then transformers' network.
 
 Wu et al., "Large-scale Contrastive Language-Audio Pretraining with Feature Fusion and Keyword-to-Caption
-Augmentation", 2023. Both towers are here: a clip's embedding and a text's are of unit length, and their product is
+Augmentation", 2023. It has both towers: the embeddings of clips and texts have unit length, and their product is
 the cosine that papers call the CLAP score.
 """
 
@@ -33,10 +33,10 @@ from audiogen_metrics.precision import full_precision
 __all__ = ["Music", "MusicSeconds", "MusicSpeech", "MusicTens", "Sounds", "SoundsFusion"]
 
 TOKENS = 77
-"""Of a text, its two ends among them; what is longer is cut, as in laion_clap."""
+"""Tokens of a text, including those for its beginning and end; longer texts are cut, as in laion_clap."""
 
 TOKENIZER = ("roberta-base-vocab", "roberta-base-merges")
-"""Weights entries of the tokenizer, which the checkpoints do not hold."""
+"""Weights entries of the tokenizer, which is not in the checkpoints."""
 
 TEXTS_PER_PASS = 32
 
@@ -44,8 +44,8 @@ TEXTS_PER_PASS = 32
 class LaionCLAP(PretrainedBackbone):
     """CLAP by LAION: one embedding of unit length, 512-d, per clip, and one per text.
 
-    A clip shorter than ten seconds is repeated as often as it fits, whole, and zeros fill the rest; of a longer one the
-    first ten seconds are heard.
+    A clip shorter than ten seconds is repeated whole as often as it fits, and zeros fill the rest; of a longer clip the
+    first ten seconds are used.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class LaionCLAP(PretrainedBackbone):
         self._tokenizer_folder = None if tokenizer is None else as_path(tokenizer).absolute()
 
     def require(self) -> None:
-        """Raise MissingWeightsError or MissingDependencyError where the weights or transformers are not here."""
+        """Raise MissingWeightsError or MissingDependencyError if the weights or transformers are not here."""
         super().require()
         require_transformers()
 
@@ -88,15 +88,15 @@ class LaionCLAP(PretrainedBackbone):
         return CLAPNetwork(self.tower, self.fusion, self.repeats, self.hop_samples, self.outputs)
 
     def load(self) -> PretrainedNetwork:
-        """Return the network with its weights, its attention in the form that takes less time."""
+        """Return the network with its weights, and with its faster form of attention."""
         network = cast("CLAPNetwork", super().load())
         network.fuse_attention()
         return network
 
     def unwrap(self, checkpoint: object, path: Path) -> Mapping[str, object]:
-        """Return the network's tensors under transformers' names, after proof that the front end is this one.
+        """Return the network's tensors under transformers' names, after a check that the front end is this one.
 
-        The optimiser's state, two thirds of a published file, is left behind.
+        The optimiser's state, two thirds of a published file, is left out.
         """
         state = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, Mapping) else None
         if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
@@ -104,7 +104,7 @@ class LaionCLAP(PretrainedBackbone):
         return translated({name.removeprefix("module."): value for name, value in state.items()}, self.name, path)
 
     def usable_samples(self, samples: int) -> int:
-        """Return at most ten seconds, unless the network hears all of a longer clip."""
+        """Return at most ten seconds, unless the network uses all of a longer clip."""
         return samples if self.fusion or self.hop_samples else min(samples, WINDOW)
 
     def embed_text(self, texts: Sequence[str]) -> torch.Tensor:
@@ -120,7 +120,7 @@ class LaionCLAP(PretrainedBackbone):
         MissingWeightsError
             The network or its tokenizer is not on this machine.
         DataError
-            Something else than text.
+            An item is not text.
         """
         for index, text in enumerate(texts):
             if not isinstance(text, str):
@@ -143,7 +143,7 @@ class LaionCLAP(PretrainedBackbone):
     def tokenizer_files(self) -> tuple[Path, Path]:
         """RoBERTa's vocabulary and merges; MissingWeightsError if they are not on this machine."""
         if self._tokenizer_folder is None:
-            # Both that are missing are named at once.
+            # If both are missing, one error names both.
             find_all([WEIGHTS.get(name) for name in TOKENIZER if name not in self._beside])
             vocabulary, merges = map(self.beside, TOKENIZER)
             return vocabulary, merges
@@ -160,7 +160,7 @@ class LaionCLAP(PretrainedBackbone):
 
     @property
     def tokenizer_sha256(self) -> str:
-        """SHA-256 over the digests of the tokenizer's two files: part of what shapes a text's embedding."""
+        """SHA-256 over the digests of the tokenizer's two files, which shape a text's embedding."""
         return hashlib.sha256("".join(map(sha256_of, self.tokenizer_files)).encode()).hexdigest()
 
     def cut_texts(self, texts: Sequence[str]) -> list[bool]:
@@ -203,9 +203,9 @@ class Music(LaionCLAP):
 
 
 class MusicSeconds(Music):
-    """CLAP for music on windows of ten seconds, one every second, zeros behind the last nine: fadtk's FAD.
+    """CLAP for music on windows of ten seconds, one every second, zeros after the last nine, as in fadtk's FAD.
 
-    Like it, this rounds embeddings to float16.
+    Embeddings are rounded to float16, as in fadtk.
     """
 
     name = "clap-laion-music-hop1"
@@ -215,7 +215,7 @@ class MusicSeconds(Music):
 
 
 class MusicTens(Music):
-    """CLAP for music on windows of ten seconds, one after the other, zeros behind the last; their mean by length."""
+    """CLAP for music: the mean, by length, of windows of ten seconds, one after the other, zeros after the last."""
 
     name = "clap-laion-music-hop10"
     repeats = False
@@ -230,11 +230,11 @@ class Sounds(LaionCLAP):
 
 
 class SoundsFusion(LaionCLAP):
-    """CLAP with feature fusion, ``630k-audioset-fusion-best.pt``, which hears all of a longer clip.
+    """CLAP with feature fusion, ``630k-audioset-fusion-best.pt``, which uses all of a longer clip.
 
-    It looks at the whole clip, shrunk to ten seconds, and at ten seconds of its beginning, middle and end. laion_clap
-    draws the three at random, and another number comes out each time; here they are the middle ones of those that
-    it draws from.
+    It takes the whole clip, shrunk to ten seconds, and ten seconds each of its beginning, middle and end. laion_clap
+    draws these three at random, so that its number changes from run to run; here they are the middle ones of those
+    that it draws from.
     """
 
     name = "clap-laion-630k-fusion"

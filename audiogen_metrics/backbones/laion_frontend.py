@@ -10,7 +10,7 @@ from audiogen_metrics.backbones.panns import LogMel
 
 RATE = 48_000
 WINDOW = 10 * RATE
-"""Samples that the network hears at once."""
+"""Samples of a window."""
 
 FFT, HOP, LOW_HZ, HIGH_HZ = 1024, 480, 50.0, 14_000.0
 FRAMES = WINDOW // HOP + 1
@@ -21,7 +21,7 @@ def slaney() -> LogMel:
 
 
 def htk() -> LogMel:
-    """Return the front end of feature fusion: torchaudio's mel filters, on the HTK scale and not normalised."""
+    """Return the front end of feature fusion, with torchaudio's mel filters: on the HTK scale and not normalised."""
     log_mel = slaney()
     frequencies = torch.linspace(0, RATE / 2, FFT // 2 + 1, dtype=torch.float64, device="cpu")[:, None]
     low, high = (2595 * math.log10(1 + hertz / 700) for hertz in (LOW_HZ, HIGH_HZ))

@@ -1,4 +1,4 @@
-"""The names of laion_clap's published checkpoints, and of the network of transformers that they are loaded into."""
+"""Names of tensors in laion_clap's published checkpoints, and their names in the network of transformers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _UNUSED = re.compile(
     r"|(audio|text)_transform\."
     r"|.*\.(attn_mask|relative_position_index|position_ids|token_type_ids)$"
 )
-"""What training needs, a classifier and a second pair of projections, and numbers that follow from the architecture."""
+"""Tensors for training (a classifier, a second pair of projections), and tensors that follow from the architecture."""
 
 _NAMES = (
     ("text_branch.", "text_model."),
@@ -36,23 +36,23 @@ _NAMES = (
     ("_projection.0.", "_projection.linear1."),
     ("_projection.2.", "_projection.linear2."),
 )
-"""Names of laion_clap and of transformers."""
+"""Names in laion_clap, and the same in transformers."""
 
 
 def translated(state: Mapping[str, object], network: str, path: Path) -> dict[str, object]:
-    """Return tensors of laion_clap under transformers' names, after proof that their front end is this one's.
+    """Return tensors of laion_clap under transformers' names, after a check that their front end is ours.
 
     Parameters
     ----------
     state
         Tensors of a network without feature fusion, by name.
     network, path
-        What it should be, and the file that it comes from, for the message.
+        The network that it should be, and the file of the tensors, for the message.
 
     Raises
     ------
     MissingWeightsError
-        Another front end, or none.
+        The front end is another one, or missing.
     """
     constants = {f"audio_branch.{name}": value for name, value in slaney().constants().items()}
     stored = checked(
@@ -80,7 +80,7 @@ def _renamed(state: Mapping[str, object]) -> Iterator[tuple[str, object]]:
 
 
 def fill_in_counts(body: nn.Module) -> None:
-    """Give the buffers that follow from the architecture their values, and leave them out of the state dict."""
+    """Set the buffers that follow from the architecture, and leave them out of the state dict."""
     module: Any
     for module in body.modules():
         made = {}

@@ -1,4 +1,4 @@
-"""The network of LAION's CLAP: transformers' towers behind laion_clap's front end."""
+"""The network of LAION's CLAP: laion_clap's front end, then transformers' towers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from audiogen_metrics.backbones.products import Multiplies
 from audiogen_metrics.backbones.transformers import transformers_module
 
 WINDOWS_PER_PASS = {"cpu": 2, "other": 64}
-"""Windows that go through the network together: on a CPU so few that their maps stay in the cache."""
+"""Windows that go through the network together: on a CPU few enough for their maps to stay in the cache."""
 
 Tower = Literal["tiny", "base"]
 _TOWERS: Mapping[Tower, dict[str, Any]] = {
@@ -35,13 +35,13 @@ class CLAPNetwork(PretrainedNetwork):
     tower
         Size of HTSAT, the audio tower.
     fusion
-        Whether it was trained with feature fusion, and with the other mel filters that come with it.
+        Whether it was trained with feature fusion, which has other mel filters.
     repeats
         Whether short clips are repeated before zeros are appended.
     hop_samples
-        Distance of windows; 0 takes a clip as a whole.
+        Samples from one window to the next; 0 takes a clip as a whole.
     outputs
-        ``windows``, or ``embeddings``: of windows, their mean.
+        ``windows``, or ``embeddings``, the mean of the windows.
     """
 
     def __init__(self, tower: Tower, fusion: bool, repeats: bool, hop_samples: int, outputs: frozenset[Output]) -> None:
@@ -49,7 +49,7 @@ class CLAPNetwork(PretrainedNetwork):
         audio = {**_TOWERS[tower], "enable_fusion": fusion, "fusion_type": "aff_2d" if fusion else None}
         text = {"layer_norm_eps": 1e-5}  # RoBERTa's, not the default of transformers' CLAP
         configuration = configurations.ClapConfig(audio_config=audio, text_config=text)
-        with torch.device("meta"):  # 200 million random numbers would be drawn for nothing
+        with torch.device("meta"):  # avoids drawing 200 million random numbers
             body = transformers_module("models.clap.modeling_clap").ClapModel(configuration)
         fill_in_counts(body)
         super().__init__(body)
@@ -59,7 +59,7 @@ class CLAPNetwork(PretrainedNetwork):
         self.log_mel = htk() if fusion else slaney()
 
     def fuse_attention(self) -> None:
-        """Let each block of the audio tower compute its attention in fewer, larger steps."""
+        """Make each block of the audio tower compute its attention in fewer, larger steps."""
         for stage in self.encoder.layers:
             for block in stage.blocks:
                 block.attention.self = WindowAttention(block.attention.self)
@@ -73,13 +73,13 @@ class CLAPNetwork(PretrainedNetwork):
         return Features(embeddings=self._in_parts(self.log_mel(self.filled(waveforms[:, :WINDOW]))[:, None]))
 
     def filled(self, waveforms: torch.Tensor) -> torch.Tensor:
-        """Return ``(batch, 480 000)`` of at most so many samples: repeated as often as they fit, then zeros."""
+        """Return ``(batch, 480 000)`` of at most as many samples, repeated as often as they fit, then zeros."""
         if self.repeats:
             waveforms = waveforms.repeat(1, WINDOW // waveforms.shape[1])
         return F.pad(waveforms, (0, WINDOW - waveforms.shape[1]))
 
     def read(self, ids: torch.Tensor) -> torch.Tensor:
-        """Return the embeddings ``(batch, 512)`` of token numbers ``(batch, length)``, none of them padding."""
+        """Return the embeddings ``(batch, 512)`` of token numbers ``(batch, length)``, which have no padding."""
         pooled = self.body.text_model(input_ids=ids).pooler_output  # type: ignore[operator]
         return F.normalize(self.body.text_projection(pooled).float(), dim=-1)  # type: ignore[operator]
 
@@ -89,9 +89,9 @@ class CLAPNetwork(PretrainedNetwork):
         Parameters
         ----------
         log_mel
-            One channel, or four where features are fused.
+            One channel, or four with feature fusion.
         longer
-            Whether the other three channels are looked at.
+            Whether the other three channels are used.
         """
         maps = self.encoder.batch_norm(log_mel.transpose(1, 3)).transpose(1, 3)
         which = torch.arange(len(maps) if longer else 0, dtype=torch.long, device=maps.device)
@@ -106,7 +106,7 @@ class CLAPNetwork(PretrainedNetwork):
         return torch.cat([self.hear(part, longer) for part in log_mel.split(size)])
 
     def _of_windows(self, waveforms: torch.Tensor) -> Features:
-        """Windows that begin every hop, as long as there is sound left, zeros behind it."""
+        """Return windows that begin every hop, as long as there is sound left, followed by zeros."""
         samples = waveforms.shape[1]
         starts = range(0, samples, self.hop_samples)
         rows = torch.stack(
@@ -137,7 +137,7 @@ class CLAPNetwork(PretrainedNetwork):
 
 
 class WindowAttention(Multiplies):
-    """Attention within the windows of HTSAT: three products as one, and torch's fused attention.
+    """Attention within the windows of HTSAT, with three products as one, and torch's fused attention.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ class WindowAttention(Multiplies):
     def forward(
         self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, *_: object
     ) -> tuple[torch.Tensor]:
-        """Return ``(windows, tokens, channels)`` of as many.
+        """Return ``(windows, tokens, channels)`` of an input of the same shape.
 
         The mask, ``(windows of a clip, tokens, tokens)``, says which tokens are neighbours.
         """
@@ -168,7 +168,7 @@ class WindowAttention(Multiplies):
         if attention_mask is None:
             heard = F.scaled_dot_product_attention(query, key, value, self.position[None].to(query.dtype))
         else:
-            # The mask's windows go with the heads, so that one bias serves every clip of the batch.
+            # The windows of the mask are moved to the heads, so that one bias serves every clip of the batch.
             several = len(attention_mask)
             bias = (self.position + attention_mask[:, None]).flatten(0, 1)[None].to(query.dtype)
             shape = (windows // several, several * self.heads, tokens, -1)
@@ -178,7 +178,7 @@ class WindowAttention(Multiplies):
 
 
 def _middles(count: int) -> list[int]:
-    """Return the middle of each third of ``count`` places; a third without any begins at 0, as in laion_clap."""
+    """Return the middle of each third of ``count`` places; for an empty third 0, as in laion_clap."""
     size, more = divmod(count, 3)
     sizes = [size + (part < more) for part in range(3)]
     return [sum(sizes[:part]) + (sizes[part] - 1) // 2 if sizes[part] else 0 for part in range(3)]

@@ -1,4 +1,4 @@
-"""What may be done with a network: the licences of its code and of its weights."""
+"""Licences of a network's code and weights, and whether they allow commercial use."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Terms:
     Parameters
     ----------
     code, weights
-        As they are stated, ``unknown`` where they are not.
+        Licences as they are stated, or ``unknown``.
     commercial
-        Whether both allow commercial use; None where that is not known.
+        Whether both allow commercial use; None if this is not known.
     """
 
     code: str
@@ -70,7 +70,7 @@ def terms_of_snapshot(snapshot: Snapshot) -> Terms:
 
 
 def terms_of(backbone: str, given: Mapping[str, str | Path]) -> Terms:
-    """Return the terms of a backbone by name; ``given`` has the files that stand in for published weights."""
+    """Return the terms of a backbone by name; ``given`` has the files that replace published weights."""
     if backbone.startswith(PREFIX):
         try:
             return terms_of_snapshot(locate(HubName.parse(backbone)))
@@ -86,6 +86,6 @@ def terms_of(backbone: str, given: Mapping[str, str | Path]) -> Terms:
 
 
 def not_commercial(backbones: Iterable[str], given: Mapping[str, str | Path]) -> list[str]:
-    """Return those of these backbones, with their licences, that are not known to allow commercial use."""
+    """Return the backbones, with their licences, that are not known to allow commercial use."""
     terms = {name: terms_of(name, given) for name in backbones}
     return [f"{name} (weights: {it.weights}; code: {it.code})" for name, it in terms.items() if not it.commercial]

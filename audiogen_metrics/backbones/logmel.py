@@ -1,4 +1,4 @@
-"""Log-mel frames for comparing recordings note by note: a front end without a network."""
+"""Log-mel frames to compare recordings in detail: a front end without a network."""
 
 from __future__ import annotations
 
@@ -21,21 +21,22 @@ FRAME, HOP = 1024, 320
 BANDS, LOW_HZ, HIGH_HZ = 32, 60.0, 7800.0
 RANGE_DB = 30.0
 APART = 2
-"""Bands whose difference is taken lie this far apart: a small change of pitch leaves both where they are."""
+"""Distance of two bands whose difference is taken, so that a small change of pitch keeps sounds in their bands."""
 
 AVERAGED = 51
 """Frames of the running mean: one second."""
 
 PREPROCESSING = Preprocessing(SAMPLE_RATE, channel="mean", minimum_samples=FRAME)
-"""What `LogMel` takes: the mean of all channels, since a copy may be a mono mix."""
+"""Preparation for `LogMel`: the mean of all channels, since a copy may be a mono mix."""
 
 
 class LogMel(Backbone):
-    """Contours of the log-mel spectrogram that stay as they are under gain, equalisation, a shift and mild noise.
+    """Contours of the log-mel spectrogram, which gain, equalisation, a shift and mild noise hardly change.
 
-    Its ``windows`` are frames every 20 ms, ``(batch, frames, 30)`` in dB: 32 mel bands from 60 to 7800 Hz; levels more
-    than 30 dB below the loudest of the clip are raised to there; the difference of each band to the second next one,
-    which no change of level alters; less its mean over one second around, which no steady filter alters.
+    Its ``windows`` are frames every 20 ms, ``(batch, frames, 30)`` in dB, of 32 mel bands from 60 to 7800 Hz. Levels
+    more than 30 dB below the loudest of the clip are raised to that floor. From each band the band two above it is
+    subtracted, which removes changes of level, and then the mean over the surrounding second, which removes steady
+    filters.
     """
 
     name: ClassVar[str] = "log-mel"
@@ -45,7 +46,7 @@ class LogMel(Backbone):
 
     @property
     def weights_sha256(self) -> str:
-        """SHA-256 of nothing: there are no weights."""
+        """SHA-256 of an empty file, since a front end has no weights."""
         return hashlib.sha256().hexdigest()
 
     def usable_samples(self, samples: int) -> int:

@@ -37,7 +37,8 @@ def kaldi_mel_filterbank(bins: int, sample_rate: int, bands: int, low_hz: float,
     """Return Kaldi's mel filterbank as torchaudio computes it, ``(bins, bands)`` float32. Used by PaSST.
 
     These are the triangles of `htk_mel_filterbank` with no weight for the last bin, computed in float32: the mel values
-    of neighbouring bins are so close that weights come out up to 1.3e-5 otherwise, and networks were trained with them.
+    of neighbouring bins are so close that float64 gives weights that differ by up to 1.3e-5, and networks were trained
+    with those of float32.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""PANNs CNN14 at 16 and 32 kHz: panns-inference's network behind a front end in torch.
+"""PANNs CNN14 at 16 and 32 kHz: a front end in torch, then panns-inference's network.
 
-Kong et al., "PANNs: Large-Scale Pretrained Audio Neural Networks for Audio Pattern Recognition", 2020. The front
-end is the one that torchlibrosa computes by convolution, here by FFT.
+Kong et al., "PANNs: Large-Scale Pretrained Audio Neural Networks for Audio Pattern Recognition", 2020. torchlibrosa
+computes the front end by convolution; here it is an FFT.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ POOLED_FRAMES = 32
 """Frames that become one: five of the six blocks halve the time axis."""
 
 HALO = 4 * POOLED_FRAMES
-"""Frames on each side that reach an output frame, rounded up: a block's two convolutions reach two frames on either
-side, and each block's frames are twice as long as those of the one before."""
+"""Frames on each side that affect an output frame, rounded up: a block's two convolutions reach two frames on either
+side, and each block's frames are twice as long as those of the block before."""
 
 STRIP_FRAMES = 8192
-"""Frames that go through the network together (0.6 GB); 82 s, and of longer clips a strip at a time with its halo."""
+"""Frames that go through the network together: 82 s (0.6 GB). Longer clips go in strips, with a halo on each side."""
 
 POOLS = ((2, 2), (2, 2), (2, 2), (2, 2), (2, 2), (1, 1))
 """Frames and bands of each block's maps that become one."""
 
 TILES = (None, 4, 4, 4, 4, 2)
-"""Winograd's tile in each block on a CPU. The first block's channels are too few for it to pay; the last one's maps, 2
-bands wide, would leave half of larger tiles empty."""
+"""Winograd's tile in each block on a CPU. The first block has too few channels for it; the last block's maps, 2 bands
+wide, would leave half of larger tiles empty."""
 
 ONE_BY_ONE = (1, 2, 3)
-"""Blocks that take clips singly on a CPU: a batch's maps, a quarter of a gigabyte, would be fetched anew each time."""
+"""Blocks that take clips one by one on a CPU, since a batch's maps take a quarter of a gigabyte of new memory each."""
 
 FRONT_END = {
     "real": "spectrogram_extractor.stft.conv_real.weight",
@@ -59,8 +59,8 @@ FRONT_END = {
 class Cnn14(PretrainedBackbone):
     """CNN14: 527 AudioSet classes, 2048-d embeddings, one row per clip.
 
-    ``embeddings`` are what panns-inference calls so, the ReLU of the last but one layer; ``logits`` are the last
-    layer before its sigmoid.
+    ``embeddings`` are those of panns-inference, the ReLU of the last but one layer; ``logits`` are the last layer
+    before its sigmoid.
 
     Attributes
     ----------
@@ -85,7 +85,7 @@ class Cnn14(PretrainedBackbone):
         return Cnn14Network(self.sample_rate, self.fft, self.hop, self.low_hz, self.high_hz)
 
     def load(self) -> Cnn14Network:
-        """Return the network with its weights, its convolutions in the form that suits the device."""
+        """Return the network with its weights, and with the form of convolutions that suits the device."""
         network = cast("Cnn14Network", super().load())
         network.fold_batch_norms()
         if self.plain_cpu:
@@ -93,7 +93,7 @@ class Cnn14(PretrainedBackbone):
         return network
 
     def unwrap(self, checkpoint: object, path: Path) -> Mapping[str, object]:
-        """Return the network's tensors, after proof that the checkpoint was trained with this front end."""
+        """Return the network's tensors, after a check that the checkpoint was trained with this front end."""
         # A safetensors file is flat.
         state = checkpoint.get("model", checkpoint) if isinstance(checkpoint, Mapping) else None
         if not isinstance(state, Mapping):
@@ -137,8 +137,8 @@ class Cnn14At32k(Cnn14):
 class Cnn14Network(PretrainedNetwork):
     """Log-mel front end, then the layers of panns-inference's ``Cnn14``, long clips in strips along time.
 
-    Its ``forward`` is written anew, because it holds all maps of a clip: 70 kB a frame. In strips nothing else changes:
-    a convolution sees one frame on either side, and maximum and mean over time come last.
+    Its ``forward`` is replaced, because the original holds all maps of a clip, 70 kB for each frame. Strips change
+    nothing else: a convolution sees one frame on either side, and maximum and mean over time come last.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ class Cnn14Network(PretrainedNetwork):
     """
 
     def __init__(self, sample_rate: int, fft: int, hop: int, low_hz: float, high_hz: float) -> None:
-        with torch.device("meta"):  # 80 million random numbers would be drawn for nothing
+        with torch.device("meta"):  # avoids drawing 80 million random numbers
             body: Any = self.make_body()
         super().__init__(body)
         self.norm: Any = body.bn0
@@ -157,26 +157,26 @@ class Cnn14Network(PretrainedNetwork):
 
     @staticmethod
     def make_body() -> nn.Module:
-        """Return the layers behind the front end."""
-        nothing = dict.fromkeys(("sample_rate", "window_size", "hop_size", "fmin", "fmax"))  # for the front end alone
+        """Return the layers after the front end."""
+        nothing = dict.fromkeys(("sample_rate", "window_size", "hop_size", "fmin", "fmax"))  # only the front end's
         body: nn.Module = _definitions()["Cnn14"](mel_bins=BANDS, classes_num=CLASSES, **nothing)
         return body
 
     def fold_batch_norms(self) -> None:
-        """Let each convolution do its batch norm too."""
+        """Fold each batch norm into its convolution."""
         for block in self._blocks():
             self.fold_block(block)
 
     @staticmethod
     def fold_block(block: Any) -> None:
-        """Let both convolutions of a block do their batch norms too."""
+        """Fold both batch norms of a block into its convolutions."""
         for number in (1, 2):
             convolution, norm = getattr(block, f"conv{number}"), getattr(block, f"bn{number}")
             setattr(block, f"conv{number}", fold_batch_norm(convolution, norm))
             setattr(block, f"bn{number}", nn.Identity())
 
     def suit_cpu(self) -> None:
-        """Rearrange folded convolutions for a CPU: channels last, and fewer products where channels are many."""
+        """Rearrange folded convolutions for a CPU: channels last, and fewer products for many channels."""
         self.body.to(memory_format=torch.channels_last)
         for block, tile in zip(self._blocks(), TILES, strict=True):
             if tile is not None:
@@ -202,14 +202,14 @@ class Cnn14Network(PretrainedNetwork):
     def strips(self, waveforms: torch.Tensor) -> Iterator[tuple[torch.Tensor, slice]]:
         """Yield log-mel spectrograms ``(batch, frames, 64)`` along the time of ``(batch, time)``, one for short clips.
 
-        With each comes which of its output frames count; what lies beyond has heard a strip's edge.
+        Each comes with the slice of output frames that count; the others are affected by a strip's edge.
         """
         padded = self.log_mel.pad(waveforms)
         for first, last, kept in self.spans(self.log_mel.count(padded)):
             yield self.log_mel.of_padded(self.log_mel.span(padded, first, last)), kept
 
     def spans(self, frames: int) -> Iterator[tuple[int, int, slice]]:
-        """Yield the first frame of each strip, the one behind its last, and which of its output frames count."""
+        """Yield the first frame of each strip, the frame after its last, and the slice of output frames that count."""
         if frames <= STRIP_FRAMES:
             yield 0, frames, slice(None)
             return
@@ -223,12 +223,12 @@ class Cnn14Network(PretrainedNetwork):
         return self.through(self.normed(log_mel), first=0)
 
     def normed(self, log_mel: torch.Tensor) -> torch.Tensor:
-        """Return ``(batch, frames, 64)`` as the first block takes it, ``(batch, 1, frames, 64)``."""
+        """Return ``(batch, frames, 64)`` in the form of the first block's input, ``(batch, 1, frames, 64)``."""
         maps: torch.Tensor = self.norm(log_mel[:, None].transpose(1, 3)).transpose(1, 3)
         return maps
 
     def through(self, maps: torch.Tensor, first: int) -> torch.Tensor:
-        """Return what the blocks from number ``first`` on, counted from 0, make of maps, averaged over bands."""
+        """Return maps after the blocks from number ``first`` on, counted from 0, averaged over bands."""
         for block, size in list(zip(self._blocks(), POOLS, strict=True))[first:]:
             maps = block(maps, pool_size=size, pool_type="avg")
         return maps.mean(dim=3)
@@ -268,7 +268,7 @@ class LogMel(nn.Module):
         return 1 + (padded.shape[1] - self.fft) // self.hop
 
     def span(self, padded: torch.Tensor, first: int, last: int) -> torch.Tensor:
-        """Return what the frames ``first`` to ``last - 1`` of a padded waveform cover."""
+        """Return the samples of a padded waveform that the frames ``first`` to ``last - 1`` cover."""
         return padded[:, first * self.hop : (last - 1) * self.hop + self.fft]
 
     def of_padded(self, padded: torch.Tensor) -> torch.Tensor:
@@ -335,7 +335,7 @@ def conv_block(given: int, made: int) -> nn.Module:
 
 @cache
 def _definitions() -> dict[str, Any]:
-    """Return panns-inference's classes, with nothing where they would put torchlibrosa's front end and noise."""
+    """Return panns-inference's classes, without torchlibrosa's front end and noise."""
     names = {"torch": torch, "nn": nn, "F": F}
     absent = dict.fromkeys(("Spectrogram", "LogmelFilterBank", "SpecAugmentation"), nn.Identity)
     return definitions("panns_inference", "models.py", {**names, **absent})

@@ -1,8 +1,8 @@
 """PaSST: a transformer over patches of a log-mel spectrogram, trained on AudioSet's 527 classes.
 
 Koutini et al., "Efficient Training of Audio Transformers with Patchout", 2022. The network is written here with the
-names of the published file and proven equal to the authors' hear21passt, which needs timm and torchaudio, prints while
-it runs, and computes the attention of all tokens where two are read. Patchout is for training alone.
+names of the published file and tested to equal the authors' hear21passt, which needs timm and torchaudio, prints while
+it runs, and computes the attention of all tokens where two are used. Patchout is for training only.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from audiogen_metrics.precision import full_precision
 
 RATE = 32_000
 WINDOW = 10 * RATE
-"""Samples that the network hears at once: it has learnt no positions beyond."""
+"""Samples of a window: the network has not learnt positions beyond it."""
 
 SCENE_HOP = WINDOW // 4
 """Samples between the windows of a longer clip, as in hear21passt."""
@@ -39,26 +39,26 @@ EMPHASIS = 0.97
 """Share of each sample that is taken from the next one before anything else."""
 
 PATCH, STRIDE = 16, 10
-"""Frames and bands of a patch, and between patches."""
+"""Frames and bands of a patch, and from one patch to the next."""
 
 SHORTEST = (PATCH - 1) * HOP + 1
 """Samples of one patch, a little more than 0.15 s."""
 
 WIDTH, FEED_FORWARD, HEADS, LAYERS = 768, 3072, 12, 12
 DOWN, ACROSS = (BANDS - PATCH) // STRIDE + 1, 99
-"""Patches that have a position of their own, along frequency and time."""
+"""Number of patches that have their own position, along frequency and time."""
 
 TOKENS = 2
 """Rows before those of the patches, which the classifier reads: one for the class, one from distillation."""
 
 WINDOWS_PER_PASS = {"cpu": 1, "other": 32}
-"""Windows that go through the network together: on a CPU a single one's 1190 tokens fill the products."""
+"""Windows that go through the network together: on a CPU, the 1190 tokens of one window are enough."""
 
 WINDOWS_PER_BLOCK = 64
 """Windows that are copied out of overlapping ones at a time, 80 MB."""
 
 _UNREAD = {"head_dist.weight": torch.Size([CLASSES, WIDTH]), "head_dist.bias": torch.Size([CLASSES])}
-"""A second classifier, of training."""
+"""A second classifier, which only the training uses."""
 
 Cut = Literal["scene", "first", "overlapping", "segments"]
 
@@ -67,8 +67,8 @@ class PaSST(PretrainedBackbone):
     """PaSST-S: 527 AudioSet classes, 768-d embeddings, one row per clip.
 
     ``embeddings`` are the mean of the class and distillation tokens, from which the classifier makes the ``logits``. A
-    clip shorter than ten seconds gets zeros behind it. A longer one is heard as in hear21passt: in windows of ten
-    seconds every 2.5 seconds, the first and last of them half filled with the mirrored clip, whose rows are averaged.
+    clip shorter than ten seconds is followed by zeros. A longer one is cut as in hear21passt, into windows of ten
+    seconds every 2.5 seconds, the first and last of them half filled with the mirrored clip; their rows are averaged.
 
     Attributes
     ----------
@@ -100,9 +100,9 @@ class PaSST(PretrainedBackbone):
 
 
 class Joint(PaSST):
-    """PaSST's logits and embedding as one row of 1295 numbers, of the first ten seconds: kadtk's ``passt-base-10s``.
+    """PaSST's logits and embedding of the first ten seconds as one row of 1295 numbers: kadtk's ``passt-base-10s``.
 
-    Like it, this rounds them to float16.
+    They are rounded to float16, as in kadtk.
     """
 
     name = "passt-kadtk"
@@ -124,9 +124,9 @@ class Joint(PaSST):
 
 
 class Overlapping(PaSST):
-    """PaSST's logits and embeddings, means over windows of ten seconds that overlap by half: stable-audio-metrics.
+    """PaSST's logits and embeddings as means over windows of ten seconds that overlap by half: stable-audio-metrics.
 
-    Zeros follow a last window that is shorter; a clip of 1.5 s or less is heard as it is.
+    A shorter last window is followed by zeros; a clip of 1.5 s or less is used as it is.
     """
 
     name = "passt-hop5"
@@ -135,7 +135,7 @@ class Overlapping(PaSST):
 
 
 class Segments(PaSST):
-    """PaSST's logits for each ten seconds of a clip, the rest at its end by itself without zeros: AudioCraft.
+    """PaSST's logits for each ten seconds of a clip, and for the rest at its end without zeros: AudioCraft.
 
     ``windows`` are the logits of each segment. A rest of 0.15 s or less is left out.
     """
@@ -161,7 +161,7 @@ def _filled(waveforms: torch.Tensor) -> torch.Tensor:
 
 
 def _scene(waveforms: torch.Tensor) -> Iterator[torch.Tensor]:
-    """Yield a clip of up to ten seconds as one window, else mirrored at both ends and overlapping by three quarters."""
+    """Yield windows: one for up to ten seconds, otherwise overlapping by three quarters, with mirrored ends."""
     if waveforms.shape[1] <= WINDOW:
         yield _filled(waveforms)
     else:
@@ -173,7 +173,7 @@ def _first(waveforms: torch.Tensor) -> Iterator[torch.Tensor]:
 
 
 def _overlapping(waveforms: torch.Tensor) -> Iterator[torch.Tensor]:
-    """Yield windows as long as more than half of a window of sound is left."""
+    """Yield windows until half of a window of sound, or less, is left."""
     samples = waveforms.shape[1]
     whole = 0
     if samples >= WINDOW:
@@ -198,7 +198,7 @@ _CUTS: Mapping[Cut, Callable[[torch.Tensor], Iterator[torch.Tensor]]] = {
     "overlapping": _overlapping,
     "segments": _segments,
 }
-"""Each yields ``(batch, windows, time)`` of ``(batch, time)``, once for each length of windows."""
+"""Functions that yield ``(batch, windows, time)`` of ``(batch, time)``, once for each length of windows."""
 
 
 class PaSSTNetwork(PretrainedNetwork):
@@ -211,7 +211,7 @@ class PaSSTNetwork(PretrainedNetwork):
     """
 
     def __init__(self, cut: Cut) -> None:
-        with torch.device("meta"):  # 86 million random numbers would be drawn for nothing
+        with torch.device("meta"):  # avoids drawing 86 million random numbers
             super().__init__(Body())
         self.cut = cut
         self.log_mel = KaldiLogMel()
@@ -235,7 +235,7 @@ class PaSSTNetwork(PretrainedNetwork):
 
 
 class JointNetwork(PaSSTNetwork):
-    """A network that gives logits and embedding as one row."""
+    """A network that returns logits and embedding as one row."""
 
     def forward(self, waveforms: torch.Tensor) -> Features:
         """Return the features of ``(batch, time)``."""
@@ -243,7 +243,7 @@ class JointNetwork(PaSSTNetwork):
 
 
 class SegmentsNetwork(PaSSTNetwork):
-    """A network that gives the logits of each window."""
+    """A network that returns the logits of each window."""
 
     def forward(self, waveforms: torch.Tensor) -> Features:
         """Return the features of ``(batch, time)``."""
@@ -272,7 +272,7 @@ class KaldiLogMel(nn.Module):
 
 
 class Body(nn.Module):
-    """The published network, by its own names."""
+    """The published network, with its own names."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -306,7 +306,7 @@ def _table(*shape: int) -> nn.Parameter:
 
 
 class Block(nn.Module):
-    """One transformer layer, its norms before attention and before the feed-forward part."""
+    """One transformer layer, with its norms before attention and before the feed-forward part."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Backbones whose weights are files: found, verified, read without running them, converted once."""
+"""Backbones whose weights are files, which are found, verified, read without running code, and converted once."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ from audiogen_metrics.writing import written_whole
 State = dict[str, torch.Tensor]
 
 CONVERTER_VERSION = 1
-"""Raised by hand whenever converted files would come out otherwise."""
+"""Raised by hand whenever the conversion changes."""
 
 
 class PretrainedBackbone(Backbone):
     """A backbone whose weights are a published file, or a file of the user's.
 
-    A subclass gives `build` and, where its checkpoint is more than a state dict, `unwrap`.
+    A subclass defines `build` and, if its checkpoint is more than a state dict, `unwrap`.
 
     Parameters
     ----------
     device, autocast, tf32
         As for `Backbone`.
     weights
-        A file in the published format, of any digest: its own is recorded. None takes the published file from this
-        machine (see `audiogen_metrics.backbones.weights.candidates`), digest verified. Nothing is downloaded.
+        A file in the published format, with any digest, which is recorded. None takes the published file from this
+        machine (see `audiogen_metrics.backbones.weights.candidates`) and verifies its digest, without downloading.
 
     Attributes
     ----------
     converts
-        Whether a converted copy is kept, which loads faster; a file that is published as safetensors needs none.
+        Whether a converted copy is kept, which loads faster; False for files that are published as safetensors.
     """
 
     converts: ClassVar[bool] = True
@@ -69,16 +69,16 @@ class PretrainedBackbone(Backbone):
         self._beside: dict[str, Path] = {}
 
     def take(self, files: Mapping[str, str | Path]) -> None:
-        """Use these files in place of the published ones that stand beside the weights, by the name of each."""
+        """Use these files, by name, in place of the published files beside the weights."""
         self._beside |= {name: as_path(path).absolute() for name, path in files.items()}
 
     def beside(self, name: str) -> Path:
-        """Return a file that stands beside the weights: the one given, else the published one.
+        """Return a file beside the weights: the given one, or the published one.
 
         Raises
         ------
         MissingWeightsError
-            There is no such file.
+            The file is missing.
         """
         path = self._beside.get(name)
         if path is None:
@@ -88,7 +88,7 @@ class PretrainedBackbone(Backbone):
         return path
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the network out: its class comes from another package's file, and its weights from theirs."""
+        """Leave the network out, since its class and its weights come from files."""
         return {name: value for name, value in self.__dict__.items() if name != "network"}
 
     @abstractmethod
@@ -96,7 +96,7 @@ class PretrainedBackbone(Backbone):
         """Return the network, its weights still on the meta device."""
 
     def unwrap(self, checkpoint: object, path: Path) -> Mapping[str, object]:
-        """Return the state dict inside a checkpoint, without what only the front end needs."""
+        """Return the state dict inside a checkpoint, without tensors that only the front end needs."""
         if not isinstance(checkpoint, Mapping):
             raise _unusable(f"holds a {type(checkpoint).__name__} where a state dict belongs", path)
         return checkpoint
@@ -108,7 +108,7 @@ class PretrainedBackbone(Backbone):
         Raises
         ------
         MissingWeightsError
-            There is no such file.
+            The file is missing.
         """
         if self._given is None:
             return find(WEIGHTS.get(weights_name(self.name)))
@@ -132,14 +132,14 @@ class PretrainedBackbone(Backbone):
         Raises
         ------
         MissingWeightsError
-            A checkpoint that is damaged, would run code, or has other tensors than the network.
+            The checkpoint is damaged, would run code, or has other tensors than the network.
         """
         network = self.build()
         network.body.load_state_dict(self._state(network.layout()), assign=True)
         return network
 
     def _state(self, layout: dict[str, torch.Size]) -> State:
-        """Return the tensors for ``layout``, from the converted file where there is one."""
+        """Return the tensors for ``layout``, from the converted file if it exists."""
         digest = self.weights_sha256
         state = _read_converted(digest, layout) if self.converts else None
         if state is None:
@@ -151,7 +151,7 @@ class PretrainedBackbone(Backbone):
 
 
 class PretrainedNetwork(nn.Module):
-    """Another package's network, ``body``, behind this library's own front end."""
+    """This library's front end, then another package's network, ``body``."""
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
@@ -163,22 +163,22 @@ class PretrainedNetwork(nn.Module):
 
 
 def definitions(package: str, file: str, names: Mapping[str, object]) -> dict[str, Any]:
-    """Return what a module of an installed package defines, without running any import, the package's or its own.
+    """Return what a module of an installed package defines, without running its imports or the package's.
 
     Importing panns_inference downloads into the home folder; importing torchvggish compiles a resampler with
-    numba, which may write there too. Neither is needed for the network that they define.
+    numba, which may write there too. The networks that they define need neither.
 
     Parameters
     ----------
     package, file
         Import name of the package, and the module's file in it.
     names
-        What the definitions take from imports.
+        Names that the definitions take from imports.
 
     Raises
     ------
     MissingDependencyError
-        The package is not installed, or its file is not what it was.
+        The package is not installed, or its file has changed.
     """
     fix = f"pip install --force-reinstall --no-deps {package.replace('_', '-')}"
     spec = importlib.util.find_spec(package)
@@ -197,19 +197,19 @@ def definitions(package: str, file: str, names: Mapping[str, object]) -> dict[st
 
 
 def read_checkpoint(path: Path, digest: str) -> object:
-    """Return what is in a checkpoint of torch or safetensors, running nothing of it.
+    """Return the content of a checkpoint of torch or safetensors, without running code in it.
 
-    Of torch's, tensors, Python's plain types and numpy numbers and arrays are read; anything else is refused.
+    A checkpoint of torch may have tensors, Python's plain types and numpy numbers and arrays; anything else is refused.
 
     Parameters
     ----------
     path, digest
-        The file, and the SHA-256 under which it goes into reports: the bytes read are the bytes hashed.
+        The file, and its SHA-256 in reports; the bytes that are read must have this digest.
 
     Raises
     ------
     MissingWeightsError
-        It cannot be read, changed meanwhile, is damaged, or refers to code.
+        The file cannot be read, has changed meanwhile, is damaged, or refers to code.
     """
     try:
         content = path.read_bytes()
@@ -225,27 +225,27 @@ def read_checkpoint(path: Path, digest: str) -> object:
 
 
 def load_tensors(file: Path | io.BytesIO, harmless: Sequence[Any] = (), *, mapped: bool = False) -> object:
-    """Return what torch has saved, running nothing of it.
+    """Return what torch has saved, without running code in it.
 
     Parameters
     ----------
     file
-        As torch wrote it.
+        File that torch wrote.
     harmless
-        What may stand for code that the file refers to, as ``torch.serialization.safe_globals`` takes it.
+        Substitutes for code that the file refers to, in the form of ``torch.serialization.safe_globals``.
     mapped
         Leave tensors on the disk until they are used.
 
     Raises
     ------
     ValueError
-        What is wrong with the file, as a clause. It does not pass on torch's advice on how to run what is in it.
+        The file is wrong; the message is a clause, without torch's advice on how to run the code in the file.
     """
     try:
-        # Warnings about old formats are for whoever saves checkpoints.
+        # Warnings about old formats are for those who save checkpoints.
         with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals([*_numpy_globals(), *harmless]):
             return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
-    except Exception as error:  # a damaged file makes torch raise nearly anything
+    except Exception as error:  # with a damaged file, torch may raise anything
         text = str(error).strip()
         forbidden = re.search(r"GLOBAL (\S+)", text)
         if forbidden:
@@ -257,7 +257,7 @@ def load_tensors(file: Path | io.BytesIO, harmless: Sequence[Any] = (), *, mappe
 
 
 def other_content(file: Path | io.BytesIO) -> str:
-    """Return what a file is that torch has not written, such as a web page; empty if it may be of torch."""
+    """Return the kind of a file that torch did not write, such as a web page; empty if torch may have written it."""
     if isinstance(file, io.BytesIO):
         head = file.getvalue()[:HEAD]
     else:
@@ -268,14 +268,14 @@ def other_content(file: Path | io.BytesIO) -> str:
 
 
 def checked(state: Mapping[str, object], layout: Mapping[str, torch.Size], path: Path) -> State:
-    """Return the tensors of ``state`` as float32, after proof that they are exactly those of ``layout``.
+    """Return the tensors of ``state`` as float32, after a check that they are exactly those of ``layout``.
 
     Raises
     ------
     MissingWeightsError
         Missing or unexpected tensors, other shapes, or values that are not finite numbers.
     """
-    # How many batches the training saw means nothing here, and the oldest checkpoints lack it.
+    # The number of batches of the training is not used here, and the oldest checkpoints lack it.
     state = {name: value for name, value in state.items() if not _is_counter(name)}
     missing, unexpected = sorted(layout.keys() - state.keys()), sorted(map(str, state.keys() - layout.keys()))
     if missing or unexpected:
@@ -309,7 +309,7 @@ def _unusable(what: str, path: Path) -> MissingWeightsError:
 
 
 def _numpy_globals() -> list[Any]:
-    """Return what the published 16 kHz PANNs file needs beyond tensors: its training sampler's numpy integers."""
+    """Return what the published 16 kHz PANNs file has besides tensors: its training sampler's numpy integers."""
     functions = [(np.int64(0).__reduce__()[0], "scalar"), (np.empty(0).__reduce__()[0], "_reconstruct")]
     modules = ("numpy.core.multiarray", "numpy._core.multiarray")  # before and since numpy 2
     kinds = {type(np.dtype(code)) for code in ("i4", "i8", "f4", "f8")}
@@ -317,7 +317,7 @@ def _numpy_globals() -> list[Any]:
 
 
 def _converted(digest: str) -> tuple[Path, Path]:
-    """Return the safetensors file made from a checkpoint and the record of how."""
+    """Return the safetensors file made from a checkpoint, and the file that records how."""
     stem = cache_dir() / "weights" / "converted" / digest
     return stem.with_suffix(".safetensors"), stem.with_suffix(".json")
 
@@ -334,7 +334,7 @@ def _read_converted(digest: str, layout: Mapping[str, torch.Size]) -> State | No
 
 
 def _write_converted(digest: str, state: State) -> None:
-    """Keep ``state`` as safetensors: faster to load, and nothing in it can run. A full disk is not a reason to stop."""
+    """Keep ``state`` as safetensors, which loads faster and cannot run code; go on if the disk is full."""
     file, record = _converted(digest)
     try:
         with written_whole(file) as part:

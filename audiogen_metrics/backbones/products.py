@@ -1,8 +1,8 @@
-"""Products of float32 matrices on a CPU by the fastest engine that is there: torch's own, or oneDNN.
+"""Products of float32 matrices on a CPU by the faster engine: torch's own, or oneDNN.
 
-Torch multiplies by MKL, which keeps its AVX-512 for Intel's processors, and convolves by oneDNN, which uses it wherever
-it is: on a Zen 5, 254 · 10⁹ operations a second against 94 to 111. Torch has no public way to multiply plain float32
-tensors by oneDNN, so its own compiler's operators are called here, after a proof that they are there and right.
+Torch multiplies by MKL, which uses AVX-512 only on Intel's processors, and convolves by oneDNN, which uses it on all:
+on a Zen 5, 254 · 10⁹ operations a second instead of 94 to 111. Torch has no public way to multiply plain float32
+tensors by oneDNN, so operators of torch's own compiler are called here, after a test that they exist and are right.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ Engine = Literal["torch", "onednn"]
 Multiply = Callable[..., torch.Tensor]
 
 VARIABLE = "AGM_PRODUCTS"
-"""Environment variable that names the engine; empty or not set: `engine` chooses."""
+"""Environment variable that names the engine; if it is empty or not set, `engine` chooses."""
 
 LEAST = 8_000_000
-"""Multiplications from which on a product goes to oneDNN, whose call takes 17 µs: below, that is what would be won."""
+"""Multiplications from which on a product goes to oneDNN; below, a call of 17 µs takes as long as it saves."""
 
 ZEN_5 = 26
-"""Number of AMD's family of processors that calculates with all of AVX-512's width."""
+"""Number of AMD's first family of processors that computes with the full width of AVX-512."""
 
 TILES_TOGETHER = 64
-"""Rows of each product of `Grouped`. oneDNN lays weights out for a number of rows, and would lay them out anew, in 20
-times the time of the product, for another."""
+"""Rows of each product of `Grouped`. oneDNN lays weights out for a number of rows; another number would need another
+layout, which takes 20 times the time of the product."""
 
 _NO_CHANGE: tuple[str, list[float], str] = ("none", [], "")
-"""What follows a product inside oneDNN: nothing."""
+"""Operation that oneDNN applies after a product: the identity."""
 
 _EXACT = 1e-6
-"""How far a trial product may be from torch's, relative to the largest value."""
+"""Largest difference of a trial product from torch's, relative to the largest value."""
 
 
 def engine() -> Engine:
-    """Return the engine that products of float32 run on, the same at each call on one machine.
+    """Return the engine for products of float32, which is always the same on one machine.
 
-    ``AGM_PRODUCTS`` names it. By default it is oneDNN on AMD's processors from Zen 5 on where torch multiplies by MKL,
-    and torch's own anywhere else, or where oneDNN's operators are missing or give other values.
+    ``AGM_PRODUCTS`` names it. By default it is oneDNN on AMD's processors from Zen 5 on if torch multiplies by MKL and
+    oneDNN's operators exist and give the same values; otherwise it is torch.
 
     Raises
     ------
@@ -69,9 +69,10 @@ def engine() -> Engine:
 
 @cache
 def suits_onednn() -> bool:
-    """Return whether oneDNN multiplies much faster than torch's own product here.
+    """Return whether oneDNN multiplies much faster than torch's own product on this machine.
 
-    A Zen 4 does an operation of AVX-512 in two halves: networks gain 4 to 8 % there, too little to embed anew for.
+    A Zen 4 does an operation of AVX-512 in two halves. Networks gain 4 to 8 % there, too little to embed everything
+    again.
     """
     return (
         torch.backends.mkl.is_available()
@@ -82,13 +83,13 @@ def suits_onednn() -> bool:
 
 
 def processor_maker() -> str:
-    """Return what the processor says of its maker, such as ``GenuineIntel``; empty where the system does not tell."""
+    """Return the maker of the processor, such as ``GenuineIntel``; empty if the system does not tell."""
     # Windows: "AMD64 Family 25 Model 17 Stepping 1, AuthenticAMD".
     return _told_by_linux("vendor_id") or os.environ.get("PROCESSOR_IDENTIFIER", "").rpartition(",")[2].strip()
 
 
 def processor_family() -> int:
-    """Return the number of the processor's family among its maker's; 0 where the system does not tell."""
+    """Return the number of the processor's family; 0 if the system does not tell."""
     by_windows = re.search(r"Family (\d+)", os.environ.get("PROCESSOR_IDENTIFIER", ""))
     told = _told_by_linux("cpu family") or (by_windows[1] if by_windows else "")
     return int(told) if told.isdecimal() else 0
@@ -102,7 +103,7 @@ def _told_by_linux(name: str) -> str:
 
 @cache
 def onednn_works() -> bool:
-    """Return whether both of oneDNN's operators are there and give torch's values."""
+    """Return whether both of oneDNN's operators exist and give torch's values."""
     cpu = torch.device("cpu")
     drawn = torch.Generator(cpu).manual_seed(0)
     with full_precision(cpu), torch.inference_mode():
@@ -121,7 +122,7 @@ def onednn_works() -> bool:
 
 
 def linear(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-    """Return ``rows @ weight.T + bias`` by oneDNN, where that pays and may be: ``(..., out)`` of ``(..., in)``."""
+    """Return ``rows @ weight.T + bias``, by oneDNN if possible and faster: ``(..., out)`` of ``(..., in)``."""
     if rows.numel() * len(weight) >= LEAST and is_plain(rows, weight):
         return _by_onednn(rows, weight, bias)
     return F.linear(rows, weight, bias)
@@ -135,7 +136,7 @@ def batched(rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 
 
 def is_plain(*tensors: torch.Tensor) -> bool:
-    """Return whether tensors are what oneDNN's operators take: float32 on the CPU, with no gradient wanted."""
+    """Return whether oneDNN's operators take these tensors: float32 on the CPU, without gradients."""
     wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
     fits = all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in tensors)
     return fits and not wanted and not torch.is_autocast_enabled("cpu")
@@ -176,12 +177,12 @@ class Grouped:
         return self._laid_out[2]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what can be copied: nothing."""
+        """Return an empty state, since the weights in oneDNN's layout cannot be copied."""
         return {"_laid_out": None}
 
 
 class Multiplies(nn.Module):
-    """A module that multiplies matrices by itself, not by a linear layer: by ``multiply``."""
+    """A module that multiplies matrices by ``multiply`` instead of a linear layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -201,9 +202,9 @@ class Linear(nn.Linear):
 
 
 def use_onednn(network: nn.Module) -> None:
-    """Let linear layers and modules that multiply do it by oneDNN; parameters and their names stay."""
+    """Make linear layers and other modules that multiply use oneDNN; parameters and their names stay."""
     for module in network.modules():
         if isinstance(module, Multiplies):
             module.by_onednn()
         elif type(module) is nn.Linear:
-            module.__class__ = Linear  # the layer itself, which others may hold and have hooked
+            module.__class__ = Linear  # changes the layer in place, since others may refer to it or have hooked it

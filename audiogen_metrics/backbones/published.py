@@ -1,4 +1,4 @@
-"""Published network weights: what they are, whose, and which networks share them. Data only."""
+"""Published network weights: files, licences, citations, and which networks share them. Data only."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ class WeightsEntry:
     Parameters
     ----------
     name
-        Name of the backbone that takes it.
+        Name of the backbone that uses it.
     file_name
-        Name of the published file, below a folder of its own where others may have that name too.
+        Name of the published file, in its own folder if others may have that name too.
     urls
         Where to download it: the authors' own place first, then mirrors.
     sha256
-        SHA-256 of the file, hex; None where nobody published it: the first file that is used is trusted, and its own
-        is recorded on this machine.
+        SHA-256 of the file, hex; None if it was not published: the first file that is used is then trusted, and its
+        digest is recorded on this machine.
     licence, citation
-        Licence of the weights, and what their authors ask for.
+        Licence of the weights, and the citation that their authors ask for.
     size
-        Bytes; None where nobody published it.
+        Size in bytes; None if it was not published.
     limit
-        Bytes that a download may have where the size is not known.
+        Largest size of a download, in bytes, if the size is not known.
     code
-        Licence of the network's code that is used with them, and whose code it is; empty where nobody looked it up.
+        Licence of the code of the network, and whose code it is; empty if unknown.
     commercial
-        Whether these licences allow commercial use; None where that is not known.
+        Whether these licences allow commercial use; None if this is not known.
     """
 
     name: str
@@ -235,10 +235,10 @@ _SHARED = {
 
 
 OF_THE_PAPER = {"panns-cnn14-16k", "panns-cnn14-32k", "vggish"}
-"""What YAMNet can stand in for."""
+"""Weights for which YAMNet can be used instead."""
 
 BESIDE = {"audiobox-aesthetics": "audiobox-aesthetics-config"}
-"""Small files that weights cannot be used without. They lie beside given weights, or are given too."""
+"""Small files that weights need. They are in the folder of given weights, or are given too."""
 
 _TOKENIZER = ("roberta-base-vocab", "roberta-base-merges")
 
@@ -251,10 +251,10 @@ def beside(name: str) -> tuple[str, ...]:
 
 
 def with_what_is_beside(names: Iterable[str]) -> set[str]:
-    """Return names of weights, with those of the files that they cannot be used without."""
+    """Return names of weights, and the names of the small files that these need."""
     return {each for name in names for each in (name, BESIDE.get(name, name))}
 
 
 def weights_name(backbone: str) -> str:
-    """Return the name of a backbone's weights: its own, unless it shares another one's."""
+    """Return the name of a backbone's weights: its own name, unless it shares the weights of another."""
     return _SHARED.get(backbone, backbone)

@@ -1,4 +1,4 @@
-"""Names of the ratings that networks give, apart from torch so that metrics can name theirs without it."""
+"""Names of networks' ratings, in a file without torch so that metrics can use them without importing it."""
 
 from __future__ import annotations
 

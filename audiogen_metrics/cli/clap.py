@@ -19,8 +19,8 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "clap",
-        description="CLAP score: the mean cosine of the CLAP embeddings of clips and their prompts, paired by clip id, "
-        "with its 95 % interval. Needs the extra clap and a CLAP.",
+        description="Compute the CLAP score: the mean cosine of the CLAP embeddings of clips and their prompts, paired "
+        "by clip id, with its 95 % interval. It needs the extra clap and a CLAP.",
         allow_abbrev=False,
     )
     parser.add_argument("gen", metavar="GEN", help="folder of generated audio")

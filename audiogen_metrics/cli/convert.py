@@ -13,18 +13,18 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "convert",
-        description="Write a checkpoint of AudioLDM's own code as a folder that --model of the other commands and "
-        "diffusers open, with its own CLAP. Nothing in the file is run. --model takes the file as well, and keeps what "
-        "it was converted into in the cache. Needs the extra audioldm.",
+        description="Convert a checkpoint of AudioLDM's own code into a folder for diffusers and for --model of the "
+        "other commands, with its CLAP. Code in the file is not run. --model also takes the file itself, and keeps the "
+        "converted folder in the cache. It needs the extra audioldm.",
         allow_abbrev=False,
     )
-    parser.add_argument("checkpoint", metavar="FILE", help="such as audioldm-s-full.ckpt")
+    parser.add_argument("checkpoint", metavar="FILE", help="checkpoint, such as audioldm-s-full.ckpt")
     parser.add_argument("-o", "--output", type=output_folder, required=True, metavar="OUT", help="new or empty folder")
     parser.add_argument(
         "--ema",
         action=argparse.BooleanOptionalAction,
         help="take the moving average of the denoiser's weights, as AudioLDM's own code does when it generates, or the "
-        "weights as trained (default: the average, where the file has one)",
+        "weights as trained (default: the average, if the file has one)",
     )
     parser.add_argument(
         "--tokenizer",

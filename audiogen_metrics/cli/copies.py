@@ -28,7 +28,7 @@ def add_parser(subparsers: Subparsers) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("gen", metavar="GEN", help="folder of generated audio")
-    parser.add_argument("train", metavar="TRAIN", help="folder of what the generator was trained on")
+    parser.add_argument("train", metavar="TRAIN", help="folder of the clips that the generator was trained on")
     parser.add_argument(
         "--heldout",
         metavar="REAL",
@@ -39,10 +39,10 @@ def add_parser(subparsers: Subparsers) -> None:
         "--false-alarms",
         type=between(0, 1),
         metavar="RATE",
-        help="share of real clips that may be called copies, by each measure (default: 0.01, or the least that the "
-        "held-out clips can tell)",
+        help="share of real clips that each measure may call copies (default: 0.01, or the lowest rate that the "
+        "held-out clips can show)",
     )
-    parser.add_argument("--no-embedding", action="store_true", help="mel similarity alone, which needs no network")
+    parser.add_argument("--no-embedding", action="store_true", help="use mel similarity only, which needs no network")
     parser.add_argument(
         "--fail-on-copies",
         action="store_true",

@@ -32,7 +32,7 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "embed",
-        description="Write what a protocol's backbones give for each clip, float32, under names such as "
+        description="Write the outputs of a protocol's backbones for each clip, float32, under names such as "
         "yamnet.embeddings, yamnet.windows with yamnet.window_counts, yamnet.logits; clip ids are yamnet.ids "
         "(.npz) or in the metadata (.safetensors).",
         allow_abbrev=False,

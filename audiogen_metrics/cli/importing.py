@@ -24,7 +24,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "import",
         description="Score features without their audio: a folder of .npy files, one per clip (fadtk), one .npy of "
         "rows (audioldm_eval, frechet-audio-distance), an av-benchmark cache folder, or a .safetensors or .npz of agm "
-        "embed. No code in them is run.",
+        "embed. Code in them is not run.",
         allow_abbrev=False,
     )
     parser.add_argument("gen", metavar="GEN", help="features of the generated set")

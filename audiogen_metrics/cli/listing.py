@@ -27,7 +27,7 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "list",
-        description="List what there is, by the names used everywhere.",
+        description="List metrics, backbones, probes, protocols or datasets by the names that all commands use.",
         allow_abbrev=False,
     )
     parser.add_argument("what", choices=list(_LISTS), help="what to list")

@@ -17,16 +17,18 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "probe",
         description="Corrupt every clip of a folder with one probe. Clips keep their ids and become mono float32 WAV; "
-        "manifest.json says what was done to each. Equal seeds give equal copies, whatever the workers.",
+        "manifest.json says what was done to each. Equal seeds give equal copies, with any number of workers.",
         allow_abbrev=False,
     )
     parser.add_argument("source", metavar="IN", help="folder of audio")
     parser.add_argument("target", metavar="OUT", help="new or empty folder")
-    parser.add_argument("--probe", required=True, metavar="NAME", help="see: agm list probes")
+    parser.add_argument("--probe", required=True, metavar="NAME", help="name of the probe, as in agm list probes")
     parser.add_argument(
         "--severity", type=between(0, 1), default=1.0, metavar="S", help="from 0 (nothing) to 1 (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="0 or more (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=at_least(0), default=0, metavar="N", help="seed, 0 or more (default: %(default)s)"
+    )
     parser.add_argument(
         "--set",
         action="append",
@@ -41,7 +43,10 @@ def add_parser(subparsers: Subparsers) -> None:
         help="classes, in the columns clip_id and label (default: the first sub-folder of each clip)",
     )
     parser.add_argument(
-        "--events", type=at_least(1), metavar="N", help="events a sequence, for probes that reorder them (default: 4)"
+        "--events",
+        type=at_least(1),
+        metavar="N",
+        help="events in a sequence, for probes that reorder them (default: 4)",
     )
     add_flags(parser, EmbeddingOptions, "workers", "suffixes")
     parser.set_defaults(run=run)

@@ -30,14 +30,14 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "stats",
         description="Keep everything that scores need to know of a reference set in one file, stamped with protocol "
-        "and weights: agm score GEN FILE. It is refused where either differs.",
+        "and weights, to use as agm score GEN FILE. It is refused if either differs.",
         allow_abbrev=False,
     )
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     build = actions.add_parser("build", help="make a statistics file of a folder", allow_abbrev=False)
     build.add_argument("folder", metavar="FOLDER", help="folder of reference audio")
     build.add_argument(
-        "-o", "--output", type=output_file, metavar="FILE", required=True, help="the file; any suffix or none"
+        "-o", "--output", type=output_file, metavar="FILE", required=True, help="the file, with or without a suffix"
     )
     add_options(build, SetOptions, " (default: all of the protocol)")
     build.set_defaults(run=run_build)

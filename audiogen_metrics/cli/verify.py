@@ -25,12 +25,12 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "verify",
         description="Compute the scores of a JSON report again, with its options, from the folders and weights that it "
-        "names, and say that all it states is found again, or what differs: files, weights, recipes, scores with n and "
-        "intervals, warnings. Exits with 5 if anything but the machine or versions does. Of several systems each "
-        "report is computed again, but not the differences between them.",
+        "names, and compare files, weights, recipes, scores with n and intervals, and warnings. Exits with 5 if "
+        "anything but the machine or versions differs. For several systems, each report is computed again, but not the "
+        "differences between them.",
         allow_abbrev=False,
     )
-    parser.add_argument("report", metavar="REPORT", help="what agm score --format json has written")
+    parser.add_argument("report", metavar="REPORT", help="JSON report of agm score")
     parser.add_argument(
         "--gen",
         action="append",

@@ -1,4 +1,4 @@
-"""Did the generator copy its training data: the nearest training clip of every generated one, and what is too near."""
+"""Find copies of training clips: the nearest training clip of every generated clip, and which are too near."""
 
 from audiogen_metrics.copies.calibration import Threshold
 from audiogen_metrics.copies.finding import find_copies

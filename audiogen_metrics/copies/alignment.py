@@ -1,4 +1,4 @@
-"""How alike two recordings are where they fit best: correlation of their log-mel contours over all time lags."""
+"""How alike two recordings are at their best time lag, by the correlation of their log-mel contours."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["align"]
 SECONDS_PER_FRAME = HOP / SAMPLE_RATE
 
 LEAST_FRAMES = 12
-"""A quarter of a second; shorter overlaps are alike by chance."""
+"""Fewest frames of an overlap, a quarter of a second; shorter overlaps are alike by chance."""
 
 LEAST_CHANGE = 1.0
-"""Root mean square of a contour in dB, over the frames that are compared, below which there is nothing to compare."""
+"""Root mean square of the contours in dB, over the frames that are compared, below which a clip does not change."""
 
 PER_BATCH = 128
 """Clips on either side that are correlated at once, if they are short: about 150 MB of 10 s clips."""
@@ -38,10 +38,10 @@ def comparable(contours: torch.Tensor) -> str:
 def align(gen: Sequence[torch.Tensor], train: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """Return how alike each pair of clips is at its best time lag, and that lag.
 
-    At a lag the frames in which both clips are there are compared, at least half of the shorter clip and a quarter of a
-    second: the sum over frames and contours of the products, divided by the root of the product of both sums of
-    squares. An overlap in which either clip changes by less than 1 dB does not count. Every lag of every pair is looked
-    at, by Fourier transforms; no pair is passed over.
+    At each lag the frames of the overlap are compared, which must be at least half of the shorter clip and a quarter of
+    a second: the sum over frames and contours of the products, divided by the root of the product of both sums of
+    squares. An overlap in which either clip changes by less than 1 dB does not count. Fourier transforms compute every
+    lag of every pair.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def _padded(clips: list[torch.Tensor]) -> torch.Tensor:
 def _inverse_norms(
     clips: list[torch.Tensor], lengths: torch.Tensor, others: torch.Tensor, lags: torch.Tensor
 ) -> torch.Tensor:
-    """Return 1 over the norm of what overlaps of each clip, ``(clips, others or 1, lags)``; 0 where it does not count.
+    """Return 1 over the norm of each clip's overlap, ``(clips, others or 1, lags)``; 0 where it does not count.
 
     Frame ``t`` of a clip meets frame ``t + lag`` of the other one.
     """

@@ -9,38 +9,38 @@ from dataclasses import dataclass
 from audiogen_metrics.errors import InsufficientDataError, UsageError, option
 
 FALSE_ALARMS = 0.01
-"""By default, where there are held-out clips enough."""
+"""Default rate, if there are enough held-out clips."""
 
 FEWEST = 9
-"""Held-out clips, with which a threshold is set that one in ten real clips passes; fewer need a rate by name."""
+"""Fewest held-out clips for a threshold by default, which one in ten real clips passes; with fewer, name a rate."""
 
 CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """Above which similarity a clip is called a copy, and how often a real clip that was not copied lies there.
+    """The similarity above which a clip is called a copy, and how often a real clip is above it by chance.
 
     Attributes
     ----------
     similarity
         A generated clip is called a copy if it is more alike to its nearest training clip than this.
     false_alarms
-        Chance that a real clip which is exchangeable with the held-out ones is called a copy, at most: a statement
-        about the average over draws of the held-out clips, exact without any assumption on the similarities.
+        Largest chance that a real clip which is exchangeable with the held-out ones is called a copy, on average over
+        draws of the held-out clips. It holds for any distribution of similarities.
     upper
         The same for these held-out clips: with 95 % confidence, no more than this share of real clips is called copies.
     held_out
-        Held-out clips behind it.
+        Number of held-out clips.
     clips, flagged
-        Generated clips that could be compared, and how many of them lie above the threshold.
+        Number of generated clips that could be compared, and of those above the threshold.
     expected
-        How many would, if all were real clips that were not trained on.
+        Number above the threshold to expect if all were real clips that were not trained on.
     p
-        Chance of at least as many, if they were.
+        Chance of at least as many above the threshold if all were real clips that were not trained on.
     nearest
         The held-out clips that are most alike to a training clip, the most alike first: clip, training clip,
-        similarity. Where they are the same recording, the threshold is higher than it need be.
+        similarity. If the two are one recording, the threshold is higher than it need be.
     """
 
     similarity: float
@@ -70,13 +70,13 @@ def checked_rate(false_alarms: float | None) -> float | None:
 def rank_of(held_out: int, rate: float) -> int:
     """Return which held-out similarity, counted from the least, is the threshold for a rate of false alarms.
 
-    Of n held-out clips and one more real clip, each rank of the last one is equally likely. It lies above the k-th of
-    the n with a chance of ``(n + 1 - k) / (n + 1)`` at most, equal where no two similarities are.
+    One more real clip is equally likely to have each rank among n held-out clips. It lies above the k-th of the n with
+    a chance of at most ``(n + 1 - k) / (n + 1)``, and of exactly that if all similarities differ.
 
     Raises
     ------
     InsufficientDataError
-        Even the greatest similarity is passed more often.
+        Real clips pass even the greatest similarity more often.
 
     Examples
     --------
@@ -87,7 +87,7 @@ def rank_of(held_out: int, rate: float) -> int:
     if rank > held_out:
         least = math.ceil(1e4 / (held_out + 1)) / 1e4
         raise InsufficientDataError(
-            f"a rate of {rate:g} false alarms cannot be told from {held_out} held-out clips, but 1 in {held_out + 1}",
+            f"{held_out} held-out clips cannot show a rate of {rate:g} false alarms, but at best 1 in {held_out + 1}",
             fix=f"Use at least {math.ceil(1 / rate - 1e-9) - 1} held-out clips"
             + f", or {option('false_alarms', f'{least:g}')}" * (held_out > 0),
         )
@@ -95,7 +95,7 @@ def rank_of(held_out: int, rate: float) -> int:
 
 
 def rate_for(held_out: int, asked: float | None) -> float:
-    """Return the rate that was asked for; by default 1 %, or the least that so few held-out clips can tell.
+    """Return the rate that was asked for; by default 1 %, or the lowest rate that so few held-out clips can show.
 
     Raises
     ------
@@ -114,7 +114,7 @@ def rate_for(held_out: int, asked: float | None) -> float:
 
 
 def chance(similarity: float, held_out: Sequence[float]) -> float:
-    """Return the chance that a real clip is as alike to its nearest training clip: its p value.
+    """Return the p value: the chance that a real clip is as alike to its nearest training clip.
 
     Examples
     --------

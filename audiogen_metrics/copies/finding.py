@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from audiogen_metrics.metrics.recipe import Recipe
 
 HELD_OUT = 500
-"""Training clips that are held out where no other clips are given, if there are as many and the rate needs no more."""
+"""Training clips that are held out if no other clips are given; a lower rate of false alarms takes more."""
 
 PER_BLOCK = 512
 """Training clips in memory at a time."""
@@ -46,26 +46,26 @@ def find_copies(
 ) -> Copies:
     """Find the nearest training clip of every generated clip, and say which generated clips are copies.
 
-    Two clips are compared by their log-mel contours at the time lag at which they fit best
-    (`audiogen_metrics.copies.alignment.align`), which gain, mild noise, coding and cuts leave alike, and by the cosine
-    of their embeddings. A clip is called a copy if it is more alike to its nearest training clip than the threshold,
-    which real clips that were not trained on pass at a known rate (`audiogen_metrics.copies.Threshold`), or if a
-    training file has its bytes or decodes to its samples.
+    Two clips are compared in two ways: by their log-mel contours at the best time lag
+    (`audiogen_metrics.copies.alignment.align`), which gain, mild noise, coding and cuts hardly change, and by the
+    cosine of their embeddings. A clip is called a copy if its nearest training clip is more alike than the threshold,
+    which real clips that were not trained on pass at a known rate (`audiogen_metrics.copies.Threshold`). It is also
+    called a copy if a training file has its bytes or decodes to its samples.
 
     Parameters
     ----------
     gen, train
-        Folders of generated clips, and of those that the generator was trained on, or what `audiogen_metrics.score`
-        takes in their place.
+        Folders of generated clips, and of clips that the generator was trained on, or any other set of clips that
+        `audiogen_metrics.score` takes.
     heldout
         Folder of real clips of the same kind and length that were not trained on. None draws up to 500 training clips
         and compares each with all others: near-duplicates among them are as alike as copies are, and raise the
         threshold, so that fewer copies are found, not more. Clips identical to another training clip are left out.
     false_alarms
-        Share of real clips, not trained on, that may be called copies, between 0 and 1, by each measure. None takes
-        0.01, or the least that the held-out clips can tell.
+        Share of real clips, not trained on, that each measure may call copies, between 0 and 1. None takes 0.01, or the
+        lowest rate that the held-out clips can show.
     embedding
-        Whether to compare embeddings too; without them no network is needed.
+        Whether to compare embeddings too, which needs a network.
 
     Returns
     -------
@@ -150,7 +150,7 @@ def _networks(
 
 
 def _drawn(train: AudioFolder, seed: int, rate: float | None) -> AudioFolder:
-    """Return the training clips that are held out: enough to know the rate of false alarms to about a half of it."""
+    """Return the training clips that are held out: enough to know the rate of false alarms to about half of it."""
     import numpy as np
 
     wanted = max(HELD_OUT, math.ceil(5 / (FALSE_ALARMS if rate is None else rate)))

@@ -33,15 +33,15 @@ def judged(
     Parameters
     ----------
     search
-        After all of the training set.
+        Search over the whole training set.
     used
-        What became of the sets ``gen``, ``train`` and ``held-out``.
+        Extractions of the sets ``gen``, ``train`` and ``held-out``.
     rate
-        Of false alarms, as asked for.
+        Rate of false alarms that was asked for.
     drawn
-        Whether the held-out clips are of the training set.
+        Whether the held-out clips come from the training set.
     protocol, backbones, seed
-        For the record.
+        What the result records.
     """
     kinds: list[Kind] = ["mel", "embedding"] if protocol else ["mel"]
     held_out = {kind: _held_out(search, kind) for kind in kinds}
@@ -65,7 +65,7 @@ def judged(
 
 
 def _held_out(search: Search, kind: Kind) -> Pairs:
-    """Return the held-out clips with their nearest training clips, without those that are in the training set twice."""
+    """Return the held-out clips with their nearest training clips, without clips that are in the training set twice."""
     nearest = search.nearest[kind]
     return [
         (search.asked.clip_ids[row], nearest.clip_id[row], nearest.similarity[row])
@@ -77,12 +77,13 @@ def _held_out(search: Search, kind: Kind) -> Pairs:
 def _thresholds(
     search: Search, held_out: Mapping[Kind, Pairs], rate: float | None
 ) -> tuple[dict[Kind, Threshold], list[str]]:
-    """Return the threshold of each measure that can have one, and why others have none.
+    """Return the threshold of each measure for which there are enough clips, and a reason for each of the others.
 
     Raises
     ------
     InsufficientDataError
-        A rate was asked for that a measure cannot tell; or no measure has a threshold, and nothing is identical.
+        A measure has too few held-out clips for the rate that was asked for; or all measures lack a threshold, and
+        no clip is identical.
     """
     found: dict[Kind, Threshold] = {}
     lacking: list[InsufficientDataError] = []
@@ -149,17 +150,17 @@ def _warnings(
     again = sum(row >= search.generated for row in search.identical)
     if drawn:
         found.append(
-            "no held-out clips were given: training clips, each compared with all others, stand for real clips that "
-            "were not trained on; near-duplicates among them raise the threshold, so that copies are missed, not "
-            "invented"
+            "no held-out clips were given: training clips, each compared with all others, take the place of real clips "
+            "that were not trained on; near-duplicates among them raise the threshold, so that copies are missed, "
+            "never invented"
         )
     if again:
         kind = "have an identical twin in the training set" if drawn else "are in the training set too"
         found.append(f"{again} held-out clips {kind} and are left out")
     if rate is None:
         found += [
-            f"{kind}: {each.held_out} held-out clips cannot tell 1 % of false alarms, but {each.false_alarms:.2%}: "
-            "at least 99 can"
+            f"{kind}: {each.held_out} held-out clips cannot show 1 % of false alarms, so the rate is "
+            f"{each.false_alarms:.2%}; 99 or more clips can"
             for kind, each in thresholds.items()
             if each.false_alarms > FALSE_ALARMS
         ]
@@ -167,14 +168,14 @@ def _warnings(
 
 
 def _lengths(used: Mapping[str, Extraction], thresholds: Mapping[Kind, Threshold]) -> list[str]:
-    """Return a warning if held-out clips are not as long as generated ones."""
+    """Return a warning if held-out clips are longer or shorter than generated ones."""
     gen, held_out = (_mean([fact.seconds for fact in used[name].facts.values()]) for name in ("gen", "held-out"))
     if max(gen, held_out) <= LENGTHS_APART * min(gen, held_out):
         return []
     said = f"generated clips last {gen:.3g} s on average, held-out clips {held_out:.3g} s: "
     if gen > held_out:
         return [
-            f"{said}the thresholds are of shorter clips, which are alike to something more often; copies are missed"
+            f"{said}the thresholds come from shorter clips, which are alike to something more often; copies are missed"
         ]
     cuts = "held-out clips are cut to the generated clips' lengths for mel similarity"
     if "embedding" not in thresholds:

@@ -1,4 +1,4 @@
-"""The page: thresholds with what they promise, copies beside what they are copies of, to hear."""
+"""The page: thresholds with what they promise, and copies beside their training clips, to hear."""
 
 from __future__ import annotations
 

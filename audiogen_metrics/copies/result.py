@@ -30,15 +30,15 @@ class Match:
     similarity
         Correlation of log-mel contours at the best time lag, 0 to 1; or cosine of the embeddings, −1 to 1.
     p
-        Chance that a real clip which was not trained on is as alike to its nearest training clip.
+        Chance that a real clip that was not trained on is as alike to its nearest training clip.
     is_copy
         Whether it is more alike than the threshold.
     other
-        How alike the same two clips are by the other measure; None where that is not known.
+        Similarity of the same two clips by the other measure; None if it is not known.
     offset_seconds
-        Where in the training clip the generated one begins; negative where it begins before it. Of mel similarity only.
+        Where in the training clip the generated clip begins; negative if it begins before it. For mel similarity only.
     overlap_seconds
-        How much of both was compared. Of mel similarity only.
+        How much of both was compared. For mel similarity only.
     """
 
     clip_id: str
@@ -59,13 +59,13 @@ class ClipMatches:
     clip_id
         The generated clip.
     identical
-        ``"bytes"`` where a training file has the same bytes, ``"audio"`` where one decodes to the same samples.
+        ``"bytes"`` if a training file has the same bytes, ``"audio"`` if one decodes to the same samples.
     identical_to
         That training clip.
     mel, embedding
-        The nearest training clip by either measure; None where it cannot be compared.
+        The nearest training clip by either measure; None if the clip cannot be compared.
     reasons
-        Why not, by measure.
+        Why it cannot be compared, by measure.
     """
 
     clip_id: str
@@ -77,7 +77,7 @@ class ClipMatches:
 
     @property
     def matches(self) -> dict[Kind, Match]:
-        """The matches that there are, by measure."""
+        """The matches, by measure."""
         every: dict[Kind, Match | None] = {"mel": self.mel, "embedding": self.embedding}
         return {kind: match for kind, match in every.items() if match is not None}
 
@@ -89,7 +89,7 @@ class ClipMatches:
 
     @property
     def is_copy(self) -> bool:
-        """Whether anything calls it a copy."""
+        """Whether it is called a copy."""
         return bool(self.found_by)
 
 
@@ -104,17 +104,17 @@ class Copies(Renderable):
     thresholds
         By measure.
     gen, train, held_out
-        The sets; ``held_out`` is None where the held-out clips were drawn from the training set.
+        The sets; ``held_out`` is None if the held-out clips were drawn from the training set.
     protocol
-        Whose recipe the embeddings follow; empty without embeddings.
+        Protocol of the embeddings; empty without embeddings.
     backbones
-        Settings of what the measures are computed on, by name.
+        Settings of the backbones, by name.
     seed
-        Of what was drawn: the held-out clips.
+        Seed of the draw of held-out clips.
     warnings
-        What to know before the result is believed.
+        What to read before you trust the result.
     versions
-        Of everything that took part.
+        Versions of all tools that took part.
 
     Examples
     --------
@@ -172,7 +172,7 @@ class Copies(Renderable):
         return records(self)
 
     def to_csv(self, path: str | Path | None = None) -> str:
-        """Return a line per generated clip, behind a header; numbers in full."""
+        """Return a header and a line for each generated clip, with numbers in full."""
         return written(records_to_csv(self.records()), path)
 
     def to_markdown(self, path: str | Path | None = None) -> str:
@@ -182,7 +182,7 @@ class Copies(Renderable):
         return written(to_markdown(self), path)
 
     def to_html(self, path: str | Path | None = None) -> str:
-        """Return a page with the copies beside what they are copies of, to hear.
+        """Return a page with the copies beside their training clips, to hear.
 
         Raises
         ------
@@ -196,7 +196,7 @@ class Copies(Renderable):
         return written(page(self, self._files), path)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out where the clips are: files do not travel between machines."""
+        """Leave out the places of the clips, which another machine does not have."""
         return {**self.__dict__, "_files": {}}
 
     def __str__(self) -> str:

@@ -19,21 +19,21 @@ from audiogen_metrics.embedding.extraction import Extraction
 from audiogen_metrics.errors import AudioFileError
 
 SAME_AUDIO = 0.999
-"""Equal samples are at least as alike; float32 leaves them at 1 to five digits."""
+"""Least similarity of equal samples, which float32 leaves at 1 to five digits."""
 
 
 NOT_FOUND = -2.0
-"""In place of a similarity, where no training clip can be compared."""
+"""Stands for a similarity if no training clip can be compared."""
 
 
 @dataclass(frozen=True)
 class Described:
-    """Clips, and what they are compared by.
+    """Clips with what is needed to compare them.
 
     Parameters
     ----------
     clip_ids, files, digests, facts
-        By place: id, file, hash of its bytes, and what was seen when it was decoded.
+        For each clip: id, file, hash of its bytes, and what was seen when it was decoded.
     contours
         ``(frames, contours)`` each; None for a clip that cannot be compared by them.
     vectors
@@ -55,7 +55,7 @@ class Described:
 
 
 def describe(extractions: Sequence[Extraction], backbone: str | None) -> Described:
-    """Return the clips of a block; without ``backbone``, without embeddings."""
+    """Return the clips of a block; if ``backbone`` is None, without embeddings."""
     first, sets = extractions[0], {name: found for each in extractions for name, found in each.sets.items()}
     by_id = {clip.clip_id: clip for clip in first.folder.clips}
     frames = {clip_id: features["windows"] for clip_id, features in sets[LogMel.name].features.items()}
@@ -108,9 +108,9 @@ def _stacked(gen: Described, held_out: Described) -> torch.Tensor | None:
 
 
 def cut(held_out: Described, gen: Described, seed: int) -> Described:
-    """Return held-out clips with contours no longer than those of generated clips, length by length in their order.
+    """Return held-out clips, cut to the lengths of generated clips, the longest to the longest.
 
-    Short clips are alike to something more often than long ones. Where a clip is cut is drawn.
+    Short clips are alike to something more often than long ones. The place of a cut is drawn.
     """
     lengths = sorted(len(clip) for clip in gen.contours if clip is not None)
     rng, contours = np.random.default_rng(seed), list(held_out.contours)
@@ -149,18 +149,18 @@ class Nearest:
         other: torch.Tensor | None,
         lags: torch.Tensor | None = None,
     ) -> None:
-        """Take what is nearer in a block.
+        """Take over the clips of a block that are nearer.
 
         Parameters
         ----------
         asked
             The clips.
         similarity, other
-            ``(clips, block)`` by this measure and by the other one, NaN where that cannot compare.
+            ``(clips, block)`` by this measure and by the other one, NaN for pairs that the other cannot compare.
         usable
             Which pairs this measure can compare.
         lags
-            Of each pair, if the measure is of a lag.
+            Lag of each pair, if the measure has one.
         """
         best = similarity.masked_fill(~usable, NOT_FOUND).max(dim=1)
         for row, (value, column) in enumerate(zip(best.values.tolist(), best.indices.tolist(), strict=True)):
@@ -181,11 +181,11 @@ class Search:
     Parameters
     ----------
     asked
-        The generated clips, and the held-out ones behind them.
+        The generated clips, followed by the held-out ones.
     generated
-        How many are generated.
+        Number of generated clips.
     held_out_is_train
-        Whether held-out clips are of the training set: none is then compared with itself.
+        Whether held-out clips come from the training set; then they are not compared with themselves.
     """
 
     asked: Described

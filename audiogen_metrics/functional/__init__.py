@@ -1,4 +1,4 @@
-"""Scores as pure functions of embeddings and logits, in float64. No files, networks or global state."""
+"""Scores as pure functions of embeddings and logits, in float64, without files, networks or global state."""
 
 from audiogen_metrics.functional.divergence import KLDivergence, kl_divergence
 from audiogen_metrics.functional.frechet import FrechetDistance, frechet_distance

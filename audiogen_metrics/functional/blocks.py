@@ -1,4 +1,4 @@
-"""Rows of clips read a part at a time, so that memory follows the part and not the set."""
+"""Rows of clips, read a part at a time, so that memory depends on the part and not on the set."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ NUMBERS = 2**20
 """Numbers that a second pass over rows looks at together (8 MB in float64)."""
 
 Places: TypeAlias = npt.NDArray[np.int64]
-"""Which clips of a set are meant, or which rows, by their places."""
+"""Places of clips in a set, or of rows."""
 
 Block: TypeAlias = tuple[torch.Tensor, list[int]]
 """Rows of some clips, and how many rows each of these clips has."""
 
 Read: TypeAlias = Callable[[Places], torch.Tensor]
-"""Gives the rows at some places."""
+"""A function that returns the rows at some places."""
 
 
 def clip_blocks(
@@ -34,9 +34,9 @@ def clip_blocks(
     counts
         Rows of each clip.
     clips
-        The places of those that are meant, in their order; None for all.
+        Places of the clips to read, in this order; None for all.
     numbers
-        Numbers of a block, at most; more where one clip alone has more.
+        Largest number of numbers in a block; a single clip may have more.
 
     Examples
     --------
@@ -56,7 +56,7 @@ def clip_blocks(
 
 
 def clip_parts(counts: Places, most: int) -> Iterator[slice]:
-    """Yield which clips go together: some that have ``most`` rows at most, or one with more."""
+    """Yield which clips go together: several with at most ``most`` rows, or a single one with more."""
     ends, start, before = counts.cumsum(), 0, 0
     while start < len(counts):
         stop = max(start + 1, int(np.searchsorted(ends, before + most, side="right")))
@@ -65,7 +65,7 @@ def clip_parts(counts: Places, most: int) -> Iterator[slice]:
 
 
 def runs(starts: Places, counts: Places) -> Places:
-    """Return so many numbers from each start on, one run after the other.
+    """Return runs of whole numbers, one after the other: ``counts`` numbers from each of ``starts`` on.
 
     Examples
     --------
@@ -77,7 +77,7 @@ def runs(starts: Places, counts: Places) -> Places:
 
 
 def place_blocks(places: Places, width: int) -> Iterator[Places]:
-    """Yield places a few at a time, for rows of so many numbers."""
+    """Yield a few places at a time, for rows of ``width`` numbers."""
     size = max(1, NUMBERS // max(1, width))
     for start in range(0, len(places), size):
         yield places[start : start + size]

@@ -1,4 +1,4 @@
-"""Rank and linear correlation with what can be said of their uncertainty; see docs/agreement.md for what holds."""
+"""Rank and linear correlation, with their uncertainty as far as it is known to hold (docs/agreement.md)."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ COEFFICIENTS: tuple[Coefficient, ...] = get_args(Coefficient)
 
 Numbers = npt.NDArray[np.float64]
 Estimate = Callable[[npt.NDArray[np.bool_]], float]
-"""A correlation of those rows that are true."""
+"""A function that returns the correlation of the rows where the mask is true."""
 
 FEW = 20
 """Below this many units, tests permute them; from it on, they leave units out."""
 
 FEWEST = 5
-"""Units without which nothing is said beside the value."""
+"""Smallest number of units for an interval or a p."""
 
 GROUPS = 200
-"""At most so many groups of units are left out, one after the other."""
+"""Largest number of groups of units that are left out, one after the other."""
 
 SKEWED = 2.0
-"""Beyond this skewness of either column, the uncertainty of Pearson's coefficient is not known."""
+"""Skewness of a column beyond which the uncertainty of Pearson's coefficient is not known."""
 
 _DRAWS = 1999
 _MATRIX = 200  # up to which a matrix of all pairs is faster than sorting
@@ -45,7 +45,7 @@ def correlation(kind: Coefficient, x: Numbers, y: Numbers) -> float:
     Parameters
     ----------
     kind
-        Which.
+        Coefficient.
     x, y
         ``(n,)``, finite.
 
@@ -99,7 +99,7 @@ def many(kind: Coefficient, x: Numbers, y: Numbers) -> Numbers:
 
 
 def fisher(found: npt.ArrayLike) -> Numbers:
-    """Return Fisher's z; of ±1, a large finite number."""
+    """Return Fisher's z; for ±1, a large finite number."""
     return np.arctanh(np.clip(np.asarray(found, dtype=np.float64), -1 + 1e-12, 1 - 1e-12))
 
 
@@ -139,14 +139,14 @@ def interval(kind: Coefficient, value: float, replicates: Numbers, rows: int | N
     replicates
         What `left_out` returns.
     rows
-        How many rows there are, if these are independent: the interval is then at least as wide as the formula for
-        normal data (Fisher; Bonett and Wright 2000 for Spearman; Fieller et al. 1957 for Kendall), as leaving out
-        units falls short with ties and few rows. None: they are not.
+        Number of rows if these are independent, otherwise None. The interval is then at least as wide as by the formula
+        for normal data (Fisher; Bonett and Wright 2000 for Spearman; Fieller et al. 1957 for Kendall), since leaving
+        out units gives too narrow intervals with ties and few rows.
 
     Raises
     ------
     InsufficientDataError
-        All rows in the same order: nothing differs when one is left out.
+        All rows are in the same order, so leaving one out changes nothing.
     """
     half = student_quantile(0.975, len(replicates) - 1) * standard_error(fisher(replicates))
     if abs(value) > 1 - 1e-9:
@@ -169,7 +169,8 @@ def student_p(difference: float, error: float, groups: int) -> float:
 def association_p(kind: Coefficient, x: Numbers, y: Numbers, seed: int) -> float:
     """Return the chance of a coefficient as far from 0 if ratings were dealt out at random, two-sided.
 
-    All orders up to seven rows, else 1999 at random. For few rows, or a perfect correlation of any number.
+    It takes all orders up to seven rows, otherwise 1999 random ones. It is for few rows, or for a perfect correlation
+    of any number of rows.
     """
     n = len(x)
     if n > FEW and kind != "pearson":  # perfect, so that ranks show as much as pairs do
@@ -184,10 +185,10 @@ def association_p(kind: Coefficient, x: Numbers, y: Numbers, seed: int) -> float
 
 
 def swap_p(kind: Coefficient, a: Numbers, b: Numbers, y: Numbers, seed: int) -> float:
-    """Return the chance of so large a difference between two coefficients if metrics were swapped in each row at will.
+    """Return the chance of so large a difference between two coefficients if metrics were swapped in random rows.
 
-    Both metrics are first brought to one scale: ranks, or standard deviations for Pearson. The difference is taken
-    plainly and over its standard error; the larger p counts. For few rows; two-sided.
+    Both metrics are first brought to one scale: ranks, or standard deviations for Pearson. The difference is tested
+    by itself and over its standard error, two-sided; the larger p counts. It is for few rows.
     """
     if kind == "pearson":
         a, b = ((column - column.mean()) / column.std() for column in (a, b))
@@ -204,7 +205,7 @@ def swap_p(kind: Coefficient, a: Numbers, b: Numbers, y: Numbers, seed: int) -> 
 
 
 def _differences(kind: Coefficient, a: Numbers, b: Numbers, y: Numbers) -> Sequence[Numbers]:
-    """Return how far two coefficients are apart, plainly and studentised, of each row of two stacks."""
+    """Return the difference of two coefficients, by itself and studentised, for each row of two stacks."""
     n = len(y)
     plain = np.abs(many(kind, a, y) - many(kind, b, y))
     others = [np.delete(np.arange(n), each) for each in range(n)]

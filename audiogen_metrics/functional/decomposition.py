@@ -1,8 +1,8 @@
-"""Triangles and singular values of float64 matrices, by the engine that is fastest where they lie.
+"""Triangles and singular values of float64 matrices, by the fastest engine for their device.
 
-On a CPU that is the OpenBLAS of numpy and scipy, on every vendor's processors about as fast as what peers call; torch's
-MKL takes up to a third longer on AMD's. Elsewhere, and for what is small, it is torch. The algorithms are the same
-everywhere: Householder's reflections, and bidiagonalisation.
+On a CPU that is the OpenBLAS of numpy and scipy, which is about as fast on every vendor's processors; torch's
+MKL takes up to a third longer on AMD's. On other devices, and for small matrices, it is torch. The algorithms are
+always the same: Householder's reflections, and bidiagonalisation.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LARGE = 10**9
 """Multiplications, rows × columns², from which a QR decomposition by scipy is worth the import: 0.1 s."""
 
 PANEL = 128
-"""Columns whose reflections are applied at once."""
+"""Columns whose reflections are applied together."""
 
 
 def triangle(rows: torch.Tensor) -> torch.Tensor:
@@ -40,7 +40,7 @@ def triangle(rows: torch.Tensor) -> torch.Tensor:
 def compact(rows: torch.Tensor) -> torch.Tensor:
     """Return ``rows`` ``(n, d)``, or fewer with the same ``rowsᵀ rows``: as many as there are columns that are not 0.
 
-    Columns of zeros, of units that never fire, take no part in the decomposition.
+    Columns of zeros, which belong to units that are always 0, are left out of the decomposition.
     """
     silent = (rows[:1] == 0).all(0).nonzero()[:, 0]
     silent = silent[~rows[:, silent].any(0)]
@@ -80,7 +80,7 @@ def singular_vectors(left: torch.Tensor, right: torch.Tensor) -> tuple[torch.Ten
 
 @contextmanager
 def _converging() -> Iterator[None]:
-    """Make an error of ours of what does not converge, as an infinite product does not; numpy warns of it besides."""
+    """Raise NumericsError where numpy does not converge, as with an infinite product, and silence its warning."""
     try:
         with np.errstate(over="ignore", invalid="ignore"):
             yield

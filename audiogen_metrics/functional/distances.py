@@ -1,4 +1,4 @@
-"""Pairwise distances in blocks: memory follows the block, not the square of the set."""
+"""Pairwise distances in blocks, so that memory does not grow with the square of the set."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import torch
 
 BLOCK, NUMBERS = 1024, 2**23
-"""Rows whose distances to all others are held at a time, and numbers of such a block (64 MB): fewer rows where there
-are many others."""
+"""Largest number of rows whose distances to all others are held at a time, and of numbers in such a block (64 MB)."""
 
 ROUNDING = 1e-13
 """Squared distances nearer to one another than this share of the rows' squared lengths are equal: the matrix product
@@ -16,7 +15,7 @@ cannot tell them apart."""
 
 
 def rows_at_once(others: int) -> int:
-    """Return how many rows are compared with so many others at a time."""
+    """Return how many rows are compared at a time with this number of others."""
     return max(1, min(BLOCK, NUMBERS // max(1, others)))
 
 

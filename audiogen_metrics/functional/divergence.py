@@ -29,9 +29,9 @@ def kl_divergence(
 
     ``softmax`` compares one distribution over classes, ``Σ p_ref (log p_ref − log(p_gen + eps))``;
     ``sigmoid`` is the multi-label form: the sum over classes of the divergence of two Bernoulli variables,
-    both of its terms. ``sigmoid_positive`` keeps the first of them only, as audioldm_eval's "KL sigmoid" does. It is
-    no divergence: it can be negative, and falls without bound as gen claims more of every class. It is here to
-    reproduce that number.
+    with both of its terms. ``sigmoid_positive`` keeps only the first term, as audioldm_eval's "KL sigmoid" does. This
+    is not a divergence: it can be negative, and falls without bound as gen claims more of every class. It is here only
+    to reproduce that number.
 
     Parameters
     ----------

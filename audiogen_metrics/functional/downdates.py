@@ -21,10 +21,10 @@ _BELOW, _ABOVE = 36.0, 24.0
 exponentially here: at this step its error is below float64's."""
 
 _FAR = 1e4
-"""Of the largest singular value: beyond it, the logarithm is its first term to 1e-12."""
+"""Multiple of the largest singular value beyond which the logarithm equals its first term to 1e-12."""
 
 _NEARLY_ZERO = 1e-5
-"""Trace of a matrix K up to which ``ln det(1 − K)`` is taken by two terms of its series: to 3e-11 of it."""
+"""Trace of a matrix K up to which two terms of its series give ``ln det(1 − K)``, to 3e-11 of it."""
 
 EPSILON = 2.0**-52
 
@@ -34,9 +34,9 @@ def frechet_leave_one_out(
 ) -> torch.Tensor:
     """Return the Fréchet distance without each clip of *gen* in turn, ``(clips,)``, exactly.
 
-    Taking rows out of a covariance is a downdate of low rank, and the trace of a root has an integral form,
-    ``√λ = (1/π) ∫₀^∞ ln(1 + λ/t²) dt``; so the change of the sum of singular values is an integral over the determinant
-    of a matrix no larger than a clip's rows. One decomposition serves all clips.
+    Taking rows out of a covariance changes it by a matrix of low rank, and the trace of a root has an integral form,
+    ``√λ = (1/π) ∫₀^∞ ln(1 + λ/t²) dt``. So the change of the sum of singular values is an integral over the determinant
+    of a matrix as small as the number of a clip's rows. One decomposition serves all clips.
 
     Parameters
     ----------
@@ -53,9 +53,9 @@ def frechet_leave_one_out(
     Raises
     ------
     DataError
-        Shapes or counts that do not fit.
+        Shapes or counts do not fit.
     InsufficientDataError
-        A clip without which fewer than two rows are left.
+        Fewer than two rows are left without one of the clips.
 
     Examples
     --------
@@ -92,12 +92,12 @@ def frechet_without_each(
     whole, ref
         Statistics of the rows of all blocks, and of the reference.
     root
-        That of the statistics of both, if it is there already.
+        Root of both statistics, if it is known already.
 
     Raises
     ------
     DataError, InsufficientDataError
-        As there.
+        As `frechet_leave_one_out`.
     """
     if whole.dimension != ref.dimension:
         raise DataError(f"dimensions {whole.dimension} and {ref.dimension} differ", fix="Use one backbone")
@@ -162,7 +162,7 @@ class _Downdates:
         lost = max(1e-14, EPSILON * width) * (float(root.singular[0]) if len(root.singular) else 0.0)
         known = root.singular > lost
         self.singular, right = (part[..., known].to(device) for part in (root.singular, root.right))
-        # Where the rows lie on the axes that are not lost to rounding.
+        # The rows on those axes that rounding has not lost.
         self.turn = ref.factor.to(device).T @ right / (self.singular * self.scale)
         ratio = float(self.singular[0] / self.singular[-1]) if len(self.singular) else 1.0
         self.slack = min(64 * EPSILON * ratio, 1e-6)
@@ -184,7 +184,7 @@ class _Downdates:
         """Return the distances without each clip whose rows are at ``places``, ``(clips, width)``."""
         width = places.shape[1]
         left = self.count - width
-        # Centring again after rows have left adds a term of rank one to the downdate.
+        # Centring again after rows have left adds a term of rank one.
         weight = torch.eye(width, dtype=torch.float64, device=scatter.device) + 1 / left
         taken = scatter[places]
         gram = taken @ taken.mT
@@ -207,8 +207,8 @@ def _root_changes(axes: _Axes, places: torch.Tensor, weight: torch.Tensor) -> to
     low, high = math.log(float(singular[-1])) - _BELOW, math.log(float(singular[0])) + _ABOVE
     nodes = torch.arange(low, high, _STEP, dtype=torch.float64, device=singular.device).exp()
     whole = torch.linalg.cholesky(weight).T @ axes.rows[places]
-    # H Hᵀ has an eigenvalue of 1 at t = 0 where a clip spans an axis alone. What is left of 1 is kept by itself, so
-    # that nothing cancels below.
+    # H Hᵀ has an eigenvalue of 1 at t = 0 where a clip spans an axis alone. The rest of 1 is kept separately, so that
+    # nothing cancels below.
     unit = torch.eye(whole.shape[1], dtype=torch.float64, device=singular.device)
     rest, basis = torch.linalg.eigh(unit - whole @ whole.mT)
     rest = torch.where(rest > axes.slack, rest, rest.new_zeros(()))
@@ -257,7 +257,7 @@ def _log_of_several(
     for part in outer.split(32):
         entries = (pairs @ (1 / (1 + (part / singular[:, None]).square()))).mT
         traces = entries[..., first == second].sum(-1)
-        # Of a matrix that is nearly the unit, a determinant has few digits, and its logarithm a series.
+        # The determinant of a matrix near the unit matrix has few digits, so its logarithm is taken by a series.
         logs = -traces - (entries.square() * (2 - (first == second).double())).sum(-1) / 2
         large = traces > _NEARLY_ZERO
         logs[large] = torch.linalg.slogdet(unit - matrices(entries[large])).logabsdet

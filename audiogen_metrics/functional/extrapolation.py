@@ -1,4 +1,4 @@
-"""A Fréchet distance at infinite n: the bias of a finite generated set fitted and taken away."""
+"""A Fréchet distance at infinite n: the bias of a finite generated set is fitted and removed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from audiogen_metrics.functional.validation import Array, float64_tensor
 from audiogen_metrics.options import whole
 
 SIZES, REPEATS, LARGEST_RATIO = 10, 5, 4
-"""Sizes of subsets, subsets of each, and how many times the whole set the smallest is."""
+"""Number of sizes of subsets, of subsets of each size, and how many times smaller than the set the smallest is."""
 
 FEWEST_CLIPS = 20
 
@@ -34,10 +34,10 @@ class Extrapolation(NamedTuple):
     sizes, distances
         Clips of the subsets, and the mean distance of each size.
     partial
-        Whether only part of the bias is taken away: the smallest subset has fewer than two rows for each dimension,
-        where the bias is not a line in 1 / n. A high R² does not show it.
+        Whether only part of the bias is removed: the smallest subset has fewer than two rows for each dimension,
+        where the bias is not a line in 1 / n. A high R² does not show this.
     standard_error
-        Of the value, over other draws of gen; the reference is taken as exact.
+        Standard error of the value, over other draws of gen; the reference is taken as exact.
     ci95
         The 95 % interval of the expected value at this n. It says nothing about the bias that is left.
     """
@@ -62,8 +62,8 @@ def extrapolate(
 ) -> Extrapolation:
     """Return the Fréchet distance that an infinite generated set would have, by a line in 1 / n.
 
-    Subsets are drawn without replacement, by clip. (With replacement, as fadtk and kadtk draw, a subset keeps the bias
-    of the whole set, and the line takes none away.) The reference's own bias remains.
+    Subsets are drawn without replacement, by clip. (With replacement, as in fadtk and kadtk, a subset keeps the bias of
+    the whole set, and the line does not remove it.) The bias of the reference remains.
 
     Parameters
     ----------
@@ -74,9 +74,9 @@ def extrapolate(
     counts
         Rows of each clip; None for one each.
     seed
-        Of the subsets.
+        Seed of the subsets.
     whole_gen
-        Statistics of all rows of gen, where they are known already.
+        Statistics of all rows of gen, if they are known already.
 
     Raises
     ------
@@ -114,13 +114,13 @@ def extrapolate_parts(
     Parameters
     ----------
     read
-        Gives the rows of the clips at some places, in blocks, with the number of rows of each clip.
+        Function that returns the rows of the clips at some places, in blocks, with the number of rows of each clip.
     clips
-        How many there are.
+        Number of clips.
     ref, whole_gen
         Statistics of the reference, and of all rows of gen.
     seed
-        Of the subsets.
+        Seed of the subsets.
     """
     require_clips(clips)
     rng = np.random.default_rng(whole("seed", seed, 0))
@@ -160,10 +160,10 @@ def extrapolate_parts(
 
 
 def _shares(blocks: Iterable[Block], gen: GaussianStatistics, ref: GaussianStatistics) -> torch.Tensor:
-    """Return what each clip adds to the Fréchet distance, ``(clips,)``: to first order in its weight; the sum is 0."""
+    """Return what each clip adds to the Fréchet distance, ``(clips,)``, to first order in its weight; the sum is 0."""
     count, factor = gen.count or 0, ref.factor.to(gen.factor.device)
     cross = gen.factor @ factor.T
-    # diag((A Aᵀ)^½), from the smaller of the two Gram matrices. Directions without variance carry nothing.
+    # diag((A Aᵀ)^½), from the smaller of the two Gram matrices. Directions without variance add nothing.
     flat = cross.shape[0] <= cross.shape[1]
     squares, vectors = torch.linalg.eigh(cross @ cross.T if flat else cross.T @ cross)
     known = squares > squares[-1] * 1e-13
@@ -181,6 +181,6 @@ def _shares(blocks: Iterable[Block], gen: GaussianStatistics, ref: GaussianStati
 
 
 def require_clips(clips: int) -> None:
-    """Raise InsufficientDataError unless so many clips can be extrapolated from."""
+    """Raise InsufficientDataError if there are too few clips to extrapolate from."""
     if clips < FEWEST_CLIPS:
         raise InsufficientDataError(f"{clips} clips are too few to extrapolate", fix=f"Score {FEWEST_CLIPS} or more")

@@ -40,9 +40,9 @@ def frechet_distance(gen: GaussianStatistics, ref: GaussianStatistics) -> Freche
     DataError
         The dimensions differ.
     InsufficientDataError
-        A set of fewer than two embeddings.
+        A set has fewer than two embeddings.
     NumericsError
-        The singular values could not be computed, or rounding outweighs the result.
+        The singular values could not be computed, or the rounding error is larger than the result.
 
     Notes
     -----

@@ -74,7 +74,7 @@ def inception_score(logits: Array, *, splits: int = 10, seed: int | None = 2020)
 def inception_of(read: Read, count: int, splits: int, seed: int | None) -> InceptionScore:
     """Return what `inception_score` does, for ``count`` logits that are read a part at a time.
 
-    ``read`` gives those at some places, ``(places, classes)``.
+    ``read`` returns the logits at some places, ``(places, classes)``.
     """
     if count < splits:
         raise InsufficientDataError(

@@ -19,7 +19,7 @@ from audiogen_metrics.options import whole
 KAD_SCALE = 100.0
 
 LISTED_PAIRS = 2**24
-"""Pairs whose distances are listed for their median (128 MB); of more, those near it only."""
+"""Pairs up to which all distances are listed for their median (128 MB); of more pairs, only those near it."""
 
 
 class Kernel(Protocol):
@@ -33,7 +33,7 @@ class Kernel(Protocol):
 
 
 class KernelDistance(NamedTuple):
-    """Squared MMD; ``std`` over subsets, None where there was one. Unbiased, so values near 0 may be negative."""
+    """Squared MMD, unbiased, so that values near 0 may be negative; ``std`` over subsets, None for a single one."""
 
     value: float
     std: float | None
@@ -54,16 +54,16 @@ def kernel_distance(
     gen, ref
         ``(n, d)`` and ``(m, d)``.
     subsets, subset_size
-        None for one estimate on all rows of both sets. Else how many subsets, and rows of each, drawn from both sets
-        without replacement: the value is their mean. Where a set has fewer rows than that, there is one subset, of
-        all rows of the smaller set and as many of the larger.
+        None for one estimate on all rows of both sets. Otherwise the number of subsets, drawn from both sets without
+        replacement, and the rows of each: the value is their mean. If a set has fewer rows than that, there is one
+        subset, with all rows of the smaller set and as many of the larger.
     seed
-        Of the draws, as torch-fidelity makes them.
+        Seed of the draws, which are those of torch-fidelity.
 
     Returns
     -------
     KernelDistance
-        Unbounded below by a little: the estimator is unbiased. Lower is better, 0 is expected for one distribution.
+        Lower is better; 0 is expected for one distribution, and values a little below 0 occur.
 
     Raises
     ------
@@ -107,10 +107,10 @@ def kernel_distance(
 def kernel_audio_distance(gen: Array, ref: Array, *, bandwidth: Literal["ref", "gen"] = "ref") -> KernelDistance:
     """Return the kernel audio distance (KAD): 100 times the unbiased squared MMD with a Gaussian kernel.
 
-    ``k(x, y) = exp(−|x − y|² / 2σ²)`` with σ the median distance between two rows of one of the sets. A
-    bandwidth that is the median of few pairs goes with the very rows that it is used on, so for one distribution the
-    expected value is not quite 0 below some ten rows: in 2 dimensions it is 2.0 at n = 3, 0.76 at n = 5 and 0.18 at
-    n = 10 (6 % of its standard deviation and less from n = 5 on), less in more dimensions.
+    ``k(x, y) = exp(−|x − y|² / 2σ²)`` with σ the median distance between two rows of one of the sets. The median of a
+    few pairs depends on the rows that it is then used on. So for one distribution and fewer than about ten rows the
+    expected value is not quite 0: in 2 dimensions it is 2.0 at n = 3, 0.76 at n = 5 and 0.18 at n = 10 (6 % of its
+    standard deviation and less from n = 5 on), and less in more dimensions.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def kernel_audio_distance(gen: Array, ref: Array, *, bandwidth: Literal["ref", "
     DataError
         Shapes that do not fit.
     InsufficientDataError
-        A set of fewer than two rows, or rows that are mostly equal, so that there is no bandwidth.
+        A set has fewer than two rows, or most of its rows are equal, so that the bandwidth would be 0.
 
     References
     ----------
@@ -198,9 +198,9 @@ def discrepancy_leave_one_out(gen: Array, ref: Array, kernel: Kernel, counts: Se
     Parameters
     ----------
     gen, ref
-        ``(n, d)``, rows of one clip together, and ``(m, d)``; which is which changes nothing but what is left out.
+        ``(n, d)``, rows of one clip together, and ``(m, d)``. Exchanging them changes only which clips are left out.
     kernel
-        Of two blocks of rows; it stays what it is.
+        Kernel of two blocks of rows; it stays the same for all clips.
     counts
         Rows of each clip of gen.
 
@@ -232,7 +232,7 @@ def _squared(
 
 
 def _row_sums(rows: torch.Tensor, others: torch.Tensor, kernel: Kernel, *, own: bool = False) -> torch.Tensor:
-    """Return the sum of each row's kernel with all others, block by block; ``own`` leaves out that with itself."""
+    """Return the sum of each row's kernel with all others, block by block; ``own`` leaves out the row itself."""
     sums = []
     for start, block in kernel.blocks(rows, others):
         sums.append(block.sum(1) - block.diagonal(start) if own else block.sum(1))
@@ -244,7 +244,7 @@ def _on_subsets(
 ) -> list[float]:
     """Return the unbiased squared MMD of each draw of rows; the kernel between all rows is computed once, in blocks."""
     dimension, size = gen.shape[1], len(draws[0][0])
-    # One column a draw, 1 where a row is in it: the sum over a subset of a matrix K is vᵀKv.
+    # Each draw is a column with 1 for each of its rows: the sum over a subset of a matrix K is vᵀKv.
     ours, theirs = (gen.new_zeros(len(rows), len(draws)) for rows in (gen, ref))
     for column, (first, second) in enumerate(draws):
         ours[torch.from_numpy(first), column] = 1
@@ -265,12 +265,12 @@ def _on_subsets(
 
 
 def median_squared(squares: Iterable[torch.Tensor], name: str = "ref") -> float:
-    """Return the median of squared distances; of two middle values the mean of the roots, squared.
+    """Return the median of squared distances; with two middle values, the square of the mean of their roots.
 
     Raises
     ------
     InsufficientDataError
-        It is 0, so there is no bandwidth.
+        The median is 0, which cannot be a bandwidth.
     """
     values = torch.cat([*squares])
     middle = len(values) // 2
@@ -289,17 +289,17 @@ def median_of_pairs(rows: torch.Tensor, name: str = "ref") -> float:
 
 
 def middle_values(blocks: Callable[[], Iterable[torch.Tensor]], count: int) -> tuple[float, float]:
-    """Return the two middle values of ``count`` numbers ≥ 0, which is one and the same where ``count`` is odd.
+    """Return the two middle values of ``count`` numbers ≥ 0, which are the same number if ``count`` is odd.
 
-    They are not kept: a few passes count those with equal leading bits, which are in the order of the numbers, until
-    few are in question.
+    The numbers are not kept: a few passes count those with equal leading bits, which have the order of the numbers,
+    until only a few can be the middle ones.
 
     Parameters
     ----------
     blocks
-        Gives all numbers, float64, a part at a time, and the same ones each time.
+        Function that yields all numbers, float64, a part at a time, and the same numbers at each call.
     count
-        How many they are.
+        How many numbers there are.
 
     Examples
     --------
@@ -322,7 +322,7 @@ def middle_values(blocks: Callable[[], Iterable[torch.Tensor]], count: int) -> t
     kept, above = [], math.inf
     for block in blocks():
         bits = block.view(torch.int64) - low
-        # With no bits left, all that are in question are equal.
+        # Without further bits, all candidates are equal.
         kept.append(block[(bits >= 0) & (bits >> shift == 0)][: 1 if shift == 0 else None])
         beyond = block[(bits > 0) & (bits >> shift != 0)]
         above = min(above, float(beyond.min())) if len(beyond) else above

@@ -36,7 +36,7 @@ def kolmogorov_p(distance: float, count: int) -> float:
         return 1.0
     if distance >= 1:
         return 0.0
-    if math.exp(-2 * count * distance**2) < 1e-12:  # Massart's bound: less than what rounding leaves
+    if math.exp(-2 * count * distance**2) < 1e-12:  # Massart's bound, below the rounding error
         return 0.0
     # The chance of staying within the distance is one element of the n-th power of a matrix, times n! / nⁿ.
     steps = math.floor(count * distance) + 1
@@ -60,7 +60,7 @@ def _steps(steps: int, rest: float) -> npt.NDArray[np.float64]:
 
 
 def _power(matrix: npt.NDArray[np.float64], exponent: int) -> tuple[npt.NDArray[np.float64], float]:
-    """Return a power of a matrix as a matrix without large numbers, and the logarithm of what it is short of."""
+    """Return a power of a matrix, scaled down so that its numbers stay small, and the logarithm of the scale."""
     found, logarithm, of_square = np.eye(len(matrix)), 0.0, 0.0
     while exponent:
         if exponent % 2:

@@ -1,4 +1,4 @@
-"""Fidelity and variety apart: precision, recall, density and coverage of neighbourhoods."""
+"""Fidelity and variety as separate numbers: precision, recall, density and coverage of neighbourhoods."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ def manifold(gen: Array, ref: Array, *, nearest: int = 5) -> Manifold:
 
     A row's neighbourhood is the ball that reaches to its ``nearest``-th neighbour in its own set. A row exactly as far
     away as that neighbour is in the ball (≤, as in the papers and in torch-fidelity; prdc takes <), and distances that
-    differ by rounding only count as equal. *Precision*: share of gen within any neighbourhood of ref, does it sound
-    like the reference. *Recall*: share of ref within any of gen, is all of the reference made. *Density*:
-    neighbourhoods of ref a generated row lies in, over ``nearest``. *Coverage*: share of ref's neighbourhoods with a
-    generated row in them. A generator that makes one good clip again and again has a high precision and a low recall
-    and coverage.
+    differ by rounding only count as equal. *Precision* is the share of gen within any neighbourhood of ref: does it
+    sound like the reference? *Recall* is the share of ref within any neighbourhood of gen: is all of the reference
+    made? *Density* is the mean number of neighbourhoods of ref that a generated row lies in, over ``nearest``.
+    *Coverage* is the share of ref's neighbourhoods that have a generated row in them. A generator that makes one good
+    clip again and again has a high precision and a low recall and coverage.
 
     Parameters
     ----------
     gen, ref
         ``(n, d)`` and ``(m, d)``, more than ``nearest`` rows each.
     nearest
-        Which neighbour; 5 as in prdc, where the first papers took 3.
+        Number of the neighbour; 5 as in prdc. The first papers took 3.
 
     Raises
     ------
     DataError
         Shapes that do not fit.
     InsufficientDataError
-        No more than ``nearest`` rows.
+        A set has ``nearest`` rows or fewer.
 
     References
     ----------

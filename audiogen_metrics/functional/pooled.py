@@ -1,4 +1,4 @@
-"""Distances between many parts of one pool of clips: what permutation tests ask, at one decomposition a draw."""
+"""Distances between many parts of one pool of clips, for permutation tests, at one decomposition for each draw."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ class PooledFrechet:
     def influences(self, gen: Places, ref: Places) -> tuple[torch.Tensor, torch.Tensor]:
         """Return how the distance changes with the weight of each clip of gen, and of ref: its influence functions.
 
-        They scale like the jackknife's, and are cheaper: one decomposition and no integral. With fewer clips than
-        dimensions they are up to half as large: too small for the interval of one distance, while the bias that they
-        lack cancels in the difference of two.
+        They scale like the jackknife's and are cheaper, with one decomposition and without an integral. With fewer
+        clips than dimensions they are up to half as large: too small for the interval of one distance, but right for
+        the difference of two, in which the missing bias cancels.
         """
         ours, theirs = self._part(gen), self._part(ref)
         shift = ours.mean(0) - theirs.mean(0)
@@ -115,7 +115,7 @@ class PooledFrechet:
 
 
 class AgainstStatistics:
-    """Fréchet distances from parts of one pool to a reference of which only the statistics are known: a fixed one.
+    """Fréchet distances from parts of one pool to a fixed reference, of which only the statistics are known.
 
     The square root is that of the parts as the reference's factor sees them, on the principal axes of the whole pool;
     those that hold less than a thousandth of the variance are left out, as in `PooledFrechet`.
@@ -199,7 +199,7 @@ def _factor(scatter: torch.Tensor) -> torch.Tensor:
 
 
 def _principal(rows: torch.Tensor) -> torch.Tensor:
-    """Return centred rows on their principal axes, without those that hold next to nothing."""
+    """Return centred rows on their principal axes, without axes that hold almost no variance."""
     rows = rows - rows.mean(0)
     if len(rows) <= rows.shape[1]:
         sizes, basis = torch.linalg.eigh(rows @ rows.T)

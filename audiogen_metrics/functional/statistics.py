@@ -13,17 +13,17 @@ from audiogen_metrics.functional.decomposition import compact, triangle
 from audiogen_metrics.functional.validation import Array, all_finite, as_tensor, float64_tensor
 
 NUMBERS_PER_BLOCK, ROWS_PER_BLOCK = 2**23, 4096
-"""Numbers reduced at a time, so that a million embeddings need no second copy in float64, and the fewest rows: with
-fewer than twice as many as dimensions, most of the work would go into what is known already."""
+"""Numbers that are reduced at a time, so that a million embeddings need no second copy in float64, and the smallest
+number of rows: with fewer than twice as many as dimensions, most of the work would repeat what is known already."""
 
 
 @dataclass(frozen=True, eq=False)
 class GaussianStatistics:
     """Mean and covariance of ``count`` embeddings of dimension ``d``, in float64.
 
-    The covariance ``C`` (ddof 1) is held as a factor ``F`` with ``FᵀF = C``. With fewer embeddings than
-    dimensions that vary the factor is the centred embeddings themselves: smaller than ``C``, and free of the
-    error that a square root of a rank-deficient ``C`` would add.
+    The covariance ``C`` (ddof 1) is kept as a factor ``F`` with ``FᵀF = C``. With fewer embeddings than dimensions
+    that vary, the factor is the centred embeddings themselves. It is then smaller than ``C``, and lacks the error that
+    a square root of a rank-deficient ``C`` would add.
 
     Parameters
     ----------
@@ -32,8 +32,7 @@ class GaussianStatistics:
     factor
         ``(k, d)`` with ``k ≤ d``, float64. ``k = 0`` for a single embedding, whose covariance is undefined.
     count
-        Number of embeddings (rows), at least 1; None if it is not known, as of most published statistics, whose
-        covariance is given.
+        Number of embeddings (rows), at least 1; None if it is not known, as for most published statistics.
 
     Examples
     --------
@@ -63,7 +62,7 @@ class GaussianStatistics:
         Raises
         ------
         DataError
-            Not two-dimensional, empty, or with NaN or infinite values.
+            The embeddings are not two-dimensional, are empty, or have NaN or infinite values.
         """
         return cls.from_blocks([as_tensor(embeddings, "embeddings")])
 
@@ -100,14 +99,14 @@ class GaussianStatistics:
     def from_covariance(cls, mean: Array, covariance: Array, count: int | None) -> GaussianStatistics:
         """Take over statistics of which only mean ``(d,)`` and covariance ``(d, d)`` are known.
 
-        The factor comes from an eigendecomposition, so a rank-deficient covariance costs accuracy that
-        `from_embeddings` would keep: prefer embeddings where they exist. Eigenvalues down to −1e-6 of the largest are
-        taken as 0: a covariance that was kept in float32, where each entry is off by up to 6e-8 of it, has such.
+        The factor comes from an eigendecomposition, which loses accuracy if the covariance is rank-deficient. Prefer
+        `from_embeddings` if you have the embeddings. Eigenvalues down to −1e-6 of the largest become 0: a covariance
+        that was kept in float32, where each entry is off by up to 6e-8 of it, has such eigenvalues.
 
         Parameters
         ----------
         mean, covariance
-            Floats; the covariance with ddof 1, whole and not one of its triangles.
+            Floats; the whole covariance, with ddof 1, not one of its triangles.
         count
             Number of embeddings behind them; None if it is not known.
 
@@ -136,7 +135,7 @@ class GaussianStatistics:
         if float(eigenvalues[0]) < -1e-6 * max(float(eigenvalues[-1]), 0.0):
             raise DataError(
                 f"covariance has the eigenvalue {float(eigenvalues[0]):.3g}",
-                fix="A covariance has none below 0: compute it in float64",
+                fix="A covariance has no eigenvalue below 0: compute it in float64",
             )
         return cls(mean, eigenvalues.clamp(min=0).sqrt()[:, None] * eigenvectors.T, count)
 
@@ -192,7 +191,7 @@ class GaussianStatistics:
         return cls(mean, _scaled(scatter[:0] if count == 1 else scatter, count), count)
 
     def _with(self, part: torch.Tensor) -> GaussianStatistics:
-        """Return the statistics with more rows, by one decomposition."""
+        """Return the statistics with these rows added, by one decomposition."""
         rows = float64_tensor(part, "embeddings", ndim=2)
         self._require_width(rows)
         together = torch.cat([self.factor, rows.to(self.factor.device), self.mean[None]])
@@ -233,16 +232,16 @@ class GaussianStatistics:
             )
 
     def _joined(self, mean: torch.Tensor, together: torch.Tensor, added: int) -> GaussianStatistics:
-        """Return the statistics with more rows.
+        """Return the statistics with rows added.
 
         Parameters
         ----------
         mean
-            Of these rows.
+            Mean of these rows.
         together
-            The factor, one of these rows' scatter matrix, and room for a row; it is written over.
+            The factor, a factor of these rows' scatter matrix, and room for one more row; it is overwritten.
         added
-            How many rows.
+            Number of these rows.
         """
         assert self.count is not None
         count, shift = self.count + added, mean - self.mean
@@ -252,7 +251,7 @@ class GaussianStatistics:
 
 
 def with_ones(rows: torch.Tensor) -> torch.Tensor:
-    """Return rows ``(n, d)`` behind a column of ones, ``(n, 1 + d)``: what `fold` takes."""
+    """Return rows ``(n, d)`` after a column of ones, ``(n, 1 + d)``, as `fold` takes them."""
     return torch.cat([rows.new_ones(rows.shape[0], 1), rows], dim=1)
 
 
@@ -260,21 +259,21 @@ def fold(rows: torch.Tensor) -> torch.Tensor:
     """Return at most ``1 + d`` rows that carry the mean and covariance of all ``rows`` ``(n, 1 + d)``.
 
     The result is the R of a QR decomposition of ``[1 | X]``: its first row is ``√n (1, mean)`` and the rest a
-    factor of the centred scatter matrix, up to signs. Unlike a running sum of outer products it loses nothing
-    to cancellation where the mean is large against the spread, and squares no condition number. Folded rows may
-    be concatenated with others and folded again; see `GaussianStatistics.from_folded`.
+    factor of the centred scatter matrix, up to signs. Unlike a running sum of outer products, it loses nothing to
+    cancellation where the mean is large compared with the spread, and does not square the condition number. Folded rows
+    may be concatenated with others and folded again; see `GaussianStatistics.from_folded`.
     """
     return rows if rows.shape[0] <= rows.shape[1] else triangle(rows)
 
 
 def centred(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the mean of rows ``(n, d)``, and the rows without it: 0 where a column is constant, without rounding."""
+    """Return the mean of rows ``(n, d)``, and the rows minus the mean: exactly 0 where a column is constant."""
     scatter = rows.clone()
     return _centre(scatter), scatter
 
 
 def _centre(rows: torch.Tensor) -> torch.Tensor:
-    """Take the mean out of rows as they are, and return it."""
+    """Subtract the mean from the rows in place, and return it."""
     mean = rows.mean(dim=0)
     candidates = (rows[0] == rows[-1]).nonzero()[:, 0]
     constant = candidates[(rows[:, candidates] == rows[0, candidates]).all(0)]

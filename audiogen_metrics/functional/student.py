@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 
 LEAST = 1e-15
-"""Tail from which on there are no quantiles here."""
+"""Smallest tail for which quantiles are computed."""
 
 MANY = 10_000
 """Degrees of freedom from which on quantiles are those of the normal distribution and a correction."""
 
-_TINY = 1e-300  # what stands for 0 in a continued fraction
+_TINY = 1e-300  # stands for 0 in a continued fraction
 
 
 def student_quantile(probability: float, freedom: float) -> float:
@@ -26,8 +26,8 @@ def student_quantile(probability: float, freedom: float) -> float:
     Returns
     -------
     float
-        The quantile, to 1e-12 of its value where the share is not within 0.01 of one half; there, to 1e-14. NaN where
-        the degrees of freedom are, as those of errors that are NaN.
+        The quantile, to 1e-12 of its value, or to 1e-14 if the share is within 0.01 of one half. NaN if the degrees of
+        freedom are NaN, as for errors that are NaN.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def _tail(t: float, freedom: float) -> tuple[float, float]:
         return math.erfc(t / math.sqrt(2)) / 2, math.exp(-square / 2) / math.sqrt(2 * math.pi)
     density = math.exp(-(freedom + 1) / 2 * math.log1p(square / freedom)) * _gamma_ratio(freedom / 2)
     density /= math.sqrt(math.pi * freedom)
-    # Of the incomplete beta function and its complement, the continued fraction of one converges quickly.
+    # Either the incomplete beta function or its complement has a continued fraction that converges quickly.
     if square > 3:
         return density * t * _fraction(freedom / (freedom + square), freedom / 2, 0.5) / freedom, density
     return 0.5 - density * t * _fraction(square / (freedom + square), 0.5, freedom / 2), density

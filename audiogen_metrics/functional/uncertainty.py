@@ -1,4 +1,4 @@
-"""How sure a score is: intervals of its expected value, and what leaving single clips out does to it."""
+"""How sure a score is: intervals of its expected value, and its change when single clips are left out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from audiogen_metrics.functional.student import student_quantile
 from audiogen_metrics.functional.validation import Array, float64_tensor
 
 RESAMPLES = 999
-"""Of the studentised bootstrap, at 95 %; more where fewer lie beyond the ends of the interval."""
+"""Resamples of the studentised bootstrap at 95 %; at a higher level there are more."""
 
 RESAMPLED_AT_ONCE = 10**6
 """Values of a bootstrap that are held at a time."""
@@ -25,11 +25,11 @@ OUTLIER = 0.001
 """Chance that Grubbs's test calls a clip an outlier where all are drawn from one normal distribution."""
 
 FEWEST_GROUPS = 5
-"""Of a bootstrap."""
+"""Smallest number of groups for a bootstrap."""
 
 
 class Interval(NamedTuple):
-    """A standard error, the interval, 95 % unless said, and the degrees of freedom that the standard error has."""
+    """A standard error with its degrees of freedom, and the interval, by default at 95 %."""
 
     standard_error: float
     low: float
@@ -38,7 +38,7 @@ class Interval(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """One independent part of a standard error: that of one set, and its degrees of freedom."""
+    """The standard error that comes from one set, with its degrees of freedom."""
 
     standard_error: float
     freedom: float = math.inf
@@ -87,7 +87,7 @@ def inception_leave_one_out(logits: Array, parts: Sequence[npt.NDArray[np.int64]
     Raises
     ------
     InsufficientDataError
-        A split of one clip: nothing is left without it.
+        A split has a single clip, without which it is empty.
     """
     rows = float64_tensor(logits, "logits", ndim=2)
     return inception_without_each(lambda places: rows[torch.from_numpy(places).to(rows.device)], parts)
@@ -99,9 +99,9 @@ def inception_without_each(read: Read, parts: Sequence[npt.NDArray[np.int64]]) -
     Parameters
     ----------
     read
-        Gives the logits at some places, ``(places, classes)``.
+        Function that returns the logits at some places, ``(places, classes)``.
     parts
-        As there; together they are all places.
+        Rows of each split; together they are all places.
     """
     if any(len(part) < 2 for part in parts):
         raise InsufficientDataError("a split has one clip", fix="Score at least twice as many clips as splits")
@@ -140,10 +140,10 @@ def mean_interval(totals: Array, counts: Array | None = None, seed: int = 0, lev
     counts
         ``(groups,)``: how many values each sum has; None for one each.
     seed
-        Of the resamples.
+        Seed of the resamples.
     level
-        Share of intervals that are to hold the mean. The higher it is, the more resamples are drawn: as many lie beyond
-        each end.
+        Share of intervals that should hold the mean. A higher level draws more resamples, so that as many of them lie
+        beyond each end.
 
     Raises
     ------
@@ -191,8 +191,8 @@ def jackknife(without: torch.Tensor) -> Spread:
 def outlier(without: torch.Tensor) -> tuple[int, float] | None:
     """Return the clip that makes the jackknife doubtful and its share of the variance, or None.
 
-    It makes more than a fifth of the sum of squares, and Grubbs's test calls it an outlier: of a distribution with such
-    rare clips, another sample may have two or none, which no resampling of this one can tell.
+    The clip makes more than a fifth of the sum of squares, and Grubbs's test calls it an outlier. If such clips are
+    rare, another sample may have two of them or not a single one; resampling this sample cannot show that.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The one way in for arrays: checked, detached, float64."""
+"""Check arrays that are given, and turn them into detached float64 tensors."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Array = torch.Tensor | ArrayLike
 
 
 def as_tensor(values: Array, name: str) -> torch.Tensor:
-    """Return ``values`` as a detached dense tensor; numbers that are not one yet keep their precision.
+    """Return ``values`` as a detached dense tensor; other arrays keep their precision.
 
-    Reversed, read-only and foreign-endian arrays are copied, as torch takes none of them.
+    Reversed, read-only and foreign-endian arrays are copied, since torch refuses them.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def float64_tensor(values: Array, name: str, ndim: int) -> torch.Tensor:
     Raises
     ------
     DataError
-        Another number of dimensions, rows without numbers, complex values, NaN or infinity, and as `as_tensor`.
+        Another number of dimensions, rows without numbers, complex values, NaN or infinity; also as `as_tensor`.
     """
     tensor = as_tensor(values, name)
     if tensor.ndim != ndim:
@@ -76,5 +76,5 @@ def float64_tensor(values: Array, name: str, ndim: int) -> torch.Tensor:
 
 
 def all_finite(tensor: torch.Tensor) -> bool:
-    """Tell whether no value is NaN or infinite: by the sum, which would be too; one by one only if that overflows."""
+    """Tell whether all values are finite: by their sum, and one by one only if the sum is not finite."""
     return math.isfinite(float(tensor.sum())) or bool(torch.isfinite(tensor).all())

@@ -1,1 +1,1 @@
-"""Scores while a model of others trains: Lightning, transformers' Trainer, accelerate."""
+"""Scores while a model trains: callbacks for Lightning, transformers' Trainer and accelerate."""

@@ -1,4 +1,4 @@
-"""Scores in a training loop of one's own with accelerate."""
+"""Scores in your own training loop with accelerate."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ __all__ = ["LoopScores"]
 
 
 class LoopScores:
-    """Evaluates every so many steps, logs the scores to the accelerator's trackers, and keeps the best state.
+    """Evaluate every so many steps, log the scores to the accelerator's trackers, and keep the best state.
 
     Parameters
     ----------
     evaluation
         What to evaluate, and when.
     accelerator
-        Of the loop.
+        Accelerator of the loop.
     prefix
-        Of the logged names.
+        Prefix of the logged names.
     save
         Whether to keep the state of the best step, as ``accelerator.save_state`` writes it.
     step
-        Where the training goes on.
+        Step at which the training continues.
     """
 
     def __init__(
@@ -48,9 +48,9 @@ class LoopScores:
         Parameters
         ----------
         step
-            Steps that are done.
+            Number of steps that are done.
         model
-            What trains, prepared or not.
+            Model that trains, prepared or not.
         """
 
         def save(folder: Path) -> None:

@@ -29,7 +29,7 @@ __all__ = ["ScoreCallback"]
 
 
 class ScoreCallback(Callback):
-    """Evaluates every so many steps, logs the scores to all loggers, and keeps a checkpoint of the best step.
+    """Evaluate every so many steps, log the scores to all loggers, and keep a checkpoint of the best step.
 
     ``ModelCheckpoint`` and ``EarlyStopping`` can monitor the scores by their logged names.
 
@@ -38,7 +38,7 @@ class ScoreCallback(Callback):
     evaluation
         What to evaluate, and when.
     prefix
-        Of the logged names.
+        Prefix of the logged names.
     save
         Whether to keep a checkpoint of the best step.
     """
@@ -48,7 +48,7 @@ class ScoreCallback(Callback):
         self.last: Outcome | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin where the training begins or goes on."""
+        """Begin where the training begins or continues."""
         self.evaluation.start(trainer.global_step)
         for other in trainer.callbacks:  # type: ignore[attr-defined]
             if getattr(other, "strict", False) and str(getattr(other, "monitor", "")).startswith(self.prefix):

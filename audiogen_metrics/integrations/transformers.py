@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 
 class ScoreCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]  # transformers may have no types
-    """Evaluates every so many steps, logs the scores as the trainer logs, and keeps the model of the best step.
+    """Evaluate every so many steps, log the scores as the trainer logs, and keep the model of the best step.
 
     Parameters
     ----------
     evaluation
         What to evaluate, and when.
     trainer
-        The trainer that it is then added to: ``trainer.add_callback(ScoreCallback(evaluation, trainer))``.
+        Trainer to which the callback is added: ``trainer.add_callback(ScoreCallback(evaluation, trainer))``.
     prefix
-        Of the logged names; the trainer shows ``eval_`` as ``eval/`` in TensorBoard and wandb.
+        Prefix of the logged names; the trainer shows ``eval_`` as ``eval/`` in TensorBoard and wandb.
     save
         Whether to keep the model of the best step, as ``trainer.save_model`` writes it.
     """
@@ -47,7 +47,7 @@ class ScoreCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]  # tr
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Begin where the training begins or goes on."""
+        """Begin where the training begins or continues."""
         self.evaluation.start(state.global_step)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:

@@ -1,7 +1,7 @@
-"""Metrics as torchmetrics: for training loops, several processes, notebooks.
+"""Metrics as torchmetrics objects, for training loops, several processes and notebooks.
 
-Every metric of the catalogue has a class here, called by its ``symbol``. Those with examples of their own are written
-out; the others are derived when they are first asked for.
+Every metric of the catalogue has a class here, named by its ``symbol``. Classes with their own examples are written
+out; the others are derived when they are first used.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def object_of(name: str) -> type[AudioMetric]:
     Raises
     ------
     UsageError
-        There is no such metric.
+        The metric is unknown.
 
     Examples
     --------
@@ -70,7 +70,7 @@ def object_of(name: str) -> type[AudioMetric]:
 
 
 def _derived(definition: type[Metric]) -> type[AudioMetric]:
-    """Return the class of a metric, one each; `__getattr__` finds it under its symbol, so it can be pickled."""
+    """Return the class of a metric, always the same one; `__getattr__` finds it by its symbol, so it can be pickled."""
     if definition.name in _DERIVED:
         return _DERIVED[definition.name]
     bases: dict[str, type[AudioMetric]] = {
@@ -90,7 +90,7 @@ def _derived(definition: type[Metric]) -> type[AudioMetric]:
     return _DERIVED.setdefault(definition.name, type(definition.symbol, (base,), content))
 
 
-if not TYPE_CHECKING:  # a checker that saw this would take any name
+if not TYPE_CHECKING:  # with this, a checker would accept any name
 
     def __getattr__(name: str) -> type[AudioMetric]:
         for definition in catalogue().values():

@@ -30,7 +30,7 @@ _FOLDED_PARTS = ("folded_rows", "folded_counts", "folded_ids")
 
 
 class Accumulating(Metric):
-    """The states of a metric on sets of clips, and how they travel.
+    """The states of a metric on sets of clips, and how they travel between processes.
 
     Everything of `torchmetrics.Metric` works: reset, clone, pickle, `MetricCollection`, several processes, Lightning.
     States are float64, whatever the host is cast to.
@@ -45,15 +45,15 @@ class Accumulating(Metric):
         Parameters
         ----------
         name
-            What errors call the metric.
+            Name of the metric in errors.
         sides
             ``gen``, ``ref``.
         kind
-            Begins the states' names. Compute groups of a MetricCollection share the states of metrics whose states
-            have equal names and values after one batch: equal kinds are only for metrics that would take every batch
-            alike.
+            Beginning of the states' names. Compute groups of a MetricCollection share the states of metrics whose
+            states have equal names and values after one batch. So only metrics that would add every batch in the same
+            way may have equal kinds.
         logits, streaming
-            What the rows are, and whether they are folded away.
+            Whether the rows are logits, and whether they are folded.
         """
         self._name, self._sides, self._kind = name, sides, kind
         self._logits = logits
@@ -85,7 +85,7 @@ class Accumulating(Metric):
         return sum(map(len, _listed(self._state(side, "counts")))) + sum(map(len, folded))
 
     def _left_out(self, side: Side) -> int:
-        """Return how many clips of one side were left out, and were not added at another time either."""
+        """Return how many clips of one side were left out and never added."""
         clips, folded = self._gathered(side)
         named = {name for name in clips.left_out if name} - {*clips.ids, *folded.ids}
         return len(named) + clips.left_out.count("")
@@ -100,7 +100,7 @@ class Accumulating(Metric):
 
     def _append(self, side: Side, batch: Clips) -> None:
         device = self._state_device
-        # Batches without rows would be indistinguishable from no batch at all.
+        # A batch without rows could not be told from a missing batch.
         if batch.ids:
             self._state(side, "rows").append(batch.rows.to(device))
             self._state(side, "counts").append(batch.counts.to(device))
@@ -111,7 +111,7 @@ class Accumulating(Metric):
             self._fold(side)
 
     def _fold(self, side: Side) -> None:
-        """Fold rows away once there are more than twice as many as folding leaves."""
+        """Fold rows once there are more than twice as many as folding leaves."""
         blocks = self._state(side, "rows")
         if (
             sum(map(len, blocks)) <= 2 * (1 + blocks[0].shape[1] if blocks else 1)
@@ -139,7 +139,7 @@ class Accumulating(Metric):
         return clips, Folded(folded, stands_for, decode_ids(torch.cat(parts[2])) if parts[2] else [])
 
     def _collect(self, side: Side) -> GivenFeatures | None:
-        """Return what was added to one side, for scores; None if nothing was."""
+        """Return what was added to one side, for scores; None if it is empty."""
         clips, folded = self._gathered(side)
         several = self._is_synced and self._processes > 1
         if several and self._logits and not all(clips.ids):
@@ -157,13 +157,13 @@ class Accumulating(Metric):
         self._mark_updated()
 
     def _mark_updated(self) -> None:
-        """Note that states came in by another way than update, so that compute neither warns nor recalls."""
+        """Note that states were not added by update, so that compute neither warns nor returns an old value."""
         self._computed = None
         self._update_count = max(1, self._update_count)
 
     @contextmanager
     def sync_context(self, *args: Any, should_unsync: bool = True, **kwargs: Any) -> Iterator[None]:
-        """Gather the states of all processes, and give them back also when the score cannot be computed."""
+        """Gather the states of all processes, and restore them even if the score cannot be computed."""
         self.sync(*args, **kwargs)
         try:
             yield
@@ -171,7 +171,7 @@ class Accumulating(Metric):
             self.unsync(should_unsync=self._is_synced and should_unsync)
 
     def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
-        """Compute anew where there are several processes: one that recalls its value while another gathers hangs it."""
+        """Always compute with several processes: one that returns an old value makes the others wait for ever."""
         recalling = super()._wrap_compute(compute)
 
         @wraps(compute)
@@ -180,7 +180,7 @@ class Accumulating(Metric):
                 self._computed = None
             found = recalling(*args, **kwargs)
             if not isinstance(found, torch.Tensor):
-                self._computed = None  # what has no value is not kept as one
+                self._computed = None  # a missing value is not kept
             return found
 
         return computing
@@ -207,7 +207,7 @@ class Accumulating(Metric):
         super()._sync_dist(dist_sync_fn, process_group=process_group)
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], exclude_state: Sequence[str] = "") -> Accumulating:
-        """Follow the host to another device, and to no other type: states stay float64."""
+        """Follow the host to another device, but not to another type: states stay float64."""
         torch.nn.Module._apply(self, fn)
         device = fn(torch.zeros(1, dtype=torch.float32, device=self.device)).device
         if device != self.device:
@@ -223,11 +223,11 @@ class Accumulating(Metric):
 
     @property
     def _prepared(self) -> bool:
-        """Whether this process has all that is needed beside the states."""
+        """Whether this process has everything that is needed besides the states."""
         return True
 
     def _moved(self) -> None:
-        """Let go of what was on the old device."""
+        """Forget what was on the old device."""
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Take over states that were saved; the lists of the checkpoint are copied, not shared."""

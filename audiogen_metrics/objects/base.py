@@ -1,4 +1,4 @@
-"""What all metric objects share: accumulate two sets, over batches and processes, and score them."""
+"""The base of all metric objects: accumulate two sets, over batches and processes, and score them."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from audiogen_metrics.audio.files import ClipSet
 
 Missing = Literal["raise", "omit", "nan"]
-"""What ``compute`` does about a score that the clips so far do not give."""
+"""What ``compute`` does about a score that cannot be computed from the clips so far."""
 
 MISSING: tuple[Missing, ...] = ("raise", "omit", "nan")
 
 Ready = Literal["embeddings", "logits", "ratings", "similarity"]
-"""What ``update`` takes in place of waveforms."""
+"""Arguments that ``update`` takes in place of waveforms."""
 
 
 ELSEWHERE = {
@@ -47,16 +47,16 @@ ELSEWHERE = {
     "protocol": "Pass protocol=NAME where the metric is made",
     "metrics": "Make a MetricSuite of them",
 }
-"""What takes the place of options of `audiogen_metrics.score` that objects do not have."""
+"""By option of `audiogen_metrics.score` that objects do not have, what to do instead."""
 
 
 class AudioMetric(Referring):
-    """Base of `FD`, `FAD`, `IS`, `KL` and all other metric objects, which share their arguments and their ways in.
+    """Base of `FD`, `FAD`, `IS`, `KL` and all other metric objects, which share their arguments.
 
-    Folders go through `score`; waveforms and ready embeddings or logits through ``update`` and ``compute``.
+    `score` takes folders; ``update`` and ``compute`` take waveforms, or embeddings or logits that you have already.
     Everything of `torchmetrics.Metric` works: reset, clone, pickle, `MetricCollection`, several processes,
     Lightning. The backbone is neither a submodule nor part of any state: it is loaded when first needed, shared
-    by all metrics of the process, and follows the metric's device. State is float64, whatever the host is cast to.
+    by all metrics of the process, and follows the metric's device. States are float64, whatever the host is cast to.
 
     Parameters
     ----------
@@ -66,31 +66,32 @@ class AudioMetric(Referring):
         Another backbone than the protocol's: a registered name, or a `Backbone`
         (see `audiogen_metrics.backbones.from_callable`). The score id then ends in its name.
     ref
-        The reference set, which survives ``reset``: a folder, a statistics file of this library or of others, ready
+        The reference set, which survives ``reset``: a folder, a statistics file of this library or of others,
         embeddings or logits ``(n, d)``, the same by clip id, or `GaussianStatistics`. None takes it from
-        ``update(ref=…)``. A folder is embedded at the first ``compute``, by all processes together, each a share,
-        through the cache.
+        ``update(ref=…)``. A folder is embedded at the first ``compute``, through the cache; several processes share the
+        work.
     streaming
-        Keep a factor of the scatter matrix, at most ``(1 + d)²`` numbers, instead of all rows. Same numbers to
-        1e-11. Only Fréchet distances can; by default `FAD` does.
+        Keep a factor of the scatter matrix, at most ``(1 + d)²`` numbers, instead of all rows. Scores are the same to
+        1e-11. Only Fréchet distances can do this; `FAD` does it by default.
     weights
-        File to use for the backbone, in the published format; whatever its digest, it goes into the score. Or files by
-        backbone name, as `audiogen_metrics.score` takes them. None takes the published file, found on this machine.
+        File for the backbone, in the published format, with any digest, which the score records. Or files by
+        backbone name, as `audiogen_metrics.score` takes them. None takes the published file from this machine.
     batch_size
-        Clips per forward pass, at most; None leaves it to their length.
+        Largest number of clips per forward pass; None chooses it by their length.
     on_missing
-        What ``compute`` does about a score that the clips so far do not give, such as an inception score of fewer
-        clips than splits: ``"raise"`` its reason, ``"omit"`` it with a warning (``compute`` returns None), or return
-        ``"nan"`` with a warning. None is ``"omit"`` in a `MetricSuite`, unless that says otherwise, else ``"raise"``.
-        In a plain `MetricCollection`, whose values are logged as they are, take ``"nan"``.
+        What ``compute`` does about a score that cannot be computed from the clips so far, such as an inception score of
+        fewer clips than splits: ``"raise"`` an error with the reason, ``"omit"`` the score with a warning (``compute``
+        returns None), or return ``"nan"`` with a warning. None means the choice of the `MetricSuite`, by default
+        ``"omit"``, and ``"raise"`` without a suite. Use ``"nan"`` in a plain `MetricCollection`, whose values are
+        logged as they are.
     trust_reference
-        Take others' statistics that do not say their network, or whose audio was prepared otherwise: you vouch for it.
+        Take others' statistics that do not name their network, or whose audio was prepared in another way, on trust.
     on_bad_clip
-        What ``update`` does about a clip that cannot be scored, since its samples or features are NaN or infinite or
-        it is too short: ``"raise"``, adding nothing of the batch, or ``"omit"`` this clip with a warning; scores then
-        say how many were left out.
+        What ``update`` does about a clip that cannot be scored, because its samples or features are NaN or infinite or
+        it is too short: ``"raise"`` an error, adding nothing of the batch, or ``"omit"`` this clip with a warning;
+        scores then say how many were left out.
     **kwargs
-        Options of the metric, such as ``subset_size`` of `KID`; the rest is passed to `torchmetrics.Metric`:
+        Options of the metric, such as ``subset_size`` of `KID`; others are passed to `torchmetrics.Metric`:
         ``process_group``, ``dist_sync_fn``, ``sync_on_compute``, …
 
     Raises
@@ -98,11 +99,11 @@ class AudioMetric(Referring):
     UsageError
         Names or combinations that do not exist.
     DataError
-        A reference that is not there, or was made with another protocol, preprocessing or backbone.
+        The reference is missing, or was made with another protocol, preprocessing or backbone.
     InsufficientDataError
-        A statistics file that does not hold what the metric needs of its reference.
+        The statistics file lacks what the metric needs of its reference.
     MissingWeightsError
-        There is no such weights file.
+        The weights file is missing.
     """
 
     metric_name: ClassVar[str]
@@ -167,11 +168,11 @@ class AudioMetric(Referring):
 
     @property
     def missing(self) -> Missing:
-        """What ``compute`` does about a score that the clips do not give: its own choice, else that of its suite."""
+        """What ``compute`` does about a score that cannot be computed: the metric's choice, or its suite's."""
         return self.on_missing or self._inherited
 
     def inherit(self, on_missing: Missing) -> None:
-        """Take a suite's choice, where this metric has none of its own."""
+        """Take a suite's choice, unless this metric has its own."""
         self._inherited = on_missing
 
     def update(self, *args: Any, **kwargs: Any) -> None:
@@ -181,14 +182,14 @@ class AudioMetric(Referring):
     def compute(self) -> torch.Tensor:
         """Return the score of everything added so far, on all processes together, as a 0-d float64 tensor.
 
-        A score that the clips do not give is raised, or is None or NaN with a warning, as ``on_missing`` says.
+        ``on_missing`` decides about a score that cannot be computed: an error, or None or NaN with a warning.
 
         Raises
         ------
         InsufficientDataError
-            One of the two sets has no clips, or too few.
+            One of the two sets is empty or too small.
         DataError
-            Ids that are missing or stand for two different clips.
+            Ids are missing or stand for two different clips.
         NumericsError
             The score cannot be trusted.
         """
@@ -204,31 +205,31 @@ class AudioMetric(Referring):
         if value is None and not self._tolerant and distributed.rank() == 0:
             warnings.warn(f"{self.score_id} has no value: {self._last.reason}", stacklevel=4)
         if value is None and missing == "omit":
-            # By choice only, so that others need not ask. Of a suite inside another collection, which leaves out what
-            # has no entries.
+            # Inside another collection, a suite returns an empty dict, which leaves the score out. None is returned by
+            # choice only, so that callers need not test for it.
             return {} if getattr(self, "_from_collection", False) else None  # type: ignore[return-value]
         return torch.tensor(math.nan if value is None else value, dtype=torch.float64, device=self._state_device)
 
     def compute_score(
         self, *, ci: bool = False, draws: int | None = None, extrapolate: bool = False, seed: int = 0
     ) -> Score:
-        """Return the same as ``compute`` with its n, standard deviation and details.
+        """Return the score of ``compute`` with its n, standard deviation and details.
 
         Parameters
         ----------
         ci, draws, extrapolate, seed
-            As in `audiogen_metrics.score`: with an interval and what chance alone gives, with the value at infinite n.
+            As in `audiogen_metrics.score`.
 
         Raises
         ------
         DataError, NumericsError
-            As in ``compute``; unless ``on_missing`` is ``"raise"``, the score has its reason instead of a value.
+            As in ``compute``. Unless ``on_missing`` is ``"raise"``, a score without a value has its reason instead.
         """
         asked = {"ci": ci, "draws": draws, "extrapolate": extrapolate, "seed": seed}
         return self._score(asked, tolerant=self.missing != "raise")
 
     def _score(self, asked: Mapping[str, Any], *, tolerant: bool) -> Score:
-        """Return the score of everything added so far; tolerant of one that cannot be computed."""
+        """Return the score of everything added so far; if tolerant, with a reason in place of a missing value."""
         self._asked, self._tolerant, self._computed = asked, tolerant, None
         try:
             self.compute()
@@ -236,7 +237,7 @@ class AudioMetric(Referring):
             self._asked, self._tolerant = {}, False
         assert self._last is not None
         if self._last.value is None:
-            self._computed = None  # compute() answers for itself
+            self._computed = None  # compute() computes its own value
         return self._last
 
     def _computed_score(self) -> Score:
@@ -270,17 +271,17 @@ class AudioMetric(Referring):
 
     @takes(ScoreOptions)
     def score(self, gen: ClipSet, ref: ClipSet | None = None, **options: Unpack[ScoreOptions]) -> Score:
-        """Score a folder as `audiogen_metrics.score` does; what ``update`` has accumulated is left alone.
+        """Score a folder as `audiogen_metrics.score` does; what ``update`` has added stays as it is.
 
         Parameters
         ----------
         gen, ref
-            As in `audiogen_metrics.score`; without ``ref``, that of the constructor.
+            As in `audiogen_metrics.score`; without ``ref``, the reference of the constructor.
 
         Raises
         ------
         DataError, InsufficientDataError, MissingWeightsError, UsageError
-            As in `audiogen_metrics.score`. Files that had to be skipped are a warning.
+            As in `audiogen_metrics.score`. A warning names skipped files.
         """
         from audiogen_metrics.evaluation.networks import Networks
         from audiogen_metrics.evaluation.run import score_recipes
@@ -316,11 +317,11 @@ class AudioMetric(Referring):
         return self._plot(val, ax)
 
     def clone(self) -> Self:
-        """Return a copy with all that was added; the backbone is shared."""
+        """Return a copy with everything that was added; the backbone is shared."""
         return cast("Self", super().clone())
 
     def reset(self) -> None:
-        """Forget all clips; ``ref`` of the constructor and the backbone stay."""
+        """Forget all clips, but keep the constructor's ``ref`` and the backbone."""
         super().reset()
         self._last = None
 

@@ -1,4 +1,4 @@
-"""The clips of one update, converted and checked once for all metrics that look at them."""
+"""The clips of one update, converted and checked once for all metrics."""
 
 from __future__ import annotations
 
@@ -27,46 +27,46 @@ if TYPE_CHECKING:
     from audiogen_metrics.objects.runner import ClipFound, Runner
 
 SHORTEST_SECONDS = 0.01
-"""Shorter clips are taken for another mistake: (time, channels) instead of (channels, time), or a wrong rate."""
+"""Shorter clips are mistakes, such as (time, channels) instead of (channels, time), or a wrong rate."""
 
 PADDING = -100
-"""With this, transformers' Trainer fills up the shorter clips of what it gathers."""
+"""Number with which transformers' Trainer pads shorter clips when it gathers a batch."""
 
 MAX_MOVED_SAMPLES = 2**26
 """Bound on the samples of a batch that stay on another device for the next preprocessing (256 MB)."""
 
 LEAVE_OUT = 'leave such clips out by on_bad_clip="omit"'
-"""What helps where a young generator makes some."""
+"""Advice for a young generator that makes such clips."""
 
 Waveforms = torch.Tensor | np.ndarray | Sequence[torch.Tensor | np.ndarray]
 
 
 class Batch:
-    """Clips of one update, converted and checked once for all metrics that look at them.
+    """Clips of one update, converted and checked once for all metrics.
 
-    Clips on CUDA stay there. What is found in them comes over beside their features, so that a batch is waited for
-    once; until then it is not known which of them hold NaN.
+    Clips on CUDA stay there. What is found in them is copied together with their features, so that the caller waits for
+    a batch only once; until then it is not known which clips have NaN.
 
     Parameters
     ----------
     waveforms
         ``(time,)``, ``(batch, time)`` or ``(batch, channels, time)``, or a sequence of ``(time,)`` and
-        ``(channels, time)``. Samples of −100 at the end, as transformers' Trainer pads, are taken away.
+        ``(channels, time)``. Samples of −100 at the end, with which transformers' Trainer pads, are removed.
     sample_rate
-        Hz.
+        Rate in Hz.
     name
-        What errors call it.
+        Name of the batch in errors.
     remembered
-        Share features with other batches that hold the same samples, which are recognised by a hash over them: for
-        metrics that are updated one by one. Members of a suite share the batch itself, without a hash.
+        Share features with other batches that have the same samples, which a hash recognises: for metrics that are
+        updated one by one. Members of a suite share the batch itself, without a hash.
 
     Raises
     ------
     DataError
-        Another shape, integers, sparse or masked samples, paths. A single clip that cannot be scored raises nothing: it
+        Another shape, integers, sparse or masked samples, paths. A single clip that cannot be scored does not raise; it
         has its error in place of features.
     UsageError
-        A sample rate that is missing, or not a positive whole number.
+        The sample rate is missing, or not a positive whole number.
     """
 
     def __init__(
@@ -83,11 +83,11 @@ class Batch:
         found = _as_clips(waveforms, self.sample_rate, name)
         self._bad = {place: clip for place, clip in enumerate(found) if isinstance(clip, DataError)}
         device = next((clip.device for clip in found if isinstance(clip, torch.Tensor)), torch.device("cpu"))
-        # In place of a clip that is none of any length stands one that is not finite.
+        # A clip of NaN stands for one that is not a clip at all.
         blank = torch.full((1, 1), torch.nan, dtype=torch.float32, device=device)
         self.clips: list[torch.Tensor] = [blank if isinstance(clip, DataError) else on(clip, device) for clip in found]
         self._wait = _is_far(self.clips[0])
-        # NaN passes through both.
+        # NaN passes through minimum and maximum.
         self._extremes = Arriving({"found": torch.stack([torch.stack(clip.aminmax()) for clip in self.clips])})
         self._moved: dict[torch.device, list[tuple[list[int], torch.Tensor]]] = {}
         self._prepared: dict[tuple[Preprocessing, torch.device], _Prepared] = {}
@@ -100,7 +100,7 @@ class Batch:
 
     @cached_property
     def kept(self) -> tuple[int, ...]:
-        """Which clips are finite, in order. This waits for clips on a GPU, so ask for features first."""
+        """Places of the finite clips, in order. This waits for clips on a GPU, so ask for features first."""
         extremes = self._extremes.take()["found"]
         if self._wait:
             for place in (extremes[:, 0] == PADDING).nonzero().flatten().tolist():
@@ -112,7 +112,7 @@ class Batch:
         return tuple(place for place, is_finite in enumerate(finite) if is_finite and place not in self._bad)
 
     def features(self, runner: Runner, preprocessing: Preprocessing) -> list[ClipFound]:
-        """Return the features of each clip, or why it has none; computed once."""
+        """Return the features of each clip, or why they are missing; computed once."""
         key = runner, preprocessing
         if key not in self._features:
             found = runner.features(self, preprocessing)
@@ -133,7 +133,7 @@ class Batch:
     def prepared(self, preprocessing: Preprocessing, device: torch.device) -> dict[int, torch.Tensor]:
         """Return waveforms ``(time,)`` on a device by the places of their clips, prepared as files are; made once.
 
-        They are those of the clips that are kept; of clips on a GPU, of which that is not known yet, all.
+        They are those of the clips that are kept. On a GPU, where this is not known yet, they are those of all clips.
         """
         key = preprocessing, device
         if key not in self._prepared:
@@ -165,9 +165,9 @@ class Batch:
         return moved
 
     def warn(self, preprocessing: Preprocessing, device: torch.device) -> None:
-        """Warn, once, of samples far beyond full scale, and of sound that was lost where channels were chosen or mixed.
+        """Warn, once, of samples far beyond full scale, and of sound that was lost when channels were chosen or mixed.
 
-        Called when the features are there: nothing is waited for then.
+        Call it when the features are there, so that it need not wait.
         """
         found = self._extremes.take()["found"]
         peaks = [float(found[place].abs().max()) for place in self.kept]
@@ -183,7 +183,7 @@ class Batch:
 
     @cached_property
     def content(self) -> bytes:
-        """Hash of everything that features depend on, but for the preprocessing; clips on CUDA are brought here."""
+        """Hash of everything that features depend on, except the preprocessing; clips on CUDA are copied for it."""
         clips = [self.clips[place] for place in self.kept]
         shapes = [tuple(clip.shape) for clip in clips]
         digest = hashlib.blake2b(f"{self.sample_rate} {self.kept} {shapes}".encode(), digest_size=20)
@@ -194,7 +194,7 @@ class Batch:
 
 @dataclass
 class _Prepared:
-    """Waveforms by the places of their clips, and which of the clips of ``several`` channels are unheard."""
+    """Waveforms by the places of their clips, and which clips of ``several`` channels are unheard."""
 
     waveforms: dict[int, torch.Tensor]
     several: list[int]
@@ -202,7 +202,7 @@ class _Prepared:
 
 
 def _is_far(clip: torch.Tensor) -> bool:
-    """Tell whether looking at a clip's samples would keep the caller waiting."""
+    """Tell whether reading a clip's samples would make the caller wait."""
     return clip.is_cuda
 
 
@@ -234,12 +234,12 @@ def _is_padded(clip: torch.Tensor) -> bool:
 
 
 def _without_padding(clip: torch.Tensor) -> torch.Tensor:
-    """Return a clip without what transformers' Trainer pads shorter ones with when it gathers a batch."""
+    """Return a clip without the padding that transformers' Trainer adds to shorter ones when it gathers a batch."""
     if clip.is_cuda or not _is_padded(clip):  # on a GPU that would wait; see Batch.kept
         return clip
     sound = (clip != PADDING).reshape(-1, clip.shape[-1]).any(dim=0).nonzero()
     end = int(sound[-1]) + 1 if len(sound) else 0
-    # On another scale than ±1, a last sample may be this number.
+    # If samples are on another scale than ±1, a last sample may be this number by itself.
     return clip[..., :end] if end == 0 or bool(clip[..., :end].abs().max() < -PADDING) else clip
 
 
@@ -253,7 +253,7 @@ def _checked(clip: torch.Tensor, sample_rate: int, name: str) -> torch.Tensor | 
 
 
 def _shortness(clips: torch.Tensor, sample_rate: int, name: str) -> DataError | None:
-    """Return the error of clips that are shorter than any sound; raise it where they lie the wrong way round."""
+    """Return the error of clips that are shorter than any sound; raise it if their axes are in the wrong order."""
     samples, shape = clips.shape[-1], tuple(clips.shape)
     if samples >= SHORTEST_SECONDS * sample_rate:
         return None
@@ -264,7 +264,7 @@ def _shortness(clips: torch.Tensor, sample_rate: int, name: str) -> DataError | 
 
 
 def check_sample_rate(sample_rate: int | None) -> int:
-    """Return a sample rate that is one; UsageError if it is missing or not a positive whole number."""
+    """Return the sample rate; UsageError if it is missing or not a positive whole number."""
     if sample_rate is None:
         raise UsageError("sample_rate is missing", fix="Say at which rate in Hz the waveforms are: sample_rate=16000")
     return whole("sample_rate", sample_rate, LOWEST_RATE)

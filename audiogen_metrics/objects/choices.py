@@ -1,4 +1,4 @@
-"""What the arguments of a metric object choose: its recipe, its weights, and what tells its backbone from others."""
+"""What the arguments of a metric object choose: its recipe, its weights, and the identity of its backbone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from audiogen_metrics.protocols import get_protocol
 
 
 def chosen_recipe(protocol: str, metric: str, backbone: str | Backbone | None, options: Mapping[str, Any]) -> Recipe:
-    """Return the protocol's recipe for a metric with its options, moved to another backbone if one is given."""
+    """Return the protocol's recipe for a metric with its options, on another backbone if one is given."""
     recipes = get_protocol(protocol).select([metric])
     name = recipes[0].backbone if backbone is None else backbone
     kind = BACKBONES.get(name) if isinstance(name, str) else name
@@ -29,7 +29,7 @@ def chosen_recipe(protocol: str, metric: str, backbone: str | Backbone | None, o
 
 
 def weights_file(backbone: str | Backbone, given: str | Path | Mapping[str, str | Path] | None) -> Path | None:
-    """Return the file given for a backbone; UsageError where it takes none, MissingWeightsError where there is none."""
+    """Return the file given for a backbone; UsageError if it takes no file, MissingWeightsError if it is missing."""
     if isinstance(given, Mapping):
         for name in given:
             if name not in BACKBONES.names():
@@ -50,7 +50,7 @@ def weights_file(backbone: str | Backbone, given: str | Path | Mapping[str, str 
 
 
 def identity_of(backbone: str | Backbone, weights: Path | None) -> str:
-    """Return what tells a backbone from others of its name, on any machine; nothing where its weights are not here."""
+    """Return what tells a backbone from others with its name, on any machine; empty if its weights are not here."""
     if isinstance(backbone, str):
         kind: Any = BACKBONES.get(backbone)
         return "" if weights is None else str(kind("cpu", weights=weights).weights_sha256)

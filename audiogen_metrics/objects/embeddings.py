@@ -1,4 +1,4 @@
-"""FD, FAD, KID and KAD as metric objects, and what all metrics on embeddings share."""
+"""Metric objects on embeddings, such as FD, FAD, KID and KAD, and their base."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ class EmbeddingMetric(AudioMetric):
         gen_embeddings: Array | None = None,
         ref_embeddings: Array | None = None,
     ) -> None:
-        """Add clips to one or both sets; a metric that looks at gen only accepts the others and leaves them alone.
+        """Add clips to one or both sets; a metric that uses only gen accepts ref and ignores it.
 
         Parameters
         ----------
         gen, ref
             Waveforms ``(batch, time)``, ``(batch, channels, time)`` or ``(time,)``, floating, full scale ±1; clips of
             unequal length as a sequence of ``(time,)`` or ``(channels, time)``. They are prepared as the protocol
-            prepares files, which chooses or mixes the channels. An array ``(2, time)`` is a batch of two mono clips; a
-            single stereo clip is ``[clip]``. Samples of −100 at the end of a clip, with which transformers' Trainer
-            pads the shorter ones, are not part of it.
+            prepares files; it also chooses or mixes the channels. An array ``(2, time)`` is a batch of two mono clips;
+            a single stereo clip is ``[clip]``. Samples of −100 at the end of a clip, with which transformers' Trainer
+            pads shorter clips, are removed.
         sample_rate
-            Of the waveforms, in Hz.
+            Rate of the waveforms in Hz.
         ids
-            One clip id per clip, the same for both sets; clips with one id are counted once.
+            One clip id per clip, the same for both sets; clips with the same id are counted once.
         gen_embeddings, ref_embeddings
-            Ready embeddings ``(clips, d)`` instead of waveforms.
+            Embeddings ``(clips, d)`` instead of waveforms.
 
         Raises
         ------
         DataError
-            Shapes, types, NaN or infinite values that cannot be scored.
+            Shapes or types that cannot be scored, NaN or infinite values.
         UsageError
-            A missing sample rate, or arguments that do not go together.
+            The sample rate is missing, or arguments exclude each other.
         """
         self._add(
             self.sound({"gen": gen, "ref": ref}, {"gen": gen_embeddings, "ref": ref_embeddings}, sample_rate, ids)
@@ -102,10 +102,10 @@ class FD(EmbeddingMetric):
 
 
 class FAD(EmbeddingMetric):
-    """Fréchet audio distance: the same over windows, pooled over all clips. Lower is better; it depends on n.
+    """Fréchet audio distance: the distance of `FD` over windows of all clips. Lower is better; it depends on n.
 
-    Streams by default. Ready embeddings are ``(clips, windows, d)``, or ``(rows, d)`` with one id per *row*: rows
-    of one clip stand together and repeat its id. Without ids, each row counts as a clip.
+    It streams by default. Embeddings are ``(clips, windows, d)``, or ``(rows, d)`` with one id per *row*: rows of one
+    clip stand together and repeat its id. Without ids, each row counts as a clip.
 
     Examples
     --------

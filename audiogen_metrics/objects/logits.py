@@ -1,4 +1,4 @@
-"""IS and KL as metric objects, and what all metrics on logits share."""
+"""Metric objects on logits, such as IS and KL, and their base."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class LogitMetric(AudioMetric):
         gen_logits: Array | None = None,
         ref_logits: Array | None = None,
     ) -> None:
-        """Add clips to one or both sets; a metric that looks at gen only accepts the others and leaves them alone.
+        """Add clips to one or both sets; a metric that uses only gen accepts ref and ignores it.
 
         Parameters
         ----------
         gen, ref, sample_rate, ids
             As in `FD.update`.
         gen_logits, ref_logits
-            Ready logits ``(clips, classes)``, before softmax, instead of waveforms.
+            Logits ``(clips, classes)``, before softmax, instead of waveforms.
 
         Raises
         ------
@@ -44,8 +44,8 @@ class LogitMetric(AudioMetric):
 class IS(LogitMetric):
     """Inception score of the generated set. Higher is better; it depends on n, splits and the order of clips.
 
-    Clips are sorted by id, so pass ids where the order of arrival may vary; on several processes they are needed.
-    Takes the arguments of `AudioMetric`, though a reference plays no part.
+    Clips are sorted by id, so pass ids if the order of arrival may vary; several processes need them.
+    Takes the arguments of `AudioMetric`, but does not use a reference.
 
     Examples
     --------
@@ -66,8 +66,8 @@ class IS(LogitMetric):
 class KL(LogitMetric):
     """Kullback–Leibler divergence between the classes of each generated clip and its reference. Lower is better.
 
-    Clips pair by id; where no clip has one, by order of arrival, for which both sets must have equally many. On several
-    processes ids are needed.
+    Clips pair by id. Without ids they pair by order of arrival, and both sets must have equally many clips. Several
+    processes need ids.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What all metrics on ratings share."""
+"""The base of metric objects on ratings."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class RatingMetric(AudioMetric):
         gen_ratings: Array | None = None,
         ref_ratings: Array | None = None,
     ) -> None:
-        """Add clips to one or both sets; a metric that looks at gen only accepts the others and leaves them alone.
+        """Add clips to one or both sets; a metric that uses only gen accepts ref and ignores it.
 
         Parameters
         ----------
         gen, ref, sample_rate, ids
             As in `FD.update`.
         gen_ratings, ref_ratings
-            Ready ratings ``(clips, axes)`` instead of waveforms, the axes in the backbone's order.
+            Ratings ``(clips, axes)`` instead of waveforms, with the axes in the backbone's order.
 
         Raises
         ------

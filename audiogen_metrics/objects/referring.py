@@ -1,4 +1,4 @@
-"""The reference of a metric object: what was given to the constructor, or what ``update`` has added."""
+"""The reference of a metric object, which comes from the constructor or from ``update``."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Referring(Taking):
 
     @property
     def reference_path(self) -> str | Path | None:
-        """The folder or statistics file that this metric was made with."""
+        """The folder or statistics file with which this metric was made."""
         return self._ref_path
 
     def _check_reference(self, settings: Mapping[str, Any]) -> None:
@@ -50,7 +50,7 @@ class Referring(Taking):
                 warnings.warn(difference, stacklevel=3)
 
     def _check_sets(self, gen: FeatureSource, ref: FeatureSource | None) -> None:
-        """Raise DataError where pairs are needed for sets that cannot be paired by order of arrival."""
+        """Raise DataError if pairs are needed and the sets cannot be paired by order of arrival."""
         named = [getattr(source, "named", True) for source in (gen, ref)]
         if self.definition.needs != "pairs" or ref is None or all(named):
             return
@@ -63,7 +63,7 @@ class Referring(Taking):
         self._require_equal(len(gen), len(ref))
 
     def _open(self, ref: Reference) -> AudioFolder | ReferenceStatistics | ForeignStatistics | GivenFeatures:
-        """Look at a reference as far as that is cheap, so that a mistake shows at once."""
+        """Check a reference as far as this is cheap, so that a mistake shows at once."""
         from audiogen_metrics.evaluation.opening import open_reference
 
         if isinstance(ref, (str, Path)):
@@ -92,7 +92,7 @@ class Referring(Taking):
         return given
 
     def _reference(self) -> FeatureSource | None:
-        """Return the features of the reference; those of a folder are computed once."""
+        """Return the features of the reference, which are computed once for a folder."""
         from audiogen_metrics.audio.files import AudioFolder
 
         if isinstance(self._ref, AudioFolder):
@@ -112,7 +112,7 @@ class Referring(Taking):
         return self._embedded is not None or not isinstance(self._ref, AudioFolder)
 
     def _embed(self, folder: AudioFolder, *, together: bool) -> FeatureSource:
-        """Return the features of the reference's clips; together, each process embeds a share and all get all."""
+        """Return the features of the reference's clips; if together, each process embeds a share and gets all."""
         from audiogen_metrics.embedding.extraction import ExtractionOptions
 
         options = ExtractionOptions(self.batch_size or 16, progress=sys.stderr.isatty(), distributed=together)
@@ -138,7 +138,7 @@ class Referring(Taking):
 
 
 def _stacked(ref: Mapping[str, Array], output: str) -> Array:
-    """Return the rows of a reference given by id as one array; DataError where they are not rows of one width."""
+    """Return the rows of a reference given by id as one array; DataError if their widths differ."""
     try:
         return np.stack([np.asarray(row) for row in ref.values()]) if ref else np.empty((0, 1))
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Run a backbone on waveforms: one instance per process, one pass per batch, however many metrics ask."""
+"""Run a backbone on waveforms: one instance per process, one pass per batch, for any number of metrics."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ REMEMBERED_BATCHES = 4
 """Batches whose features are kept for the next metric that is given the same samples."""
 
 REMEMBERED_BYTES = 2**28
-"""Bound on these features together; those of the last batch are kept whatever their size."""
+"""Bound on all of these features; those of the last batch are kept whatever their size."""
 
 
 ClipFound = ClipFeatures | DataError | NumericsError
-"""Features of a clip, or why it has none."""
+"""Features of a clip, or why they are missing."""
 
 
 class Runner:
     """A backbone that remembers its last batches by content.
 
-    Metrics that are updated one after the other with the same samples are recognised by a hash over the samples
-    themselves: a buffer that has been refilled since is another batch.
+    A hash over the samples recognises a batch when another metric is updated with it. So a buffer that was refilled is
+    another batch.
 
     Parameters
     ----------
     backbone
-        Loaded when first used.
+        Backbone, which is loaded when first used.
     batch_size
-        Clips that go through it together, at most; None leaves it to their length.
+        Largest number of clips that go through it together; None chooses it by their length.
     """
 
     def __init__(self, backbone: Backbone, batch_size: int | None = None) -> None:
@@ -55,10 +55,10 @@ class Runner:
         self._remembered: OrderedDict[tuple[bytes, Preprocessing], dict[int, ClipFound]] = OrderedDict()
 
     def features(self, batch: Batch, preprocessing: Preprocessing) -> dict[int, ClipFound]:
-        """Return by its place what was found of each finite clip: the features that its file would give.
+        """Return the features of each finite clip by its place, as its file would have them.
 
-        Or why there are none: it is too short for the backbone where the protocol does not pad, too long for the
-        memory, or the backbone gave NaN or infinity. Samples far beyond full scale are a warning.
+        An error stands for the features if the clip is too short for a backbone and the protocol does not pad, if it is
+        too long for the memory, or if the backbone gave NaN or infinity. Samples far beyond full scale are a warning.
         """
         if not batch.remembered:
             return self._computed(batch, preprocessing)
@@ -109,7 +109,7 @@ class Runner:
         return {place: found[place] for place in batch.kept}
 
     def _prepared(self, batch: Batch, preprocessing: Preprocessing) -> tuple[torch.device, dict[int, torch.Tensor]]:
-        """Return where the waveforms were prepared, and the waveforms: on the CPU where the device lacks the memory."""
+        """Return a device and the waveforms prepared on it: the CPU if the backbone's device lacks the memory."""
         device = self.backbone.device
         try:
             return device, batch.prepared(preprocessing, device)
@@ -132,9 +132,9 @@ _RUNNERS: WeakValueDictionary[tuple[str, str, str, int | None], Runner] = WeakVa
 def shared_runner(
     backbone: str | Backbone, device: torch.device, batch_size: int | None = None, weights: Path | None = None
 ) -> Runner:
-    """Return the runner of a backbone on a device; all metrics that need the same one share it while they live.
+    """Return the runner of a backbone on a device, which all metrics that need the same one share while they live.
 
-    Runners that differ by batch size only share the backbone.
+    Runners that differ only in batch size share the backbone.
 
     Raises
     ------
@@ -148,7 +148,7 @@ def shared_runner(
         wanted.require()
         which = (f"{type(wanted).__module__}.{type(wanted).__qualname__}", str(device), wanted.fingerprint)
     else:
-        # A backbone of one's own is shared by instance: whatever its settings do not say cannot mix two of them up.
+        # A user's own backbone is shared by instance, since its settings may not say everything.
         wanted = on_device(backbone, device)
         wanted.require()
         which = (wanted.instance, str(device), wanted.fingerprint)
@@ -160,7 +160,7 @@ def shared_runner(
 
 
 def on_device(backbone: Backbone, device: torch.device) -> Backbone:
-    """Return the backbone itself where it is on this device, else a copy of it there, to be loaded anew."""
+    """Return the backbone itself if it is on this device, otherwise an unloaded copy for the device."""
     device = with_index(device)
     if with_index(backbone.device) == device:
         return backbone

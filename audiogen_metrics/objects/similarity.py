@@ -1,4 +1,4 @@
-"""The CLAP score as a metric object, and what all metrics share that ask what clips should sound like."""
+"""The CLAP score as a metric object, and the base of all metric objects that need prompts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from audiogen_metrics.objects.state import Clips
 
 ROUNDING = 1e-5
-"""What a cosine of float32 vectors may be beyond 1."""
+"""Amount by which a cosine of float32 vectors may exceed 1."""
 
 
 class SimilarityMetric(AudioMetric):
@@ -40,21 +40,21 @@ class SimilarityMetric(AudioMetric):
         prompts: Texts | None = None,
         gen_similarity: Array | None = None,
     ) -> None:
-        """Add generated clips with their prompts; others are accepted and left alone.
+        """Add generated clips with their prompts; ref is accepted and ignored.
 
         Parameters
         ----------
         gen, ref, sample_rate, ids
             As in `FD.update`.
         prompts
-            For each generated clip its prompt, or several captions.
+            The prompt of each generated clip, or several captions.
         gen_similarity
-            Ready cosines instead of waveforms, ``(clips, 2)``: of each clip the mean over its captions, and the best.
+            Cosines instead of waveforms, ``(clips, 2)``: the mean over the captions of each clip, and the best.
 
         Raises
         ------
         DataError, UsageError
-            As in `FD.update`; prompts that are missing, or not one for each clip.
+            As in `FD.update`; also if prompts are missing, or their number is not that of the clips.
         """
         self._add(self.sound({"gen": gen, "ref": ref}, {"gen": gen_similarity, "ref": None}, sample_rate, ids, prompts))
 
@@ -98,8 +98,8 @@ class CLAPScore(SimilarityMetric):
     """How much clips sound like their prompts: the mean cosine of their CLAP embeddings. Higher is better.
 
     Takes the arguments of `AudioMetric`. The protocol decides which CLAP: ``clap-laion`` has the one that most papers
-    report, and so has every protocol without a CLAP of its own. An interval takes clips as independent: with several
-    samples of one prompt it is too narrow, and that of `audiogen_metrics.score` is right.
+    report, and so has every protocol without its own CLAP. An interval takes clips as independent: with several
+    samples of one prompt it is too narrow. Use `audiogen_metrics.score` then, whose interval is right.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What a metric accumulates of one of its two sets, as lists of tensors that merge by concatenation."""
+"""The state of one of a metric's two sets, as lists of tensors that merge by concatenation."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from audiogen_metrics.file_hashes import digest_of
 from audiogen_metrics.functional.statistics import GaussianStatistics, fold, with_ones
 
 HELD_CLIPS = 16
-"""Clips of each process that streaming keeps unfolded. ``DistributedSampler`` evens out its shares with repeats of
-clips from their beginnings; these can then be found and counted once."""
+"""First clips of each process that streaming keeps unfolded. ``DistributedSampler`` repeats clips from the beginnings
+of its shares to make these equally long; the repeats can then be found and counted once."""
 
 SAME_CLIP = 1e-3
 """Largest difference, relative to the largest feature, between two passes over one clip."""
@@ -35,9 +35,9 @@ class Clips:
     counts
         ``(clips,)``, int64: rows of each clip.
     ids
-        Clip ids; an empty string where a clip has none.
+        Clip ids; an empty string for a clip without id.
     left_out
-        Ids of clips that are not among them, since they cannot be scored; an empty string for one without id.
+        Ids of clips that are left out, since they cannot be scored; an empty string for a clip without id.
     """
 
     rows: torch.Tensor
@@ -68,7 +68,7 @@ class Clips:
 
 
 class Folded(NamedTuple):
-    """Rows that were folded away, the number of rows they stand for, and the ids of their clips."""
+    """Folded rows, the number of rows that they stand for, and the ids of their clips."""
 
     rows: torch.Tensor
     stands_for: int
@@ -78,8 +78,8 @@ class Folded(NamedTuple):
 def encode_ids(ids: Sequence[str]) -> torch.Tensor:
     """Return clip ids as one uint8 tensor ``(bytes,)``: UTF-8, each closed by a zero byte.
 
-    Tensors are all that travels between processes. This form is exact, needs no common width, keeps the order
-    of the ids and joins by concatenation.
+    Only tensors travel between processes. This form is exact, needs no common width, keeps the order of the ids and
+    joins by concatenation.
     """
     content = b"".join(clip_id.encode() + b"\0" for clip_id in ids)
     return (
@@ -101,12 +101,12 @@ def decode_ids(encoded: torch.Tensor) -> list[str]:
 
 
 def check_ids(ids: Sequence[str] | str | None, clips: int, what: str) -> list[str]:
-    """Return one id per clip, empty strings if there are none.
+    """Return one id per clip; empty strings if ids are not given.
 
     Raises
     ------
     UsageError
-        Ids that are not text, or not one per clip.
+        Ids are not text, or their number is not that of the clips.
     """
     if ids is None:
         return [""] * clips
@@ -126,7 +126,7 @@ def unique(clips: Clips, known: Sequence[str] = ()) -> Clips:
     Raises
     ------
     DataError
-        Some clips have ids and some have none, or two different clips have one id.
+        Only some clips have ids, or two different clips have one id.
     """
     if not any(clips.ids) and not any(known):
         return clips
@@ -147,12 +147,12 @@ def fold_clips(clips: Clips, folded: Folded) -> tuple[Clips, Folded]:
 
 
 def summarise(clips: Clips, folded: Folded, output_is_logits: bool) -> GivenFeatures | None:
-    """Return what scores need to know of all clips; None if there are none.
+    """Return what scores need to know of all clips; None for an empty set.
 
     Raises
     ------
     DataError
-        As in `unique`; also repeats that were folded away by two processes.
+        As in `unique`; also if two processes folded the same clip.
     """
     if len(set(folded.ids)) < len(folded.ids) and any(folded.ids):
         repeated = next(clip_id for clip_id in folded.ids if folded.ids.count(clip_id) > 1)
@@ -184,9 +184,9 @@ def refuse_repeats(clips: Clips, shares: Sequence[int]) -> None:
     Parameters
     ----------
     clips
-        Of all processes, one after the other.
+        Clips of all processes, one after the other.
     shares
-        How many each process has.
+        Number of clips of each process.
     """
     processes = [process for process, share in enumerate(shares) for _ in range(share)]
     holders: dict[str, set[int]] = defaultdict(set)

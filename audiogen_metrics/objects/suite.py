@@ -28,24 +28,24 @@ if TYPE_CHECKING:
 class MetricSuite(MetricCollection):
     """Metrics that see the same clips, with one forward pass per backbone; results by score id.
 
-    A `torchmetrics.MetricCollection` that names its members by score id and never merges their states. It may
-    stand inside another collection: there, too, each batch goes through each backbone once.
+    It is a `torchmetrics.MetricCollection` that names its members by score id and never merges their states. It may be
+    part of another collection: there, too, each batch goes through each backbone once.
 
     Parameters
     ----------
     metrics
         `FD`, `FAD`, `IS`, `KL`, each score id once.
     on_missing
-        What ``compute`` does about a score that the clips so far do not give, such as an inception score of fewer
-        clips than splits: ``"omit"`` it with a warning, so that it stops no training and the others are not lost;
-        ``"raise"`` its reason; or give ``"nan"`` with a warning. A member that was made with another choice keeps it.
+        What ``compute`` does about a score that cannot be computed from the clips so far, such as an inception score of
+        fewer clips than splits: ``"omit"`` it with a warning, so that the training and the other scores go on;
+        ``"raise"`` an error with the reason; or return ``"nan"`` with a warning. A member with its own choice keeps it.
     prefix, postfix
-        Around the keys of results, as in `torchmetrics.MetricCollection`.
+        Texts around the keys of results, as in `torchmetrics.MetricCollection`.
 
     Raises
     ------
     UsageError
-        Two metrics with one score id, or something else than these metrics.
+        Two metrics have one score id, or a metric does not work on audio.
 
     Examples
     --------
@@ -86,7 +86,7 @@ class MetricSuite(MetricCollection):
         self.on_missing: Missing = on_missing
 
     def __getitem__(self, key: str, copy_state: bool = True) -> AudioMetric:
-        """Return a metric by its score id, or by its name where only one score has it: ``suite["fd"]``."""
+        """Return a metric by its score id, or by its name if it is the only one: ``suite["fd"]``."""
         found = self._ids_of(key)
         if len(found) != 1:
             why = f"{len(found)} metrics are called {key!r}" if found else f"there is no metric {key!r}"
@@ -94,7 +94,7 @@ class MetricSuite(MetricCollection):
         return cast("AudioMetric", super().__getitem__(found[0], copy_state))
 
     def __contains__(self, key: object) -> bool:
-        """Tell whether there is a metric with this score id, or of this name."""
+        """Tell whether a metric has this score id or this name."""
         return bool(self._ids_of(str(key)))
 
     def _ids_of(self, key: str) -> list[str]:
@@ -104,7 +104,7 @@ class MetricSuite(MetricCollection):
         return [name for name, metric in self.members.items() if metric.metric_name == bare]
 
     def clone(self, prefix: str | None = None, postfix: str | None = None) -> Self:
-        """Return a copy with all that was added; the backbones are shared."""
+        """Return a copy with everything that was added; the backbones are shared."""
         return cast("Self", super().clone(prefix, postfix))
 
     @property
@@ -128,7 +128,7 @@ class MetricSuite(MetricCollection):
         prompts: Texts | None = None,
         gen_similarity: Array | None = None,
     ) -> None:
-        """Add clips to one or both sets of all members, or to none where one of them cannot take them.
+        """Add clips to one or both sets of all members; if one member cannot take them, nothing is added.
 
         Each batch is converted, checked and embedded once.
 
@@ -137,9 +137,9 @@ class MetricSuite(MetricCollection):
         gen, ref, sample_rate, ids
             As in `FD.update`.
         gen_embeddings, ref_embeddings, gen_logits, ref_logits, gen_ratings, ref_ratings
-            Ready features instead of waveforms, for the members that take them.
+            Features instead of waveforms, for the members that take them.
         prompts, gen_similarity
-            As in ``CLAPScore.update``, for the members that ask what clips should sound like.
+            As in ``CLAPScore.update``, for the members that need prompts.
 
         Raises
         ------
@@ -177,9 +177,9 @@ class MetricSuite(MetricCollection):
     def compute_scores(
         self, *, ci: bool = False, draws: int | None = None, extrapolate: bool = False, seed: int = 0
     ) -> dict[str, Score]:
-        """Return what ``compute`` does as `Score`: with n, standard deviation and details.
+        """Return the scores of ``compute`` as `Score` objects, with n, standard deviation and details.
 
-        A score that the clips so far do not give has its reason instead of a value, whatever ``on_missing`` is.
+        A score that cannot be computed has its reason instead of a value, whatever ``on_missing`` is.
 
         Parameters
         ----------
@@ -191,20 +191,20 @@ class MetricSuite(MetricCollection):
 
     @takes(ScoreOptions)
     def score(self, gen: ClipSet, ref: ClipSet | None = None, **options: Unpack[ScoreOptions]) -> ScoreReport:
-        """Score a folder as `audiogen_metrics.score` does; what ``update`` has accumulated is left alone.
+        """Score a folder as `audiogen_metrics.score` does; what ``update`` has added stays as it is.
 
         Parameters
         ----------
         gen, ref
-            As in `audiogen_metrics.score`; without ``ref``, the one that all members were constructed with.
+            As in `audiogen_metrics.score`; without ``ref``, the reference of all members' constructors.
 
         Raises
         ------
         UsageError
-            Metrics of several protocols: a report has one. Without ``ref``, members that need a reference.
+            The metrics have several protocols, while a report has one; or a member needs a reference and has none.
         DataError, InsufficientDataError, MissingWeightsError
-            As in `audiogen_metrics.score`. A score that cannot be computed is one with ``on_missing="raise"`` only; the
-            members are named, so a missing network always is.
+            As in `audiogen_metrics.score`. A score that cannot be computed is an error only with
+            ``on_missing="raise"``; a missing network is always an error, since the members are named.
         """
         from audiogen_metrics.evaluation.networks import Networks
         from audiogen_metrics.evaluation.run import score_recipes
@@ -235,7 +235,7 @@ class MetricSuite(MetricCollection):
         )
 
     def _backbones(self) -> dict[str, Backbone]:
-        """Return the members' backbones by name; UsageError where two of one name are not the same."""
+        """Return the members' backbones by name; UsageError if two different ones have one name."""
         users: dict[str, AudioMetric] = {}
         for metric in self.members.values():
             user = users.setdefault(metric.recipe.backbone, metric)

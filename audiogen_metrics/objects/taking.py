@@ -1,4 +1,4 @@
-"""What ``update`` of a metric object takes: waveforms or ready rows, checked as a whole before any of it is added."""
+"""What ``update`` of a metric object takes: waveforms or rows, all checked before anything is added."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ BadClip = Literal["raise", "omit"]
 
 
 class Taking(Accumulating):
-    """A metric that accumulates what waveforms and ready rows give under its recipe."""
+    """A metric that accumulates the rows of waveforms under its recipe, or rows that are given."""
 
     recipe: Recipe
     batch_size: int | None
@@ -45,7 +45,7 @@ class Taking(Accumulating):
 
     @property
     def definition(self) -> Definition:
-        """What the metric is, with its options."""
+        """The definition of the metric, with its options."""
         return self.recipe.definition
 
     @property
@@ -71,7 +71,7 @@ class Taking(Accumulating):
         return {} if self._weights is None else {weights_name(self.recipe.backbone): self._weights}
 
     def _check_reference(self, settings: Mapping[str, Any]) -> None:
-        """Compare a reference that was given with the settings of the backbone, now that it is loaded."""
+        """Compare the reference with the settings of the backbone, once that is loaded."""
 
     def _moved(self) -> None:
         self._runner = None
@@ -82,7 +82,7 @@ class Taking(Accumulating):
         return {**state, "_runner": None, "_backbone": backbone if isinstance(backbone, str) else unloaded(backbone)}
 
     def _add(self, batches: Mapping[Side, Clips]) -> None:
-        """Add to each side what is `sound`."""
+        """Add the sound clips to each side; see `sound`."""
         for side, batch in batches.items():
             self._append(side, batch)
 
@@ -94,7 +94,7 @@ class Taking(Accumulating):
         ids: Sequence[str] | str | None,
         prompts: Texts | None = None,
     ) -> dict[Side, Clips]:
-        """Return what ``update`` would add to each side, adding nothing; the errors are those of ``update``."""
+        """Return what ``update`` would add to each side, without adding it, and with the errors of ``update``."""
         batches: dict[Side, Clips] = {}
         bad: dict[Side, set[int]] = {}
         for side in waveforms:
@@ -121,7 +121,7 @@ class Taking(Accumulating):
     def _from_waveforms(
         self, side: Side, waveforms: Waveforms | Batch, sample_rate: int | None, ids: Any, prompts: Texts | None
     ) -> tuple[Clips, set[int]]:
-        """Return the rows of a batch, and the places of clips that cannot be scored, which have none."""
+        """Return the rows of a batch, and the places of clips that cannot be scored, which are not among the rows."""
         batch = waveforms if isinstance(waveforms, Batch) else Batch(waveforms, sample_rate, side, remembered=True)
         names = check_ids(ids, len(batch), f"{side} clips")
         features = batch.features(self.runner, self.recipe.preprocessing)
@@ -143,9 +143,9 @@ class Taking(Accumulating):
         return [None if found is None else found[self._output] for found in features]
 
     def _own_rows(self, side: Side, rows: Array, ids: Any) -> tuple[Clips, set[int]]:
-        """Read ready rows into memory of this metric's own, and find those that cannot be scored.
+        """Copy given rows into this metric's own memory, and find those that cannot be scored.
 
-        The memory of those given may be filled again, or be part of a large array.
+        The memory of given rows may be filled again, or be part of a large array.
         """
         bad: set[int] = set()
         if self.on_bad_clip == "omit":
@@ -162,13 +162,13 @@ class Taking(Accumulating):
         return replace(clips, rows=clips.rows.clone()), bad
 
     def _from_rows(self, side: Side, rows: Array, ids: Any) -> Clips:
-        """Read ready embeddings or logits ``(clips, d)``; for windows see `EmbeddingMetric`."""
+        """Read given embeddings or logits ``(clips, d)``; for windows see `EmbeddingMetric`."""
         checked = float64_tensor(rows, f"{side}_{self._output}", ndim=2)
         names = check_ids(ids, len(checked), f"{side} rows")
         return Clips(checked, torch.ones(len(checked), dtype=torch.int64, device="cpu"), names)
 
     def _check_batches(self, batches: Mapping[Side, Clips]) -> None:
-        """Raise DataError where pairs are needed for batches of unequal size without ids: later pairs would shift."""
+        """Raise DataError if pairs are needed for batches of unequal size without ids, as later pairs would shift."""
         sizes = {side: len(batch.ids) for side, batch in batches.items() if not any(batch.ids)}
         if self.definition.needs == "pairs" and len(sizes) == 2:
             self._require_equal(sizes["gen"], sizes["ref"])
@@ -181,7 +181,7 @@ class Taking(Accumulating):
             )
 
     def _left_out_of(self, batches: Mapping[Side, Clips], bad: Mapping[Side, set[int]]) -> Mapping[Side, set[int]]:
-        """Return the places of the clips to leave out: of pairs by order of arrival, both clips."""
+        """Return the places of the clips to leave out; in pairs by order of arrival, both clips."""
         unnamed = [side for side, batch in batches.items() if not any(batch.ids)]
         if self.definition.needs != "pairs" or not unnamed or not any(bad.values()):
             return bad

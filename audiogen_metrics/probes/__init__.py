@@ -1,4 +1,4 @@
-"""Corruption probes: known damage in known doses, to find out what a metric can hear."""
+"""Probes: known damage in known doses, to find out what a metric can hear."""
 
 from __future__ import annotations
 

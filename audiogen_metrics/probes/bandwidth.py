@@ -20,7 +20,7 @@ class LowPassParameters:
 
 @dataclass(frozen=True)
 class LowPass(Probe[LowPassParameters]):
-    """A low-pass filter with Butterworth's magnitude (−3 dB at the cut-off) and no delay."""
+    """Apply a low-pass filter with Butterworth's magnitude (−3 dB at the cut-off), without delay."""
 
     name: ClassVar[str] = "low-pass"
     dose: ClassVar[str] = "cutoff_hz"
@@ -52,7 +52,7 @@ class BandwidthParameters:
 
 @dataclass(frozen=True)
 class Bandwidth(Probe[BandwidthParameters]):
-    """Resampled to a lower rate and back."""
+    """Resample to a lower rate and back."""
 
     name: ClassVar[str] = "bandwidth"
     dose: ClassVar[str] = "sample_rate"
@@ -68,5 +68,5 @@ class Bandwidth(Probe[BandwidthParameters]):
         return BandwidthParameters(min(clip.sample_rate, 100 * round(rate / 100)))
 
     def corrupt(self, clip: Clip, parameters: BandwidthParameters) -> Clip:
-        """Resample there and back; the length stays."""
+        """Resample to the lower rate and back; the length stays."""
         return like(at_rate(clip, parameters.sample_rate, self.resampler), clip, self.resampler)

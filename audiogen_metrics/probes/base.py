@@ -33,11 +33,11 @@ class Clip:
     clip_id
         Its id in the set; seeds its random stream.
     waveform
-        ``(time,)`` float32, full scale ±1. Corrupted clips may exceed full scale: nothing is limited in silence.
+        ``(time,)`` float32, full scale ±1. Corrupted clips may exceed full scale.
     sample_rate
         Hz.
     events
-        First sample of each event, ascending from 0, for a clip that is a sequence of events; else empty.
+        First sample of each event, ascending from 0, if the clip is a sequence of events; otherwise empty.
     """
 
     clip_id: str
@@ -68,7 +68,7 @@ class Clip:
 
 
 def clip_rng(seed: int, clip_id: str, purpose: str) -> np.random.Generator:
-    """Return the random stream of one clip for one purpose (a probe's name), whatever else runs before or beside it.
+    """Return the random stream of one clip for one purpose (a probe's name); it does not depend on what else runs.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def clip_rng(seed: int, clip_id: str, purpose: str) -> np.random.Generator:
 
 
 def draw_seed(rng: np.random.Generator) -> int:
-    """Return a seed for what `Probe.apply` draws itself: arrays do not fit into a manifest."""
+    """Return a seed for what `Probe.apply` draws itself, since arrays do not fit into a manifest."""
     return int(rng.integers(2**32))
 
 
@@ -97,16 +97,16 @@ def between_ratios(mild: float, worst: float, severity: float) -> float:
 
 @dataclass(frozen=True)
 class Setting:
-    """What may be set on a probe: validation, the command line, docstrings and the gallery follow.
+    """A setting of a probe, from which validation, the command line, docstrings and the gallery follow.
 
     Parameters
     ----------
     default
-        Its value where it is not given, and its type.
+        Value if the setting is not given; it also tells the type.
     unit
         Physical unit; empty for a plain number.
     low, high
-        Range, both ends included; None is open.
+        Range, both ends included; None leaves an end open.
     choices
         Permitted words.
     meaning
@@ -207,7 +207,7 @@ class Probe(ABC, Generic[P]):
     version
         Raised by hand whenever a change of code changes corrupted clips.
     dose
-        Which drawn parameter grows or falls with severity; empty if none does.
+        Name of the drawn parameter that follows severity; empty if all are independent of it.
     needs_pool
         Whether it takes other clips of the set: pass ``pool``.
     needs_events
@@ -236,7 +236,7 @@ class Probe(ABC, Generic[P]):
         """Return the corrupted clip, a pure function of its arguments."""
 
     def sample(self, rng: np.random.Generator, clip: Clip, severity: float) -> P | None:
-        """Return the parameters for a clip; None, which leaves it alone, at severity 0.
+        """Return the parameters for a clip; at severity 0 None, which leaves the clip alone.
 
         Parameters
         ----------
@@ -257,7 +257,7 @@ class Probe(ABC, Generic[P]):
         return self.draw(rng, clip, severity) if severity > 0 else None
 
     def apply(self, clip: Clip, parameters: P | None) -> Clip:
-        """Return the clip corrupted with these parameters; the very same object for None."""
+        """Return the clip corrupted with these parameters; for None, the same object."""
         return clip if parameters is None else self.corrupt(clip, parameters)
 
     def __call__(self, clip: Clip, severity: float, seed: int = 0) -> Clip:
@@ -265,12 +265,12 @@ class Probe(ABC, Generic[P]):
         return self.apply(clip, self.sample(clip_rng(seed, clip.clip_id, self.name), clip, severity))
 
     def measure(self, clip: Clip, parameters: P, corrupted: Clip) -> dict[str, float]:  # noqa: ARG002
-        """Return what is recorded beside the parameters: nothing, unless the way there is inexact."""
+        """Return what is recorded beside the parameters; empty unless the probe is inexact."""
         return {}
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Everything that was or could have been set, as JSON values."""
+        """All settings, given or by default, as JSON values."""
         nested = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         return {name: getattr(self, name) for name in settings_of(self)} | {
             name: {part: getattr(value, part) for part in settings_of(value)}

@@ -17,7 +17,7 @@ MP3_KBPS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160)
 """Bit rates of layer III that MPEG-1 and MPEG-2 both have."""
 
 MP3_DECODER_DELAY = 576 + 529
-"""Samples by which encoder and decoder delay the sound where the file does not say so (LAME's technical FAQ)."""
+"""Samples by which encoder and decoder delay the sound, if the file does not say so (LAME's technical FAQ)."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class _Codec(Probe[CodecParameters]):
 
 @dataclass(frozen=True)
 class MP3(_Codec):
-    """MP3 at a constant bit rate (LAME through libsndfile), its delay taken out."""
+    """Encode as MP3 at a constant bit rate (LAME through libsndfile) and decode, without its delay."""
 
     name: ClassVar[str] = "mp3"
     rates: ClassVar[tuple[int, ...]] = (16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
@@ -73,7 +73,7 @@ class MP3(_Codec):
 
 @dataclass(frozen=True)
 class Opus(_Codec):
-    """Opus in Ogg at a variable bit rate."""
+    """Encode as Opus in Ogg at a variable bit rate, and decode."""
 
     name: ClassVar[str] = "opus"
     rates: ClassVar[tuple[int, ...]] = (8_000, 12_000, 16_000, 24_000, 48_000)

@@ -26,7 +26,7 @@ def configure(name: str, settings: Mapping[str, str] | None = None, pool: Pool |
     name
         As in `PROBES`.
     settings
-        Text by name: ``{"snr_db": "10", "mel": "audioldm", "mel.hop": "128"}``; the rest has its defaults.
+        Values as text by name: ``{"snr_db": "10", "mel": "audioldm", "mel.hop": "128"}``. Others have their defaults.
     pool
         The clips of the set, for a probe that needs them.
 
@@ -50,7 +50,7 @@ def configure(name: str, settings: Mapping[str, str] | None = None, pool: Pool |
 
 
 def refuse_unused(probes: Iterable[str], labels: object, events: object) -> None:
-    """Raise UsageError for labels or a number of events, None if not given, that none of the probes takes."""
+    """Raise UsageError for labels or a number of events (None if not given) that no probe uses."""
     kinds = {name: PROBES.get(name) for name in probes}
     takers = {
         "events": (events, [name for name, kind in kinds.items() if kind.needs_events]),

@@ -1,4 +1,4 @@
-"""Negative controls: what a metric reads when nothing was done, or only the way through the mel-spectrogram."""
+"""Negative controls: what a metric reads without damage, or after the way through the mel-spectrogram alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Nothing:
 
 @dataclass(frozen=True)
 class Identity(Probe[Nothing]):
-    """Nothing at all: every metric must read flat."""
+    """Change nothing: every metric must read flat."""
 
     name: ClassVar[str] = "identity"
 
@@ -41,9 +41,9 @@ class ResynthesisParameters:
 
 @dataclass(frozen=True)
 class Resynthesis(MelProbe[ResynthesisParameters]):
-    """Mel-spectrogram and back without corruption, whatever the severity: what the way alone does to a metric.
+    """Go to the mel-spectrogram and back without corruption, at every severity: what the way alone does to a metric.
 
-    With ``phase`` that is resampling to the front end's rate, and nothing else.
+    With ``phase`` this only resamples to the front end's rate.
     """
 
     name: ClassVar[str] = "resynthesis"

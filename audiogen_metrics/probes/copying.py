@@ -42,7 +42,7 @@ MANIFEST_VERSION = 1
 
 @dataclass(frozen=True)
 class CopyOptions:
-    """What is done to a folder.
+    """How a folder is corrupted.
 
     Parameters
     ----------
@@ -51,15 +51,15 @@ class CopyOptions:
     severity
         In [0, 1].
     seed
-        Of every clip's stream and of the order of the set; 0 or more.
+        Seed of every clip's random stream and of the order of the set; 0 or more.
     settings
-        Settings of the probe as text by name.
+        Settings of the probe, as text by name.
     labels
         CSV file with the columns ``clip_id`` and ``label``; None takes the first sub-folder as the class.
     events
-        Events a sequence, for a probe that needs sequences; None takes 4.
+        Events in a sequence, for a probe that needs sequences; None takes 4.
     workers
-        Threads; None takes one per core, at most 8. They change nothing but the time.
+        Threads; None takes one per core, at most 8. They change only the time.
     progress
         Show a progress bar on stderr.
     suffixes
@@ -79,7 +79,7 @@ class CopyOptions:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A clip that is not in the copy: its file below the source, why, and what would mend it, with IN for the file."""
+    """A clip that is not in the copy: its file below the source, the reason, and what would help, with IN for it."""
 
     clip_id: str
     file: str
@@ -113,13 +113,13 @@ def corrupt_folder(source: str | Path, target: str | Path, options: CopyOptions)
     """
     folder, root = scan(source, options.suffixes), as_path(target)
     _check_target(root, folder.root)
-    # What is wrong with a setting is said before any file is read.
+    # A wrong setting is reported before any file is read.
     kind = configure(options.probe, options.settings)
     refuse_unused([options.probe], options.labels, options.events)
     files = _Files(folder)
     workers = min(8, os.cpu_count() or 1) if options.workers is None else max(1, options.workers)
     with ThreadPoolExecutor(workers, thread_name_prefix="probe") as threads:
-        # Who meets whom must not hang on files that turn out to be broken.
+        # The order of the set must not depend on files that turn out to be broken.
         problems = list(threads.map(files.problem, files.paths)) if kind.needs_pool or kind.needs_events else []
         broken = [problem for problem in problems if problem]
         usable = tuple(sorted(files.paths.keys() - {problem.clip_id for problem in broken}))
@@ -169,7 +169,7 @@ class _Files:
         return self.read(clip_id)[0]
 
     def skip(self, clip_id: str, error: DataError) -> Skipped:
-        """Return the record of a clip that is left out."""
+        """Return the record of a clip that is skipped."""
         file = self.paths[clip_id].relative_to(self.root).as_posix() if clip_id in self.paths else ""
         return Skipped(clip_id, file, error.what, error.fix or "")
 
@@ -186,7 +186,7 @@ class _Files:
 
 @dataclass(frozen=True)
 class _Copying:
-    """What every clip of a run shares."""
+    """What all clips of a run share."""
 
     probe: Probe[Any]
     files: _Files
@@ -194,7 +194,7 @@ class _Copying:
     options: CopyOptions
 
     def copy(self, job: EventSequence) -> dict[str, Any] | Skipped:
-        """Write one corrupted clip and return its entry, or why it is left out.
+        """Write one corrupted clip and return its entry, or why it is skipped.
 
         Any other error concerns the set and ends the run.
         """
@@ -223,7 +223,7 @@ class _Copying:
         }
 
     def finish(self, entries: list[dict[str, Any]], skipped: list[Skipped]) -> dict[str, Any]:
-        """Write the manifest and return it as it reads back; DataError if there is no clip."""
+        """Write the manifest and return it as it reads back; DataError if every clip was skipped."""
         if not entries:
             raise DataError(
                 f"none of {len(self.files.paths)} audio files can be used ({skipped[0].file}: {skipped[0].reason})",
@@ -253,7 +253,7 @@ class _Copying:
 
 
 def write_clip(folder: Path, clip: Clip) -> None:
-    """Write a clip as float32 WAV under its id; equal clips give equal bytes. UsageError if that cannot be."""
+    """Write a clip as float32 WAV under its id; equal clips give equal bytes. UsageError if it cannot be written."""
     # Not by libsndfile, which writes the time of day into float files.
     file = io.BytesIO()
     wavfile.write(file, clip.sample_rate, clip.waveform)

@@ -23,7 +23,7 @@ class Corruption:
     severity
         In [0, 1].
     seed
-        Of every clip's stream.
+        Seed of every clip's random stream.
     company
         Hash of the other clips that the probe may draw on; empty for a probe that looks at one clip only.
     events
@@ -38,7 +38,7 @@ class Corruption:
 
     @property
     def space(self) -> Mapping[str, object]:
-        """Everything besides the clip that shapes the corrupted one."""
+        """Everything that shapes a corrupted clip, apart from the clip itself."""
         return {
             "probe": self.probe.name,
             "version": self.probe.version,
@@ -54,7 +54,7 @@ class Corruption:
         return hashlib.blake2b(text.encode(), digest_size=32).hexdigest()
 
     def __call__(self, clip_id: str, audio: Audio, preprocessing: Preprocessing) -> Audio:
-        """Return the corrupted clip, mono, from the channel that the protocol listens to."""
+        """Return the corrupted clip, mono, from the channel that the protocol uses."""
         clip = Clip.from_audio(clip_id, audio, preprocessing.channel)
         if self.events:
             clip = Clip(clip_id, clip.waveform, clip.sample_rate, self.events[clip_id])

@@ -1,4 +1,4 @@
-"""Mode collapse: a set in which few clips come again and again."""
+"""Mode collapse: a set in which a few clips are repeated."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class DuplicationParameters:
 
 @dataclass(frozen=True)
 class Duplication(Pooled, Probe[DuplicationParameters]):
-    """Each clip replaced by one of a few clips of the set; these few stay themselves.
+    """Replace each clip by one of a few clips of the set; these few stay as they are.
 
     The few at a higher severity are among those at a lower one.
     """

@@ -20,7 +20,7 @@ class SilenceParameters:
 
 @dataclass(frozen=True)
 class SilenceInsertion(Probe[SilenceParameters]):
-    """Silence inserted at a random place; the clip becomes longer."""
+    """Insert silence at a random place; the clip becomes longer."""
 
     name: ClassVar[str] = "silence"
     dose: ClassVar[str] = "seconds"
@@ -48,7 +48,7 @@ class TruncationParameters:
 
 @dataclass(frozen=True)
 class Truncation(Probe[TruncationParameters]):
-    """The end cut off; at least one sample is left."""
+    """Cut off the end; at least one sample is left."""
 
     name: ClassVar[str] = "truncation"
     dose: ClassVar[str] = "seconds"

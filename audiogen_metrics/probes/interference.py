@@ -26,11 +26,11 @@ class InterferenceParameters:
 
 @dataclass(frozen=True)
 class Interference(Pooled, Probe[InterferenceParameters]):
-    """A clip of an irrelevant class mixed in at a ratio of mel energies, the paper's.
+    """Mix in a clip of an irrelevant class at a ratio of mel energies, as the paper does.
 
-    All targets share one pool of classes, less their own. The interferer begins at a random place and repeats if it
-    is shorter. Its amplitude is proportional to severity: the ratio at severity s is ``snr_db − 20·log10(s)``. The
-    clip keeps its sample rate, as the sound is added to the waveform; a silent clip stays silent.
+    All clips share one pool of classes, without their own class. The interferer begins at a random place and repeats
+    if it is shorter. Its amplitude is proportional to severity: the ratio at severity s is ``snr_db − 20·log10(s)``.
+    The clip keeps its sample rate, since the sound is added to the waveform; a silent clip stays silent.
     """
 
     name: ClassVar[str] = "interference"
@@ -64,7 +64,7 @@ class MixParameters:
 
 @dataclass(frozen=True)
 class Mix(Pooled, Probe[MixParameters]):
-    """Any other clip of the set mixed in at a ratio of powers; it repeats if it is shorter."""
+    """Mix in any other clip of the set at a ratio of powers; it repeats if it is shorter."""
 
     name: ClassVar[str] = "mix"
     dose: ClassVar[str] = "sir_db"
@@ -91,7 +91,7 @@ def excerpt(interferer: Clip, target: Clip, offset: float) -> Clip:
 
 
 def audible(energy: float, clip_id: str) -> float:
-    """Return the energy; AudioFileError if there is none to mix in."""
+    """Return the energy of an excerpt; AudioFileError if the excerpt is silent."""
     if energy <= 0:
         raise AudioFileError(f"the interfering clip {clip_id} is silent there", fix="Leave it out of the pool")
     return energy

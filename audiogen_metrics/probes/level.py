@@ -19,7 +19,7 @@ class GainParameters:
 
 @dataclass(frozen=True)
 class Gain(Probe[GainParameters]):
-    """Another level."""
+    """Apply a gain in dB."""
 
     name: ClassVar[str] = "gain"
     dose: ClassVar[str] = "gain_db"
@@ -43,7 +43,7 @@ class ClippingParameters:
 
 @dataclass(frozen=True)
 class Clipping(Probe[ClippingParameters]):
-    """Samples cut off at a share of the clip's own peak; no gain makes up for it."""
+    """Cut off samples at a share of the clip's own peak, without a gain to make up for it."""
 
     name: ClassVar[str] = "clipping"
     dose: ClassVar[str] = "threshold"
@@ -70,7 +70,7 @@ class DCOffsetParameters:
 
 @dataclass(frozen=True)
 class DCOffset(Probe[DCOffsetParameters]):
-    """A constant added to all samples; protocols that remove the mean must read flat."""
+    """Add a constant to all samples; protocols that remove the mean must read flat."""
 
     name: ClassVar[str] = "dc-offset"
     dose: ClassVar[str] = "offset"
@@ -87,14 +87,14 @@ class DCOffset(Probe[DCOffsetParameters]):
 
 @dataclass(frozen=True)
 class BitDepthParameters:
-    """Bits a sample."""
+    """Bits of a sample."""
 
     bits: int
 
 
 @dataclass(frozen=True)
 class BitDepth(Probe[BitDepthParameters]):
-    """Samples rounded to fewer bits, without dither; what exceeds full scale is cut off, as in such a file."""
+    """Round samples to fewer bits, without dither; what exceeds full scale is cut off, as in such a file."""
 
     name: ClassVar[str] = "bit-depth"
     dose: ClassVar[str] = "bits"

@@ -15,14 +15,14 @@ Spans: TypeAlias = tuple[tuple[int, int], ...]
 
 
 def place_spans(rng: np.random.Generator, total: int, count: int, length: int) -> Spans:
-    """Return ``count`` disjoint spans ``(start, stop)`` of ``length`` within ``total``, every placement as likely."""
+    """Return ``count`` disjoint spans ``(start, stop)`` of ``length`` within ``total``; all are equally likely."""
     free = total - count * length
     gaps = np.sort((rng.random(count) * (free + 1)).astype(int))
     return tuple((int(gap) + i * length, int(gap) + (i + 1) * length) for i, gap in enumerate(gaps))
 
 
 def span_length(total: int, spans: int, mask_ratio: float, per_span: bool) -> int:
-    """Return the length of each of the spans within ``total``; together they never ask for more than there is."""
+    """Return the length of each span within ``total``, so short that all spans fit."""
     share = mask_ratio if per_span else mask_ratio / spans
     return min(int(share * total + 0.5), total // spans)
 
@@ -38,7 +38,7 @@ class MelMaskingParameters:
 
 @dataclass(frozen=True)
 class MelMasking(MelProbe[MelMaskingParameters]):
-    """Spans of the mel-spectrogram set to 0, which is silence, the paper's: two of 86 frames in 860."""
+    """Set spans of the mel-spectrogram to 0, which is silence, as the paper does: two of 86 frames in 860."""
 
     name: ClassVar[str] = "masking"
     dose: ClassVar[str] = "masked_ratio"
@@ -74,7 +74,7 @@ class TimeMaskParameters:
 
 @dataclass(frozen=True)
 class TimeMask(Probe[TimeMaskParameters]):
-    """Spans of the waveform set to zero."""
+    """Set spans of the waveform to zero."""
 
     name: ClassVar[str] = "time-mask"
     dose: ClassVar[str] = "masked_ratio"

@@ -1,4 +1,4 @@
-"""Mel-spectrograms on a scale from 0 to 1, as the paper's corruptions take them."""
+"""Mel-spectrograms on a scale from 0 to 1, on which the paper's corruptions work."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class MelFrontEnd:
     scale; then decibels, of which ``range_db`` below ``top_db`` map to [0, 1].
     """
 
-    sample_rate: int = setting(22_050, "Hz", low=1000, meaning="clips are resampled to it.")
+    sample_rate: int = setting(22_050, "Hz", low=1000, meaning="rate to which clips are resampled.")
     fft: int = setting(1024, "samples", low=16, meaning="length of the FFT and of its window.")
     hop: int = setting(256, "samples", low=1, meaning="distance of frames; at most a quarter of ``fft``.")
     bands: int = setting(80, "bands", low=1, meaning="number of triangles.")
@@ -38,7 +38,7 @@ class MelFrontEnd:
     high_hz: float = setting(7600.0, "Hz", low=1, meaning="upper edge of the last band.")
     top_db: float = setting(20.0, "dB", meaning="level that maps to 1.")
     range_db: float = setting(
-        100.0, "dB", low=1, meaning="``top_db − range_db`` and all below map to 0, which stands for silence."
+        100.0, "dB", low=1, meaning="levels of ``top_db − range_db`` and below map to 0, which is silence."
     )
     resampler: str = setting("torchaudio", choices=RESAMPLERS, meaning="as in `audiogen_metrics.audio.resampling`.")
 
@@ -80,7 +80,7 @@ class MelFrontEnd:
 
     @property
     def nothing(self) -> float:
-        """Magnitude below which a cell holds no sound to scale: 20 dB below the floor, 1e-5 by default."""
+        """Magnitude below which a cell has no sound that could be scaled: 20 dB below the floor, by default 1e-5."""
         return float(10 ** ((self.top_db - self.range_db - 20) / 20))
 
     @property

@@ -23,10 +23,10 @@ class MelNoiseParameters:
 
 @dataclass(frozen=True)
 class MelNoise(MelProbe[MelNoiseParameters]):
-    """Gaussian noise on the mel-spectrogram, the paper's: its mean is M's, its variance a share of M's range.
+    """Add Gaussian noise to the mel-spectrogram, as the paper does: its mean is M's, its variance a share of M's range.
 
-    ``M' = clip(M + severity · N(mean M, variance_ratio · (max M − min M)), 0, 1)``. Its mean is added too, so that
-    it makes clips louder: `measure` records the peak.
+    ``M' = clip(M + severity · N(mean M, variance_ratio · (max M − min M)), 0, 1)``. The mean is added too, which makes
+    clips louder: `measure` records the peak.
     """
 
     name: ClassVar[str] = "noise"
@@ -40,7 +40,7 @@ class MelNoise(MelProbe[MelNoiseParameters]):
     def edit(self, source: Analysis, parameters: MelNoiseParameters) -> tuple[Analysis, Matrix]:
         """Add the noise."""
         mel = source.mel
-        # A stream of its own: the way back draws phases from the same seed.
+        # Another stream than that of the phases, which are drawn from the same seed on the way back.
         rng = np.random.default_rng([parameters.seed, 1])
         deviation = np.sqrt(self.variance_ratio * (mel.max() - mel.min()))
         return source, np.clip(mel + parameters.scale * rng.normal(mel.mean(), deviation, mel.shape), 0, 1)
@@ -80,7 +80,7 @@ class _AdditiveNoise(Probe[NoiseParameters]):
 
 @dataclass(frozen=True)
 class WhiteNoise(_AdditiveNoise):
-    """White Gaussian noise at a signal-to-noise ratio over the whole clip; a silent clip stays silent."""
+    """Add white Gaussian noise at a signal-to-noise ratio over the whole clip; a silent clip stays silent."""
 
     name: ClassVar[str] = "white-noise"
 
@@ -91,7 +91,7 @@ class WhiteNoise(_AdditiveNoise):
 
 @dataclass(frozen=True)
 class PinkNoise(_AdditiveNoise):
-    """Pink Gaussian noise (equal power per octave from 20 Hz up) at a signal-to-noise ratio over the whole clip."""
+    """Add pink Gaussian noise (equal power per octave from 20 Hz up) at a signal-to-noise ratio over the whole clip."""
 
     name: ClassVar[str] = "pink-noise"
 

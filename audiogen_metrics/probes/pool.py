@@ -27,11 +27,11 @@ class Pool:
     clip_ids
         Their ids; the order does not matter.
     load
-        Gives the clip with an id.
+        Function that returns the clip with an id.
     labels
         Class of each clip that has one.
     seed
-        Orders classes and clips, once for the whole set.
+        Seed of the order of classes and clips, which is one for the whole set.
     """
 
     clip_ids: tuple[str, ...]
@@ -40,7 +40,7 @@ class Pool:
     seed: int = 0
 
     def label(self, clip_id: str) -> str:
-        """Return a clip's class; DataError if it has none."""
+        """Return a clip's class; DataError if the clip has no class."""
         if clip_id not in self.labels:
             raise DataError(
                 "the clip has no class", where=clip_id, fix="Put each class into a sub-folder, or pass labels"
@@ -67,7 +67,7 @@ class Pool:
         Raises
         ------
         InsufficientDataError
-            Fewer other classes than that.
+            The set has fewer other classes.
         """
         own = self.label(clip_id)
         others = [members for name, members in self.classes.items() if name != own]
@@ -80,7 +80,7 @@ class Pool:
         return others[:count]
 
     def another(self, rng: np.random.Generator, clip_id: str) -> str:
-        """Return another clip's id; InsufficientDataError if there is none."""
+        """Return another clip's id; InsufficientDataError if the clip is the only one."""
         if set(self.clip_ids[:2]) <= {clip_id}:
             raise InsufficientDataError("no other clip in the set", where=clip_id, fix="Take at least two clips")
         while (chosen := self.order[rng.integers(len(self.order))]) == clip_id:
@@ -90,7 +90,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Pooled:
-    """A probe that takes other clips of the set: a mix-in.
+    """A mix-in for probes that take other clips of the set.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ class Pooled:
 
     @property
     def others(self) -> Pool:
-        """The pool; UsageError without one."""
+        """The pool; UsageError if the probe was made without a pool."""
         if self.pool is None:
             raise UsageError("needs the other clips of the set", where=type(self).__name__, fix="Pass pool=Pool(…)")
         return self.pool
@@ -126,7 +126,7 @@ def read_labels(path: str | Path) -> dict[str, str]:
     Raises
     ------
     UsageError
-        No such file, one that cannot be read, or one without these columns.
+        The file is missing, cannot be read, or lacks these columns.
     """
     try:
         rows = read_records(path, what="labels", once=("clip_id", "label"), assumed=".csv")

@@ -14,7 +14,7 @@ RESAMPLERS: tuple[str, ...] = get_args(Resampler)
 
 
 def at_rate(clip: Clip, sample_rate: int, resampler: str = "torchaudio") -> Clip:
-    """Return the clip at ``sample_rate`` Hz, its events with it; the same object if it has that rate."""
+    """Return the clip at ``sample_rate`` Hz, its events included; the same object if it has that rate already."""
     if clip.sample_rate == sample_rate:
         return clip
     import torch
@@ -27,6 +27,6 @@ def at_rate(clip: Clip, sample_rate: int, resampler: str = "torchaudio") -> Clip
 
 
 def like(clip: Clip, original: Clip, resampler: str = "torchaudio") -> Clip:
-    """Return the clip at the rate and with the length and events of ``original``: cut, or zeros behind it."""
+    """Return the clip at the rate and with the length and events of ``original``, cut or followed by zeros."""
     waveform = at_rate(clip, original.sample_rate, resampler).waveform[: len(original.waveform)]
     return original.sounding(np.pad(waveform, (0, len(original.waveform) - len(waveform))))

@@ -16,7 +16,7 @@ from audiogen_metrics.probes.resynthesis import MelProbe
 
 @dataclass(frozen=True)
 class OrderParameters:
-    """How many pieces change place, which piece comes at each place, and the seed of random phases."""
+    """Number of pieces that move, the piece at each place, and the seed of random phases."""
 
     moved: int
     order: tuple[int, ...]
@@ -25,9 +25,9 @@ class OrderParameters:
 
 @dataclass(frozen=True)
 class Reordering(MelProbe[OrderParameters]):
-    """The events of a sequence in another order, the paper's.
+    """Put the events of a sequence into another order, as the paper does.
 
-    ``round(severity · events)`` places take part, none if that is fewer than 2; none of these keeps its event. The
+    ``round(severity · events)`` places take part if these are 2 or more, and each of them gets another event. The
     waveform form moves samples at the clip's own rate and is exact; the mel form moves frames.
     """
 
@@ -75,7 +75,7 @@ class Reordering(MelProbe[OrderParameters]):
 
 @dataclass(frozen=True)
 class SegmentShuffle(Probe[OrderParameters]):
-    """Equal segments of a clip in another order, with a crossfade at joints; the length stays."""
+    """Put equal segments of a clip into another order, with a crossfade at joints; the length stays."""
 
     name: ClassVar[str] = "segment-shuffle"
     dose: ClassVar[str] = "moved"
@@ -83,8 +83,7 @@ class SegmentShuffle(Probe[OrderParameters]):
         8,
         "segments",
         low=2,
-        meaning="into how many the clip is cut; ``round(severity · segments)`` of them are moved, none if that is "
-        "fewer than 2.",
+        meaning="number of parts; ``round(severity · segments)`` of them are moved if these are 2 or more.",
     )
     crossfade_ms: float = setting(10.0, "ms", low=0, meaning="length of the crossfade.")
 
@@ -100,7 +99,7 @@ class SegmentShuffle(Probe[OrderParameters]):
 
 
 def draw_order(rng: np.random.Generator, pieces: int, severity: float) -> OrderParameters:
-    """Return an order in which ``round(severity · pieces)`` places, or none, have a piece that is not their own."""
+    """Return an order in which ``round(severity · pieces)`` places have another piece, if these are 2 or more."""
     moved = int(severity * pieces + 0.5)
     moved = moved if moved >= 2 else 0
     places = np.sort(rng.permutation(pieces)[:moved])

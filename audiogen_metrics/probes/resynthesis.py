@@ -39,8 +39,8 @@ S = TypeVar("S", bound=Seeded)
 class MelProbe(Probe[S], Generic[S]):
     """A probe that edits the mel-spectrogram and goes back to a waveform at the front end's rate."""
 
-    method: str = setting("phase", choices=("phase", "griffinlim"), meaning="the way back.")
-    iterations: int = setting(32, "iterations", low=1, meaning="of griffinlim.")
+    method: str = setting("phase", choices=("phase", "griffinlim"), meaning="how the spectrogram becomes a waveform.")
+    iterations: int = setting(32, "iterations", low=1, meaning="number of iterations of griffinlim.")
     overload: str = setting(
         "keep",
         choices=("keep", "scale"),
@@ -50,7 +50,7 @@ class MelProbe(Probe[S], Generic[S]):
 
     @abstractmethod
     def edit(self, source: Analysis, parameters: S) -> tuple[Analysis, Matrix]:
-        """Return the analysis to start from, its frames moved or silenced as may be, and the target M'."""
+        """Return the analysis to start from, whose frames may be moved or silenced, and the target M'."""
 
     def corrupt(self, clip: Clip, parameters: S) -> Clip:
         """Return the clip resynthesised from the edited mel-spectrogram."""
@@ -75,9 +75,9 @@ def scale_bands(source: Analysis, target: Matrix, rng: np.random.Generator) -> S
     """Return the STFT of ``source`` with its bands scaled towards the mel-spectrogram ``target``: ``phase``.
 
     Cells that do not change leave the STFT as it is. A changed cell scales it by the ratio of mel magnitudes, in
-    decibels interpolated between the centres of bands, that is through the triangles. Where a cell holds no sound to
-    scale, magnitude is added with random phase. Bins outside the bands follow the nearest one down but not up: a
-    boosted lowest band must not boost the rumble below it, of which the mel-spectrogram knows nothing.
+    decibels, interpolated between the centres of bands. Where a cell has no sound to scale, magnitude is added with
+    random phase. Bins outside the bands follow the nearest band down but not up: a boosted lowest band must not boost
+    the rumble below it, which is not in the mel-spectrogram.
     """
     front_end, magnitudes = source.front_end, source.magnitudes
     wanted = front_end.unscale(target)

@@ -13,12 +13,12 @@ from audiogen_metrics.probes.pool import Pool
 from audiogen_metrics.probes.rates import at_rate
 
 EVENTS = 4
-"""Events a sequence, as in the paper, and the fewest."""
+"""Events in a sequence by default, as in the paper; also the smallest number."""
 
 
 @dataclass(frozen=True)
 class EventSequence:
-    """Clips of different classes, one after the other.
+    """A sequence of clips of different classes.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class EventSequence:
         clips
             The members, in order.
         event_seconds
-            Keep so much of the beginning of each clip, in seconds; None keeps all.
+            Seconds of each clip that are kept, from its beginning; None keeps all.
         """
         rate = max(clip.sample_rate for clip in clips)
         length = None if event_seconds is None else round(event_seconds * rate)
@@ -53,14 +53,14 @@ class EventSequence:
 
 
 def event_sequences(pool: Pool, events: int | None = None) -> list[EventSequence]:
-    """Return as many sequences as the set has clips for, each clip in one at most, in the seed's order.
+    """Return as many sequences as the set has clips for, in the seed's order; a clip is in one sequence at most.
 
     Parameters
     ----------
     pool
-        Clips with classes; its seed decides who meets whom.
+        Clips with classes; its seed decides which clips come together.
     events
-        Events a sequence, each of another class; at least `EVENTS`, which None takes.
+        Events in a sequence, each of another class; at least `EVENTS`, the default.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""Protocols, one file for each evaluator that is reproduced. Data only; imports nothing heavy.
+"""Protocols: data only, in one file for each evaluator that is reproduced. It imports nothing heavy.
 
-A new one is its file, and a name in the list below, whose order is that of `agm list protocols`.
+A new protocol is a file, and a name in the list below, whose order is that of `agm list protocols`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
 
 
 def get_protocol(name: str) -> Protocol:
-    """Return the protocol of this name; UsageError with the nearest name if there is none."""
+    """Return the protocol of this name; UsageError with the nearest name if the name is unknown."""
     if name.startswith("hf:"):
         fix = f"Name it as the backbone: {option('backbone', name)}"
         raise UsageError(f"{name!r} is a network, not a protocol", fix=fix)

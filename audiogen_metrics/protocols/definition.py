@@ -26,11 +26,11 @@ class Protocol:
     name
         Name used everywhere: ``--protocol``, ``FAD(protocol=…)``, reports.
     summary
-        One line.
+        Description in one line.
     source
-        Whose numbers it reproduces.
+        Evaluator whose numbers it reproduces.
     recipes
-        The recipes by the names of their metrics; where a metric has several, all but the first by their score ids.
+        The recipes by the names of their metrics; further recipes of one metric by their score ids.
     caveat
         What must be said beside scores on the networks of this protocol; empty if nothing.
     defects
@@ -45,14 +45,15 @@ class Protocol:
     defects: tuple[str, ...] = field(default=())
 
     def select(self, metrics: str | Iterable[str] | None, backbone: str | None = None) -> list[Recipe]:
-        """Return recipes in the protocol's order: all of a metric by its name, one by its score id; None means its own.
+        """Return recipes in the protocol's order. A metric's name selects all of its recipes, a score id one.
 
         Parameters
         ----------
         metrics
-            Names; ``fd@hf:facebook/wav2vec2-base`` is a metric on another backbone than the protocol's.
+            Names; ``fd@hf:facebook/wav2vec2-base`` is a metric on another backbone than the protocol's. None selects
+            the protocol's own recipes.
         backbone
-            That of all metrics which name none. Without ``metrics``, those of the protocol that it can serve.
+            Backbone of all metrics that do not name one. Without ``metrics``, it selects the recipes that it can serve.
 
         Raises
         ------
@@ -80,7 +81,7 @@ class Protocol:
         return _distinct([recipe for _, recipe in sorted(found, key=itemgetter(0))])
 
     def _served(self, backbone: str) -> list[Recipe]:
-        """Return the protocol's own recipes that a backbone can serve, on it; of each metric one."""
+        """Return the protocol's own recipes that a backbone can serve, on that backbone, one for each metric."""
         kind = _network(backbone)
         metrics = dict.fromkeys(
             recipe.metric
@@ -103,7 +104,7 @@ class Protocol:
         return self.caveat if any(recipe.backbone in networks for recipe in computed) else ""
 
     def name_of(self, recipe: Recipe) -> str:
-        """Return the name by which `select` finds this recipe alone; with its backbone if the protocol has another."""
+        """Return the name by which `select` finds only this recipe; with its backbone if the protocol has another."""
         ids = [other.score_id for other in self.every.values() if other.metric == recipe.metric]
         if recipe.score_id not in ids:
             return f"{recipe.metric}@{recipe.backbone}"
@@ -140,9 +141,9 @@ class Protocol:
         return {name: at_home[home][name] for name, home in homes.items()}
 
     def differences(self, other: Protocol) -> dict[str, str]:
-        """Return in what each score that both have differs from ``other``'s: ``"channel mean, eps 0"``.
+        """Return how each score that both protocols have differs from ``other``'s: ``"channel mean, eps 0"``.
 
-        Scores on different backbones have different ids, so only what shares an id is compared.
+        Only scores with one id are compared, so scores on different backbones are left out.
         """
         theirs = {recipe.score_id: recipe for recipe in other.recipes.values()}
         found = {
@@ -173,7 +174,7 @@ def _not_a_name(backbone: object) -> UsageError:
 
 
 def _distinct(recipes: list[Recipe]) -> list[Recipe]:
-    """Return recipes, each once; UsageError where two different ones have one id."""
+    """Return recipes, each once; UsageError if two different ones have one id."""
     found: dict[str, Recipe] = {}
     for recipe in recipes:
         if found.setdefault(recipe.score_id, recipe) != recipe:

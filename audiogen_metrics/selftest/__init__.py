@@ -1,4 +1,4 @@
-"""Is this installation right? Known answers, computed anew and compared with what others have published."""
+"""Check this installation: compute known answers again and compare them with published values."""
 
 from audiogen_metrics.selftest.running import TOLERANCE, Found, NotRun, Selftest, selftest
 

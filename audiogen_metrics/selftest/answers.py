@@ -1,4 +1,4 @@
-"""Known answers: what a score of the seeded clips must be, who says so, and what it takes to compute it. Data only."""
+"""Known answers: what a score of the seeded clips must be, who says so, and which recipe computes it. Data only."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from audiogen_metrics.protocols import PROTOCOLS
 __all__ = ["Answer"]
 
 PROMPT = "synthetic test audio {}, tones and noise"
-"""What each generated clip should sound like, by its id."""
+"""Prompt of each generated clip, with its id in the braces."""
 
 MUSEGAUGE = "musegauge 0.1.4"
 OURS = "recorded with audiogen-metrics 0.2"
 
 FMA_POP = "fma_pop.npz"
 FMA_POP_SHA256 = "74746819873d7082498b0caec0c7846b2e7967050353761a3fdcfcabf3f11dcb"
-"""fadtk 1.1.0's statistics of FMA-Pop, which its wheel carries: 82 302 832 bytes, for every network of its own."""
+"""fadtk 1.1.0's statistics of FMA-Pop, from its wheel: 82 302 832 bytes, for all of its networks."""
 
 
 @dataclass(frozen=True)
@@ -27,15 +27,15 @@ class Answer:
     Parameters
     ----------
     title
-        What it is, as people call it.
+        Common name.
     value
-        The value.
+        Known value.
     protocol, score_id
-        Whose recipe of this library computes it; empty where none does.
+        Recipe of this library that computes it; empty without such a recipe.
     clip
         The clip whose value it is; empty for the score of all.
     fma_pop
-        Whether the reference is fadtk's statistics of FMA-Pop, not the seeded clips of *ref*.
+        Whether the reference is fadtk's statistics of FMA-Pop instead of the seeded clips of *ref*.
     source
         Who published it, or that we recorded it ourselves.
     """
@@ -61,7 +61,7 @@ class Answer:
 
     @property
     def recipe(self) -> Recipe | None:
-        """How this library computes it; None where it has no such recipe."""
+        """The recipe with which this library computes it; None without such a recipe."""
         if not self.protocol:
             return None
         return next(each for each in PROTOCOLS[self.protocol].every.values() if each.score_id == self.score_id)

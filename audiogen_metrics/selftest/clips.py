@@ -1,9 +1,9 @@
-"""The seeded clips that musegauge's published values were made on, made anew, and whether they are the same.
+"""The seeded clips of musegauge's published values, made again, and a check that they are the same.
 
-The SHA-256 of each file is known. Where a file has another one, because a sine or a sum was rounded otherwise here, two
-sums over each block of its samples are known too. A sample that is one step off changes the first by one step and the
-second by its place, so it is found and taken back, and the digest then proves that it was the only difference. In this
-way 10 kB hold 15 MB of audio to the bit.
+The SHA-256 of each file is known. A file may have another one because a sine or a sum is rounded in another way here.
+So two sums over each block of its samples are known, too. A sample that is one step off changes the first sum by one
+step and the second by its place. It is found and corrected, and the digest then proves that it was the only difference.
+In this way 10 kB describe 15 MB of audio to the bit.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ __all__ = ["ClipCheck"]
 Samples = npt.NDArray[np.int16]
 
 SEEDS: Mapping[str, int] = {"gen": 1, "ref": 2}
-"""One generator for each set, whose clips are drawn one after the other."""
+"""Seed of the generator for each set, which draws the clips one after the other."""
 
 CLIPS, RATE, LENGTH, PEAK = 12, 32_000, 320_000, 0.5
 
 BLOCK = 20_000
-"""Samples of a block that has sums of its own: one of them may be a step off."""
+"""Samples of a block, which has its own sums: one of its samples may be a step off."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class ClipCheck:
     Parameters
     ----------
     count
-        Clips that were made.
+        Number of clips that were made.
     off
-        By clip, the samples that are one step of 16 bits off; all else in these clips is as published.
+        By clip, the samples that are one step of 16 bits off; the rest of these clips is as published.
     wrong
-        Clips that differ in more than that.
+        Clips that differ by more than that.
     """
 
     count: int
@@ -55,7 +55,7 @@ class ClipCheck:
 
     @property
     def verdict(self) -> Literal["equal", "within one step", "different"]:
-        """``equal``: all digests are the published ones; ``within one step``: but for the samples in ``off``."""
+        """``equal``: all digests are the published ones; ``within one step``: except for the samples in ``off``."""
         return "different" if self.wrong else "within one step" if self.off else "equal"
 
     def __str__(self) -> str:
@@ -82,7 +82,7 @@ def make_clips() -> Iterator[tuple[str, Samples]]:
 
 
 def _clip(rng: np.random.Generator) -> Samples:
-    """Draw one clip. The order of the draws, and of the products in a sine's argument, belongs to its definition."""
+    """Draw one clip; the order of the draws, and of the products in a sine's argument, is part of its definition."""
     times = np.arange(LENGTH) / RATE
     total = np.zeros(LENGTH)
     for _ in range(rng.integers(2, 5)):
@@ -92,7 +92,7 @@ def _clip(rng: np.random.Generator) -> Samples:
     noise = np.convolve(rng.normal(size=LENGTH), np.full(width, 1 / width), mode="same")
     total += rng.uniform(0.05, 0.3) * noise
     scaled = (PEAK * total / np.abs(total).max()).astype(np.float32)
-    # As libsndfile makes 16 bits of floats where it is told to clip: rounded to 32 bits, then cut off.
+    # As libsndfile converts floats to 16 bits with clipping: rounded to 32 bits, then cut off.
     wide = np.rint(scaled * np.float64(2**31)).astype(np.int64)
     samples: Samples = np.right_shift(wide, 16).astype(np.int16)
     return samples
@@ -110,7 +110,7 @@ def wav_bytes(samples: Samples) -> bytes:
 
 
 def fingerprint(samples: Samples) -> dict[str, Any]:
-    """Return what is known of a clip: its file's ``sha256``; of each block, ``sums`` and ``moments``."""
+    """Return what is known of a clip: its file's ``sha256``, and ``sums`` and ``moments`` of each block."""
     sums, moments = _sums(samples)
     return {
         "sha256": hashlib.sha256(wav_bytes(samples)).hexdigest(),
@@ -138,7 +138,7 @@ def check_clips(clips: Mapping[str, Samples]) -> ClipCheck:
 
 
 def places_off(samples: Samples, known: Mapping[str, Any]) -> tuple[int, ...] | None:
-    """Return the samples that are one step off, at most one a block; None where there is any other difference."""
+    """Return the samples that are one step off, at most one in a block; None if there is any other difference."""
     if len(samples) != LENGTH:
         return None
     steps, moments = (
@@ -174,6 +174,6 @@ def known_clips() -> dict[str, dict[str, Any]]:
 
 
 def _sums(samples: Samples) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return of each block the sum of its samples, and their sum weighted by their places, which count from 1."""
+    """Return, for each block, the sum of its samples, and their sum weighted by their places, which count from 1."""
     blocks = samples.astype(np.int64).reshape(-1, BLOCK)
     return blocks.sum(axis=1), blocks @ np.arange(1, BLOCK + 1)

@@ -1,4 +1,4 @@
-"""FAD to fadtk's statistics of FMA-Pop, for the published value alone."""
+"""FAD to fadtk's statistics of FMA-Pop, only for the published value."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def open_fma_pop(path: str | Path | None = None) -> GaussianStatistics | None:
     Parameters
     ----------
     path
-        The file. None takes that of an installed fadtk, of which nothing is imported; without one there is no result.
+        The file. None takes the file of an installed fadtk, without importing fadtk, and returns None without one.
 
     Raises
     ------
     DataError
-        No such file, or another one than that of fadtk 1.1.0, which the published value is about.
+        The file is missing, or is not that of fadtk 1.1.0, to which the published value belongs.
     """
     if path is None:
         return next(map(_read, filter(_is_fma_pop, _installed())), None)

@@ -1,4 +1,4 @@
-"""This library's resamplers beside the packages whose definitions they keep, sample by sample, on one's own files."""
+"""Compare this library's resamplers with the packages whose definitions they keep, sample by sample, on your files."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 __all__ = ["ResamplerCheck", "ResamplerRow"]
 
 BOUND = 1e-6
-"""Largest difference of a sample, of full scale or of the clip's peak where that is higher: what another order of a sum
-in float32 may change. On the CPU, torchaudio's samples are expected to the bit."""
+"""Largest difference of a sample, of full scale or of the clip's peak if that is higher: as much as another order of a
+sum in float32 may change. On the CPU, samples should equal torchaudio's to the bit."""
 
 MAX_TAPS = 2**27
-"""Taps of a filter bank up to which torchaudio is asked: it computes them whole, in several times 512 MB."""
+"""Taps of a filter bank up to which torchaudio is run: it computes all of them at once, in several times 512 MB."""
 
 KAISER = {
     "lowpass_filter_width": 64,
@@ -41,7 +41,7 @@ CALLS: Mapping[Resampler, tuple[str, str]] = {
     "torchaudio-kaiser": ("torchaudio", "torchaudio.functional.resample, fadtk's Kaiser window"),
     "resampy": ("resampy", "resampy.resample, kaiser_best"),
 }
-"""The package of each resampler, and what is called in it."""
+"""The package of each resampler, and the function that is called in it."""
 
 
 @dataclass(frozen=True)
@@ -51,19 +51,19 @@ class ResamplerRow:
     Parameters
     ----------
     call
-        What the other package was asked.
+        Function of the other package.
     sample_rate, target_rate
-        In Hz.
+        Rates in Hz.
     files, samples
-        How many were compared; samples over all channels.
+        Number of files, and of samples in all channels, that were compared.
     equal
-        Samples that are equal to the last bit.
+        Number of samples that are equal to the last bit.
     largest
-        Largest difference, of full scale, or of a clip's peak where that is higher.
+        Largest difference, of full scale, or of a clip's peak if that is higher.
     where
-        The file that has it; empty where all are equal.
+        File with the largest difference; empty if all samples are equal.
     lengths
-        Files of which both do not give equally many samples.
+        Number of files for which the two give different numbers of samples.
     """
 
     call: str
@@ -100,9 +100,9 @@ class ResamplerCheck:
     Parameters
     ----------
     rows
-        One for each resampler and pair of rates.
+        A row for each resampler and pair of rates.
     skipped
-        What could not be compared, and why, by file or package.
+        Reasons why something could not be compared, by file or package.
     """
 
     rows: tuple[ResamplerRow, ...]
@@ -121,7 +121,7 @@ class ResamplerCheck:
 def check_resamplers(folder: AudioFolder) -> ResamplerCheck:
     """Resample every file to every rate that a protocol takes, by ours and theirs, and compare all samples.
 
-    A package that cannot be imported is named with the reason, as is a file that cannot be used.
+    Packages that cannot be imported and files that cannot be used are named, with the reason.
 
     Raises
     ------
@@ -164,14 +164,14 @@ def _packages() -> tuple[dict[str, ModuleType], dict[str, str]]:
         try:
             with warnings.catch_warnings(action="ignore"):
                 found[name] = importlib.import_module(module)
-        except Exception as error:  # a wheel made for another CUDA raises what its loader likes
+        except Exception as error:  # a wheel for another CUDA may raise anything
             reason = " ".join(str(error).split()) or type(error).__name__
             lacking[name] = f"cannot be imported ({reason}). Install it: pip install 'audiogen-metrics[reference]'"
     return found, lacking
 
 
 def _wanted() -> Iterator[tuple[Resampler, int]]:
-    """Yield every resampler of a package with every rate that a protocol asks of it."""
+    """Yield every resampler that a package defines, with every rate that a protocol uses."""
     used = {
         (recipe.preprocessing.resampler, recipe.preprocessing.sample_rate)
         for protocol in PROTOCOLS.values()
@@ -193,7 +193,7 @@ def _decoded(clip: AudioFile) -> tuple[torch.Tensor, int]:
 
 
 def _require_room(resampler: Resampler, rate: int, target: int) -> None:
-    """Raise AudioFileError where the other package would need gigabytes of memory."""
+    """Raise AudioFileError if the other package would need gigabytes of memory."""
     common = math.gcd(rate, target)
     if CALLS[resampler][0] == "torchaudio" and (rate // common) * (target // common) > MAX_TAPS:
         raise AudioFileError(f"torchaudio would need gigabytes of memory from {rate} to {target} Hz")
@@ -228,7 +228,7 @@ _THEIRS: Mapping[Resampler, Callable[[ModuleType, torch.Tensor, int, int], torch
 
 
 def _with(row: ResamplerRow, ours: torch.Tensor, theirs: torch.Tensor, given: torch.Tensor, name: str) -> ResamplerRow:
-    """Return a row with one file more."""
+    """Return a row with one more file."""
     row = replace(row, files=row.files + 1, samples=row.samples + theirs.numel())
     if ours.shape != theirs.shape:
         return replace(row, lengths=row.lengths + 1, where=name)

@@ -1,4 +1,4 @@
-"""Compute the known answers that can be computed here, and say what the others need."""
+"""Compute the known answers whose networks are on this machine, and say what the others need."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Found:
 
     @property
     def relative(self) -> float:
-        """Difference from the known value over the magnitude of that."""
+        """Difference from the known value, relative to it."""
         return abs(self.value - self.answer.value) / abs(self.answer.value)
 
     @property
@@ -68,7 +68,7 @@ class Found:
 
 @dataclass(frozen=True)
 class NotRun:
-    """A known answer that cannot be computed here, and what that would take."""
+    """A known answer that cannot be computed here, and what it needs."""
 
     answer: Answer
     needs: str
@@ -76,7 +76,7 @@ class NotRun:
 
 @dataclass(frozen=True)
 class Selftest(Renderable):
-    """What a self-test has found.
+    """Result of a self-test.
 
     Parameters
     ----------
@@ -85,15 +85,15 @@ class Selftest(Renderable):
     found
         Answers that were computed.
     not_run
-        Answers that were not, and what they need.
+        Answers that were not computed, and what they need.
     notes
-        What to know beside it, such as a weights file that is not the published one.
+        Remarks, such as a weights file that is not the published one.
     resamplers
-        How the resamplers compare with the packages whose definitions they keep; None where that was not asked for.
+        Comparison of the resamplers with the packages whose definitions they keep; None if it was not asked for.
     device
-        Where the networks ran.
+        Device on which the networks ran.
     versions
-        Of everything that takes part in a number.
+        Versions of everything that shapes a number.
     """
 
     clips: ClipCheck
@@ -106,7 +106,7 @@ class Selftest(Renderable):
 
     @property
     def differences(self) -> tuple[str, ...]:
-        """A text for each thing that is not as it should be; empty if all that could be checked holds."""
+        """A text for each difference; empty if everything that could be checked is right."""
         clips = ["the seeded clips"] * (self.clips.verdict == "different")
         answers = [found.answer.title for found in self.found if not found.holds]
         rows = () if self.resamplers is None else self.resamplers.rows
@@ -149,27 +149,27 @@ def selftest(
 ) -> Selftest:
     """Make the seeded clips of musegauge's published values and compute each value whose network is on this machine.
 
-    Nothing is downloaded, and nothing is taken from the cache. What YAMNet gives was recorded with this library, so
-    that an installation without other weights can be checked too; all other answers are other people's.
+    Nothing is downloaded or taken from the cache. The answers for YAMNet were recorded with this library, so that an
+    installation without other weights can be checked too. All other answers were published by others.
 
     Parameters
     ----------
     fma_pop
-        fadtk's ``fma_pop.npz``; None takes that of an installed fadtk.
+        fadtk's ``fma_pop.npz``; None takes the file of an installed fadtk.
     audio
-        A folder whose files are resampled by this library and by torchaudio and resampy, to compare every sample.
+        Folder of files that this library, torchaudio and resampy resample, to compare every sample.
 
     Returns
     -------
     Selftest
-        Its ``differences`` are empty where this installation is right.
+        Its ``differences`` are empty if this installation is right.
 
     Raises
     ------
     UsageError
         Weights that no answer needs, or a device that is not here.
     DataError
-        Another file than fadtk's, or a folder without usable audio.
+        ``fma_pop`` is not fadtk's file, or the folder has no usable audio.
 
     Examples
     --------
@@ -213,7 +213,7 @@ def _temporary() -> tempfile.TemporaryDirectory[str]:
 
 
 def _by_backbone() -> list[list[Answer]]:
-    """Return the answers that this library has recipes for, those on one network together: each is loaded once."""
+    """Return the answers for which this library has recipes, grouped by network, so that each is loaded once."""
     groups: dict[str, list[Answer]] = {}
     for answer in ANSWERS:
         if answer.recipe is not None:
@@ -259,7 +259,7 @@ def _evaluate(
     workers: int | None,
     progress: bool,
 ) -> Evaluation:
-    """Embed the seeded clips for recipes on one network; the first clip of both sets is a pair, and so on."""
+    """Embed the seeded clips for recipes on one network; clips of both sets pair by their number."""
     from audiogen_metrics.embedding.extraction import ExtractionOptions
 
     gen, ref = (scan(folder) for folder in folders.values())
@@ -311,7 +311,7 @@ def _files_needed(recipes: Sequence[Recipe], given: Mapping[str, str | Path]) ->
 
 
 def _foreign(given: Mapping[str, str | Path]) -> Iterator[str]:
-    """Yield a note on each given file that is not the published one: other answers are no wonder then."""
+    """Yield a note on each given file that is not the published one, since its answers will differ."""
     for name, file in given.items():
         known = WEIGHTS.get(name).sha256 if name in WEIGHTS.names() else None
         path = as_path(file)
