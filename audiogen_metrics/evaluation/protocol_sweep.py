@@ -12,8 +12,8 @@ from audiogen_metrics.audio.pairing import pair
 from audiogen_metrics.declaring import takes
 from audiogen_metrics.errors import MissingDependencyError, MissingWeightsError, option
 from audiogen_metrics.evaluation import create_backbones
-from audiogen_metrics.evaluation.evaluation import compute
 from audiogen_metrics.evaluation.networks import added, check_weights_names
+from audiogen_metrics.evaluation.one_score import compute
 from audiogen_metrics.evaluation.versions import tool_versions
 from audiogen_metrics.file_hashes import hashing_as_asked
 from audiogen_metrics.prompts import Captions, captions_of
