@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiogen_metrics import distributed
-from audiogen_metrics.audio.files import open_clips, printable
+from audiogen_metrics.audio.files import printable
 from audiogen_metrics.backbones.weights import parse_weights
 from audiogen_metrics.cli.common import (
     Subparsers,
@@ -181,9 +181,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.no_ci and (arguments.differences or arguments.permutations is not None):
         other = "--differences" if arguments.differences else "--permutations"
         raise UsageError("leaves out what tells systems apart", where="--no-ci", fix=f"Leave out it or {other}")
-    if len(systems) > 1:
-        for gen in systems:  # a mistake in the last one shows before the first one is scored
-            open_clips(gen, arguments.suffix)
     several = check_processes(arguments)
     options = {
         **arguments_of(arguments, RankingOptions if several_systems else SystemOptions),

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from audiogen_metrics.embedding.reference import ReferenceStatistics
     from audiogen_metrics.embedding.sides import GivenSide
     from audiogen_metrics.metrics.recipe import Recipe
+    from audiogen_metrics.run_options import RunOptions
 
     Known: TypeAlias = AudioFolder | ReferenceStatistics | ForeignStatistics | GivenSide
 
@@ -55,21 +56,23 @@ def open_reference(
     return ReferenceStatistics.load(ref)
 
 
-def opened(
-    ref: ClipSet | GivenFeatures,
-    suffixes: str | Iterable[str],
-    sample_rate: int | None,
-    *,
-    trust_reference: bool,
-) -> Known:
-    """Return a reference set as `open_reference` does, or the ready features of a metric object."""
+def open_gen(gen: ClipSet, options: RunOptions) -> AudioFolder:
+    """Return the generated clips of a run."""
+    return open_clips(gen, options["suffixes"], sample_rate=options["sample_rate"])
+
+
+def open_ref(ref: ClipSet | GivenFeatures | None, options: RunOptions) -> Known | None:
+    """Return the reference of a run as `open_reference` does, or the ready features of a metric object."""
+    if ref is None:
+        return None
     if not is_path(ref):
         from audiogen_metrics.embedding.given import GivenFeatures
         from audiogen_metrics.embedding.sides import GivenSide
 
         if isinstance(ref, GivenFeatures):
             return GivenSide(ref)
-    return open_reference(ref, suffixes, sample_rate, trust_reference=trust_reference)  # a folder needs no torch
+    suffixes, rate, trust = options["suffixes"], options["sample_rate"], options["trust_reference"]
+    return open_reference(ref, suffixes, rate, trust_reference=trust)  # a folder needs no torch
 
 
 def is_path(given: object) -> TypeGuard[str | Path]:
@@ -117,6 +120,21 @@ _PASS: Mapping[str, Callable[[], str]] = {
     "a reference": lambda: "the reference",
     "prompts": lambda: option("prompts", "FILE"),
 }
+
+
+def require_agreement(options: RunOptions, *, ref: bool) -> None:
+    """Raise UsageError where one option asks for what another one, or the lack of a reference, rules out."""
+    pairing, pairs = options["pairing"], options["pairs"]
+    if not ref and (pairing == "id" or pairs is not None):
+        where = spoken("pairing", "--pairing") if pairs is None else spoken("pairs", "--pairs")
+        raise UsageError("clips have no partners without a reference", where=where, fix="Pass ref, or leave it out")
+    if options["draws"] and not options["ci"]:
+        fix = f"Leave out one of {spoken('draws and ci=False', '--draws and --no-ci')}"
+        where = spoken("draws", "--draws")
+        raise UsageError("they are for p, which is left out with the intervals", where=where, fix=fix)
+    if pairs is not None and pairing == "none":
+        where = spoken("pairs", "--pairs")
+        raise UsageError("they are given, but pairing is off", where=where, fix="Leave out one of them")
 
 
 def require_given(recipes: Iterable[Recipe], *, ref: bool, prompts: bool) -> None:

@@ -12,13 +12,12 @@ from audiogen_metrics import distributed as processes
 from audiogen_metrics.audio.files import (
     AudioFolder,
     ClipSet,
-    open_clips,
     parse_suffixes,
     printable,
 )
 from audiogen_metrics.audio.pairing import pair, read_pairs
 from audiogen_metrics.declaring import options_of, part_of, takes
-from audiogen_metrics.errors import DataError, UsageError, spoken
+from audiogen_metrics.errors import DataError, spoken
 from audiogen_metrics.evaluation.evaluation import DEFAULTS, Asked, Evaluation, of_reference
 from audiogen_metrics.evaluation.networks import Networks, added, find_networks
 from audiogen_metrics.evaluation.opening import (
@@ -26,7 +25,9 @@ from audiogen_metrics.evaluation.opening import (
     found_ids,
     is_path,
     limited,
-    opened,
+    open_gen,
+    open_ref,
+    require_agreement,
     require_given,
     require_named,
     require_partners,
@@ -119,6 +120,7 @@ def score_named(
     missing: Mapping[str, str] = MappingProxyType({}),
     observe: Callable[[Evaluation], None] | None = None,
     beside: Sequence[Evaluation] = (),
+    sets: Callable[[], tuple[AudioFolder, Known | None]] | None = None,
     **options: Unpack[SystemOptions],
 ) -> ScoreReport:
     """Score two folders as `score` does.
@@ -129,6 +131,8 @@ def score_named(
         Whether a score that cannot be computed is an error.
     missing
         Networks that are not to be looked for, by name, and why.
+    sets
+        Gives ``gen`` and ``ref`` opened; called once the options have been checked. None opens them.
     gen, ref, observe, beside, **options
         As in `score`.
     """
@@ -144,7 +148,17 @@ def score_named(
 
     run = part_of(RunOptions, given)
     return score_recipes(
-        gen, ref, recipes, networks, chosen, by_name=by_name, weights=weights, beside=beside, observe=observe, **run
+        gen,
+        ref,
+        recipes,
+        networks,
+        chosen,
+        by_name=by_name,
+        weights=weights,
+        beside=beside,
+        sets=sets,
+        observe=observe,
+        **run,
     )
 
 
@@ -159,6 +173,7 @@ def score_recipes(
     by_name: bool,
     weights: Mapping[str, str | Path] | None = None,
     beside: Sequence[Evaluation] = (),
+    sets: Callable[[], tuple[AudioFolder, Known | None]] | None = None,
     **options: Unpack[ScoreOptions],
 ) -> ScoreReport:
     """Score two folders for recipes that are chosen already.
@@ -175,28 +190,19 @@ def score_recipes(
         Whether a score that cannot be computed is an error.
     weights
         Files that stand in for the published ones, for the manifest.
+    sets
+        As in `score_named`.
     beside, **options
         As in `score`.
     """
     given = ScoreOptions(**options)
-    limit, suffixes, rate, observe = given["limit"], given["suffixes"], given["sample_rate"], given["observe"]
-    pairing, pairs, ci, draws = given["pairing"], given["pairs"], given["ci"], given["draws"]
+    limit, observe, pairing, pairs = given["limit"], given["observe"], given["pairing"], given["pairs"]
     for name, place in (("gen", gen), ("ref", ref)):
         if is_path(place):
             as_path(place, name)
-    if ref is None and (pairing == "id" or pairs is not None):
-        where = spoken("pairing", "--pairing") if pairs is None else spoken("pairs", "--pairs")
-        raise UsageError("clips have no partners without a reference", where=where, fix="Pass ref, or leave it out")
-    if draws and not ci:
-        fix = f"Leave out one of {spoken('draws and ci=False', '--draws and --no-ci')}"
-        where = spoken("draws", "--draws")
-        raise UsageError("they are for p, which is left out with the intervals", where=where, fix=fix)
-    if pairs is not None and pairing == "none":
-        where = spoken("pairs", "--pairs")
-        raise UsageError("they are given, but pairing is off", where=where, fix="Leave out one of them")
+    require_agreement(given, ref=ref is not None)
     require_given(recipes, ref=ref is not None, prompts=given["prompts"] is not None)
-    gen_set = open_clips(gen, suffixes, sample_rate=rate)
-    ref_set = None if ref is None else opened(ref, suffixes, rate, trust_reference=given["trust_reference"])
+    gen_set, ref_set = (open_gen(gen, given), open_ref(ref, given)) if sets is None else sets()
     require_named(ref_set, pairing, pairs)
     partners = None
     if pairs is not None and ref_set is not None:
@@ -219,8 +225,8 @@ def score_recipes(
         pairing=pairing,
         by_name=by_name,
         strict=given["strict"],
-        ci=ci,
-        draws=draws,
+        ci=given["ci"],
+        draws=given["draws"],
         prompts=partners,
         captions=captions,
         extrapolate=given["extrapolate"],
