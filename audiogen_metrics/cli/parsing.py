@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import math
 import re
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from audiogen_metrics.errors import AudiogenMetricsError
-from audiogen_metrics.options import as_path
+from audiogen_metrics.options import as_path, bounds
 from audiogen_metrics.rendering import FORMAT_OF
 from audiogen_metrics.text import escaped
 
@@ -43,29 +43,26 @@ class Parser(argparse.ArgumentParser):
         super().error(escaped(message) + "".join(f". Did you mean {name!r}?" for name in near))
 
 
-def at_least(least: int) -> Callable[[str], int]:
-    """Return a reader of whole numbers from ``least`` on."""
+def at_least(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Return a reader of whole numbers from ``least`` on, up to ``most`` if there is one."""
 
     def read(text: str) -> int:
         number = int(text)
-        if number < least:
-            raise argparse.ArgumentTypeError(f"{text} is less than {least}")
+        if number < least or (most is not None and number > most):
+            raise argparse.ArgumentTypeError(f"{text} is out of range; use a whole number, {bounds(least, most)}")
         return number
 
     read.__name__ = "int"  # argparse's errors name it
     return read
 
 
-def between(low: float, high: float = math.inf) -> Callable[[str], float]:
-    """Return a reader of finite numbers from ``low`` to ``high``."""
+def between(low: float, high: float | None = None) -> Callable[[str], float]:
+    """Return a reader of numbers from ``low`` to ``high``, of which infinity is one only where ``high`` is."""
 
     def read(text: str) -> float:
         number = float(text)
-        if not math.isfinite(number):
-            raise argparse.ArgumentTypeError(f"{text} is not a number")
-        if not low <= number <= high:
-            bounds = f"less than {low:g}" if number < low else f"more than {high:g}"
-            raise argparse.ArgumentTypeError(f"{text} is {bounds}")
+        if not low <= number <= (sys.float_info.max if high is None else high):  # nor NaN
+            raise argparse.ArgumentTypeError(f"{text} is out of range; use a number, {bounds(low, high)}")
         return number
 
     read.__name__ = "float"
