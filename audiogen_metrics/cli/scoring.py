@@ -22,7 +22,6 @@ from audiogen_metrics.cli.common import (
     note_said,
     page_as_result,
     parse_settings,
-    require_apart,
     say,
     say_warning,
     say_what_is_lacking,
@@ -141,8 +140,6 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Score, write the result, check the bounds."""
     page_as_result(arguments)
-    plot = arguments.extrapolate if isinstance(arguments.extrapolate, Path) else None
-    require_apart([arguments.output, arguments.html, arguments.per_clip, plot])
     known = _for_hub(arguments)
     protocol, metrics = get_protocol(arguments.protocol), arguments.metrics
     if arguments.format == "av-benchmark" and protocol.name != arguments.format:

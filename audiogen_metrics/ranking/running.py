@@ -106,10 +106,10 @@ def score_systems(
     if observe is not None:
         for evaluation in seen:
             observe(evaluation)
-    if not given["ci"]:
-        return Ranking(reports, _evaluations=tuple(seen))
 
     def compared() -> Ranking:
+        if not given["ci"]:
+            return Ranking(reports, warnings=_of_pairs(_sides(reports, seen)))
         return rank(reports, seen, permutations)
 
     found = processes.from_first(compared) if given["distributed"] else compared()
@@ -149,16 +149,14 @@ def rank(reports: Mapping[str, ScoreReport], evaluations: Sequence[Evaluation], 
     permutations
         As in `score_systems`.
     """
-    sides = {label: replace(each.gen, name=label) for label, each in zip(reports, evaluations, strict=True)}
+    sides = _sides(reports, evaluations)
     first = evaluations[0]
     pairs = [*combinations(sides, 2)]
     made = permutations_for(len(pairs)) if permutations is None else permutations
     prompts: dict[str, str] = {}
     for each in evaluations:
         prompts |= each.asked.prompts or {}
-    warnings: list[str] = []
-    for a, b in pairs:
-        warnings += abreast(sides[a], sides[b])
+    warnings = [*_of_pairs(sides)]
     if too_few(made, len(pairs)):
         warnings.append(
             f"{made} permutations: p cannot be below 0.05 / {len(pairs)}, as {len(pairs)} pairs of systems ask, so "
@@ -175,6 +173,15 @@ def rank(reports: Mapping[str, ScoreReport], evaluations: Sequence[Evaluation], 
         differences += found
         groups[recipe.score_id] = _groups(recipe, reports, found)
     return Ranking(reports, tuple(differences), groups, tuple(dict.fromkeys(warnings)), made)
+
+
+def _sides(labels: Iterable[str], evaluations: Sequence[Evaluation]) -> dict[str, FolderSide]:
+    return {label: replace(each.gen, name=label) for label, each in zip(labels, evaluations, strict=True)}
+
+
+def _of_pairs(sides: Mapping[str, FolderSide]) -> tuple[str, ...]:
+    """Return what to know of the systems two by two, such as that two of them are one set."""
+    return tuple(warning for a, b in combinations(sides.values(), 2) for warning in abreast(a, b))
 
 
 def _match(
