@@ -106,7 +106,7 @@ class TestUnicode:
 
 
 class TestNames:
-    def test_nearly_equal_names_do_not_pair_and_are_said(self, tmp_path: Path) -> None:
+    def test_nearly_equal_names_do_not_pair_and_are_said(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         gen, ref = tones(tmp_path / "gen", ("Dog", "rain")), tones(tmp_path / "ref", ("dog", "rain"))
         report = run(gen, ref)
         assert report["kl_yamnet"].details["pairs"] == 1
@@ -118,6 +118,14 @@ class TestNames:
             InsufficientDataError, match=r"no clip id is in both sets \(1 differs only in case \(gen 'Dog'"
         ):
             run(gen, ref, metrics=["kl"])
+        with monkeypatch.context() as patched:  # before anything is embedded
+            patched.setattr(FolderSide, "extract", None)
+            for pairing, what in (
+                ("auto", "no clip id is in both sets"),
+                ("none", "KL compares pairs, and pairing is off"),
+            ):
+                with pytest.raises(InsufficientDataError, match=f"kl_yamnet: {what}"):
+                    run(gen, ref, pairing=pairing)
         found = compare_protocols(gen, ref, base="yamnet")
         assert any("differs only in case" in (row.score.reason or "") for row in found.rows)
 
