@@ -50,7 +50,7 @@ class Option:
     unset
         What None stands for.
     least, most
-        Its least and greatest value.
+        Its least and greatest value; ``most`` of infinity allows infinity, None does not.
     choices
         Its values, where only these are allowed.
     flag

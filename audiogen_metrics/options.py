@@ -31,8 +31,7 @@ def whole(name: str, value: Any, least: int, most: int | None = None) -> int:
     except (TypeError, ValueError, OverflowError, RuntimeError):
         number, fits = 0, False
     if not fits or number < least or (most is not None and number > most):
-        bounds = f"at least {least}" if most is None else f"from {least} to {most}"
-        raise UsageError(f"{name}={value}", fix=f"Use a whole number, {bounds}")
+        raise UsageError(f"{name}={value}", fix=f"Use a whole number, {bounds(least, most)}")
     return number
 
 
@@ -40,9 +39,20 @@ def number(name: str, value: Any, least: float, most: float = math.inf) -> float
     """Return a finite number within bounds; UsageError for anything else."""
     fits = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if not fits or not least <= value <= most:
-        bounds = f"at least {least:g}" if most == math.inf else f"from {least:g} to {most:g}"
-        raise UsageError(f"{name}={value!r}", fix=f"Use a number, {bounds}")
+        raise UsageError(f"{name}={value!r}", fix=f"Use a number, {bounds(least, most)}")
     return cast("float", value)
+
+
+def bounds(least: float, most: float | None = None) -> str:
+    """Return a range in words.
+
+    Examples
+    --------
+    >>> bounds(0), bounds(1, 1000)
+    ('at least 0', 'from 1 to 1000')
+    """
+    low, high = (f"{end:g}" if isinstance(end, float) else str(end) for end in (least, most))
+    return f"at least {low}" if most in (None, math.inf) else f"from {low} to {high}"
 
 
 def split_list(given: str | Iterable[str]) -> list[str]:

@@ -35,7 +35,7 @@ from audiogen_metrics.embedding.extraction import EmbeddingSet
 from audiogen_metrics.embedding.given import GivenFeatures
 from audiogen_metrics.embedding.sides import FolderSide
 from audiogen_metrics.evaluation import compare as comparing
-from audiogen_metrics.evaluation.evaluation import scored
+from audiogen_metrics.evaluation.one_score import scored
 from audiogen_metrics.metrics.measuring import chance as measuring_chance
 from audiogen_metrics.metrics.measuring.measured import Measured
 from audiogen_metrics.metrics.measuring.rivals import Rivals

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import inspect
+import math
 import pkgutil
 import re
 from collections import defaultdict
@@ -26,6 +27,7 @@ from audiogen_metrics.cli.main import build_parser
 from audiogen_metrics.declaring import Family, Option, options_of, options_of_fields, takes
 from audiogen_metrics.embedding.lanes import ExtractionOptions
 from audiogen_metrics.errors import UsageError, option, speaking_flags
+from audiogen_metrics.options import bounds
 from audiogen_metrics.run_options import (
     CompareOptions,
     EmbeddingOptions,
@@ -221,3 +223,70 @@ def test_takes_adds_to_a_docstring_of_any_form() -> None:
     assert (bare.__doc__ or "").startswith("Do it.\n\nParameters\n----------\nworkers\n    Decoding threads;")
     assert re.search(r"folder\n    Of audio\.\nworkers\n(.*\n)+\nRaises\n-{6}\n", full.__doc__ or "")
     assert undocumented.__doc__ is None
+
+
+FAMILIES = [*(each for each in vars(run_options).values() if isinstance(each, Family))]
+FAMILIES += [Sampling, ModelOptions, BenchSettings, FineTuneSettings]
+RANGED = [
+    (family, name)
+    for family in FAMILIES
+    for name, each in options_of(family).items()
+    if flag_of(name, each) and each.least is not None
+]
+
+
+def outside(each: Option) -> Iterator[tuple[str, float]]:
+    """Yield numbers beyond the ends of a range, as text and as they are."""
+    step = 0.01 if each.type.startswith("float") else 1
+    assert each.least is not None
+    yield f"{each.least - step:.15g}", each.least - step
+    if each.most not in (None, math.inf):
+        assert each.most is not None
+        beyond = each.most + step if step < 1 else int(each.most) + 1
+        yield f"{beyond:.15g}" if step < 1 else str(beyond), beyond
+
+
+@pytest.mark.parametrize(("family", "name"), RANGED, ids=[f"{each[0].__name__}-{each[1]}" for each in RANGED])
+def test_a_range_reaches_every_command(family: Any, name: str) -> None:
+    """The parser refuses what the library refuses, at both ends, and takes the ends themselves."""
+    declared = options_of(family)[name]
+    flag, said = flag_of(name, declared), help_of(declared)
+    actions = [each for _, each in FLAGS if flag in each.option_strings and each.help == said]
+    assert actions
+    for action in actions:
+        assert callable(action.type)
+        for text, number in outside(declared):
+            with pytest.raises(argparse.ArgumentTypeError) as caught:
+                action.type(text)
+            assert str(caught.value).startswith(f"{text} is out of range; use a ")
+            assert str(caught.value).endswith(bounds(declared.least or 0, declared.most))
+            with pytest.raises(UsageError):
+                declared.checked(name, number)
+        for end in {declared.least, declared.most} - {None}:
+            assert action.type(f"{end:.0f}" if isinstance(end, int) else f"{end}") == end
+
+
+def test_every_number_of_a_training_has_a_range() -> None:
+    for name, each in options_of(FineTuneSettings).items():
+        assert (each.least is not None) == each.type.startswith(("int", "float")), name
+        for _, number in outside(each) if each.least is not None else ():
+            with pytest.raises(UsageError, match="is out of range"):
+                FineTuneConfig("sounds", "out", **{name: number})
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--steps", "2000"], "argument --steps: 2000 is out of range; use a whole number, from 1 to 1000"),
+        (["--eta", "1.5"], "argument --eta: 1.5 is out of range; use a number, from 0 to 1"),
+        (["--guidance", "nan"], "argument --guidance: nan is out of range; use a number, at least 0"),
+        (["--guidance", "inf"], "argument --guidance: inf is out of range; use a number, at least 0"),
+    ],
+)
+def test_an_error_names_flag_value_and_range(
+    flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        build_parser().parse_args(["generate", "--model", "m", "--prompt", "p", "-o", "out", *flags])
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err

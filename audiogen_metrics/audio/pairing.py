@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from audiogen_metrics.audio.files import AUDIO, canonical_id
-from audiogen_metrics.errors import DataError, UsageError
+from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError, option
 from audiogen_metrics.options import as_path
 from audiogen_metrics.tabular import column, read_records
 
@@ -89,6 +89,18 @@ def pair(gen_ids: Iterable[str], ref_ids: Iterable[str], prompts: Mapping[str, s
     paired = {clip for clip, partner in partners.items() if partner in ref}
     used = {partners[clip] for clip in paired}
     return Pairing(tuple(sorted(paired)), tuple(sorted(gen - paired)), tuple(sorted(ref - used)))
+
+
+def no_pairs(gen_ids: Sequence[str], ref_ids: Sequence[str]) -> InsufficientDataError:
+    """Return what to say of two sets that have no clip id in common, and what would pair them."""
+    sets = {"gen": gen_ids, "ref": ref_ids}
+    first = [f"{name} has {ids[0]!r}" if ids else f"{name} is empty" for name, ids in sets.items()]
+    pattern = suggest_pairs(gen_ids, {*ref_ids})
+    fix = f"Give each generated file the name of its reference, or pass {option('pairs', 'FILE')}"
+    if pattern is not None:
+        fix = f"Several clips of one reference: {option('pairs', pattern)}"
+    shown = pair(gen_ids, ref_ids).near_misses() or ", ".join(first)
+    return InsufficientDataError(f"no clip id is in both sets ({shown})", fix=fix)
 
 
 def read_pairs(

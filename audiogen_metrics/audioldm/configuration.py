@@ -15,6 +15,7 @@ from audiogen_metrics.audioldm.finetune_settings import MixedPrecision as MixedP
 from audiogen_metrics.declaring import Option, documented, options_of_fields
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.evaluation.opening import computable
+from audiogen_metrics.options import bounds
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.registry import unknown_name
 
@@ -130,4 +131,5 @@ def _check(name: str, value: Any, kind: Any, declared: Option) -> None:
     low = -math.inf if declared.least is None else declared.least
     high = math.inf if declared.most is None else declared.most
     if plain in (int, float) and not low <= value <= high:
-        raise UsageError(f"{value!r} is not within {low:g} and {high:g}", where=name)
+        fix = f"Use a {'whole ' * (plain is int)}number, {bounds(low, high)}"
+        raise UsageError(f"{value!r} is out of range", where=name, fix=fix)

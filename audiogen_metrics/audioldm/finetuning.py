@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import atexit
-import math
 import shutil
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from audiogen_metrics.audioldm.checkpoints import frozen_files, point_at, write_checkpoint
 from audiogen_metrics.audioldm.claiming import (
@@ -33,17 +29,10 @@ from audiogen_metrics.audioldm.devices import in_first, jointly, make_accelerato
 from audiogen_metrics.audioldm.evaluating import EvaluationSet, check_scoring
 from audiogen_metrics.audioldm.generation import AudioLDM
 from audiogen_metrics.audioldm.latents import TrainingClips
-from audiogen_metrics.audioldm.material import Material, load_model, open_material, trainable
+from audiogen_metrics.audioldm.material import Material, load_model, open_material
 from audiogen_metrics.audioldm.tracking import Tracker, check_trackers, duration
-from audiogen_metrics.audioldm.training import (
-    Draws,
-    diffusion_loss,
-    in_float32,
-    learning_rate,
-    read_state,
-    weights_digest,
-    write_state,
-)
+from audiogen_metrics.audioldm.trainer import Trainer
+from audiogen_metrics.audioldm.training import read_state, weights_digest, write_state
 from audiogen_metrics.datasets.base import DatasetClip
 from audiogen_metrics.distributed import leave
 from audiogen_metrics.errors import DataError, LostProcessError, NumericsError
@@ -147,9 +136,6 @@ class _FineTuningRun:
     """A run on one of its processes."""
 
     def __init__(self, owner: FineTune, accelerator: Any, model: AudioLDM, material: Material, progress: bool) -> None:
-        from diffusers import DDPMScheduler
-        from diffusers.training_utils import EMAModel
-
         config = self.config = owner.config
         self.folder, self.accelerator, self.model, self.material = owner.folder, accelerator, model, material
         self._progress, self._weights = progress and accelerator.is_main_process, owner._weights
@@ -158,20 +144,13 @@ class _FineTuningRun:
             self.final = self._evaluation(material.final, "final")
         with jointly(accelerator):
             self.clips = self._encode()
-        self.draws = Draws(self.clips, config.seed)
         self.frozen = weights_digest(model.vae, model.vocoder, model.text.network)
-        self.scheduler = DDPMScheduler.from_config(model.schedule)
-        self.unconditional = model.text.embed([""])[0].cpu()
-        self.scaling = float(model.vae.config.scaling_factor)
-        self.unet = trainable(model.unet, config)
-        self.trained = {name: weight for name, weight in self.unet.named_parameters() if weight.requires_grad}
-        self.ema = EMAModel(self.trained.values(), decay=config.ema)
-        self.optimizer = torch.optim.AdamW(
-            self.trained.values(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
-        self.wrapped, self.optimizer = accelerator.prepare(self.unet, self.optimizer)
+        self.trainer = Trainer(model, self.clips, config, accelerator)
         self.history = History(self.folder, *config.monitored())
-        self.step = 0
+
+    @property
+    def step(self) -> int:
+        return self.trainer.step
 
     def _evaluation(self, clips: Sequence[DatasetClip], name: str) -> EvaluationSet | None:
         return EvaluationSet(self.config, self.folder, clips, self._weights, name) if clips else None
@@ -205,7 +184,7 @@ class _FineTuningRun:
 
     def _bytes_needed(self, evaluations: Sequence[EvaluationSet]) -> int:
         """Return what the run adds to the disk at most: each file is whole before the one that it replaces goes."""
-        state, checkpoint = 16 * _count(self.trained.values()), 4 * _count(self.unet.parameters())
+        state, checkpoint = 16 * self.trainer.n_trained, 4 * self.trainer.n_weights
         checkpoint += bytes_of_copies(frozen_files(self.model.snapshot, self.config.clap).values(), self.folder)
         copies = 1 if (self.folder / STATE).exists() else 2
         clips = sum(evaluation.bytes_needed(self.folder, self.model.sample_rate) for evaluation in evaluations)
@@ -225,59 +204,25 @@ class _FineTuningRun:
                 self._evaluate(tracker)  # before the training, or one that a stop has cut
             while self.step < self.config.steps and not self.history.is_over(self.config.patience):
                 begin = time.perf_counter()
-                loss, norm = self._train_step()
-                rate = learning_rate(self.config, self.step)
-                self.step += 1
-                tracker.add(
-                    self.step,
-                    {
-                        "loss": loss,
-                        "gradient_norm": norm,
-                        "learning_rate": rate,
-                        "seconds": time.perf_counter() - begin,
-                    },
-                )
+                values = self._advance()
+                tracker.add(self.step, values | {"seconds": time.perf_counter() - begin})
                 if self.step - self._first in (3, 10) or self.step % 100 == 0:
                     left = (self.config.steps - self.step) * (time.perf_counter() - started) / (self.step - self._first)
-                    self._say(f"step {self.step} of {self.config.steps}: loss {loss:.4f}; {duration(left)} left")
+                    loss, steps = values["loss"], self.config.steps
+                    self._say(f"step {self.step} of {steps}: loss {loss:.4f}; {duration(left)} left")
                 if self._is_due() or self.step % self.config.save_every == 0:
                     self._save()  # before the evaluation, which may fail
                 if self._is_due():
                     self._evaluate(tracker)
         return self._finish()
 
-    def _train_step(self) -> tuple[float, float]:
-        config, accelerator = self.config, self.accelerator
-        world = accelerator.num_processes
-        first = self.step * config.batch_size * config.accumulation * world
-        self.wrapped.train()
-        total = torch.zeros((), dtype=torch.float32, device=accelerator.device)
-        for part in range(config.accumulation):
-            place = first + (part * world + accelerator.process_index) * config.batch_size
-            batch = self.draws.batch(
-                place, config.batch_size, self.unconditional, config.condition_dropout, self.scaling
-            ).to(accelerator.device)
-            last = part == config.accumulation - 1
-            with nullcontext() if last else accelerator.no_sync(self.wrapped):
-                loss = diffusion_loss(self.wrapped, self.scheduler, batch, config.min_snr) / config.accumulation
-                accelerator.backward(loss)
-            total += loss.detach()
-        mean = float(accelerator.reduce(total, "mean"))
-        norm = float(accelerator.clip_grad_norm_(list(self.trained.values()), config.clip_norm))
-        # A gradient scaler skips steps whose gradients overflow and lowers its scale; anything else is the end.
-        if not math.isfinite(mean) or (accelerator.scaler is None and not math.isfinite(norm)):
+    def _advance(self) -> dict[str, float]:
+        """Make one step; where its loss is not finite, the state before it is kept."""
+        try:
+            return self.trainer.advance()
+        except NumericsError:
             self._save()
-            raise NumericsError(
-                f"the loss is {mean}, the gradient's norm {norm} at step {self.step + 1}",
-                where=self.folder,
-                fix="The state before it is kept; lower the learning rate, or train in float32 or bf16",
-            )
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(config, self.step)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.ema.step(self.trained.values())
-        return mean, norm if math.isfinite(norm) else 0.0
+            raise
 
     def _is_due(self) -> bool:
         return self.step == self.config.steps or self.step % self.config.eval_every == 0
@@ -288,7 +233,7 @@ class _FineTuningRun:
             return
         entry: dict[str, Any] = {"step": self.step}
         try:
-            with self._averaged():
+            with self.trainer.averaged():
                 entry |= self.evaluation.run(self.model, self.step, self.accelerator)
             in_first(self.accelerator, lambda: self._take(entry, tracker))
         except LostProcessError:
@@ -314,40 +259,17 @@ class _FineTuningRun:
         if self.history.monitor not in known:
             warnings.warn(f"{self.history.monitor} has no value at step {self.step}", stacklevel=2)
 
-    @contextmanager
-    def _averaged(self) -> Iterator[None]:
-        """Put the averaged weights into the denoiser for a while."""
-        self.ema.store(self.trained.values())
-        self.ema.copy_to(self.trained.values())
-        self.unet.eval()
-        try:
-            with in_float32(self.unet):
-                yield
-        finally:
-            self.ema.restore(self.trained.values())
-
     def _export(self, name: str, report: Mapping[str, Any]) -> None:
         """Write the averaged denoiser as a whole checkpoint, then point ``name`` at it."""
-        with self._averaged():
+        with self.trainer.averaged():
             write_checkpoint(
-                self.folder, f"{name}-{self.step:07d}", self.unet, self.model.snapshot, self.config, report
+                self.folder, f"{name}-{self.step:07d}", self.trainer.unet, self.model.snapshot, self.config, report
             )
         point_at(self.folder, name, f"{name}-{self.step:07d}")
 
     def _save(self) -> None:
-        if not self._main:
-            return
-        scaler = self.accelerator.scaler
-        write_state(
-            self.folder / STATE,
-            {
-                "step": self.step,
-                "weights": {name: weight.detach() for name, weight in self.trained.items()},
-                "optimizer": self.optimizer.state_dict(),
-                "ema": self.ema.state_dict(),
-                "scaler": None if scaler is None else scaler.state_dict(),
-            },
-        )
+        if self._main:
+            write_state(self.folder / STATE, self.trainer.state())
 
     def _resume(self) -> None:
         state = read_state(self.folder / STATE)
@@ -355,16 +277,7 @@ class _FineTuningRun:
             if self._main:
                 self.history.cut(-1)
             return
-        if state["weights"].keys() != self.trained.keys():
-            raise DataError("is the state of another network", self.folder / STATE, "Choose a new folder")
-        with torch.no_grad():
-            for name, weight in self.trained.items():
-                weight.copy_(state["weights"][name])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.ema.load_state_dict(state["ema"])
-        if self.accelerator.scaler is not None and state["scaler"] is not None:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
-        self.step = int(state["step"])
+        self.trainer.load(state, self.folder / STATE)
         self.history.read()
         self.accelerator.wait_for_everyone()
         if self._main:  # a failed evaluation of this step comes again, as those of later ones
@@ -428,7 +341,7 @@ class _FineTuningRun:
             return None
 
     def _announce(self) -> None:
-        weights, trained = _count(self.unet.parameters()), _count(self.trained.values())
+        weights, trained = self.trainer.n_weights, self.trainer.n_trained
         # Weights, and of what trains: gradient, two moments of Adam, average.
         memory = 4 * (weights + 4 * trained) / 2**30
         latents = f"{self.clips.cached_bytes / 2**20:.1f} MB of latents in {self.clips.folder}"
@@ -441,7 +354,3 @@ class _FineTuningRun:
     def _say(self, text: str) -> None:
         if self._progress:
             print(text, file=sys.stderr)
-
-
-def _count(weights: Iterable[torch.Tensor]) -> int:
-    return sum(weight.numel() for weight in weights)

@@ -16,6 +16,7 @@ from audiogen_metrics.backbones.transformers import quiet
 from audiogen_metrics.datasets.base import DatasetClip
 from audiogen_metrics.datasets.folder import open_dataset
 from audiogen_metrics.datasets.splits import draw, split_by
+from audiogen_metrics.embedding.sides import shared_content
 from audiogen_metrics.errors import DataError, InsufficientDataError, option
 
 LORA_TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "class_embedding"]
@@ -58,6 +59,8 @@ def open_material(config: FineTuneConfig) -> Material:
     left_out: dict[str, list[str]] = {}
     train = _present("training", train, config.strict, left_out)
     held = _present("evaluation", held, config.strict, left_out) if held else []
+    for common in shared_content("evaluation", _files(held), "training", _files(train), what="files"):
+        warnings.warn(common, stacklevel=3)
     if config.eval_clips is not None:
         held = draw(held, config.eval_clips, config.seed)
     if len(held) == 1:
@@ -100,6 +103,10 @@ def _present(kind: str, clips: list[DatasetClip], strict: bool, left_out: dict[s
     warnings.warn(f"{what}; they are left out", stacklevel=4)
     left_out[kind] = missing
     return [clip for clip in clips if clip.path is not None]
+
+
+def _files(clips: list[DatasetClip]) -> dict[str, str]:
+    return {clip.clip_id: str(clip.path.resolve()) for clip in clips if clip.path is not None}
 
 
 def _validation(train: list[DatasetClip], config: FineTuneConfig) -> tuple[list[DatasetClip], list[DatasetClip]]:

@@ -30,7 +30,7 @@ class Sampling:
         A value out of range, or not a number.
     """
 
-    steps: int = setting(200, "DDIM steps, 1 to 1000.", "N", help="of DDIM, 1 to 1000", least=1, most=1000)
+    steps: int = setting(200, "DDIM steps, 1 to 1000.", "N", help="DDIM steps, 1 to 1000", least=1, most=1000)
     guidance: float = setting(
         2.5,
         "Weight of the condition against none; 1 switches guidance off and halves the work.",
@@ -38,9 +38,7 @@ class Sampling:
         help="weight of the condition; 1: off",
         least=0,
     )
-    eta: float = setting(
-        1.0, "Noise added at each step, 0 (deterministic) to 1.", "E", help="noise a step, 0 to 1", least=0, most=1
-    )
+    eta: float = setting(1.0, "Noise added at each step, 0 (deterministic) to 1.", "E", least=0, most=1)
     candidates: int = setting(
         1,
         "Clips made for each one kept; the one most like its condition to CLAP's ear.",

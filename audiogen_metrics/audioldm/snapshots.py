@@ -133,7 +133,7 @@ def locate_clap(clap: str | Path | None, snapshot: LocalCheckpoint) -> Path:
     Raises
     ------
     MissingWeightsError
-        There is none.
+        It is not on this machine, or which one fits is not known.
     """
     known = snapshot.origin.get("clap")
     if clap is None and (snapshot.folder / "clap").is_dir():

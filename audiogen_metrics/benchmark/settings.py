@@ -83,7 +83,7 @@ class BenchSettings:
         flag="--train",
         repeated=True,
     )
-    validation: float | None = like(FineTuneSettings, "validation", least=0, most=1)
+    validation: float | None = like(FineTuneSettings, "validation")
     precision: MixedPrecision = like(
         FineTuneSettings, "precision", meaning="Precision of the denoiser's passes in training."
     )

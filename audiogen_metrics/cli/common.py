@@ -13,7 +13,6 @@ from audiogen_metrics import distributed
 from audiogen_metrics.cli.parsing import at_least, result_file
 from audiogen_metrics.cli.streams import ESCAPED, READABLE, portable_json
 from audiogen_metrics.errors import UsageError
-from audiogen_metrics.options import as_path
 from audiogen_metrics.rendering import Renderable, render
 from audiogen_metrics.report.latex import choose
 from audiogen_metrics.settings import listening
@@ -145,20 +144,6 @@ def parse_settings(pairs: list[str], flag: str = "--set") -> dict[str, str]:
             raise UsageError(f"{name} is set twice", where=flag)
         settings[name] = value
     return settings
-
-
-def require_apart(outputs: Iterable[Path | None], inputs: Iterable[str | Path] = ()) -> None:
-    """Raise UsageError where two results would go to one file, or one over a file that is read."""
-    read = {as_path(path).resolve() for path in inputs}
-    taken: set[Path] = set()
-    for output in outputs:
-        if output is None or (output.exists() and not output.is_file()):
-            continue
-        place = output.resolve()
-        if place in read | taken:
-            what = "is read, and would be overwritten" if place in read else "is named for two results"
-            raise UsageError(what, where=output, fix="Name another file")
-        taken.add(place)
 
 
 def show(

@@ -10,7 +10,6 @@ from audiogen_metrics.cli.common import (
     Subparsers,
     add_format_options,
     chosen_columns,
-    require_apart,
     say_warning,
     show,
 )
@@ -75,8 +74,6 @@ def run(arguments: argparse.Namespace) -> int:
 
     columns = chosen_columns(arguments, ("n", *COEFFICIENTS), ("ci95",))
     sources = [_named(text) for text in arguments.scores]
-    read = [*(path for _, path in sources), arguments.ratings]
-    require_apart([arguments.output, arguments.differences], read)
     found = correlate_files(
         sources,
         arguments.ratings,

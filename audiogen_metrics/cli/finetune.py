@@ -18,7 +18,6 @@ from audiogen_metrics.run_options import NetworkOptions
 from audiogen_metrics.writing import json_text
 
 SETTINGS = options_of_fields(FineTuneSettings)
-_KINDS: dict[str, type] = {"int": int, "float": float}
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -33,8 +32,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("config", nargs="?", metavar="CONFIG", help="YAML file of settings, named like the flags")
     for name, option in SETTINGS.items():
-        kind = _KINDS.get(option.type.partition(" ")[0])
-        parser.add_argument(flag_of(name, option), **{**described(option, kind), "default": None})
+        parser.add_argument(flag_of(name, option), **{**described(option), "default": None})
     parser.add_argument("--resume", action="store_true", help="go on where the run in the output folder stopped")
     add_flags(parser, NetworkOptions, "weights", help="file for a backbone of the protocol")
     add_processes_option(parser)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -49,7 +48,7 @@ def add_flags(parser: argparse.ArgumentParser, family: Any, *names: str, **other
         option = replace(declared, **other)
         flag = flag_of(name, option)
         if flag and (not names or name in names):
-            parser.add_argument(flag, **described(option, _reader(option)))
+            parser.add_argument(flag, **described(option))
 
 
 def add_protocol_option(parser: argparse.ArgumentParser) -> None:
@@ -99,8 +98,8 @@ def _reader(option: Option) -> Callable[[str], Any] | None:
     if option.least is None:
         return None
     if option.type.startswith("float"):
-        return between(option.least, math.inf if option.most is None else option.most)
-    return at_least(int(option.least))
+        return between(option.least, option.most)
+    return at_least(int(option.least), None if option.most is None else int(option.most))
 
 
 def flag_of(name: str, option: Option) -> str:
@@ -136,8 +135,8 @@ def dest_of(name: str, option: Option) -> str:
     return (flag_of(name, option) or name).lstrip("-").replace("-", "_")
 
 
-def described(option: Option, kind: Callable[[str], Any] | None = None) -> dict[str, Any]:
-    """Return the arguments of ``add_argument`` for an option, whose text ``kind`` reads."""
+def described(option: Option) -> dict[str, Any]:
+    """Return the arguments of ``add_argument`` for an option."""
     given: dict[str, Any] = {"help": help_of(option)}
     if isinstance(option.default, bool):
         return {**given, "action": "store_true"}
@@ -145,8 +144,8 @@ def described(option: Option, kind: Callable[[str], Any] | None = None) -> dict[
         given |= {"action": "append", "default": []}
     else:
         given["default"] = option.default
-    if kind is not None:
-        given["type"] = kind
+    if (reader := _reader(option)) is not None:
+        given["type"] = reader
     if option.choices:
         return {**given, "choices": [*option.choices]}
     return {**given, "metavar": option.metavar}

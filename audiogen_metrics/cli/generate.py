@@ -54,8 +54,8 @@ def add_parser(subparsers: Subparsers) -> None:
     add_caption_option(
         parser,
         None,
-        "of several captions of a clip; all makes a clip of each, {clip_id}_0, {clip_id}_1, … (default: the first of a "
-        "list; several records with one clip id are refused)",
+        "which of several captions of a clip count; all makes a clip of each, {clip_id}_0, {clip_id}_1, … (default: "
+        "the first of a list; several records with one clip id are refused)",
     )
     parser.add_argument("-o", "--output", type=output_folder, required=True, metavar="OUT", help="new or empty folder")
     parser.add_argument(
@@ -63,7 +63,8 @@ def add_parser(subparsers: Subparsers) -> None:
         type=_seconds,
         default=10.0,
         metavar="S",
-        help="of a clip, where the prompts do not say; recording: as long as that of --audio (default: %(default)s)",
+        help="length of a clip, where the prompts do not say it; recording: that of each recording of --audio "
+        "(default: %(default)s)",
     )
     parser.add_argument("--seed", type=at_least(0), default=0, metavar="N", help="0 or more (default: %(default)s)")
     add_flags(parser, Sampling)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import math
+import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from audiogen_metrics.errors import AudiogenMetricsError
-from audiogen_metrics.options import as_path
+from audiogen_metrics.errors import AudiogenMetricsError, UsageError
+from audiogen_metrics.options import as_path, bounds
 from audiogen_metrics.rendering import FORMAT_OF
 from audiogen_metrics.text import escaped
 
@@ -34,7 +35,25 @@ class Parser(argparse.ArgumentParser):
             found.format = FORMAT_OF.get(suffix, formats[0])
             if found.format not in formats:
                 self.error(f"this command does not write {suffix}, but {', '.join(formats)}; choose with --format")
+        self._require_apart(found)
         return found, rest
+
+    def _require_apart(self, found: argparse.Namespace) -> None:
+        """Raise UsageError where two results would go to one file, or one over a file that is read."""
+        given = {each.dest: getattr(found, each.dest, None) for each in self._actions}
+        if given.get("format") == "html" and given.get("html") == given.get("output"):
+            given.pop("output", None)  # both name the page
+        written = {each.dest for each in self._actions if each.type in WRITTEN} & given.keys()
+        read = {place for name in given.keys() - written for place in _files_in(given[name])}
+        taken: set[Path] = set()
+        for output in [given[each.dest] for each in self._actions if each.dest in written]:
+            if not isinstance(output, Path) or (output.exists() and not output.is_file()):
+                continue
+            place = output.resolve()
+            if place in read | taken:
+                what = "is read, and would be overwritten" if place in read else "is named for two results"
+                raise UsageError(what, where=output, fix="Name another file")
+            taken.add(place)
 
     def error(self, message: str) -> NoReturn:
         """Print usage and message on stderr; exit with 2."""
@@ -43,29 +62,26 @@ class Parser(argparse.ArgumentParser):
         super().error(escaped(message) + "".join(f". Did you mean {name!r}?" for name in near))
 
 
-def at_least(least: int) -> Callable[[str], int]:
-    """Return a reader of whole numbers from ``least`` on."""
+def at_least(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Return a reader of whole numbers from ``least`` on, up to ``most`` if there is one."""
 
     def read(text: str) -> int:
         number = int(text)
-        if number < least:
-            raise argparse.ArgumentTypeError(f"{text} is less than {least}")
+        if number < least or (most is not None and number > most):
+            raise argparse.ArgumentTypeError(f"{text} is out of range; use a whole number, {bounds(least, most)}")
         return number
 
     read.__name__ = "int"  # argparse's errors name it
     return read
 
 
-def between(low: float, high: float = math.inf) -> Callable[[str], float]:
-    """Return a reader of finite numbers from ``low`` to ``high``."""
+def between(low: float, high: float | None = None) -> Callable[[str], float]:
+    """Return a reader of numbers from ``low`` to ``high``, of which infinity is one only where ``high`` is."""
 
     def read(text: str) -> float:
         number = float(text)
-        if not math.isfinite(number):
-            raise argparse.ArgumentTypeError(f"{text} is not a number")
-        if not low <= number <= high:
-            bounds = f"less than {low:g}" if number < low else f"more than {high:g}"
-            raise argparse.ArgumentTypeError(f"{text} is {bounds}")
+        if not low <= number <= (sys.float_info.max if high is None else high):  # nor NaN
+            raise argparse.ArgumentTypeError(f"{text} is out of range; use a number, {bounds(low, high)}")
         return number
 
     read.__name__ = "float"
@@ -115,11 +131,26 @@ def plot_file(text: str) -> Path:
     return path
 
 
+WRITTEN = (output_file, result_file, plot_file)
+"""The readers of names of files to write."""
+
+
 def output_folder(text: str) -> Path:
     """Read the name of a folder to write into."""
     if not text or "\0" in text:
         raise argparse.ArgumentTypeError(f"{text!r} is not a name of a folder")
     return Path(text)
+
+
+def _files_in(given: Any) -> Iterator[Path]:
+    """Yield the files that there are among the values of an argument: ``FILE``, ``NAME=FILE`` or ``FILE::NAME``."""
+    for value in given if isinstance(given, (list, tuple)) else [given]:
+        if isinstance(value, (str, Path)):
+            whole = str(value).partition("::")[0]
+            for text in (whole, whole.partition("=")[2]):
+                path = os.path.expanduser(text)  # noqa: PTH111  # any text may come, on which pathlib raises
+                if os.path.isfile(path):  # noqa: PTH113
+                    yield Path(path).resolve()
 
 
 def _near(name: str, known: Sequence[str]) -> list[str]:

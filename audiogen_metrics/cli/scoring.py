@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiogen_metrics import distributed
-from audiogen_metrics.audio.files import open_clips, printable
+from audiogen_metrics.audio.files import printable
 from audiogen_metrics.backbones.weights import parse_weights
 from audiogen_metrics.cli.common import (
     Subparsers,
@@ -22,7 +22,6 @@ from audiogen_metrics.cli.common import (
     note_said,
     page_as_result,
     parse_settings,
-    require_apart,
     say,
     say_warning,
     say_what_is_lacking,
@@ -141,8 +140,6 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Score, write the result, check the bounds."""
     page_as_result(arguments)
-    plot = arguments.extrapolate if isinstance(arguments.extrapolate, Path) else None
-    require_apart([arguments.output, arguments.html, arguments.per_clip, plot])
     known = _for_hub(arguments)
     protocol, metrics = get_protocol(arguments.protocol), arguments.metrics
     if arguments.format == "av-benchmark" and protocol.name != arguments.format:
@@ -181,9 +178,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.no_ci and (arguments.differences or arguments.permutations is not None):
         other = "--differences" if arguments.differences else "--permutations"
         raise UsageError("leaves out what tells systems apart", where="--no-ci", fix=f"Leave out it or {other}")
-    if len(systems) > 1:
-        for gen in systems:  # a mistake in the last one shows before the first one is scored
-            open_clips(gen, arguments.suffix)
     several = check_processes(arguments)
     options = {
         **arguments_of(arguments, RankingOptions if several_systems else SystemOptions),

@@ -11,7 +11,7 @@ from audiogen_metrics.copies.calibration import FALSE_ALARMS, Threshold, calibra
 from audiogen_metrics.copies.result import ClipMatches, Copies, Files, Kind, Match
 from audiogen_metrics.copies.searching import NOT_FOUND, Search
 from audiogen_metrics.embedding.extraction import Extraction
-from audiogen_metrics.embedding.sides import LENGTHS_APART, FolderSide
+from audiogen_metrics.embedding.sides import LENGTHS_APART, FolderSide, shared_content
 from audiogen_metrics.errors import InsufficientDataError, remedies
 from audiogen_metrics.evaluation.versions import tool_versions
 
@@ -147,6 +147,8 @@ def _warnings(
             found += [f"{name}: {line}" for line in remedies(failure.fix for failure in each.failures)]
             if each.folder.lost:
                 found.append(f"{name}: {len(each.folder.lost)} links lead nowhere: {', '.join(each.folder.lost[:3])}")
+    if not drawn:
+        found += shared_content("gen", used["gen"].digests, "held-out", used["held-out"].digests)
     again = sum(row >= search.generated for row in search.identical)
     if drawn:
         found.append(

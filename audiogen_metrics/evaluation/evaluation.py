@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING
 
 from audiogen_metrics import distributed as processes
 from audiogen_metrics.audio.pairing import Pairing, PairingMode, pair
-from audiogen_metrics.errors import DataError, InsufficientDataError, speaking_flags
+from audiogen_metrics.errors import DataError, InsufficientDataError
+from audiogen_metrics.evaluation.one_score import blank, score_warnings, scored
 from audiogen_metrics.evaluation.versions import tool_versions
 from audiogen_metrics.metrics.kl import KLDivergence
 from audiogen_metrics.metrics.measuring.cost import cost
 from audiogen_metrics.metrics.measuring.links import Links
 from audiogen_metrics.metrics.measuring.measured import Measured
 from audiogen_metrics.results import Manifest, Score, ScoreReport
-from audiogen_metrics.score_text import UNCOUNTED
 
 if TYPE_CHECKING:
     from audiogen_metrics.backbones.base import Backbone, Output
     from audiogen_metrics.embedding.sides import EmbeddedSide, FolderSide
-    from audiogen_metrics.metrics.definition import FeatureSource
     from audiogen_metrics.metrics.recipe import Recipe
     from audiogen_metrics.prompts import Captions
     from audiogen_metrics.protocols import Protocol
@@ -173,7 +172,7 @@ class Evaluation:
         found = {}
         for recipe in self.listed:
             if recipe in self.missing:
-                found[recipe.score_id] = replace(blank_of(recipe), reason=self.missing[recipe])
+                found[recipe.score_id] = replace(blank(recipe), reason=self.missing[recipe])
                 continue
             measured = self.measured(recipe)
             if said := cost(measured, ci=self.asked.ci):
@@ -311,99 +310,6 @@ def backbone_settings(recipes: Iterable[Recipe], backbones: Mapping[str, Backbon
         name: backbone.settings | (backbone.text_settings if name in reading else {})
         for name, backbone in backbones.items()
     }
-
-
-def blank_of(recipe: Recipe) -> Score:
-    """Return the score of no clips, which has no value."""
-    kind = recipe.definition
-    n_ref = 0 if "ref" in kind.sides else None
-    return Score(recipe.score_id, recipe.metric, recipe.backbone, None, kind.higher_is_better, 0, n_ref)
-
-
-@speaking_flags(False)
-def scored(recipe: Recipe, measured: Measured, *, ci: bool = False, extrapolate: bool = False) -> Score:
-    """Return a recipe's score; without a value but with a reason where there is too little data.
-
-    Parameters
-    ----------
-    recipe
-        What is computed.
-    measured
-        Its metric on both sets.
-    ci
-        With the standard error, the 95 % interval of the expected score at this n, and what chance alone gives: p, and
-        the score to expect if gen and ref were one distribution.
-    extrapolate
-        With the value at infinite n, for metrics that have one.
-
-    Notes
-    -----
-    What was asked for and cannot be had is said in the score's remarks. Options are named as in Python, also by the
-    command line: the words are kept in reports.
-    """
-    kind = recipe.definition
-    blank = replace(blank_of(recipe), n_gen=len(measured.gen), n_ref=measured.n_ref)
-    try:
-        found = measured.measurement
-    except InsufficientDataError as error:
-        return replace(blank, reason=str(error))
-    details, remarks = dict(found.details), [UNCOUNTED] * measured.uncounted
-    lacking: dict[str, list[str]] = {}
-    score = replace(blank, value=found.value, std=found.std)
-    if ci:
-        try:
-            interval = measured.interval
-            score = replace(score, ci95=(interval.low, interval.high), ci95_ref=interval.ref)
-            details |= {"standard_error": interval.standard_error}
-            remarks += [interval.remark] * bool(interval.remark)
-        except InsufficientDataError as reason:
-            lacking.setdefault(reason.what, []).append("no interval")
-        if kind.tests_chance() and measured.draws != 0:
-            try:
-                details |= measured.chance.details()
-            except InsufficientDataError as reason:
-                lacking.setdefault(reason.what, []).append("no p")
-    if extrapolate and kind.extrapolates:
-        try:
-            fit = measured.fit
-            details |= {
-                "extrapolated": fit.value,
-                "extrapolation_slope": fit.slope,
-                "extrapolation_r2": fit.r_squared,
-                "extrapolated_low": fit.ci95[0],
-                "extrapolated_high": fit.ci95[1],
-            }
-            remarks += ["part of the bias only is taken away at n → ∞"] * fit.partial
-        except InsufficientDataError as reason:
-            lacking.setdefault(reason.what, []).append("no value at infinite n")
-    remarks += [f"{' and '.join(what)}: {reason}" for reason, what in lacking.items()]
-    return replace(score, details=details, remarks=tuple(remarks))
-
-
-def compute(
-    recipe: Recipe,
-    gen: FeatureSource,
-    ref: FeatureSource | None,
-    paired: bool = True,
-    *,
-    ci: bool = False,
-    draws: int | None = None,
-    extrapolate: bool = False,
-    seed: int = 0,
-) -> Score:
-    """Return one score of two sets of features, as `scored` does.
-
-    ``ref`` may be None for a metric that looks at the generated set only.
-    """
-    measured = Measured(recipe.definition, gen, ref, links=Links(paired), seed=seed, draws=draws)
-    return scored(recipe, measured, ci=ci, extrapolate=extrapolate)
-
-
-def score_warnings(recipe: Recipe, score: Score) -> list[str]:
-    """Return what to know before a score is believed."""
-    if score.value is None:
-        return []
-    return [f"{score.id}: {text}" for text in recipe.definition.warnings(score)]
 
 
 def _require_usable_partners(gen: EmbeddedSide, ref: EmbeddedSide) -> None:

@@ -12,8 +12,8 @@ from audiogen_metrics.audio.pairing import pair
 from audiogen_metrics.declaring import takes
 from audiogen_metrics.errors import MissingDependencyError, MissingWeightsError, option
 from audiogen_metrics.evaluation import create_backbones
-from audiogen_metrics.evaluation.evaluation import blank_of, compute
 from audiogen_metrics.evaluation.networks import added, check_weights_names
+from audiogen_metrics.evaluation.one_score import blank, compute
 from audiogen_metrics.evaluation.versions import tool_versions
 from audiogen_metrics.file_hashes import hashing_as_asked
 from audiogen_metrics.prompts import Captions, captions_of
@@ -184,7 +184,7 @@ def compare_protocols(gen: ClipSet, ref: ClipSet, **options: Unpack[SweepOptions
         gen_set, ref_set, [r for _, _, r in usable], backbones, ExtractionOptions.of(given), captions
     )
     rows = [Row(kind, name, score) for (kind, name, _), score in zip(usable, scores, strict=True)]
-    lacking = [(name, blank_of(recipe)) for kind, name, recipe in unprompted if kind == "protocol"]
+    lacking = [(name, blank(recipe)) for kind, name, recipe in unprompted if kind == "protocol"]
     rows += [Row("protocol", name, replace(score, reason="needs prompts")) for name, score in lacking]
     distinct = {(recipe.backbone, recipe.preprocessing) for _, _, recipe in usable}
     return ProtocolComparison(

@@ -9,31 +9,25 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Unpack
 
 from audiogen_metrics import distributed as processes
-from audiogen_metrics.audio.files import (
-    AudioFolder,
-    ClipSet,
-    open_clips,
-    parse_suffixes,
-    printable,
-)
-from audiogen_metrics.audio.pairing import pair, read_pairs
+from audiogen_metrics.audio.files import AudioFolder, ClipSet, parse_suffixes, printable
+from audiogen_metrics.audio.pairing import pair
 from audiogen_metrics.declaring import options_of, part_of, takes
-from audiogen_metrics.errors import DataError, UsageError, spoken
 from audiogen_metrics.evaluation.evaluation import DEFAULTS, Asked, Evaluation, of_reference
 from audiogen_metrics.evaluation.networks import Networks, added, find_networks
 from audiogen_metrics.evaluation.opening import (
     computable,
+    fitted,
     found_ids,
     is_path,
-    limited,
-    opened,
+    open_gen,
+    open_ref,
+    require_agreement,
     require_given,
-    require_named,
     require_partners,
 )
 from audiogen_metrics.file_hashes import hashing_as_asked
 from audiogen_metrics.options import as_path
-from audiogen_metrics.prompts import Captions, captions_of
+from audiogen_metrics.prompts import Captions
 from audiogen_metrics.protocols import Protocol, get_protocol
 from audiogen_metrics.registry import unknown_name
 from audiogen_metrics.results import Manifest, ScoreReport
@@ -119,6 +113,7 @@ def score_named(
     missing: Mapping[str, str] = MappingProxyType({}),
     observe: Callable[[Evaluation], None] | None = None,
     beside: Sequence[Evaluation] = (),
+    sets: Callable[[], tuple[AudioFolder, Known | None]] | None = None,
     **options: Unpack[SystemOptions],
 ) -> ScoreReport:
     """Score two folders as `score` does.
@@ -129,6 +124,8 @@ def score_named(
         Whether a score that cannot be computed is an error.
     missing
         Networks that are not to be looked for, by name, and why.
+    sets
+        Gives ``gen`` and ``ref`` opened; called once the options have been checked. None opens them.
     gen, ref, observe, beside, **options
         As in `score`.
     """
@@ -144,7 +141,17 @@ def score_named(
 
     run = part_of(RunOptions, given)
     return score_recipes(
-        gen, ref, recipes, networks, chosen, by_name=by_name, weights=weights, beside=beside, observe=observe, **run
+        gen,
+        ref,
+        recipes,
+        networks,
+        chosen,
+        by_name=by_name,
+        weights=weights,
+        beside=beside,
+        sets=sets,
+        observe=observe,
+        **run,
     )
 
 
@@ -159,6 +166,7 @@ def score_recipes(
     by_name: bool,
     weights: Mapping[str, str | Path] | None = None,
     beside: Sequence[Evaluation] = (),
+    sets: Callable[[], tuple[AudioFolder, Known | None]] | None = None,
     **options: Unpack[ScoreOptions],
 ) -> ScoreReport:
     """Score two folders for recipes that are chosen already.
@@ -175,79 +183,48 @@ def score_recipes(
         Whether a score that cannot be computed is an error.
     weights
         Files that stand in for the published ones, for the manifest.
+    sets
+        As in `score_named`.
     beside, **options
         As in `score`.
     """
     given = ScoreOptions(**options)
-    limit, suffixes, rate, observe = given["limit"], given["suffixes"], given["sample_rate"], given["observe"]
-    pairing, pairs, ci, draws = given["pairing"], given["pairs"], given["ci"], given["draws"]
     for name, place in (("gen", gen), ("ref", ref)):
         if is_path(place):
             as_path(place, name)
-    if ref is None and (pairing == "id" or pairs is not None):
-        where = spoken("pairing", "--pairing") if pairs is None else spoken("pairs", "--pairs")
-        raise UsageError("clips have no partners without a reference", where=where, fix="Pass ref, or leave it out")
-    if draws and not ci:
-        fix = f"Leave out one of {spoken('draws and ci=False', '--draws and --no-ci')}"
-        where = spoken("draws", "--draws")
-        raise UsageError("they are for p, which is left out with the intervals", where=where, fix=fix)
-    if pairs is not None and pairing == "none":
-        where = spoken("pairs", "--pairs")
-        raise UsageError("they are given, but pairing is off", where=where, fix="Leave out one of them")
+    require_agreement(given, ref=ref is not None)
     require_given(recipes, ref=ref is not None, prompts=given["prompts"] is not None)
-    gen_set = open_clips(gen, suffixes, sample_rate=rate)
-    ref_set = None if ref is None else opened(ref, suffixes, rate, trust_reference=given["trust_reference"])
-    require_named(ref_set, pairing, pairs)
-    partners = None
-    if pairs is not None and ref_set is not None:
-        partners = read_pairs(pairs, {*found_ids(gen_set)}, {*found_ids(ref_set)})
-    captions = None
-    if given["prompts"] is not None:
-        captions = captions_of(given["prompts"], found_ids(gen_set), partners)
-    gen_set, ref_set = limited(gen_set, ref_set, limit, partners)
-    if captions is not None and not captions.by_clip.keys() & {*found_ids(gen_set)}:
-        fix = f"Leave it out, or give the first clips of gen prompts: {next(iter(gen_set.clip_ids))!r}, …"
-        raise DataError(f"none of the first {limit} clips has a prompt", where=spoken("limit", "--limit"), fix=fix)
-    if ref_set is not None and not isinstance(ref_set, AudioFolder):
-        from audiogen_metrics.embedding.sides import GivenSide
-
-        if not isinstance(ref_set, GivenSide):
-            ref_set.check(recipes, protocol.name)
-            for recipe in recipes if by_name else ():
-                ref_set.require(recipe)
+    opened = (open_gen(gen, given), open_ref(ref, given)) if sets is None else sets()
+    fit = fitted(*opened, recipes, protocol, given, by_name=by_name)
     asked = Asked(
-        pairing=pairing,
+        pairing=given["pairing"],
         by_name=by_name,
         strict=given["strict"],
-        ci=ci,
-        draws=draws,
-        prompts=partners,
-        captions=captions,
+        ci=given["ci"],
+        draws=given["draws"],
+        prompts=fit.partners,
+        captions=fit.captions,
         extrapolate=given["extrapolate"],
         seed=given["seed"],
         cache=given["cache"],
         distributed=given["distributed"],
         trust_reference=given["trust_reference"],
     )
-    if asked.extrapolate and any(recipe.definition.extrapolates for recipe in recipes):
-        from audiogen_metrics.functional.extrapolation import require_clips
-
-        require_clips(len(gen_set.clips))
     found = networks().agreed() if asked.distributed else networks()
 
     from audiogen_metrics.embedding.extraction import ExtractionOptions
 
     evaluation = evaluate(
-        gen_set,
-        ref_set,
+        fit.gen,
+        fit.ref,
         recipes,
         found.backbones,
         protocol,
         ExtractionOptions.of(given, distributed=asked.distributed),
         asked,
         manifest(
-            gen if is_path(gen) else gen_set,
-            ref if is_path(ref) else ref_set,
+            gen if is_path(gen) else fit.gen,
+            ref if is_path(ref) else fit.ref,
             recipes,
             protocol,
             asked,
@@ -258,8 +235,8 @@ def score_recipes(
         found.missing,
     )
     report = evaluation.report
-    if observe is not None and processes.rank() == 0:
-        observe(evaluation)
+    if given["observe"] is not None and processes.rank() == 0:
+        given["observe"](evaluation)
     return report
 
 

@@ -121,7 +121,7 @@ def clips_of(generator: Generator, requests: Sequence[Request]) -> Iterator[Gene
     Raises
     ------
     DataError
-        Another number of clips than of requests, anything but `Generated`, or what is no waveform.
+        Another number of clips than of requests, anything but `Generated`, or something that is not a waveform.
     """
     made = generator.generate(requests)
     clips = list(made) if isinstance(made, Iterable) else [made]

@@ -43,7 +43,7 @@ def requests_from_file(
     path
         ``.txt``: one prompt a line. ``.csv``, ``.tsv``, ``.jsonl`` and ``.parquet``: a column ``prompt`` (or caption,
         text, caption_1 …), ``clip_id`` (or id, file_name, ytid, location, …; an audio suffix is dropped) and if you
-        like ``seconds``; where there is no column but these of prompts and seconds, clips are numbered. ``.json``: a
+        like ``seconds``; where all columns are of prompts and seconds, clips are numbered. ``.json``: a
         list of such records, or AudioLDM's ``{"data": [{"wav": …, "caption": …}]}``. A folder: its ``metadata.csv``,
         ``.jsonl`` or ``.parquet``, as Hugging Face's audio folders have it.
     seconds
@@ -103,7 +103,7 @@ def requests_from_audio(
         Another word than ``"recording"``, or an impossible length.
     """
     if isinstance(seconds, str) and seconds != RECORDING:
-        raise UsageError(f"{seconds!r} is no length", where="seconds", fix=f"Pass a number, or {RECORDING!r}")
+        raise UsageError(f"{seconds!r} is not a length", where="seconds", fix=f"Pass a number, or {RECORDING!r}")
     requests = []
     for clip in scan(folder, suffixes).clips:
         length = length_of(clip) if isinstance(seconds, str) else 10.0 if seconds is None else seconds
@@ -126,7 +126,7 @@ def _seconds(entry: Entry, default: float, path: Path) -> float:
     try:
         return float(default if entry.seconds is None else entry.seconds)
     except (TypeError, ValueError) as error:
-        raise DataError(f"seconds {entry.seconds!r} is no number", where=path) from error
+        raise DataError(f"seconds {entry.seconds!r} is not a number", where=path) from error
 
 
 def _distinct(requests: list[Request], where: str | Path, fix: str = "Give every clip its own id") -> list[Request]:

@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import torch
 
 from audiogen_metrics import distributed
+from audiogen_metrics.audio.files import AudioFile, AudioFolder, canonical_id
+from audiogen_metrics.audio.pairing import pair
+from audiogen_metrics.declaring import part_of
 from audiogen_metrics.errors import UsageError
 from audiogen_metrics.evaluation import score
 from audiogen_metrics.evaluation.networks import added, find_networks
-from audiogen_metrics.evaluation.opening import computable, open_reference
+from audiogen_metrics.evaluation.opening import computable, fitted, found_ids, open_ref, require_agreement
 from audiogen_metrics.evaluation.run import check_names
 from audiogen_metrics.generation.base import Generated, Generator, Request
 from audiogen_metrics.generation.folder import generate_folder
@@ -25,13 +28,14 @@ from audiogen_metrics.generation.history import History, noted
 from audiogen_metrics.generation.prompts import requests_from_file, requests_from_prompts
 from audiogen_metrics.generation.seeding import random_state_kept, seeded
 from audiogen_metrics.options import as_path, whole
-from audiogen_metrics.protocols import get_protocol
+from audiogen_metrics.protocols import Protocol, get_protocol
 from audiogen_metrics.registry import unknown_name
 from audiogen_metrics.results import ScoreReport
-from audiogen_metrics.run_options import SystemOptions
+from audiogen_metrics.run_options import RunOptions, SystemOptions
 
 if TYPE_CHECKING:
     from audiogen_metrics.evaluation import Evaluation
+    from audiogen_metrics.metrics.recipe import Recipe
 
 __all__ = ["Outcome", "PeriodicEvaluation", "undisturbed"]
 
@@ -110,6 +114,8 @@ class PeriodicEvaluation:
     ------
     UsageError, DataError
         An option that there is not, a monitored score that is not computed, prompts or a reference that cannot be read.
+    InsufficientDataError
+        A metric that compares pairs is named or monitored, and no prompt has the clip id of a recording.
     MissingWeightsError, MissingDependencyError
         A network is not on this machine.
     """
@@ -255,18 +261,39 @@ class PeriodicEvaluation:
 
     def _monitored(self, monitor: str | None) -> tuple[str, bool]:
         """Return the monitored score and whether higher is better; raise what would keep every evaluation from it."""
-        protocol = get_protocol(self._options.get("protocol", "audioldm"))
+        options = SystemOptions(**{**self._options, "prompts": self._prompts})
+        protocol, metrics = get_protocol(options["protocol"]), options["metrics"]
         given = {"ref": self._ref is not None, "prompts": self._prompts is not None}
-        recipes = computable(protocol, self._options.get("metrics"), **given, backbone=self._options.get("backbone"))
-        if self._ref is not None:
-            open_reference(self._ref, self._options.get("suffixes", ()))
-        device, weights = self._options.get("device", "auto"), self._options.get("weights")
-        find_networks(recipes, device, weights, added(recipes) if self._options.get("metrics") is None else ())
-        known = {recipe.score_id: recipe.definition.higher_is_better for recipe in recipes}
+        recipes = computable(protocol, metrics, **given, backbone=options["backbone"])
+        known = {recipe.score_id: recipe for recipe in recipes}
         chosen = next(iter(known)) if monitor is None else monitor
         if chosen not in known:
             raise unknown_name("score to monitor", chosen, [*known])
-        return chosen, known[chosen]
+        required = [known[chosen]] if metrics is None else recipes
+        self._require_fit(recipes, required, protocol, part_of(RunOptions, options))
+        find_networks(recipes, options["device"], options["weights"], added(recipes) if metrics is None else ())
+        return chosen, known[chosen].definition.higher_is_better
+
+    def _require_fit(
+        self, recipes: Sequence[Recipe], required: Sequence[Recipe], protocol: Protocol, options: RunOptions
+    ) -> None:
+        """Raise what `score` would raise of the clips that will be made and the reference; warn of prompts left out."""
+        require_agreement(options, ref=self._ref is not None)
+        clips = self.folder / CLIPS
+        files = [AudioFile(canonical_id(each.clip_id), clips / each.clip_id) for each in self._requests]
+        made, ref = AudioFolder(clips, tuple(sorted(files)), 0), open_ref(self._ref, options)
+        fit = fitted(made, ref, required, protocol, options, by_name=True)
+        if fit.ref is None or not any(recipe.definition.needs == "pairs" for recipe in recipes):
+            return
+        pairs = pair(fit.gen.clip_ids, found_ids(fit.ref), fit.partners)
+        if pairs.paired and pairs.gen_only:
+            shown = ", ".join(map(repr, pairs.gen_only[:3])) + ", …" * (len(pairs.gen_only) > 3)
+            near = f"; {nearly}" if (nearly := pairs.near_misses("prompt", "ref")) else ""
+            warnings.warn(
+                f"{len(pairs.gen_only)} of {len(fit.gen.clips)} prompts have no recording of their clip id in ref and "
+                f"will not be in KL: {shown}{near}",
+                stacklevel=4,
+            )
 
 
 def requests_of(

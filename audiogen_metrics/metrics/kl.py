@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from audiogen_metrics.audio.pairing import pair, suggest_pairs
+from audiogen_metrics.audio.pairing import no_pairs, pair
 from audiogen_metrics.citations import Citation
 from audiogen_metrics.errors import InsufficientDataError
-from audiogen_metrics.errors import option as option_named
 from audiogen_metrics.metrics.definition import (
     FeatureSource,
     Measurement,
@@ -60,15 +59,9 @@ class ByPairs(Metric):
 
     def compute(self, gen: FeatureSource, ref: FeatureSource) -> Measurement:
         """Return the mean over the clip ids that both sets have."""
-        pairs = pair(gen.clip_ids, ref.clip_ids)
-        common = pairs.paired
+        common = pair(gen.clip_ids, ref.clip_ids).paired
         if not common:
-            shown = pairs.near_misses() or f"{_first_id('gen', gen)}, {_first_id('ref', ref)}"
-            pattern = suggest_pairs(gen.clip_ids, set(ref.clip_ids))
-            fix = f"Give each generated file the name of its reference, or pass {option_named('pairs', 'FILE')}"
-            if pattern is not None:
-                fix = f"Several clips of one reference: {option_named('pairs', pattern)}"
-            raise InsufficientDataError(f"no clip id is in both sets ({shown})", fix=fix)
+            raise no_pairs(gen.clip_ids, ref.clip_ids)
         return self.of_pairs(common, gen, ref)
 
     def of_pairs(self, common: tuple[str, ...], gen: FeatureSource, ref: FeatureSource) -> Measurement:
@@ -287,7 +280,3 @@ def _by_unit(measured: Measured) -> tuple[torch.Tensor, torch.Tensor]:
 def _blocks(source: FeatureSource, output: Output) -> tuple[torch.Tensor, ...]:
     blocks: tuple[torch.Tensor, ...] = source.rows(output).split(source.counts(output))
     return blocks
-
-
-def _first_id(name: str, source: FeatureSource) -> str:
-    return f"{name} has {source.clip_ids[0]!r}" if source.clip_ids else f"{name} is empty"

@@ -241,7 +241,7 @@ class AudioMetric(Referring):
         return self._last
 
     def _computed_score(self) -> Score:
-        from audiogen_metrics.evaluation.evaluation import compute
+        from audiogen_metrics.evaluation.one_score import compute
 
         gen = self._required("gen", self._collect("gen"))
         ref = self._required("ref", self._reference()) if "ref" in self._sides else None

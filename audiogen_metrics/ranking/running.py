@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
+from functools import cache, partial
 from itertools import combinations, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from audiogen_metrics import distributed as processes
-from audiogen_metrics.audio.files import ClipSet, printable
+from audiogen_metrics.audio.files import AudioFolder, ClipSet, printable
 from audiogen_metrics.declaring import part_of, takes
 from audiogen_metrics.errors import InsufficientDataError, UsageError
-from audiogen_metrics.evaluation import Evaluation, score
+from audiogen_metrics.evaluation import Evaluation
 from audiogen_metrics.evaluation.matching import MatchedSystems, abreast, matched
-from audiogen_metrics.evaluation.run import check_names
+from audiogen_metrics.evaluation.opening import open_gen, open_ref
+from audiogen_metrics.evaluation.run import check_names, score_named
 from audiogen_metrics.options import as_path
 from audiogen_metrics.ranking.result import PairDifference, Ranking
 from audiogen_metrics.ranking.separating import letters, permutations_for, separate, too_few
@@ -25,6 +27,7 @@ from audiogen_metrics.text import escaped
 
 if TYPE_CHECKING:
     from audiogen_metrics.embedding.sides import FolderSide
+    from audiogen_metrics.evaluation.opening import Known
     from audiogen_metrics.metrics.recipe import Recipe
 
 
@@ -85,17 +88,28 @@ def score_systems(
     named = _named(systems)
     seen: list[Evaluation] = []
     reports = {}
+
+    @cache
+    def opened() -> tuple[dict[str, AudioFolder], Known | None]:
+        return {label: open_gen(gen, run) for label, gen in named.items()}, open_ref(ref, run)
+
+    def sets_of(label: str) -> tuple[AudioFolder, Known | None]:
+        folders, reference = opened()  # all of them, so that a mistake in the last one shows before any is scored
+        return folders[label], reference
+
     for label, gen in named.items():
         # Other processes of a distributed run do not have what the first one has seen, and all must embed alike.
         beside = () if given["distributed"] else tuple(seen)
-        reports[label] = score(gen, ref, observe=seen.append, beside=beside, **run)
+        sets = partial(sets_of, label)
+        by_name = run["metrics"] is not None
+        reports[label] = score_named(gen, ref, by_name=by_name, observe=seen.append, beside=beside, sets=sets, **run)
     if observe is not None:
         for evaluation in seen:
             observe(evaluation)
-    if not given["ci"]:
-        return Ranking(reports, _evaluations=tuple(seen))
 
     def compared() -> Ranking:
+        if not given["ci"]:
+            return Ranking(reports, warnings=_of_pairs(_sides(reports, seen)))
         return rank(reports, seen, permutations)
 
     found = processes.from_first(compared) if given["distributed"] else compared()
@@ -135,16 +149,14 @@ def rank(reports: Mapping[str, ScoreReport], evaluations: Sequence[Evaluation], 
     permutations
         As in `score_systems`.
     """
-    sides = {label: replace(each.gen, name=label) for label, each in zip(reports, evaluations, strict=True)}
+    sides = _sides(reports, evaluations)
     first = evaluations[0]
     pairs = [*combinations(sides, 2)]
     made = permutations_for(len(pairs)) if permutations is None else permutations
     prompts: dict[str, str] = {}
     for each in evaluations:
         prompts |= each.asked.prompts or {}
-    warnings: list[str] = []
-    for a, b in pairs:
-        warnings += abreast(sides[a], sides[b])
+    warnings = [*_of_pairs(sides)]
     if too_few(made, len(pairs)):
         warnings.append(
             f"{made} permutations: p cannot be below 0.05 / {len(pairs)}, which {len(pairs)} pairs of systems need, "
@@ -161,6 +173,15 @@ def rank(reports: Mapping[str, ScoreReport], evaluations: Sequence[Evaluation], 
         differences += found
         groups[recipe.score_id] = _groups(recipe, reports, found)
     return Ranking(reports, tuple(differences), groups, tuple(dict.fromkeys(warnings)), made)
+
+
+def _sides(labels: Iterable[str], evaluations: Sequence[Evaluation]) -> dict[str, FolderSide]:
+    return {label: replace(each.gen, name=label) for label, each in zip(labels, evaluations, strict=True)}
+
+
+def _of_pairs(sides: Mapping[str, FolderSide]) -> tuple[str, ...]:
+    """Return what to know of the systems two by two, such as that two of them are one set."""
+    return tuple(warning for a, b in combinations(sides.values(), 2) for warning in abreast(a, b))
 
 
 def _match(

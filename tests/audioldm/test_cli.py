@@ -151,9 +151,9 @@ def test_torchrun_splits_the_list(agm: Run, tmp_path: Path, environment: dict[st
         ([*TINY, "--prompt", "a", "--seconds", "recording"], 2, "--seconds: there are no recordings"),
         ([*TINY, "--prompt", "a", "--seconds", "recordings"], 2, "'recordings' is neither a number nor recording"),
         ([*TINY, "--prompt", "a", "--spacing", "mine"], 2, "argument --spacing: invalid choice: 'mine'"),
-        ([*TINY, "--prompt", "a", "--steps", "1001"], 2, "steps=1001. Use a whole number, from 1 to 1000"),
+        ([*TINY, "--prompt", "a", "--steps", "1001"], 2, "argument --steps: 1001 is out of range"),
         ([*TINY, "--prompt", "a", "--prompts", "b.txt"], 2, "not allowed with"),
-        ([*TINY, "--prompt", "a", "--steps", "0"], 2, "argument --steps: 0 is less than 1"),
+        ([*TINY, "--prompt", "a", "--steps", "0"], 2, "--steps: 0 is out of range; use a whole number, from 1 to 1000"),
         (
             [*TINY, "--prompt", "a", "--clap", "none/none", "--candidates", "2"],
             4,
@@ -197,11 +197,14 @@ def test_what_finetune_refuses_leaves_no_folder(tmp_path: Path, capsys: pytest.C
         (["--data", REFERENCE, "--device", "cuda:99"], 2, "device 'cuda:99' is not on this machine"),
         (["--data", str(tmp_path / "nowhere")], 3, "folder does not exist"),
         (["--data", str(table), "--strict"], 3, "the audio of 1 of 2 training clips is missing: gone"),
-        (["--data", REFERENCE, "--split", "paper:4", "--eval-clips", "1"], 2, "is not within 2"),
     ):
         assert main(["finetune", *TINY, "--output", str(out), *options]) == code
         assert message in capsys.readouterr().err
         assert not out.exists()
+    with pytest.raises(SystemExit):
+        main(["finetune", *TINY, "--output", str(out), "--data", REFERENCE, "--split", "paper:4", "--eval-clips", "1"])
+    assert "argument --eval-clips: 1 is out of range; use a whole number, at least 2" in capsys.readouterr().err
+    assert not out.exists()
 
 
 @pytest.mark.slow

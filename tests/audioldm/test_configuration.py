@@ -20,7 +20,7 @@ BASE = {"data": "sounds", "output": "out"}
     ("changes", "message"),
     [
         ({"stepz": 1}, "unknown setting 'stepz'. Did you mean 'steps'"),
-        ({"steps": 0}, "steps: 0 is not within 1"),
+        ({"steps": 0}, "steps: 0 is out of range. Use a whole number, at least 1"),
         ({"steps": "many"}, "steps: 'many' is not of type int"),
         ({"steps": True}, "steps: True is not of type int"),
         ({"learning_rate": "1e-4"}, "learning_rate: '1e-4' is not of type float. Write 0.0001"),
@@ -31,7 +31,7 @@ BASE = {"data": "sounds", "output": "out"}
         ({"protocol": "audioldmm"}, "unknown protocol"),
         ({"monitor": "fd_yamnet"}, "unknown score of protocol audioldm 'fd_yamnet'"),
         ({"data": None}, "data: is missing"),
-        ({"eval_seconds": 60}, "is not within 0.1 and 10.24"),
+        ({"eval_seconds": 60}, "eval_seconds: 60 is out of range. Use a number, from 0.1 to 10.24"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_loads(changes: dict[str, Any], message: str) -> None:

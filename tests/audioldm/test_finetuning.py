@@ -262,7 +262,7 @@ def test_split_takes_the_evaluation_clips_out(tiny: Path, sounds: Path, tmp_path
 def test_a_loss_that_is_not_finite_stops_with_the_last_good_state(
     tiny: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from audiogen_metrics.audioldm import finetuning
+    from audiogen_metrics.audioldm import trainer
 
     calls = []
 
@@ -270,12 +270,12 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_good_state(
         calls.append(1)
         return diffusion_loss(*arguments) * (float("nan") if len(calls) == 4 else 1)
 
-    monkeypatch.setattr(finetuning, "diffusion_loss", poisoned)
+    monkeypatch.setattr(trainer, "diffusion_loss", poisoned)
     with pytest.raises(NumericsError, match=r"the loss is nan.* at step 4"):
         FineTune(settings(tiny, sounds, tmp_path / "out")).fit()
     assert state(tmp_path / "out")["step"] == 3
     assert all(torch.isfinite(value).all() for value in tensors(state(tmp_path / "out")).values())
-    monkeypatch.setattr(finetuning, "diffusion_loss", diffusion_loss)
+    monkeypatch.setattr(trainer, "diffusion_loss", diffusion_loss)
     FineTune(settings(tiny, sounds, tmp_path / "out")).fit(resume=True)
     FineTune(settings(tiny, sounds, tmp_path / "straight")).fit()
     assert_same_to_the_bit(tmp_path / "straight", tmp_path / "out")

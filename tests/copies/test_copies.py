@@ -312,6 +312,12 @@ def test_held_out_clips_that_were_trained_on_are_left_out() -> None:
         find_copies(GENERATED, REF, heldout=REF, embedding=False)
 
 
+def test_generated_clips_that_are_held_out_are_said() -> None:
+    """They are as alike to the training set as themselves: what they copied would raise the threshold in silence."""
+    found = find_copies(GENERATED, REF, heldout=GENERATED, embedding=False, limit=20)
+    assert "gen and held-out are the same set: all 20 clips have the same ids and bytes" in found.warnings
+
+
 def test_the_result_does_not_depend_on_blocks_cache_or_workers(
     planted: Path, found: Copies, monkeypatch: pytest.MonkeyPatch
 ) -> None:

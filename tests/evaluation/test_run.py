@@ -15,7 +15,7 @@ import torch
 from audiogen_metrics import ScoreReport, score
 from audiogen_metrics.embedding.extraction import EmbeddingSet
 from audiogen_metrics.errors import DataError, InsufficientDataError, MissingWeightsError, UsageError
-from audiogen_metrics.evaluation.evaluation import compute
+from audiogen_metrics.evaluation.one_score import compute
 from audiogen_metrics.functional import GaussianStatistics, frechet_distance, inception_score, kl_divergence
 from audiogen_metrics.protocols import PROTOCOLS
 from tests.conftest import EXAMPLES, write_tone

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,15 +12,17 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiogen_metrics import ScoreReport, score
+from audiogen_metrics import FD, MetricSuite, ScoreReport, score
 from audiogen_metrics.audio.files import scan
+from audiogen_metrics.audioldm.configuration import FineTuneConfig
+from audiogen_metrics.audioldm.material import open_material
 from audiogen_metrics.backbones.yamnet import YAMNet
 from audiogen_metrics.cli.main import main
 from audiogen_metrics.embedding.extraction import ExtractionOptions
 from audiogen_metrics.embedding.reference import ReferenceStatistics
 from audiogen_metrics.embedding.sides import FolderSide, between
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError
-from audiogen_metrics.evaluation import embed_folder, evaluate, reference_statistics
+from audiogen_metrics.evaluation import Evaluation, embed_folder, evaluate, reference_statistics
 from audiogen_metrics.evaluation.compare import compare
 from audiogen_metrics.evaluation.evaluation import Asked
 from audiogen_metrics.evaluation.external import score_features
@@ -27,6 +30,7 @@ from audiogen_metrics.evaluation.protocol_sweep import compare_protocols
 from audiogen_metrics.evaluation.verify import verify
 from audiogen_metrics.probes.copying import CopyOptions, corrupt_folder
 from audiogen_metrics.protocols import PROTOCOLS
+from audiogen_metrics.ranking import score_systems
 from audiogen_metrics.studies import sanity
 from tests.conftest import write_tone
 
@@ -102,7 +106,7 @@ class TestUnicode:
 
 
 class TestNames:
-    def test_nearly_equal_names_do_not_pair_and_are_said(self, tmp_path: Path) -> None:
+    def test_nearly_equal_names_do_not_pair_and_are_said(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         gen, ref = tones(tmp_path / "gen", ("Dog", "rain")), tones(tmp_path / "ref", ("dog", "rain"))
         report = run(gen, ref)
         assert report["kl_yamnet"].details["pairs"] == 1
@@ -114,6 +118,14 @@ class TestNames:
             InsufficientDataError, match=r"no clip id is in both sets \(1 differs only in case \(gen 'Dog'"
         ):
             run(gen, ref, metrics=["kl"])
+        with monkeypatch.context() as patched:  # before anything is embedded
+            patched.setattr(FolderSide, "extract", None)
+            for pairing, what in (
+                ("auto", "no clip id is in both sets"),
+                ("none", "KL compares pairs, and pairing is off"),
+            ):
+                with pytest.raises(InsufficientDataError, match=f"kl_yamnet: {what}"):
+                    run(gen, ref, pairing=pairing)
         found = compare_protocols(gen, ref, base="yamnet")
         assert any("differs only in case" in (row.score.reason or "") for row in found.rows)
 
@@ -306,6 +318,37 @@ class TestCommonContent:
             np.save(tmp_path / f"{name}.npy", np.random.default_rng(ord(name)).normal(size=(9, 3)))
         features = score_features(tmp_path, tmp_path, backbone="x")
         assert features.warnings[0] == "gen and ref are the same set: all 2 clips have the same ids and features"
+
+    def test_several_systems_with_intervals_and_without(self, sets: tuple[Path, Path]) -> None:
+        for ci in (True, False):
+            options = {"protocol": "yamnet", "metrics": ["fd"], "ci": ci}
+            found = score_systems({"ours": sets[0], "theirs": sets[0]}, sets[1], **options)  # type: ignore[arg-type]
+            assert found.warnings[0] == "ours and theirs are the same set: all 5 clips have the same ids and bytes"
+            assert f"warning: {found.warnings[0]}" in str(found)
+            found = score_systems(sets, sets[1], **options)  # type: ignore[arg-type]
+            assert found.reports["ref"].warnings[0].startswith("gen and ref are the same set")
+
+    def test_metric_objects(self, sets: tuple[Path, Path]) -> None:
+        seen: list[Evaluation] = []
+        metric = FD(protocol="yamnet", ref=sets[0])
+        metric.score(sets[0], ci=False, observe=seen.append)
+        suite = MetricSuite([metric]).score(sets[0], ci=False)
+        for report in (seen[0].report, suite):
+            assert report.warnings[0].startswith("gen and ref are the same set")
+
+    def test_clips_that_train_and_evaluate(self, tmp_path: Path) -> None:
+        train, more = tones(tmp_path / "train", tuple("abc")), tones(tmp_path / "more", tuple("de"))
+        for path in [*train.iterdir(), *more.iterdir()]:
+            path.with_suffix(".txt").write_text(f"a {path.stem}")
+        for evaluation, expected in (
+            (train, ["evaluation and training are the same set: all 3 clips have the same ids and files"]),
+            (more, []),
+        ):
+            config = FineTuneConfig(str(train), "out", evaluation=str(evaluation))
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                open_material(config)
+            assert [str(each.message) for each in caught if "same" in str(each.message)] == expected
 
     def test_what_compares_a_set_with_itself_on_purpose_does_not_warn(self, sets: tuple[Path, Path]) -> None:
         study = sanity(sets[0], probes=["white-noise"], protocol="yamnet", metrics=["fd"], fractions=(1,), repeats=1)

@@ -69,7 +69,7 @@ def test_tables_name_their_clips(tmp_path: Path) -> None:
         ("a.jsonl", '{"prompt": "a"}\n{"prompt', "cannot be read as jsonl"),
         ("a.json", '{"prompt": "a"}', "not a list of records"),
         ("a.csv", "clip_id,prompt\na,x\nA,y\n", "1 clip ids occur twice"),
-        ("a.csv", "prompt,seconds\na,long\n", "seconds 'long' is no number"),
+        ("a.csv", "prompt,seconds\na,long\n", "seconds 'long' is not a number"),
         ("a.json", '[{"prompt": "a", "seconds": 0}]', "cannot last 0"),
         ("a.csv", "clip_id,prompt\n../up,x\n", "not a path below a folder"),
         ("a.csv", "clip_id,prompt\n/root,x\n", "not a path below a folder"),

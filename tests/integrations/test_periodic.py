@@ -15,7 +15,13 @@ import torch
 from torch import nn
 
 from audiogen_metrics import score
-from audiogen_metrics.errors import DataError, MissingDependencyError, MissingWeightsError, UsageError
+from audiogen_metrics.errors import (
+    DataError,
+    InsufficientDataError,
+    MissingDependencyError,
+    MissingWeightsError,
+    UsageError,
+)
 from audiogen_metrics.generation.base import FunctionGenerator, Request
 from audiogen_metrics.generation.history import History
 from audiogen_metrics.integrations.periodic import Outcome, PeriodicEvaluation, undisturbed
@@ -348,6 +354,50 @@ class TestFailures:
         with pytest.raises(error, match=message):
             evaluation(Noise(), ref, tmp_path / "scores", **changes)
         assert not (tmp_path / "scores").exists()
+
+    @pytest.mark.parametrize(
+        ("options", "error", "message"),
+        [
+            (
+                {"metrics": "fd,kl"},
+                InsufficientDataError,
+                r"kl_yamnet: no clip id is in both sets \(gen has '0001-rain', ref has '808'\)\. Give each "
+                r"generated file the name of its reference, or pass pairs=",
+            ),
+            ({}, InsufficientDataError, "kl_yamnet: no clip id is in both sets"),
+            ({"metrics": "kl", "pairing": "none"}, InsufficientDataError, "kl_yamnet: KL compares pairs, and pairing"),
+            ({"pairing": "id"}, DataError, "14 clips have no partner: gen '0001-rain', gen '0002-wind', ref"),
+            ({"pairs": "{ref}_{sample}"}, DataError, "no pair is in both sets: no generated clip fits it"),
+            ({"pairs": "{ref}_{sample}", "pairing": "none"}, UsageError, "pairing is off"),
+            ({"draws": -1}, UsageError, "draws=-1"),
+        ],
+    )
+    def test_prompts_that_do_not_fit_the_reference(
+        self, options: dict[str, Any], error: type[Exception], message: str, ref: Path, tmp_path: Path
+    ) -> None:
+        """What `score` would say after every evaluation is said before the training."""
+        given: dict[str, Any] = {"every": 1, "monitor": "kl_yamnet", "options": {"protocol": "yamnet", **options}}
+        generator = FunctionGenerator(Noise().sample, RATE, {})
+        with pytest.raises(error, match=message):
+            PeriodicEvaluation(generator, ["rain", "wind"], ref, tmp_path / "scores", **given)
+        assert not (tmp_path / "scores").exists()
+
+    def test_prompts_that_fit_in_part(self, ref: Path, tmp_path: Path) -> None:
+        generator = FunctionGenerator(Noise().sample, RATE, {})
+        given: dict[str, Any] = {"every": 1, "options": {"protocol": "yamnet"}}
+        names = [path.stem for path in sorted(ref.iterdir())][1:]
+        prompts = {name: name for name in [names[0].upper(), *names[1:4], "rain"]}
+        said = "2 of 5 prompts have no recording of their clip id in ref and will not be in KL: "
+        more = f"'{names[0].upper()}', 'rain'; 1 differs only in case \\(prompt '{names[0].upper()}', ref"
+        with pytest.warns(UserWarning, match=said + more):
+            PeriodicEvaluation(generator, prompts, ref, tmp_path, **given)
+        # No metric that was asked for compares pairs, or a part of the recordings is meant: nothing is wrong.
+        only_fd = {"protocol": "yamnet", "metrics": "fd"}
+        PeriodicEvaluation(generator, {"rain": "rain"}, ref, tmp_path, every=1, options=only_fd)
+        PeriodicEvaluation(generator, {names[0]: "a"}, ref, tmp_path, **given)
+        PeriodicEvaluation(generator, ["rain"], ref, tmp_path, **given, monitor="fd_yamnet")
+        several = {"protocol": "yamnet", "metrics": "kl", "pairs": "{ref}_{sample}"}
+        PeriodicEvaluation(generator, {f"{names[0]}_1": "a"}, ref, tmp_path, every=1, options=several)
 
     def test_no_reference_no_prompts(self, tmp_path: Path) -> None:
         generator = FunctionGenerator(Noise().sample, RATE, {})

@@ -19,7 +19,7 @@ from audiogen_metrics.embedding.extraction import EmbeddingSet
 from audiogen_metrics.errors import DataError, InsufficientDataError, MissingWeightsError, UsageError
 from audiogen_metrics.evaluation import Evaluation
 from audiogen_metrics.evaluation.compare import compare
-from audiogen_metrics.evaluation.evaluation import scored
+from audiogen_metrics.evaluation.one_score import scored
 from audiogen_metrics.metrics import METRICS, PQ
 from audiogen_metrics.metrics.aesthetics import ContentUsefulness, ProductionComplexity, ProductionQuality
 from audiogen_metrics.metrics.measuring.links import Links

@@ -13,7 +13,7 @@ import torch
 import audiogen_metrics
 from audiogen_metrics.embedding.extraction import EmbeddingSet
 from audiogen_metrics.errors import InsufficientDataError, UsageError
-from audiogen_metrics.evaluation.evaluation import scored
+from audiogen_metrics.evaluation.one_score import scored
 from audiogen_metrics.functional import kernel_audio_distance
 from audiogen_metrics.metrics.measuring.measured import Measured
 from audiogen_metrics.metrics.measuring.pool import RowPool

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from audiogen_metrics.embedding.extraction import EmbeddingSet
 from audiogen_metrics.errors import InsufficientDataError
-from audiogen_metrics.evaluation.evaluation import score_warnings, scored
+from audiogen_metrics.evaluation.one_score import score_warnings, scored
 from audiogen_metrics.functional.uncertainty import mean_interval
 from audiogen_metrics.metrics.kl import (
     ByPairs,

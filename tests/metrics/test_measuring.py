@@ -14,7 +14,7 @@ from scipy import stats
 from audiogen_metrics.embedding.extraction import EmbeddingSet
 from audiogen_metrics.embedding.given import GivenFeatures
 from audiogen_metrics.errors import InsufficientDataError
-from audiogen_metrics.evaluation.evaluation import scored
+from audiogen_metrics.evaluation.one_score import scored
 from audiogen_metrics.functional import GaussianStatistics
 from audiogen_metrics.functional.uncertainty import Spread, interval, joined, mean_interval, outlier
 from audiogen_metrics.metrics.definition import FeatureSource, Measurement, Metric, ScoreInterval, Side

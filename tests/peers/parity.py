@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from audiogen_metrics.embedding.sides import FolderSide
 from audiogen_metrics.evaluation import embed_folder
-from audiogen_metrics.evaluation.evaluation import compute
+from audiogen_metrics.evaluation.one_score import compute
 from audiogen_metrics.protocols import get_protocol
 
 Features = Mapping[str, npt.NDArray[np.float32]]

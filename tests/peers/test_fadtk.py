@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pytest
 
 from audiogen_metrics.evaluation import embed_folder
-from audiogen_metrics.evaluation.evaluation import compute
+from audiogen_metrics.evaluation.one_score import compute
 from audiogen_metrics.protocols import get_protocol
 from audiogen_metrics.selftest import selftest
 from audiogen_metrics.selftest.clips import make_clips, write_clips

@@ -188,8 +188,8 @@ def test_no_usable_file_is_an_error(tmp_path: Path, probe: str) -> None:
     ("flags", "code", "message"),
     [
         (["--probe", "nois"], 2, "Did you mean 'noise'"),
-        (["--probe", "noise", "--severity", "2"], 2, "2 is more than 1"),
-        (["--probe", "noise", "--seed", "-1"], 2, "-1 is less than 0"),
+        (["--probe", "noise", "--severity", "2"], 2, "2 is out of range; use a number, from 0 to 1"),
+        (["--probe", "noise", "--seed", "-1"], 2, "-1 is out of range; use a whole number, at least 0"),
         (["--probe", "noise", "--set", "method"], 2, "'method' is not NAME=VALUE"),
         (["--probe", "gain", "--set", "gain_db=1", "--set", "gain_db=2"], 2, "set twice"),
         (["--probe", "gain", "--set", "gain=1"], 2, "Did you mean 'gain_db'"),

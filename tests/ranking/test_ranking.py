@@ -6,8 +6,10 @@ import csv
 import io
 import json
 import math
+import os
 import pickle
 import shutil
+from collections import Counter
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -463,6 +465,35 @@ def test_what_cannot_be_scored_is_said_before_anything_is(folders: list[Path], m
         with pytest.raises(UsageError) as caught:
             score_systems(systems, REF, **{"protocol": "yamnet", **options})
         assert message in str(caught.value)
+    with pytest.raises(DataError, match="gone: folder does not exist"):
+        score_systems([*two, Path("gone")], REF, protocol="yamnet")
+
+
+def test_each_set_is_opened_once(
+    small: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder is listed once, and a set that can be read only once may be the reference of several systems."""
+    gen, ref = small
+    scandir = os.scandir
+    listed: Counter[str] = Counter()
+
+    def counting(path: Any) -> Any:
+        listed[str(path)] += 1
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", counting)
+    systems = [gen, shutil.copytree(ref, ref.with_name("other"))]
+    clips = [(path.name, path.read_bytes()) for path in sorted(ref.rglob("*.*"))]
+    options: dict[str, Any] = {"protocol": "yamnet", "metrics": ["fd"], "ci": False}
+    listed.clear()
+    once = score_systems(systems, iter(clips), **options)
+    assert [listed[str(each)] for each in systems] == [1, 1]
+    flags = ["--protocol", "yamnet", "-m", "fd", "--no-ci", "--format", "json"]
+    assert main(["score", *map(str, systems), "--ref", str(ref), *flags]) == 0
+    assert [listed[str(each)] for each in systems] == [2, 2]
+    reports = json.loads(capsys.readouterr().out)["reports"]
+    values = [report["scores"]["fd_yamnet"]["value"] for report in reports]
+    assert values == pytest.approx([report["fd_yamnet"].value for report in once.reports.values()], abs=1e-9)
 
 
 def test_reprs_are_short(found: Ranking) -> None:

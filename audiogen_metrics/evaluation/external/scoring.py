@@ -18,9 +18,9 @@ from audiogen_metrics.embedding.reference import (
 )
 from audiogen_metrics.embedding.sides import shared_content
 from audiogen_metrics.errors import DataError, InsufficientDataError, UsageError, option
-from audiogen_metrics.evaluation.evaluation import score_warnings, scored
 from audiogen_metrics.evaluation.external.reading import ImportedFeatures, read_features
 from audiogen_metrics.evaluation.external.recipes import IMPORTED, gives_window_logits, known_recipes, made_like
+from audiogen_metrics.evaluation.one_score import score_warnings, scored
 from audiogen_metrics.evaluation.versions import tool_versions
 from audiogen_metrics.metrics import catalogue, metric_names
 from audiogen_metrics.metrics.definition import FeatureSource

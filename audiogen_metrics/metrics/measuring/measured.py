@@ -100,9 +100,7 @@ class Measured:
         if self.metric.needs != "pairs":
             return self.metric.compute(self.gen, self.ref)
         if not self.links.paired:
-            raise InsufficientDataError(
-                f"{self.metric.symbol} compares pairs, and pairing is off", fix="Use pairing auto or id"
-            )
+            raise pairing_is_off(self.metric)
         if self.uncounted:
             raise InsufficientDataError(
                 f"{self.metric.symbol} compares pairs, and which clips are in the reference is not known",
@@ -343,3 +341,8 @@ class _Prompted:
         once = [*dict.fromkeys(partners)]
         place = {partner: row for row, partner in enumerate(once)}
         return self.source.logits(once)[[place[partner] for partner in partners]]
+
+
+def pairing_is_off(metric: Metric) -> InsufficientDataError:
+    """Return what to say of a metric that compares pairs where the sets do not pair."""
+    return InsufficientDataError(f"{metric.symbol} compares pairs, and pairing is off", fix="Use pairing auto or id")
