@@ -51,7 +51,8 @@ class FineTuneSettings:
     validation: float | None = setting(
         None,
         "Share of the training clips on which the best checkpoint is chosen instead of the evaluation clips, which are "
-        "then scored once, at the end. None chooses on the evaluation clips, as the paper did; that is optimistic.",
+        "then scored once, at the end; clips of one recording stay together. None chooses on the evaluation clips, as "
+        "the paper did; that is optimistic.",
         "SHARE",
         help="choose the best checkpoint on this share of the training clips (default: on the evaluation clips)",
         least=0.001,

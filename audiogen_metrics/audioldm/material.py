@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import warnings
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +18,7 @@ from audiogen_metrics.datasets.base import DatasetClip
 from audiogen_metrics.datasets.folder import open_dataset
 from audiogen_metrics.datasets.splits import draw, split_by
 from audiogen_metrics.embedding.sides import shared_content
-from audiogen_metrics.errors import DataError, InsufficientDataError, option
+from audiogen_metrics.errors import DataError, InsufficientDataError, option, spoken
 
 LORA_TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "class_embedding"]
 """Attention, and the way in which the condition comes in."""
@@ -110,13 +111,28 @@ def _files(clips: list[DatasetClip]) -> dict[str, str]:
 
 
 def _validation(train: list[DatasetClip], config: FineTuneConfig) -> tuple[list[DatasetClip], list[DatasetClip]]:
-    """Take the share of the training clips out that chooses the best checkpoint."""
-    size = config.validation_clips(len(train))
-    if size >= len(train):
-        raise InsufficientDataError(f"{size} of {len(train)} clips for validation leave none", where="validation")
-    chosen = set(random.Random(config.seed).sample(range(len(train)), size))
-    rest = [clip for index, clip in enumerate(train) if index not in chosen]
-    return rest, [clip for index, clip in enumerate(train) if index in chosen]
+    """Take the share of the training clips out that chooses the best checkpoint, or the few more of whole recordings.
+
+    Clips of one recording stay together: a checkpoint that has learnt it by heart must not be chosen for that.
+    """
+    recordings: dict[str, list[DatasetClip]] = defaultdict(list)
+    for clip in train:
+        recordings[f"of {clip.group}" if clip.group else clip.clip_id].append(clip)
+    size, chosen = config.validation_clips(len(train)), set[str]()
+    for name in random.Random(config.seed).sample([*recordings], min(size, len(recordings))):
+        if len(chosen) >= size:
+            break
+        chosen |= {clip.clip_id for clip in recordings[name]}
+    if len(chosen) >= len(train):
+        raise InsufficientDataError(
+            f"{size} of {len(train)} clips, with all others of their recordings, leave none to train on",
+            where=spoken("validation", "--validation"),
+            fix="Choose a smaller share",
+        )
+    return (
+        [clip for clip in train if clip.clip_id not in chosen],
+        [clip for clip in train if clip.clip_id in chosen],
+    )
 
 
 def load_model(config: FineTuneConfig, device: torch.device) -> AudioLDM:

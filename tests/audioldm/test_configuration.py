@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import pytest
 import torch
 
 from audiogen_metrics.audioldm.configuration import FineTuneConfig, make_config, read_config
+from audiogen_metrics.audioldm.material import _validation
 from audiogen_metrics.audioldm.mel import log_mel
-from audiogen_metrics.errors import UsageError
+from audiogen_metrics.datasets.base import DatasetClip
+from audiogen_metrics.errors import InsufficientDataError, UsageError
 
 BASE = {"data": "sounds", "output": "out"}
 
@@ -72,3 +75,31 @@ def test_log_mel_equals_the_recipe_in_librosa() -> None:
     assert ours.shape == (1, 1, 1024, 64)
     np.testing.assert_allclose(ours[0, 0].numpy(), expected, atol=1e-4)
     assert log_mel(torch.zeros(1, 163_840)).unique().tolist() == pytest.approx([np.log(1e-5)])
+
+
+class TestValidation:
+    """The clips that choose a checkpoint share no recording with those that train."""
+
+    @staticmethod
+    def drawn(groups: list[str], **changes: Any) -> tuple[list[str], list[str]]:
+        clips = [DatasetClip(f"{index:03}", None, "rain", group=group) for index, group in enumerate(groups)]
+        config = FineTuneConfig(data="sounds", output="out", evaluation="others", **changes)
+        train, chosen = _validation(clips, config)
+        assert sorted([*train, *chosen], key=lambda clip: clip.clip_id) == clips
+        return [clip.group or clip.clip_id for clip in train], [clip.group or clip.clip_id for clip in chosen]
+
+    @pytest.mark.parametrize("seed", range(20))
+    def test_recordings_stay_together(self, seed: int) -> None:
+        train, chosen = self.drawn([f"r{index // 4}" for index in range(100)], validation=0.1, seed=seed)
+        assert not {*train} & {*chosen}
+        assert len(chosen) == 12  # three recordings of four clips
+
+    def test_without_recordings_clips_are_drawn_one_by_one(self) -> None:
+        _, chosen = self.drawn([""] * 50, validation=0.1, seed=3)
+        assert chosen == sorted(f"{index:03}" for index in random.Random(3).sample(range(50), 5))
+
+    def test_one_recording_leaves_none(self) -> None:
+        with pytest.raises(
+            InsufficientDataError, match="2 of 8 clips, with all others of their recordings, leave none"
+        ):
+            self.drawn(["one"] * 8, validation=0.1)
