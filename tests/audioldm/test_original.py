@@ -271,7 +271,7 @@ def test_code_in_a_checkpoint_never_runs(tmp_path: Path, home: Path, state: Stat
             return (exec, (f"open({str(tmp_path / 'ran')!r}, 'w')",))
 
     file = save(state, tmp_path / "tiny.ckpt", callbacks=Attack())
-    with pytest.raises(MissingWeightsError, match=r"refers to code \(exec\)"):
+    with pytest.raises(MissingWeightsError, match=r"refers to code \((builtins\.)?exec\)"):
         convert(file, home)
     assert not (tmp_path / "ran").exists()
 

@@ -136,7 +136,7 @@ def _musicgen(folder: Path, *, rate: int = 32_000, channels: int = 1) -> None:
     books = 4 * channels
     decoder = MusicgenDecoderConfig(
         vocab_size=64,
-        max_position_embeddings=64,
+        max_position_embeddings=256,
         num_hidden_layers=2,
         ffn_dim=32,
         num_attention_heads=4,

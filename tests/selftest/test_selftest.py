@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.metadata
 import json
 import sys
@@ -140,6 +141,15 @@ def equal(audio: Path, capsys: pytest.CaptureFixture[str]) -> tuple[str, dict[st
     return out, json.loads(seen[0].to_json())
 
 
+def torchaudio_works() -> bool:
+    """Return whether torchaudio can be imported, which a wheel for another torch cannot."""
+    try:
+        importlib.import_module("torchaudio")
+    except (ImportError, OSError):
+        return False
+    return True
+
+
 def test_with_yamnet_alone(equal: tuple[str, dict[str, Any]]) -> None:
     """Its answers are ours, and are said to be; the others are published, and each says what it needs."""
     table, content = equal
@@ -159,7 +169,8 @@ def test_with_yamnet_alone(equal: tuple[str, dict[str, Any]]) -> None:
     assert "  FAD VGGish (fadtk), published 6.404002 (musegauge 0.1.4)" in table
     assert table.endswith("6 of 6 known answers hold on cpu, 16 not run\n")
     rows = content["resamplers"]["rows"]
-    assert {row["sample_rate"] for row in rows} == {16_000, 22_050, 44_100}
+    # Of 16 kHz files, only torchaudio's resampler changes the rate.
+    assert {row["sample_rate"] for row in rows} == {22_050, 44_100} | ({16_000} if torchaudio_works() else set())
     assert all(row["ok"] and row["equal"] >= 0.99 * row["samples"] > 0 for row in rows)
 
 
@@ -307,7 +318,8 @@ def test_files_that_cannot_be_used(audio: Path, tmp_path: Path) -> None:
 
 
 def test_torchaudio_is_not_asked_for_gigabytes(tmp_path: Path) -> None:
-    pytest.importorskip("torchaudio", exc_type=Exception, reason="torchaudio cannot be imported here")
+    if not torchaudio_works():
+        pytest.skip("torchaudio cannot be imported here")
     write_tone(tmp_path / "audio" / "odd.wav", 0.05, 383_999)
     found = check_resamplers(scan(tmp_path / "audio"))
     assert any("gigabytes" in reason for reason in found.skipped.values())
