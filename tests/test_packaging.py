@@ -81,12 +81,17 @@ def test_every_dependency_has_a_lower_bound() -> None:
             assert lower_bound(requirement)
 
 
+NEWER = {"test": {"transformers", "diffusers"}}
+"""By extra, packages that others in it need in newer versions; `audioldm` by itself has their bounds."""
+
+
 @pytest.mark.skipif(
     "AGM_LOWEST" not in os.environ, reason="needs an environment of the lowest versions: make test-lowest"
 )
 def test_lowest_versions_are_the_bounds() -> None:
     """Otherwise the bound is one that nothing can be installed with, and no run has tested it."""
-    asked = {each.name: lower_bound(each) for each in requirements(os.environ["AGM_LOWEST"])}
+    extra = os.environ["AGM_LOWEST"]
+    asked = {each.name: lower_bound(each) for each in requirements(extra) if each.name not in NEWER.get(extra, ())}
     assert asked
     assert {name: Version(importlib.metadata.version(name)) for name in asked} == asked
 
