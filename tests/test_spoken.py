@@ -20,8 +20,8 @@ FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 COMMAND = re.compile(r"\b(agm|pip|pip3|python|ffmpeg|git|torchrun|accelerate)\b")
 """What a flag may follow: the name of the command that it is for."""
 
-OWN = {"errors.py"}
-"""Where flags are made of arguments."""
+OWN = {"errors.py", "repeating.py"}
+"""Where flags are made of arguments, and where a page gets the command that repeats it."""
 
 READS_FLAGS = {"parse_weights"}
 """Functions outside cli that read the texts of flags, for the command line alone."""
