@@ -201,8 +201,8 @@ def scan(folder: str | Path, suffixes: str | Iterable[str] = ()) -> AudioFolder:
     wanted = frozenset(parse_suffixes(suffixes))
     root = as_path(folder)
     if not root.is_dir():
-        state = "is a file, not a folder" if root.exists() else "does not exist"
-        raise DataError(f"folder {state}", where=root, fix="Pass a folder of audio files")
+        what = "a file, where a folder belongs" if root.exists() else "folder does not exist"
+        raise DataError(what, where=root, fix="Pass a folder of audio files")
     clips: dict[str, AudioFile] = {}
     others: Counter[str] = Counter()
     passed: Counter[str] = Counter()

@@ -6,7 +6,6 @@ Importing this module imports nothing heavy.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import inf
 from typing import Literal, get_args
 
 from audiogen_metrics.audioldm.model_options import Heads, ModelOptions
@@ -72,7 +71,7 @@ class FineTuneSettings:
     learning_rate: float = setting(1e-4, "Learning rate of AdamW, constant after the warm-up.", "R", least=0, most=1)
     warmup: int = setting(2000, "Steps of linear warm-up.", "N", least=0)
     weight_decay: float = setting(1e-2, "Weight decay of AdamW.", "W", least=0, most=1)
-    clip_norm: float = setting(1.0, "Largest norm of the gradient, to which it is clipped.", "N", least=0, most=inf)
+    clip_norm: float = setting(1.0, "Largest norm of the gradient, to which it is clipped.", "N", least=0)
     ema: float = setting(
         0.9999,
         "Decay of the averaged weights, which generate; warmed up as (1 + n) / (10 + n).",

@@ -44,15 +44,18 @@ class Parser(argparse.ArgumentParser):
         if given.get("format") == "html" and given.get("html") == given.get("output"):
             given.pop("output", None)  # both name the page
         written = {each.dest for each in self._actions if each.type in WRITTEN} & given.keys()
-        read = {place for name in given.keys() - written for place in _files_in(given[name])}
+        places = {each.dest for each in self._actions if not each.choices and each.metavar not in NO_PLACES}
+        inputs = [place for name in (places & given.keys()) - written for place in _places_in(given[name])]
+        read, folders = {each for each in inputs if each.is_file()}, [each for each in inputs if each.is_dir()]
         taken: set[Path] = set()
         for output in [given[each.dest] for each in self._actions if each.dest in written]:
             if not isinstance(output, Path) or (output.exists() and not output.is_file()):
                 continue
             place = output.resolve()
-            if place in read | taken:
-                what = "is read, and would be overwritten" if place in read else "is named for two results"
-                raise UsageError(what, where=output, fix="Name another file")
+            if place in taken:
+                raise UsageError("is named for two results", where=output, fix="Name another file")
+            if place in read or (_is_clip(place) and any(place.is_relative_to(folder) for folder in folders)):
+                raise UsageError("is read, and would be overwritten", where=output, fix="Name another file")
             taken.add(place)
 
     def error(self, message: str) -> NoReturn:
@@ -134,6 +137,9 @@ def plot_file(text: str) -> Path:
 WRITTEN = (output_file, result_file, plot_file)
 """The readers of names of files to write."""
 
+NO_PLACES = (None, "LIST", "NAME", "TEXT")
+"""What the values of arguments are called that name no file or folder."""
+
 
 def output_folder(text: str) -> Path:
     """Read the name of a folder to write into."""
@@ -142,14 +148,20 @@ def output_folder(text: str) -> Path:
     return Path(text)
 
 
-def _files_in(given: Any) -> Iterator[Path]:
-    """Yield the files that there are among the values of an argument: ``FILE``, ``NAME=FILE`` or ``FILE::NAME``."""
+def _is_clip(place: Path) -> bool:
+    from audiogen_metrics.audio.files import DECODABLE
+
+    return place.suffix.lower() in DECODABLE and place.is_file()
+
+
+def _places_in(given: Any) -> Iterator[Path]:
+    """Yield the files and folders among the values of an argument: ``PLACE``, ``NAME=PLACE`` or ``FILE::NAME``."""
     for value in given if isinstance(given, (list, tuple)) else [given]:
         if isinstance(value, (str, Path)):
             whole = str(value).partition("::")[0]
             for text in (whole, whole.partition("=")[2]):
                 path = os.path.expanduser(text)  # noqa: PTH111  # any text may come, on which pathlib raises
-                if os.path.isfile(path):  # noqa: PTH113
+                if path and os.path.exists(path):  # noqa: PTH110
                     yield Path(path).resolve()
 
 

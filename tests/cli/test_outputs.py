@@ -69,3 +69,24 @@ def test_words_that_are_no_file_are_left_alone(
     shutil.copytree(gen, "in")
     assert main(["score", "in", "--protocol", "yamnet", "-o", "in/scores.json"]) == 0
     assert json.loads(Path("in/scores.json").read_text())["scores"]
+
+
+@pytest.mark.parametrize("name", ["table", "yamnet", "is", "cpu", "wav"])
+def test_names_that_are_not_places_are_left_alone(
+    name: str, small: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second time, the file of that name is there; too few clips for a score without a name are no error."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(small[0], "in")
+    words = ["score", "in", "--protocol", "yamnet", "--device", "cpu", "--suffix", "wav", "-o", name]
+    assert [main(words), main(words)] == [0, 0]
+    assert "is_yamnet" in Path(name).read_text()
+
+
+def test_a_clip_of_a_set_is_read(small: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = shutil.copytree(small[0], tmp_path / "in")
+    clip = next(folder.rglob("*.wav"))
+    content = clip.read_bytes()
+    assert main(["score", str(folder), "--protocol", "yamnet", "--format", "json", "-o", str(clip)]) == 2
+    assert f"{clip.name}: is read, and would be overwritten" in capsys.readouterr().err
+    assert clip.read_bytes() == content
