@@ -41,14 +41,14 @@ class Trainer:
         self._scheduler = DDPMScheduler.from_config(model.schedule)
         self._unconditional = model.text.embed([""])[0].cpu()
         self._scaling = float(model.vae.config.scaling_factor)
-        self.unet = trainable(model.unet, config)
+        self.unet: Any = trainable(model.unet, config)
         self._trained = {name: weight for name, weight in self.unet.named_parameters() if weight.requires_grad}
         self.n_weights: int = sum(weight.numel() for weight in self.unet.parameters())
         self.n_trained: int = sum(weight.numel() for weight in self._trained.values())
         self._ema = EMAModel(self._trained.values(), decay=config.ema)
         optimizer = torch.optim.AdamW(self._trained.values(), lr=config.learning_rate, weight_decay=config.weight_decay)
         self._wrapped, self._optimizer = accelerator.prepare(self.unet, optimizer)
-        self.step = 0
+        self.step: int = 0
 
     def advance(self) -> dict[str, float]:
         """Make one step; return its loss, its gradient's norm and its learning rate.

@@ -39,7 +39,10 @@ class LoopScores:
         save: bool = True,
         step: int = 0,
     ) -> None:
-        self.evaluation, self.accelerator, self.prefix, self.save = evaluation, accelerator, prefix, save
+        self.evaluation: PeriodicEvaluation = evaluation
+        self.prefix: str = prefix
+        self.save: bool = save
+        self.accelerator: Accelerator = accelerator
         evaluation.start(step)
 
     def after(self, step: int, model: torch.nn.Module) -> Outcome | None:

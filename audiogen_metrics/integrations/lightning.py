@@ -44,7 +44,9 @@ class ScoreCallback(Callback):
     """
 
     def __init__(self, evaluation: PeriodicEvaluation, prefix: str = "eval/", save: bool = True) -> None:
-        self.evaluation, self.prefix, self.save = evaluation, prefix, save
+        self.evaluation: PeriodicEvaluation = evaluation
+        self.prefix: str = prefix
+        self.save: bool = save
         self.last: Outcome | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

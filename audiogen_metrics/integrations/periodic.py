@@ -145,13 +145,14 @@ class PeriodicEvaluation:
         if not hasattr(generator, "generate"):
             fix = "Wrap a function: FunctionGenerator(function, SAMPLE_RATE, SETTINGS)"
             raise UsageError(f"{type(generator).__name__} does not generate clips", where="generator", fix=fix)
-        self.folder, self.every = as_path(folder, "folder"), whole("every", every, 1)
+        self.folder: Path = as_path(folder, "folder")
+        self.every: int = whole("every", every, 1)
         self._generator, self._ref, self._options = generator, ref, options
         self._keep, self._page, self._strict = keep, page, strict
         self._requests = requests_of(prompts, seconds, seed)
         texts = {request.clip_id: request.prompt for request in self._requests if request.prompt}
         self._prompts: dict[str, str] | None = texts or None
-        self.history = History(self.folder, *self._monitored(monitor))
+        self.history: History = History(self.folder, *self._monitored(monitor))
         self._last = 0
 
     def start(self, step: int = 0) -> None:

@@ -40,7 +40,9 @@ class ScoreCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]  # tr
     def __init__(
         self, evaluation: PeriodicEvaluation, trainer: Trainer, prefix: str = "eval_", save: bool = True
     ) -> None:
-        self.evaluation, self.prefix, self.save = evaluation, prefix, save
+        self.evaluation: PeriodicEvaluation = evaluation
+        self.prefix: str = prefix
+        self.save: bool = save
         self.last: Outcome | None = None
         self._trainer = trainer
 
