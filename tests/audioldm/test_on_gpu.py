@@ -21,6 +21,7 @@ from audiogen_metrics.audioldm.generation import AudioLDM
 from audiogen_metrics.audioldm.sampling import Sampling
 from audiogen_metrics.audioldm.tracking import STEPS
 from audiogen_metrics.generation.base import Request
+from tests.audioldm.test_finetuning import settings as quick
 from tests.places import REFERENCE
 
 DEVICE = os.environ.get("AGM_TEST_DEVICE", "cuda")
@@ -127,21 +128,8 @@ def test_recordings_as_conditions_and_the_best_candidate(model: AudioLDM, there:
         np.testing.assert_allclose(away.notes["clap_similarity"], here.notes["clap_similarity"], atol=1e-4)
 
 
-def settings(tiny: Path, sounds: Path, output: Path, **changes: Any) -> FineTuneConfig:
-    quick: dict[str, Any] = {
-        "model": str(tiny),
-        "seconds": 1.28,
-        "steps": 6,
-        "warmup": 2,
-        "learning_rate": 1e-3,
-        "ema": 0.9,
-        "eval_every": 3,
-        "eval_seconds": 1.0,
-        "sampling_steps": 2,
-        "protocol": "yamnet",
-        "device": DEVICE,
-    }
-    return FineTuneConfig(**{**quick, "data": str(sounds), "output": str(output), **changes})
+def settings(*places: Path, **changes: Any) -> FineTuneConfig:
+    return quick(*places, **{"device": DEVICE, **changes})
 
 
 def losses(folder: Path) -> list[float]:
