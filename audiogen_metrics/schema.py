@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping
+from inspect import cleandoc
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -195,7 +196,8 @@ def _optional(schema: dict[str, Any]) -> dict[str, Any]:
 def _described(docstring: str) -> dict[str, str]:
     """Return what a numpydoc docstring says of each field."""
     found = {}
-    for names, text in re.findall(r"^    (\w+(?:, \w+)*)\n((?:        .*\n?)+)", docstring, re.MULTILINE):
+    # From Python 3.13 on, the compiler has taken the indentation away.
+    for names, text in re.findall(r"^(\w+(?:, \w+)*)\n((?:    .*\n?)+)", cleandoc(docstring), re.MULTILINE):
         said = re.sub(r"\bNone\b", "null", " ".join(text.split()).replace("`", ""))
         found.update(dict.fromkeys(names.split(", "), said))
     return found
